@@ -1,0 +1,23 @@
+"""mmrl: post-training of vision-language models and vision-language-action policies."""
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["Recipe", "Sample", "evaluate", "load_recipe", "train"]
+
+_HOMES = {
+    "Recipe": "mmrl.config",
+    "load_recipe": "mmrl.config",
+    "Sample": "mmrl.types",
+    "train": "mmrl.run",
+    "evaluate": "mmrl.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: `import mmrl` must not pay for torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mmrl' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

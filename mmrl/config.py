@@ -1,0 +1,286 @@
+"""The whole recipe as typed models: YAML in, dotted overrides, JSON schema out.
+
+Nothing here imports torch: a recipe is read and refused before anything heavy loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from mmrl.objectives.settings import Settings
+
+DIGIT_TASKS = ("classification", "ocr", "grounding", "counting", "multiple_choice")
+
+
+class Lora(Settings):
+    """LoRA adapters (peft) on the language model's linear layers; the reference policy is the base."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveFloat = 32.0
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: list[str] | Literal["all-linear"] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    vision: bool = Field(False, description="also adapt the vision tower")
+
+
+class PixelBudget(Settings):
+    """Pixels per image after resizing; None keeps the checkpoint's own setting."""
+
+    min_pixels: PositiveInt | None = None
+    max_pixels: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PixelBudget:
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+        return self
+
+
+class PolicyConfig(Settings):
+    """The model and how it is trained."""
+
+    type: str = Field("qwen_vl", description="adapter: a name in mmrl.policies.registry")
+    path: str = Field(description="folder or hub name of a checkpoint; `quickstart` is the one that ships with mmrl")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:n")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    packing: Literal["group", "row"] = Field(
+        "group", description="group: a prompt and all answers to it share one forward row; row: one row an answer"
+    )
+    lora: Lora | None = None
+    freeze: list[Literal["vision", "language"]] = []
+    gradient_checkpointing: bool = False
+    image: PixelBudget = PixelBudget()
+    max_prompt_tokens: PositiveInt | None = Field(None, description="longer prompts are bad samples, never cut")
+    action_bins: PositiveInt | None = Field(None, description="bins of each action dimension, for episodes")
+
+    @model_validator(mode="after")
+    def _compatible(self) -> PolicyConfig:
+        if self.attention == "flash_attention_2" and self.packing == "group":
+            raise ValueError("attention 'flash_attention_2' cannot mask shared prompts; set policy.packing to 'row'")
+        if {"vision", "language"} <= set(self.freeze) and self.lora is None:
+            raise ValueError("freeze: [vision, language] leaves nothing to train")
+        return self
+
+
+class DatasetConfig(Settings):
+    """What every dataset has: a name, a sampling weight and a cap."""
+
+    name: str | None = None
+    weight: PositiveFloat = 1.0
+    limit: PositiveInt | None = Field(None, description="use the first n rows only")
+
+
+class DigitsData(DatasetConfig):
+    """Visual tasks composed from scikit-learn's real digit scans."""
+
+    type: Literal["digits"]
+    split: Literal["train", "test"] = "train"
+    tasks: list[str] = list(DIGIT_TASKS)
+    size: PositiveInt = 4096
+    seed: int = 0
+    think: bool = Field(False, description="demonstrations carry a short <think> trace")
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: list[str]) -> list[str]:
+        from mmrl.errors import unknown
+
+        for task in tasks:
+            if task not in (*DIGIT_TASKS, "caption"):
+                raise ValueError(unknown("digits task", task, (*DIGIT_TASKS, "caption")))
+        return tasks
+
+
+class FileData(DatasetConfig):
+    """jsonl, json or parquet files, a folder of them, or a `datasets` name or folder."""
+
+    type: Literal["file"]
+    path: str
+    format: Literal["auto", "mmrl", "easyr1", "easyvideor1", "vlm_r1"] = "auto"
+    split: str = Field("train", description="split of a `datasets` name or folder")
+    root: str | None = Field(None, description="folder of the media paths; default: the folder of the file")
+    task: str | None = Field(None, description="task of rows that do not name one")
+    coordinates: Literal["pixel", "norm1000", "norm1"] = Field("pixel", description="how boxes in targets are written")
+
+
+class PythonData(DatasetConfig):
+    """A user's dataset: `module:function` returning a sequence of `Sample`."""
+
+    type: Literal["python"]
+    function: str
+    params: dict[str, Any] = {}
+
+
+class EpisodeData(DatasetConfig):
+    """Start states of a simulator: ids first .. first + size - 1."""
+
+    type: Literal["episodes"]
+    simulator: str = Field(description="a key of the recipe's `simulators`")
+    first: int = Field(0, ge=0)
+    size: PositiveInt = 1024
+
+
+AnyData = Annotated[DigitsData | FileData | PythonData | EpisodeData, Field(discriminator="type")]
+
+
+class DataConfig(Settings):
+    """Training mixture and held-out sets."""
+
+    train: list[AnyData] = Field(min_length=1)
+    eval: list[AnyData] = []
+    on_bad_sample: Literal["stop", "skip"] = Field("stop", description="skip counts bad samples and goes on")
+    seed: int | None = Field(None, description="sampling order; default: the recipe's seed")
+
+
+class RewardConfig(Settings):
+    """One part of the reward: a name in vision_rewards, or the user's `module:function`."""
+
+    name: str = "route"
+    weight: PositiveFloat = 1.0
+    params: dict[str, Any] = {}
+
+
+class SamplingConfig(Settings):
+    """How completions are sampled."""
+
+    temperature: float = Field(1.0, ge=0.0, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    top_k: int = Field(0, ge=0, description="0 keeps every token")
+    min_p: float = Field(0.0, ge=0.0, lt=1.0)
+    max_new_tokens: PositiveInt = 64
+    stop: list[str] = Field([], description="text that ends a completion, besides the end-of-turn token")
+
+
+class RolloutConfig(SamplingConfig):
+    """Engine and group size."""
+
+    engine: str = Field("hf", description="a name in mmrl.rollouts.engines")
+    n: PositiveInt = Field(8, description="trajectories a group")
+    batch_size: PositiveInt = Field(256, description="sequences decoded at once")
+    action_chunk: PositiveInt = Field(1, description="actions a decision, for episodes")
+
+
+class OptimConfig(Settings):
+    """AdamW, its schedule and clipping."""
+
+    lr: PositiveFloat = 1e-5
+    lr_vision: PositiveFloat | None = Field(None, description="vision tower; default lr")
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: float = Field(0.0, ge=0.0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: int = Field(0, ge=0, description="optimizer steps")
+    min_ratio: float = Field(0.0, ge=0.0, le=1.0, description="final lr / peak lr")
+    clip_norm: PositiveFloat | None = 1.0
+
+
+class StageConfig(Settings):
+    """One stage of training. Unset fields take the recipe's."""
+
+    name: str
+    method: str
+    steps: PositiveInt
+    prompts: PositiveInt = Field(16, description="prompts rolled out a step")
+    demonstrations: PositiveInt = Field(16, description="demonstrations a step, where the method draws them")
+    minibatches: PositiveInt = Field(1, description="optimizer steps a pass over a rollout batch")
+    epochs: PositiveInt = Field(1, description="passes over a rollout batch")
+    objective: dict[str, Any] = Field({}, description="overrides of the method's objective")
+    optim: OptimConfig = OptimConfig()
+    rollout: RolloutConfig = RolloutConfig()
+
+
+class EvalConfig(Settings):
+    """Held-out evaluation: greedy unless said otherwise."""
+
+    every: PositiveInt | None = Field(None, description="steps between evaluations; None: only between stages")
+    limit: PositiveInt | None = Field(None, description="rows a dataset")
+    sampling: SamplingConfig = SamplingConfig(temperature=0.0)
+    batch_size: PositiveInt = 256
+
+
+class CheckpointConfig(Settings):
+    """Checkpoints appear whole or not at all."""
+
+    every: PositiveInt | None = Field(None, description="steps; None: only at the end of a stage and when interrupted")
+    keep: PositiveInt = Field(2, description="newest checkpoints kept besides the best")
+    best: str | None = Field("mean", description="evaluation figure whose best checkpoint is kept: mean or a task")
+
+
+class TrackingConfig(Settings):
+    """Where figures go besides metrics.jsonl."""
+
+    console: Literal["auto", "live", "plain", "none"] = "auto"
+    tensorboard: bool = True
+    wandb: bool = False
+    trackio: bool = False
+    project: str = "mmrl"
+    rollouts_every: PositiveInt = Field(1, description="steps between entries of rollouts/")
+    rollouts_groups: int = Field(2, ge=0, description="groups written each time")
+
+
+class Recipe(Settings):
+    """A whole run."""
+
+    name: str
+    seed: int = 0
+    output: str = Field("runs", description="folder in which the run's folder is made")
+    resume: Literal["auto", "never"] | str = Field("never", description="auto, never, or a checkpoint folder")
+    threads: PositiveInt | None = Field(None, description="CPU threads; None: torch's own choice")
+    micro_tokens: PositiveInt = Field(8192, description="tokens a micro-batch, prompts and padding included")
+    policy: PolicyConfig
+    data: DataConfig
+    simulators: dict[str, dict[str, Any]] = {}
+    rewards: list[RewardConfig] = Field([RewardConfig()], min_length=1)
+    stages: list[StageConfig] = Field(min_length=1)
+    evaluation: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        from mmrl.errors import unknown
+        from mmrl.objectives.methods import resolve_objective
+
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stages: names must differ, got {names}")
+        for stage in self.stages:
+            objective = resolve_objective(stage.method, stage.objective)
+            if objective.rollouts and stage.rollout.n < 2 and objective.advantage.baseline != "none":
+                raise ValueError(
+                    f"stages.{stage.name}: rollout.n is 1, so every group-relative advantage is 0; set n to 2 or more"
+                )
+            if objective.rollouts and stage.rollout.temperature == 0.0:
+                raise ValueError(f"stages.{stage.name}: rollout.temperature 0 samples one answer n times; set it above 0")
+            if stage.minibatches > stage.prompts and objective.rollouts:
+                raise ValueError(
+                    f"stages.{stage.name}: minibatches {stage.minibatches} exceeds prompts {stage.prompts}"
+                )
+        for data in (*self.data.train, *self.data.eval):
+            if isinstance(data, EpisodeData):
+                if data.simulator not in self.simulators:
+                    raise ValueError(unknown("simulator", data.simulator, self.simulators))
+                if self.policy.action_bins is None:
+                    raise ValueError("policy.action_bins is unset, and data of type 'episodes' needs it; 33 is a start")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.output) / self.name
+
+
+def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe from a YAML file or a mapping, applies `a.b=c` overrides and checks all of it.
+
+    Raises:
+        ConfigError: one line naming the key, its value, what is allowed and the nearest valid spelling.
+    """
+    from mmrl.reading import apply_overrides, expand, read_yaml, validate
+
+    raw = dict(source) if isinstance(source, Mapping) else read_yaml(Path(source))
+    return validate(Recipe, expand(apply_overrides(raw, overrides)))

@@ -1,0 +1,40 @@
+"""Errors that end a command with one line and exit code 2."""
+
+
+class UserError(Exception):
+    """Something the user can cure: the message names the place, the value and the cure on one line."""
+
+
+class ConfigError(UserError):
+    """A recipe that cannot run."""
+
+
+class BadSample(UserError):
+    """A dataset row that cannot be used; `data.on_bad_sample` decides between stopping and skipping it.
+
+    Args:
+        where: dataset and row, e.g. `train.jsonl row 17`.
+        reason: what is wrong, naming the path or column.
+    """
+
+    def __init__(self, where: str, reason: str):
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        self.reason = reason
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, broken, or of another model."""
+
+
+def nearest(word: str, known) -> str:
+    """` Did you mean 'x'?` for the closest of `known`, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def unknown(kind: str, word: str, known) -> str:
+    """One line for a name outside a registry: the name, the nearest spelling and everything allowed."""
+    return f"unknown {kind} '{word}'.{nearest(word, known)} Allowed: {', '.join(sorted(map(str, known)))}"

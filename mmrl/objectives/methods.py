@@ -1,0 +1,111 @@
+"""Published methods as named settings of the objective. Adding one is one entry here.
+
+Each entry names its source; `docs/methods.md` is generated from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmrl.errors import ConfigError, unknown
+from mmrl.objectives.settings import Objective
+from mmrl.reading import merge, validate
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: its objective (or its stages, each a name, a method and a share of the steps) and its source."""
+
+    source: str
+    objective: Mapping[str, Any] | None = None
+    stages: tuple[tuple[str, str, float], ...] = ()
+    notes: str = ""
+
+
+_PPO = {"kind": "ppo_clip", "low": 0.2, "high": 0.2}
+_RL = {"coefficient": _PPO}
+_SFT = {"coefficient": {"kind": "one"}, "normalise": "token"}
+
+METHODS: dict[str, Method] = {
+    "sft": Method(
+        source="maximum likelihood on demonstrations, mean over the tokens of the whole optimizer step",
+        objective={"rollouts": False, "demonstrations": True, "streams": {"demo": _SFT}},
+    ),
+    "grpo": Method(
+        source="DeepSeekMath, arXiv 2402.03300",
+        objective={
+            "streams": {"rl": {**_RL, "normalise": "sequence"}},
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+        },
+        notes="KL off by default; set objective.kl.weight (0.04 in the paper, k3) to add it",
+    ),
+    "dr_grpo": Method(
+        source="Dr. GRPO, arXiv 2503.20783",
+        objective={
+            "streams": {"rl": {**_RL, "normalise": "constant"}},
+            "advantage": {"baseline": "group_mean", "scale": "none"},
+        },
+        notes="divides by trajectories x max_new_tokens, so length carries no bias",
+    ),
+    "dapo": Method(
+        source="DAPO, arXiv 2503.14476",
+        objective={
+            "streams": {"rl": {"coefficient": {"kind": "ppo_clip", "low": 0.2, "high": 0.28}, "normalise": "token"}},
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+            "filter": {"low": 0.0, "high": 1.0, "rounds": 3},
+            "overlong": {"cache": 16},
+            "mask_truncated": False,
+        },
+        notes="set objective.overlong.cache to about a fifth of rollout.max_new_tokens (4096 of 20480 in the paper)",
+    ),
+    "chord_mu": Method(
+        source="CHORD, arXiv 2508.11408",
+        objective={
+            "demonstrations": True,
+            "streams": {
+                "rl": {**_RL, "normalise": "token", "complement_of": "demo"},
+                "demo": {**_SFT, "weight": {"start": 0.9, "peak": 0.9, "valley": 0.05, "warmup": 0, "decay": 200}},
+            },
+        },
+        notes="L = (1 - mu) L_GRPO + mu L_SFT; both streams are global token means, so mu does not drift with batch size",
+    ),
+    "hpt": Method(
+        source="HPT (Unify-Post-Training), arXiv 2509.04419",
+        objective={
+            "gate": {"solved": 0},
+            "streams": {
+                "rl": {"coefficient": {"kind": "one"}, "normalise": "constant"},
+                "demo": {**_SFT, "normalise": "constant"},
+            },
+            "advantage": {"baseline": "group_mean", "scale": "none"},
+            "entropy": 0.001,
+        },
+        notes="prompts that no rollout solves become supervised; the gate reads accuracy, not the shaped reward",
+    ),
+    "sft_then_rl": Method(
+        source="the honest baseline: SFT, then GRPO (arXiv 2604.23747 argues for it)",
+        stages=(("sft", "sft", 0.5), ("rl", "grpo", 0.5)),
+    ),
+}
+
+
+def method(name: str) -> Method:
+    """Looks a method up. Raises ConfigError with the nearest spelling."""
+    if name not in METHODS:
+        raise ConfigError(unknown("method", name, METHODS))
+    return METHODS[name]
+
+
+def staged(name: Any) -> tuple[tuple[str, str, float], ...]:
+    """The stages of a method that is a sequence of methods; empty for any other name."""
+    return METHODS[name].stages if isinstance(name, str) and name in METHODS else ()
+
+
+def resolve_objective(name: str, overrides: Mapping[str, Any]) -> Objective:
+    """The method's objective with a recipe's overrides. Raises ConfigError on unknown names, keys and values."""
+    entry = method(name)
+    if entry.objective is None:
+        raise ConfigError(f"method '{name}' is a sequence of stages; use it at the top of a recipe, not inside a stage")
+    return validate(Objective, merge(entry.objective, overrides), place="objective")

@@ -1,0 +1,127 @@
+"""The objective of a stage as typed settings: builder, advantage, streams, KL, entropy, masks.
+
+A method (`mmrl.objectives.methods`) is a named value of `Objective`; a recipe may override any field of it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
+
+
+class Settings(BaseModel):
+    """Base of every settings model: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Schedule(Settings):
+    """A weight over the steps of a stage: linear from `start` to `peak` over `warmup` steps, then cosine to `valley`.
+
+    `decay` is the number of steps from peak to valley; afterwards the weight stays at `valley`.
+    Source: CHORD, arXiv 2508.11408 (mu schedule).
+    """
+
+    start: float = 0.0
+    peak: float
+    valley: float
+    warmup: int = Field(0, ge=0)
+    decay: int = Field(0, ge=0)
+
+
+class Coefficient(Settings):
+    """psi(p, r), the factor that multiplies the advantage at each unit (see `mmrl.objectives.coefficients`)."""
+
+    kind: str = "one"
+    low: NonNegativeFloat = 0.2
+    high: NonNegativeFloat = 0.2
+    dual: float | None = Field(None, gt=1.0, description="dual clip: units with A < 0 and ratio > dual get 0")
+    gamma: float = Field(0.1, gt=0.0, description="LUFFY shaping constant")
+
+
+class Stream(Settings):
+    """One stream: its coefficient, weight and normaliser.
+
+    `normalise`: `token` divides by the units of the stream, `sequence` averages each trajectory over its units and
+    then over trajectories, `constant` divides by trajectories x `max_units` (Dr. GRPO).
+    """
+
+    coefficient: Coefficient = Coefficient()
+    weight: float | Schedule = 1.0
+    complement_of: str | None = Field(None, description="weight is 1 - w of that stream, as CHORD's (1-mu) and mu")
+    normalise: Literal["token", "sequence", "constant"] = "token"
+    max_units: PositiveInt | None = Field(None, description="L_max of `constant`; default rollout.max_new_tokens")
+
+
+class Advantage(Settings):
+    """Group-relative advantage: reward minus `baseline`, divided by `scale`."""
+
+    baseline: Literal["group_mean", "leave_one_out", "batch_mean", "none"] = "group_mean"
+    scale: Literal["group_std", "batch_std", "none"] = "group_std"
+    epsilon: float = 1e-6
+
+
+class KL(Settings):
+    """KL to the reference policy inside the loss: `k2` (reverse-KL gradient) or `k3` (GRPO)."""
+
+    weight: NonNegativeFloat = 0.0
+    kind: Literal["k2", "k3"] = "k3"
+
+
+class Filter(Settings):
+    """Dynamic sampling: groups whose mean accuracy lies outside (low, high) are dropped and drawn anew."""
+
+    low: float = 0.0
+    high: float = 1.0
+    rounds: PositiveInt = 3
+
+
+class Overlong(Settings):
+    """DAPO's soft overlong punishment: 0 up to L - cache units, then linearly down to -1 at L = max_new_tokens."""
+
+    cache: PositiveInt
+    weight: float = 1.0
+
+
+class Gate(Settings):
+    """HPT: a prompt with at most `solved` correct rollouts gives them up for one demonstration."""
+
+    solved: int = Field(0, ge=0)
+    threshold: float = Field(1.0, description="a rollout is correct when its accuracy reaches this")
+
+
+class Objective(Settings):
+    """Everything between trajectories and the gradient."""
+
+    rollouts: bool = Field(True, description="sample groups from the policy")
+    demonstrations: bool = Field(False, description="draw an independent batch of demonstrations every step")
+    gate: Gate | None = None
+    filter: Filter | None = None
+    overlong: Overlong | None = None
+    mask_truncated: bool = Field(False, description="truncated trajectories get no gradient")
+    advantage: Advantage = Advantage()
+    streams: dict[str, Stream]
+    kl: KL = KL()
+    entropy: float = Field(0.0, description="entropy bonus: subtracted from the loss, token mean over `rl`")
+
+    @model_validator(mode="after")
+    def _streams_fit_builder(self) -> Objective:
+        needed = set()
+        if self.rollouts:
+            needed.add("rl")
+        if self.demonstrations or self.gate:
+            needed.add("demo")
+        if set(self.streams) != needed:
+            raise ValueError(
+                f"streams {sorted(self.streams)} do not fit the builder, which fills {sorted(needed)} "
+                "(`rollouts` fills rl; `demonstrations` and `gate` fill demo)"
+            )
+        if self.gate and not self.rollouts:
+            raise ValueError("gate needs rollouts: true")
+        if self.entropy and not self.rollouts:
+            raise ValueError("entropy needs rollouts: true (it is averaged over the rl stream)")
+        for name, stream in self.streams.items():
+            if stream.complement_of and stream.complement_of not in self.streams:
+                raise ValueError(f"streams.{name}.complement_of names '{stream.complement_of}', which is no stream")
+        return self

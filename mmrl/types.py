@@ -1,0 +1,165 @@
+"""The words of the project as frozen types. Rooms exchange these and nothing else.
+
+Shape suffixes: R rows of a batch (decisions), U likelihood units of a row (tokens or action tokens), P prompt tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+POLICY = "policy"
+DEMO = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One dataset row.
+
+    Attributes:
+        id: unique within its dataset and stable over runs.
+        messages: chat messages `{"role": str, "content": [{"type": "text", "text": str} | {"type": "image"} |
+            {"type": "video"}]}`; the i-th image part stands for `images[i]`.
+        task: the key that picks a reward (`ocr`, `counting`, ...).
+        target: ground truth in the form the task's reward reads.
+        images: one of `PIL.Image.Image`, `bytes`, or a path, for every image part in order.
+        videos: paths for every video part in order.
+        demonstration: the assistant's reference answer, without special tokens.
+        dataset: the name of the dataset it came from.
+        row: its row there, for error messages.
+        root: folder that relative media paths start from and must stay under.
+        coordinates: `pixel` (of the original image), `norm1000`, `norm1`: how boxes in `target` are written.
+        simulator: the recipe's simulator that plays this sample, for episodes.
+        episode: the start-state id there.
+    """
+
+    id: str
+    messages: tuple[Mapping[str, Any], ...]
+    task: str
+    target: Mapping[str, Any]
+    images: tuple[Any, ...] = ()
+    videos: tuple[Any, ...] = ()
+    demonstration: str | None = None
+    dataset: str = ""
+    row: int = -1
+    root: str | None = None
+    coordinates: str = "pixel"
+    simulator: str | None = None
+    episode: int = 0
+
+    @property
+    def where(self) -> str:
+        """Where an error message points to."""
+        return f"{self.dataset or 'dataset'} row {self.row} (id {self.id})"
+
+
+class Prompt(Protocol):
+    """One prepared prompt, opaque outside its policy. It exists once per group; decisions point at it."""
+
+    @property
+    def length(self) -> int:
+        """Prompt tokens after image expansion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One model call: observation to likelihood units.
+
+    Attributes:
+        prompt: the prepared observation, shared by identity between the decisions that start from it.
+        tokens: int64 [U], the sampled or demonstrated units, stop token included.
+        log_probs: float32 [U], log-probs under the distribution that sampled them (temperature and token bans
+            applied, top-k/top-p not), or None where the behaviour is unknown (demonstrations).
+        restrict: name of the token set the sampling was restricted to (`action`), or None.
+        reward: reward credited right after this decision (dense episode rewards); 0 for answers.
+        value: the critic's estimate at this decision, where there is one.
+    """
+
+    prompt: Prompt
+    tokens: Tensor
+    log_probs: Tensor | None = None
+    restrict: str | None = None
+    reward: float = 0.0
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """Decisions and rewards of one episode. A VLM answer is a trajectory of one decision.
+
+    Attributes:
+        decisions: in time order.
+        source: `policy` (sampled by the current policy), `demo`, or another tag for foreign data.
+        text: the decoded completion; empty for episodes.
+        reward: the total reward, or None before rewarding.
+        parts: named reward parts; None where a part does not apply.
+        truncated: ended by a length limit, not by a stop token or a terminal state.
+        info: free facts for rollouts.jsonl (parsed answer, reason code, success flags).
+    """
+
+    decisions: tuple[Decision, ...]
+    source: str = POLICY
+    text: str = ""
+    reward: float | None = None
+    parts: Mapping[str, float | None] = field(default_factory=dict)
+    truncated: bool = False
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def units(self) -> int:
+        """Likelihood units over all decisions."""
+        return sum(len(d.tokens) for d in self.decisions)
+
+    def with_reward(self, reward: float, parts: Mapping[str, float | None], **info: Any) -> Trajectory:
+        """A copy that carries its reward."""
+        return replace(self, reward=reward, parts=parts, info={**self.info, **info})
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Trajectories that start from the same prompt or the same simulator state."""
+
+    sample: Sample
+    trajectories: tuple[Trajectory, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyBatch:
+    """What `policy.log_probs` reads.
+
+    Attributes:
+        prompts: the distinct prompts of the batch.
+        prompt_index_R: int64 [R], each row's prompt.
+        tokens_RU: int64 [R, U], right-padded with 0.
+        mask_RU: bool [R, U], true on real units.
+        temperature: the softmax temperature under which log-probs are taken.
+        restrict: token-set name that the softmax is restricted to, shared by all rows.
+    """
+
+    prompts: Sequence[Prompt]
+    prompt_index_R: Tensor
+    tokens_RU: Tensor
+    mask_RU: Tensor
+    temperature: float = 1.0
+    restrict: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """What `policy.log_probs` returns; differentiable where gradients are enabled.
+
+    Attributes:
+        log_probs_RU: float32 [R, U]; 0 where masked.
+        mask_RU: bool [R, U].
+        entropy_RU: float32 [R, U] entropy of the distribution at each unit in nats, or None if not asked for.
+        value_R: float32 [R] or None.
+    """
+
+    log_probs_RU: Tensor
+    mask_RU: Tensor
+    entropy_RU: Tensor | None = None
+    value_R: Tensor | None = None

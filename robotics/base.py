@@ -1,0 +1,61 @@
+"""The contract of every simulator."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from robotics.types import Observation, StepResult
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robotics.options import Option
+
+
+class VectorEnv(ABC):
+    """`num_envs` parallel worlds, stepped together.
+
+    A subclass sets the attributes below in `__init__(**options)`, which reads its options through `OPTIONS`.
+    Every action dim lies in [action_low, action_high]; values outside are clamped.
+    """
+
+    OPTIONS: ClassVar[dict[str, Option]] = {}
+    action_low: ClassVar[float] = -1.0
+    action_high: ClassVar[float] = 1.0
+    has_expert: ClassVar[bool] = False
+
+    num_envs: int
+    action_dim: int
+    state_dim: int
+    cameras: tuple[str, ...]
+    max_steps: int
+
+    @abstractmethod
+    def reset(self, ids: Tensor | Sequence[int]) -> Observation:
+        """Start an episode in every world. `ids`: `num_envs` integers (int64).
+
+        Equal ids give exactly the same start, whatever the batch, the order, the process or the global RNG state.
+        Raises ValueError unless there are `num_envs` integer ids.
+        """
+
+    @abstractmethod
+    def chunk_step(self, actions: Tensor) -> StepResult:
+        """Take C steps. `actions`: float [B, C, A] in [action_low, action_high].
+
+        A world that finishes inside the chunk is frozen from then on. Cameras render once, after the chunk.
+        Raises ValueError on a wrong shape or a non-finite action, RuntimeError before the first reset.
+        """
+
+    def expert_action(self) -> Tensor:
+        """Next action of the scripted expert in the present state, float32 [B, A]. RuntimeError where `has_expert` is False."""
+        raise RuntimeError(f"{type(self).__name__} has no scripted expert")
+
+    @abstractmethod
+    def render(self) -> Tensor:
+        """Present picture of every world, uint8 [B, H, W, 3], for videos and reports."""
+
+    def close(self) -> None:
+        """Release what the simulator holds. The object is not usable afterwards."""
+        return

@@ -1,0 +1,43 @@
+"""What a simulator returns. Capital suffixes are shapes: B worlds, C steps of a chunk, A action dims, S state dims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the policy sees of B worlds.
+
+    images: camera name -> uint8 [B, H, W, 3], RGB, row 0 on top.
+    state: float32 [B, S], the robot's own sensors; units are the simulator's (docs/simulators.md).
+    instruction: B strings.
+    """
+
+    images: dict[str, Tensor]
+    state: Tensor
+    instruction: list[str]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Outcome of a chunk of C steps in B worlds.
+
+    observation: after the last step of the chunk; a finished world shows the state it finished in.
+    reward: float32 [B, C], 0 where not valid.
+    terminated, truncated: bool [B, C], True only at the step that ended the episode, never both at once.
+    valid: bool [B, C], True where the step counted: up to and including the step that ended the episode.
+    info: per-world tensors over the episode so far: `success_once` bool [B], `success_at_end` bool [B] (at the last
+        counted step), `return` float32 [B], `episode_len` int64 [B], `done` bool [B]. A simulator may add its own.
+    """
+
+    observation: Observation
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    valid: Tensor
+    info: dict[str, Any]
