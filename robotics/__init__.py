@@ -1,4 +1,4 @@
-"""Simulators behind one contract: `make(config)` gives a `VectorEnv` of many parallel worlds. See docs/simulators.md."""
+"""Simulators behind one contract: `make(config)` gives a `VectorEnv` of parallel worlds (docs/simulators.md)."""
 
 from robotics.base import VectorEnv
 from robotics.registry import list_simulators, make

@@ -49,7 +49,10 @@ class VectorEnv(ABC):
         """
 
     def expert_action(self) -> Tensor:
-        """Next action of the scripted expert in the present state, float32 [B, A]. RuntimeError where `has_expert` is False."""
+        """Next action of the scripted expert in the present state, float32 [B, A].
+
+        Raises RuntimeError where `has_expert` is False.
+        """
         raise RuntimeError(f"{type(self).__name__} has no scripted expert")
 
     @abstractmethod

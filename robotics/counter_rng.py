@@ -26,8 +26,8 @@ def splitmix64(value: Tensor) -> Tensor:
     return value ^ _shift_right(value, 31)
 
 
-def world_keys(ids_B: Tensor, stream: int) -> Tensor:
-    """int64 [B] keys of worlds `ids_B` (int64 [B]); different `stream` numbers give unrelated keys."""
+def world_keys(ids_B: Tensor, stream: Tensor | int) -> Tensor:
+    """int64 [B] keys of worlds `ids_B` (int64 [B]). Another `stream` (integer or int64 [B]) gives unrelated keys."""
     return splitmix64(splitmix64(ids_B) ^ stream)
 
 

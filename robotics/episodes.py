@@ -24,7 +24,9 @@ class EpisodeTracker:
     Tensors are replaced, never written in place, so those handed out in `info()` stay as they were.
     """
 
-    def __init__(self, num_envs: int, max_steps: int, device: torch.device | str = "cpu", terminate_on_success: bool = True):
+    def __init__(
+        self, num_envs: int, max_steps: int, device: torch.device | str = "cpu", terminate_on_success: bool = True
+    ):
         self.num_envs, self.max_steps, self.device = num_envs, max_steps, device
         self.terminate_on_success = terminate_on_success
         self.reset()

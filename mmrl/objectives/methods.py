@@ -76,13 +76,13 @@ METHODS: dict[str, Method] = {
         objective={
             "gate": {"solved": 0},
             "streams": {
-                "rl": {"coefficient": {"kind": "one"}, "normalise": "constant"},
-                "demo": {**_SFT, "normalise": "constant"},
+                "rl": {"coefficient": {"kind": "one"}, "normalise": "constant", "per_prompt": True},
+                "demo": {**_SFT, "normalise": "sequence", "per_prompt": True},
             },
             "advantage": {"baseline": "group_mean", "scale": "none"},
             "entropy": 0.001,
         },
-        notes="prompts that no rollout solves become supervised; the gate reads accuracy, not the shaped reward",
+        notes="prompts that no rollout solves become supervised, each with the weight of its group; the gate reads accuracy",
     ),
     "sft_then_rl": Method(
         source="the honest baseline: SFT, then GRPO (arXiv 2604.23747 argues for it)",

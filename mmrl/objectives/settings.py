@@ -33,7 +33,7 @@ class Schedule(Settings):
 class Coefficient(Settings):
     """psi(p, r), the factor that multiplies the advantage at each unit (see `mmrl.objectives.coefficients`)."""
 
-    kind: str = "one"
+    kind: Literal["one", "ppo_clip", "dft", "chord_phi", "luffy", "cispo"] = "one"
     low: NonNegativeFloat = 0.2
     high: NonNegativeFloat = 0.2
     dual: float | None = Field(None, gt=1.0, description="dual clip: units with A < 0 and ratio > dual get 0")
@@ -52,6 +52,7 @@ class Stream(Settings):
     complement_of: str | None = Field(None, description="weight is 1 - w of that stream, as CHORD's (1-mu) and mu")
     normalise: Literal["token", "sequence", "constant"] = "token"
     max_units: PositiveInt | None = Field(None, description="L_max of `constant`; default rollout.max_new_tokens")
+    per_prompt: bool = Field(False, description="trajectories weigh 1 / group size, over the prompts of all streams")
 
 
 class Advantage(Settings):
@@ -67,6 +68,13 @@ class KL(Settings):
 
     weight: NonNegativeFloat = 0.0
     kind: Literal["k2", "k3"] = "k3"
+
+
+class Mismatch(Settings):
+    """Correction of the gap between the engine's and the trainer's log-probs (always measured, corrected by choice)."""
+
+    kind: Literal["none", "truncate", "mask"] = "none"
+    cap: float = Field(2.0, gt=1.0)
 
 
 class Filter(Settings):
@@ -103,6 +111,7 @@ class Objective(Settings):
     advantage: Advantage = Advantage()
     streams: dict[str, Stream]
     kl: KL = KL()
+    mismatch: Mismatch = Mismatch()
     entropy: float = Field(0.0, description="entropy bonus: subtracted from the loss, token mean over `rl`")
 
     @model_validator(mode="after")
@@ -122,6 +131,8 @@ class Objective(Settings):
         if self.entropy and not self.rollouts:
             raise ValueError("entropy needs rollouts: true (it is averaged over the rl stream)")
         for name, stream in self.streams.items():
+            if stream.per_prompt and stream.normalise == "token":
+                raise ValueError(f"streams.{name}.per_prompt needs normalise sequence or constant, not token")
             if stream.complement_of and stream.complement_of not in self.streams:
                 raise ValueError(f"streams.{name}.complement_of names '{stream.complement_of}', which is no stream")
         return self

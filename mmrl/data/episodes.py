@@ -1,0 +1,31 @@
+"""Start states of a simulator as samples."""
+
+from __future__ import annotations
+
+from mmrl.config import EpisodeData
+from mmrl.data.rows import Rows
+from mmrl.types import Sample
+
+
+class Episodes(Rows):
+    """Samples without messages, one for each start-state id from `first` on; the task is the simulator's key."""
+
+    def __init__(self, config: EpisodeData):
+        self.config = config
+        self.name = config.name or config.simulator
+
+    def __len__(self) -> int:
+        return self.config.size
+
+    def _row(self, row: int) -> Sample:
+        episode = self.config.first + row
+        return Sample(
+            id=f"{self.name}/{episode}",
+            messages=(),
+            task=self.config.simulator,
+            target={},
+            dataset=self.name,
+            row=row,
+            simulator=self.config.simulator,
+            episode=episode,
+        )

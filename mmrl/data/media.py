@@ -1,0 +1,108 @@
+"""Images and media paths of rows: opened safely, or refused with the path and the reason."""
+
+from __future__ import annotations
+
+import io
+import os
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mmrl.errors import BadSample, nearest
+
+# Twice Pillow's MAX_IMAGE_PIXELS, where Pillow itself stops; kept here so that a global override does not lift it.
+MAX_PIXELS = 178_956_970
+NAMES_COMPARED = 500
+
+
+def resolve_media(path: str | os.PathLike[str], root: str | os.PathLike[str] | None, where: str) -> Path:
+    """The existing file that a row's media path names.
+
+    Args:
+        path: relative to `root`, or absolute and inside it.
+        root: folder that the path must stay under after symlinks are followed; None: any file, relative to the
+            working folder.
+        where: the row, for the error message.
+
+    Raises:
+        BadSample: the path is a URL, leaves the root, or names no file.
+    """
+    name = os.fspath(path)
+    if "://" in name[:16]:
+        raise BadSample(where, f"'{name}' is a URL; download the file and give its path")
+    try:
+        base = Path(root or ".").resolve()
+        full = (base / name).resolve()
+        if root is not None and not full.is_relative_to(base):
+            raise BadSample(where, f"path '{name}' leaves the media folder '{root}'")
+        if not full.is_file():
+            kind = "is a folder" if full.is_dir() else "does not exist"
+            siblings = islice(full.parent.iterdir(), NAMES_COMPARED) if full.parent.is_dir() else ()
+            hint = nearest(full.name, [path.name for path in siblings])
+            raise BadSample(where, f"file '{name}' {kind} under '{root or '.'}'.{hint}")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BadSample(where, f"path {name!r} cannot be opened: {error}") from error
+    return full
+
+
+def load_image(source: Any, root: str | os.PathLike[str] | None = None, where: str = "image") -> Image.Image:
+    """Opens an image as RGB, turned as its EXIF orientation says; transparency is laid over white.
+
+    Args:
+        source: encoded `bytes`, a path, or a `PIL.Image.Image`.
+        root: folder that paths must stay under, see `resolve_media`.
+        where: the row, for the error message.
+
+    Raises:
+        BadSample: missing, corrupt, truncated or too large (over 178,956,970 pixels), or a path outside the root.
+    """
+    if isinstance(source, Image.Image):
+        return _decode(source, "image", where)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        name, opened = f"image of {len(source)} bytes", io.BytesIO(source)
+    elif isinstance(source, (str, os.PathLike)):
+        name, opened = f"image '{os.fspath(source)}'", resolve_media(source, root, where)
+    else:
+        raise BadSample(where, f"an image is bytes, a path or a PIL image, not {type(source).__name__}")
+    try:
+        with Image.open(opened) as image:
+            return _decode(image, name, where)
+    except BadSample:
+        raise
+    except Image.DecompressionBombError as error:
+        raise BadSample(where, f"{name} is too large: {error}") from error
+    except Exception as error:
+        raise BadSample(where, f"{name} cannot be read: {error or type(error).__name__}") from error
+
+
+def _decode(image: Image.Image, name: str, where: str) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS:
+        raise BadSample(where, f"{name} is too large: {image.width} x {image.height} pixels, limit {MAX_PIXELS}")
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        return _to_rgb(image)
+    # Decoders raise whatever their format makes them raise (struct.error, SyntaxError, zlib.error, ...).
+    except Exception as error:
+        raise BadSample(where, f"{name} cannot be read: {error or type(error).__name__}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F":
+        raise ValueError("float pixels have no defined range; store 8-bit or 16-bit images")
+    # Pillow clips 16-bit pixels at 255 when it converts them.
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.float32)
+        if image.mode != "I" or levels.max() > 255:
+            levels = levels / 257.0
+        return Image.fromarray(levels.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(paper, layer).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,298 @@
+"""Opening datasets, and drawing from several of them by weight."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from mmrl.config import AnyData, DataConfig, PythonData
+from mmrl.data.rows import Rows
+from mmrl.errors import BadSample, CheckpointError, UserError, nearest, unknown
+from mmrl.types import Sample
+
+# type of a dataset's config -> "module:attribute", called with the config.
+DATASETS = {
+    "digits": "mmrl.data.digits:Digits",
+    "file": "mmrl.data.readers:FileDataset",
+    "python": "mmrl.data.mixture:PythonRows",
+    "episodes": "mmrl.data.episodes:Episodes",
+}
+REASONS_KEPT = 100
+STREAMS = ("all", "demonstrations")
+
+
+class Head(Rows):
+    """The first `limit` rows of a dataset."""
+
+    def __init__(self, rows: Sequence[Sample], limit: int):
+        self.rows = rows
+        self.limit = limit
+        self.name = getattr(rows, "name", "")
+
+    def __len__(self) -> int:
+        return min(len(self.rows), self.limit)
+
+    def _row(self, row: int) -> Sample:
+        return self.rows[row]
+
+
+class PythonRows(Rows):
+    """A user's sequence of samples, made by `module:function`; the working folder is importable.
+
+    Raises:
+        UserError: no such module or function, parameters that it does not take, or no sequence returned.
+        BadSample: on access, a row that is no `Sample`.
+    """
+
+    def __init__(self, config: PythonData):
+        function = import_attribute(config.function)
+        try:
+            inspect.signature(function).bind(**config.params)
+        except TypeError as error:
+            raise UserError(f"dataset function '{config.function}': {error}") from error
+        self.rows = function(**config.params)
+        self.function = config.function
+        self.name = config.name or config.function
+        if not (hasattr(self.rows, "__len__") and hasattr(self.rows, "__getitem__")):
+            raise UserError(
+                f"dataset function '{config.function}' returned {type(self.rows).__name__}, not a sequence of Sample"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _row(self, row: int) -> Sample:
+        sample = self.rows[row]
+        if not isinstance(sample, Sample):
+            raise BadSample(f"{self.function} row {row}", f"is {type(sample).__name__}, not mmrl.types.Sample")
+        return sample
+
+
+def import_attribute(path: str) -> Any:
+    """`module:attribute`, with the working folder importable.
+
+    Raises:
+        UserError: not of that form, no such module, or no such attribute.
+    """
+    module_name, colon, attribute = path.partition(":")
+    if not (colon and module_name and attribute):
+        raise UserError(f"'{path}' is not of the form module:function")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # A module that is missing inside the user's own module is the user's traceback to read.
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise UserError(f"'{path}': no module '{module_name}' in the working folder or the environment") from error
+    if not callable(getattr(module, attribute, None)):
+        raise UserError(f"'{path}': module has no function '{attribute}'.{nearest(attribute, vars(module))}")
+    return getattr(module, attribute)
+
+
+def open_dataset(config: AnyData) -> Sequence[Sample]:
+    """The dataset of a config, cut to its `limit`.
+
+    Raises:
+        UserError: it cannot be opened, or it is empty.
+    """
+    if config.type not in DATASETS:
+        raise UserError(unknown("dataset type", config.type, DATASETS))
+    rows = import_attribute(DATASETS[config.type])(config)
+    if len(rows) == 0:
+        raise UserError(f"dataset '{config.name or config.type}' has no rows")
+    return Head(rows, config.limit) if config.limit and config.limit < len(rows) else rows
+
+
+def open_mixture(config: DataConfig, seed: int = 0, check: Callable[[Sample], object] | None = None) -> Mixture:
+    """The training mixture of a recipe.
+
+    Args:
+        config: its datasets, weights, order seed and bad-sample policy.
+        seed: the recipe's seed, used where `config.seed` is unset.
+        check: see `Mixture`.
+    """
+    return Mixture(
+        [open_dataset(data) for data in config.train],
+        [data.weight for data in config.train],
+        seed if config.seed is None else config.seed,
+        on_bad=config.on_bad_sample,
+        check=check,
+    )
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One stream's place: samples drawn, and epoch and position in each dataset."""
+
+    drawn: int
+    epochs: list[int]
+    positions: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A permutation of one dataset for one epoch of one stream."""
+
+    epoch: int = -1
+    rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+class Mixture:
+    """Draws samples from datasets by weight, and from each dataset without replacement, in a new order each epoch.
+
+    Samples drawn with `demonstrations=True` come from a walk of their own, so that neither walk thins out the other.
+
+    Args:
+        datasets: not empty, each with at least one row.
+        weights: relative chance of each dataset; None: equal.
+        seed: of the choice of datasets and of the orders.
+        on_bad: what a row that raises BadSample does: `stop` lets the error out, `skip` counts it and goes on.
+        check: called with each sample before it is handed out; may raise BadSample, e.g. after decoding its images.
+
+    Attributes:
+        skipped: bad rows met so far; a row met in two epochs counts twice.
+        reasons: place -> reason of the first 100 of them.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Sequence[Sample]],
+        weights: Sequence[float] | None = None,
+        seed: int = 0,
+        *,
+        on_bad: Literal["stop", "skip"] = "stop",
+        check: Callable[[Sample], object] | None = None,
+    ):
+        weights = [1.0] * len(datasets) if weights is None else list(weights)
+        if not datasets or any(len(rows) == 0 for rows in datasets):
+            raise UserError("a mixture needs at least one dataset, and none of them empty")
+        if len(weights) != len(datasets) or not all(math.isfinite(w) and w > 0 for w in weights):
+            raise UserError(
+                f"a mixture needs a positive weight for each of its {len(datasets)} datasets, got {weights}"
+            )
+        if on_bad not in ("stop", "skip"):
+            raise UserError(unknown("bad-sample policy", on_bad, ("stop", "skip")))
+        self.datasets = list(datasets)
+        self.seed = seed
+        self.on_bad = on_bad
+        self.check = check
+        self.skipped = 0
+        self.reasons: dict[str, str] = {}
+        self._edges = np.cumsum(weights) / np.sum(weights)
+        size = len(datasets)
+        self._walks = {stream: _Walk(0, [0] * size, [0] * size) for stream in STREAMS}
+        self._orders = {stream: [_Order()] * size for stream in STREAMS}
+
+    @property
+    def epochs(self) -> list[float]:
+        """Passes over each dataset so far, fractions included."""
+        walk = self._walks["all"]
+        return [e + p / len(d) for e, p, d in zip(walk.epochs, walk.positions, self.datasets, strict=True)]
+
+    def next(self, n: int, *, demonstrations: bool = False) -> list[Sample]:
+        """The next `n` samples; with `demonstrations`, of those that carry one.
+
+        If it raises, the mixture stays where it was before the call.
+
+        Raises:
+            BadSample: a row cannot be used and the policy is `stop`.
+            UserError: no row of a dataset can be used, or none has a demonstration.
+        """
+        before = self.state_dict()
+        try:
+            return [self._draw(STREAMS[demonstrations]) for _ in range(n)]
+        except BaseException:
+            self.load_state_dict(before)
+            raise
+
+    def _draw(self, stream: str) -> Sample:
+        walk = self._walks[stream]
+        chance = self._rng(STREAMS.index(stream), 0, walk.drawn).random()
+        index = min(int(np.searchsorted(self._edges, chance, side="right")), len(self.datasets) - 1)
+        walk.drawn += 1
+        rows, tried = self.datasets[index], set()
+        while len(tried) < len(rows):
+            row = self._step(stream, index)
+            tried.add(row)
+            try:
+                sample = rows[row]
+                if stream == "demonstrations" and sample.demonstration is None:
+                    continue
+                if self.check is not None:
+                    self.check(sample)
+                return sample
+            except BadSample as error:
+                if self.on_bad == "stop":
+                    raise
+                self._skip(error)
+        kind = "usable row" if stream == "all" else "usable row with a demonstration"
+        last = "".join(f"; {where}: {reason}" for where, reason in [*self.reasons.items()][-1:])
+        raise UserError(f"{self._name(index)} has no {kind} among its {len(rows)}{last}")
+
+    def _step(self, stream: str, index: int) -> int:
+        """The dataset's next row in the stream's order."""
+        walk, size = self._walks[stream], len(self.datasets[index])
+        if walk.positions[index] == size:
+            walk.epochs[index] += 1
+            walk.positions[index] = 0
+        order, epoch = self._orders[stream][index], walk.epochs[index]
+        if order.epoch != epoch:
+            rows = self._rng(STREAMS.index(stream), 1 + index, epoch).permutation(size)
+            order = self._orders[stream][index] = _Order(epoch, rows)
+        walk.positions[index] += 1
+        return int(order.rows[walk.positions[index] - 1])
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        entropy = (abs(self.seed), int(self.seed < 0), *key)
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
+
+    def _skip(self, error: BadSample) -> None:
+        self.skipped += 1
+        if len(self.reasons) < REASONS_KEPT:
+            self.reasons.setdefault(error.where, error.reason)
+
+    def _name(self, index: int) -> str:
+        name = getattr(self.datasets[index], "name", None)
+        return f"dataset '{name}'" if name else f"dataset {index}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in every stream and dataset, as JSON-serialisable values."""
+        walks = {
+            stream: {"drawn": walk.drawn, "epochs": list(walk.epochs), "positions": list(walk.positions)}
+            for stream, walk in self._walks.items()
+        }
+        sizes = [len(rows) for rows in self.datasets]
+        return {
+            "seed": self.seed,
+            "sizes": sizes,
+            "walks": walks,
+            "skipped": self.skipped,
+            "reasons": dict(self.reasons),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues exactly where `state_dict` was taken.
+
+        Raises:
+            CheckpointError: the state is of another seed or of datasets of other sizes.
+        """
+        sizes = [len(rows) for rows in self.datasets]
+        for key, now in (("sizes", sizes), ("seed", self.seed)):
+            if state.get(key) != now:
+                raise CheckpointError(f"the checkpoint's data has {key} {state.get(key)}, and this run's has {now}")
+        self._walks = {
+            stream: _Walk(walk["drawn"], list(walk["epochs"]), list(walk["positions"]))
+            for stream, walk in state["walks"].items()
+        }
+        self.skipped = state["skipped"]
+        self.reasons = dict(state["reasons"])

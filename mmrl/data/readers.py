@@ -1,0 +1,289 @@
+"""Dataset files and `datasets` names as sequences of samples."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterable
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrl.config import FileData
+from mmrl.data.formats import FORMATS, Row, find_format
+from mmrl.data.rows import Rows
+from mmrl.errors import BadSample, UserError, nearest
+from mmrl.types import Sample
+
+# Parquet above this uncompressed size is converted once to memory-mapped Arrow by `datasets`.
+PARQUET_IN_MEMORY = 2 * 2**30
+SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev"), "validation"
+)
+PROBED_ROWS = 32
+
+
+class Table(ABC):
+    """Raw rows of one source; `get` may raise BadSample."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def get(self, row: int) -> Any:
+        """Row `row`: a mapping, or whatever the file holds there."""
+
+    def columns(self) -> set[str]:
+        """Columns of the first rows."""
+        seen: set[str] = set()
+        for row in range(min(len(self), PROBED_ROWS)):
+            try:
+                values = self.get(row)
+            except BadSample:
+                continue
+            seen |= set(values) if isinstance(values, dict) else set()
+        return seen
+
+
+class JsonlTable(Table):
+    """One JSON object a line; only line starts are held in memory."""
+
+    def __init__(self, path: Path):
+        super().__init__(path.name)
+        self.path = path
+        starts, position = [], 0
+        with path.open("rb") as file:
+            for line in file:
+                if line.strip(b"\xef\xbb\xbf \t\r\n"):
+                    starts.append(position)
+                position += len(line)
+        self._starts = np.asarray(starts, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def get(self, row: int) -> Any:
+        with self.path.open("rb") as file:
+            file.seek(int(self._starts[row]))
+            line = file.readline()
+        try:
+            return json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise BadSample(f"{self.name} row {row}", f"the line is not JSON: {error}") from error
+
+
+class ListTable(Table):
+    """Rows held in memory."""
+
+    def __init__(self, name: str, rows: list[Any]):
+        super().__init__(name)
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, row: int) -> Any:
+        return self._rows[row]
+
+
+class ArrowTable(Table):
+    """A pyarrow table, or a `datasets` dataset in Arrow format; images stay encoded."""
+
+    def __init__(self, name: str, table: Any, columns: Iterable[str]):
+        super().__init__(name)
+        self._table = table
+        self._columns = set(columns)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def get(self, row: int) -> Any:
+        import pyarrow
+
+        try:
+            whole = isinstance(self._table, pyarrow.Table)
+            part = self._table.slice(row, 1) if whole else self._table[row : row + 1]
+            return part.to_pylist()[0]
+        except (pyarrow.ArrowException, ValueError, OverflowError) as error:
+            raise BadSample(f"{self.name} row {row}", f"the row cannot be read: {error}") from error
+
+    def columns(self) -> set[str]:
+        return self._columns
+
+
+class FileDataset(Rows):
+    """Samples of jsonl, json or parquet files, of a folder of them, or of a `datasets` name or folder.
+
+    The columns are checked when it is opened, and each row when it is read.
+
+    Args:
+        config: path, format, split, media root, and defaults for the task and the coordinates.
+
+    Raises:
+        UserError: no such file, an unknown kind of file, no rows, or columns that fit no format.
+        BadSample: on access to a row: a missing or ill-typed column, tags that do not match the media, a media file
+            that is missing or lies outside the root, an empty prompt.
+    """
+
+    def __init__(self, config: FileData):
+        self.config = config
+        self.name = config.name or Path(config.path).name
+        self._tables, root = open_tables(config.path, config.split)
+        self._ends = list(accumulate(len(table) for table in self._tables))
+        if not self._ends or self._ends[-1] == 0:
+            raise UserError(f"dataset '{config.path}' has no rows")
+        self.root = config.root or root
+        if config.root and not Path(config.root).is_dir():
+            raise UserError(f"dataset '{config.path}': root '{config.root}' is not a folder")
+        columns = set().union(*(table.columns() for table in self._tables))
+        self.format = find_format(config.format, columns, f"dataset '{config.path}'")
+        tasks = FORMATS[self.format].tasks
+        if config.task is None and self.format != "mmrl" and not set(tasks) & columns:
+            raise UserError(
+                f"dataset '{config.path}': rows of format '{self.format}' name no task; set `task`, e.g. task: math"
+            )
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def _row(self, row: int) -> Sample:
+        index = bisect_right(self._ends, row)
+        table = self._tables[index]
+        local = row - (self._ends[index - 1] if index else 0)
+        values = table.get(local)
+        place = f"{table.name} row {local}"
+        if not isinstance(values, dict):
+            raise BadSample(place, f"the row is {type(values).__name__}, expected an object with columns")
+        config = self.config
+        return FORMATS[self.format].read(
+            Row(values, row, place, self.name, self.root, config.task, config.coordinates),
+        )
+
+
+def open_tables(path: str, split: str) -> tuple[list[Table], str | None]:
+    """The raw tables of a dataset's path and the folder that its media paths start from.
+
+    Raises:
+        UserError: nothing there, or nothing that can be read.
+    """
+    local = Path(path).expanduser()
+    if local.is_file():
+        return [open_file(local)], str(local.parent)
+    if local.is_dir():
+        if (local / "dataset_dict.json").exists() or (local / "state.json").exists():
+            return [_load_datasets(path, split, saved=True)], str(local)
+        return [open_file(file) for file in _folder_files(local, split)], str(local)
+    looks_local = local.suffix.lower() in READERS or path.startswith((".", "/", "~")) or path.count("/") > 1
+    if looks_local:
+        siblings = [p.name for p in local.parent.iterdir()] if local.parent.is_dir() else []
+        raise UserError(f"dataset file '{path}' does not exist.{nearest(local.name, siblings)}")
+    return [_load_datasets(path, split, saved=False)], None
+
+
+def open_file(path: Path) -> Table:
+    """One file as a table.
+
+    Raises:
+        UserError: an unknown extension, or a file that cannot be parsed.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"dataset file '{path}': unknown extension '{path.suffix}'; allowed: {', '.join(READERS)}")
+    try:
+        return reader(path)
+    except OSError as error:
+        raise UserError(f"dataset file '{path}' cannot be read: {error}") from error
+
+
+def _open_json(path: Path) -> Table:
+    try:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"dataset file '{path}' is not JSON: {error}") from error
+    if isinstance(content, dict):
+        lists = [key for key, value in content.items() if isinstance(value, list)]
+        if len(lists) != 1:
+            raise UserError(
+                f"dataset file '{path}' holds an object with {len(lists)} lists, expected one; "
+                f"keys: {', '.join(list(content)[:20])}"
+            )
+        content = content[lists[0]]
+    if not isinstance(content, list):
+        raise UserError(f"dataset file '{path}' holds {type(content).__name__}, expected a list of rows")
+    return ListTable(path.name, content)
+
+
+def _open_parquet(path: Path) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_metadata(path)
+        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        if size <= PARQUET_IN_MEMORY:
+            table = pyarrow.parquet.ParquetFile(path).read()
+            return ArrowTable(path.name, table, table.column_names)
+    except pyarrow.ArrowException as error:
+        raise UserError(f"dataset file '{path}' is not parquet: {error}") from error
+    from datasets import load_dataset
+
+    data = load_dataset("parquet", data_files=[str(path)], split="train")
+    return ArrowTable(path.name, data.with_format("arrow"), data.column_names)
+
+
+READERS = {".jsonl": JsonlTable, ".json": _open_json, ".parquet": _open_parquet}
+
+
+def _folder_files(folder: Path, split: str) -> list[Path]:
+    """Data files of a folder, sorted; where file names carry split words, those of `split` only."""
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in READERS
+        and path.is_file()
+        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    )
+    kinds = sorted({path.suffix.lower() for path in found})
+    if not found:
+        raise UserError(f"dataset folder '{folder}' has no {', '.join(READERS)} files")
+    if len(kinds) > 1:
+        raise UserError(f"dataset folder '{folder}' mixes {' and '.join(kinds)} files; name one file")
+    splits = {path: _split_of(path, folder) for path in found}
+    if not any(splits.values()):
+        return found
+    wanted = SPLIT_WORDS.get(split.lower(), split.lower())
+    chosen = [path for path, name in splits.items() if name == wanted]
+    if not chosen:
+        there = sorted({name for name in splits.values() if name})
+        raise UserError(f"dataset folder '{folder}' has no files of split '{split}'; splits there: {', '.join(there)}")
+    return chosen
+
+
+def _split_of(path: Path, folder: Path) -> str | None:
+    words = re.split(r"[^a-z]+", str(path.relative_to(folder).with_suffix("")).lower())
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+
+
+def _load_datasets(path: str, split: str, *, saved: bool) -> Table:
+    """A `datasets` name, or a folder written by `save_to_disk`."""
+    import datasets
+
+    try:
+        data = datasets.load_from_disk(path) if saved else datasets.load_dataset(path, split=split)
+    # Every backend of `datasets` (hub, fsspec, builders) has exceptions of its own.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+        what = "a folder of `datasets`" if saved else "no local file, and as a `datasets` name"
+        raise UserError(f"dataset '{path}' is {what} but cannot be loaded (split '{split}'): {reason}") from error
+    if isinstance(data, datasets.DatasetDict):
+        if split not in data:
+            raise UserError(f"dataset '{path}' has no split '{split}'; it has {', '.join(data)}")
+        data = data[split]
+    return ArrowTable(path, data.with_format("arrow"), data.column_names)

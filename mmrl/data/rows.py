@@ -1,0 +1,35 @@
+"""The base of every dataset: a lazy sequence of samples."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import overload
+
+from mmrl.types import Sample
+
+
+class Rows(Sequence[Sample]):
+    """A sequence whose item i is built by `_row(i)` on access; negative indices and slices (lists) work too.
+
+    Raises:
+        IndexError: an index outside the dataset.
+        BadSample: a row that cannot be used, on access of that row only.
+    """
+
+    @abstractmethod
+    def _row(self, row: int) -> Sample:
+        """Builds row 0 <= row < len(self)."""
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self._row(row) for row in range(*index.indices(len(self)))]
+        row = index + len(self) if index < 0 else index
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return self._row(row)

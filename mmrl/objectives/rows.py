@@ -1,0 +1,116 @@
+"""Training rows: one decision each, with everything the kernel needs to weigh it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mmrl.objectives.settings import Stream
+from mmrl.types import Decision, PolicyBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One decision in one stream.
+
+    Attributes:
+        decision: prompt and units.
+        stream: `rl` or `demo`.
+        advantage: of the decision (1 for demonstrations).
+        trajectory: index of its trajectory in the step; decisions of one trajectory share it.
+        trajectory_units: units of the whole trajectory.
+        group_size: trajectories of its group in this stream.
+        temperature: softmax temperature of its log-probs.
+        old: float32 [U] log-probs under the policy before the first update, or None: the current ones.
+        reference: float32 [U] log-probs under the reference policy, or None.
+    """
+
+    decision: Decision
+    stream: str
+    advantage: float
+    trajectory: int
+    trajectory_units: int
+    group_size: int = 1
+    temperature: float = 1.0
+    old: Tensor | None = None
+    reference: Tensor | None = None
+
+    @property
+    def units(self) -> int:
+        """Likelihood units of this row."""
+        return len(self.decision.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Normaliser:
+    """1/Z of one stream over a whole optimizer step, as a scale per row.
+
+    `token`: 1 / units of the stream. `sequence`: each trajectory's units average to 1, over trajectories. `constant`:
+    1 / (trajectories x max_units). With `per_prompt`, a trajectory weighs 1 / group size and the sum runs over all
+    prompts of the step, whatever their stream: a gate then swaps a prompt's stream without changing its weight.
+    """
+
+    mode: str
+    denominator: float
+    per_prompt: bool
+    max_units: int
+
+    def scale(self, row: Row) -> float:
+        """The factor of each unit of `row`."""
+        share = 1.0 / row.group_size if self.per_prompt else 1.0
+        if self.mode == "sequence":
+            share /= row.trajectory_units
+        elif self.mode == "constant":
+            share /= self.max_units
+        return share / self.denominator
+
+
+def normaliser(name: str, stream: Stream, rows: Sequence[Row], max_units: int) -> Normaliser:
+    """The normaliser of stream `name` over all rows of one optimizer step (every stream's, every rank's)."""
+    mine = [row for row in rows if row.stream == name]
+    if stream.normalise == "token":
+        total = float(sum(row.units for row in mine))
+    elif stream.per_prompt:
+        shares = {(row.stream, row.trajectory): 1.0 / row.group_size for row in rows}
+        total = sum(shares.values())
+    else:
+        total = float(len({row.trajectory for row in mine}))
+    return Normaliser(stream.normalise, max(total, 1e-12), stream.per_prompt, stream.max_units or max_units)
+
+
+def collate(rows: Sequence[Row]) -> PolicyBatch:
+    """Rows of one temperature and one token set as a batch; prompts are told apart by identity."""
+    prompts: dict[int, int] = {}
+    distinct, index = [], []
+    for row in rows:
+        key = id(row.decision.prompt)
+        if key not in prompts:
+            prompts[key] = len(distinct)
+            distinct.append(row.decision.prompt)
+        index.append(prompts[key])
+    lengths = torch.tensor([row.units for row in rows])
+    width = int(lengths.max())
+    return PolicyBatch(
+        prompts=distinct,
+        prompt_index_R=torch.tensor(index),
+        tokens_RU=pad([row.decision.tokens for row in rows], width),
+        mask_RU=torch.arange(width)[None, :] < lengths[:, None],
+        temperature=rows[0].temperature,
+        restrict=rows[0].decision.restrict,
+    )
+
+
+def pad(values: Sequence[Tensor], width: int) -> Tensor:
+    """Right-pads 1-D tensors with 0 into [R, width]."""
+    out = values[0].new_zeros(len(values), width)
+    for i, v in enumerate(values):
+        out[i, : len(v)] = v
+    return out
+
+
+def with_log_probs(rows: Sequence[Row], field: str, values: Sequence[Tensor]) -> list[Row]:
+    """Copies of `rows` with `old` or `reference` set."""
+    return [replace(row, **{field: value}) for row, value in zip(rows, values)]

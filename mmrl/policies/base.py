@@ -1,0 +1,76 @@
+"""The contract that every policy keeps. Trainer, engines and objectives know a policy only through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from mmrl.types import Likelihood, PolicyBatch, Prompt, Sample
+
+
+class DecodeState(Protocol):
+    """What an engine carries between sampling steps; rows can be dropped when they finish."""
+
+    logits_BV: Tensor
+
+    def select(self, rows: Tensor) -> DecodeState:
+        """The state of some rows only."""
+
+
+class Policy(Protocol):
+    """A model behind an adapter.
+
+    Attributes:
+        module: the trainable module.
+        device: where it lives.
+        coordinates: how this model writes boxes: `resized_pixel` or `norm1000`.
+        eos_ids: tokens that end a completion.
+    """
+
+    module: nn.Module
+    device: object
+    coordinates: str
+    eos_ids: tuple[int, ...]
+
+    def prepare(self, samples: Sequence[Sample]) -> list[Prompt]:
+        """Tokens, pixels and positions of each sample, once, for engine and trainer alike. Raises BadSample."""
+
+    def localise(self, sample: Sample, prompt: Prompt) -> Sample:
+        """The sample with its boxes (target and demonstration) in this policy's coordinates."""
+
+    def demonstration(self, sample: Sample, max_units: int) -> Tensor:
+        """int64 [U]: the demonstration's tokens and end token. Raises BadSample where it is missing or too long."""
+
+    def decode_text(self, tokens: Tensor) -> str:
+        """Text of sampled tokens, special tokens left out."""
+
+    def log_probs(self, batch: PolicyBatch, entropy: str = "none") -> Likelihood:
+        """Log-probs of given units, differentiable; entropy is `none`, `value` or `gradient`."""
+
+    def batch_tokens(self, prompts: Sequence[Prompt], rows_per_prompt: Sequence[Sequence[int]]) -> int:
+        """Tokens that one forward over these prompts and row lengths computes, padding included."""
+
+    def prefill(self, prompts: Sequence[Prompt], repeats: int, side: str = "left") -> DecodeState:
+        """Runs each prompt once and fans it out to `repeats` consecutive rows."""
+
+    def decode(self, state: DecodeState, tokens_B: Tensor) -> DecodeState:
+        """Appends one token a row."""
+
+    def allowed_tokens(self, restrict: str | None) -> Tensor:
+        """bool [V]: tokens that may be sampled; placeholders never may."""
+
+    def reference(self) -> AbstractContextManager:
+        """Inside, `log_probs` are the reference policy's. Raises ConfigError when none was kept."""
+
+    def keep_reference(self) -> None:
+        """Makes the current weights the reference (LoRA: the base already is)."""
+
+    def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
+        """(name, parameter, part) of what is trained; part is `vision` or `language`."""
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes the hub's layout; loads with plain transformers."""

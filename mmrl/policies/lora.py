@@ -1,0 +1,54 @@
+"""LoRA through peft, and its merged weights without touching the live ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmrl.config import Lora
+from mmrl.errors import ConfigError
+
+
+def add_lora(model: nn.Module, config: Lora) -> Any:
+    """Wraps the model with LoRA adapters; everything else is frozen.
+
+    Raises:
+        ConfigError: a target that names no layer.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    scope = r"(.*\.)?(language_model|visual)\." if config.vision else r"(.*\.)?language_model\."
+    names = "|".join(config.targets) if isinstance(config.targets, list) else r"[^.]*"
+    linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    import re
+
+    pattern = re.compile(rf"{scope}.*?({names})")
+    chosen = sorted(name for name in linear if pattern.fullmatch(name))
+    if not chosen:
+        raise ConfigError(f"policy.lora.targets: {config.targets} names no linear layer of this model")
+    settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=chosen)
+    return get_peft_model(model, settings)
+
+
+@torch.no_grad()
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """State dict of the plain model with every adapter added to its weight.
+
+    Computed aside: merging in place and back would change the base weights by rounding.
+    """
+    modules = dict(model.named_modules())
+    state = {}
+    for key, value in model.state_dict().items():
+        if ".lora_" in key:
+            continue
+        owner, _, leaf = key.rpartition(".")
+        if owner.endswith(".base_layer"):
+            layer = owner.removesuffix(".base_layer")
+            if leaf == "weight":
+                delta = sum(modules[layer].get_delta_weight(name) for name in modules[layer].active_adapters)
+                value = (value.float() + delta.float()).to(value.dtype)
+            key = f"{layer}.{leaf}"
+        state[key] = value
+    return state

@@ -1,0 +1,102 @@
+"""Rewards of trajectories: named rewards from vision_rewards, or the user's own function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import vision_rewards
+from mmrl.config import RewardConfig
+from mmrl.errors import BadSample, ConfigError
+from mmrl.types import Sample, Trajectory
+
+UserReward = Callable[[str, Sample], "float | Mapping[str, float]"]
+
+
+def import_function(reference: str, key: str) -> Any:
+    """`module:function` to the object. Raises ConfigError naming the recipe's key."""
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{key}: cannot import '{reference}': {error}") from None
+
+
+class Rewarder:
+    """The weighted sum of a recipe's rewards, with every part reported.
+
+    A user's function takes (completion, sample) and returns a number, or a mapping of parts of which `reward` is the
+    total and `accuracy`, where present, what evaluation reports.
+    """
+
+    def __init__(self, configs: Sequence[RewardConfig], user: UserReward | None = None):
+        self.parts: list[tuple[str, float, Any, bool]] = []
+        for i, config in enumerate(configs):
+            key = f"rewards.{i}.name"
+            if ":" in config.name:
+                self.parts.append((config.name.rpartition(":")[2], config.weight, import_function(config.name, key), True))
+                continue
+            try:
+                reward = vision_rewards.get_reward(config.name, **config.params)
+            except ValueError as error:
+                raise ConfigError(f"{key}: {error}") from None
+            self.parts.append((config.name, config.weight, reward, False))
+        if user is not None:
+            self.parts = [(getattr(user, "__name__", "reward"), 1.0, user, True)]
+        self.total_weight = sum(weight for _, weight, _, _ in self.parts)
+
+    def check(self, sample: Sample) -> None:
+        """Raises BadSample when a named reward cannot read the sample's target."""
+        for name, _, reward, is_user in self.parts:
+            if is_user:
+                continue
+            try:
+                chosen = reward.for_task(sample.task) if hasattr(reward, "for_task") else reward
+                chosen.check(sample.target)
+            except ValueError as error:
+                raise BadSample(sample.where, f"reward '{name}' cannot read the target: {error}") from None
+
+    def score(self, trajectory: Trajectory, sample: Sample) -> Trajectory:
+        """The trajectory with its reward in [0, 1] (weighted mean over the parts that apply), parts and accuracy."""
+        total, weight_sum, parts, info = 0.0, 0.0, {}, {}
+        for name, weight, reward, is_user in self.parts:
+            if is_user:
+                score, more = _from_user(reward, trajectory.text, sample)
+            else:
+                score, more = _from_library(reward, trajectory.text, sample)
+            parts[name] = score
+            parts.update({f"{name}.{k}": v for k, v in more.pop("parts", {}).items()})
+            if score is not None:
+                total, weight_sum = total + weight * score, weight_sum + weight
+            for key, value in more.items():
+                info.setdefault(key, value)
+        if not weight_sum:
+            raise BadSample(sample.where, f"no reward applies to task '{sample.task}' and its target")
+        info.setdefault("accuracy", total / weight_sum)
+        return trajectory.with_reward(total / weight_sum, parts, **info)
+
+
+def _from_library(reward: Any, text: str, sample: Sample) -> tuple[float | None, dict[str, Any]]:
+    chosen = reward.for_task(sample.task) if hasattr(reward, "for_task") else reward
+    result = chosen(text, sample.target)
+    info = {"parsed": result.parsed, "reason": result.reason, "parts": dict(result.parts)}
+    if result.score is not None:
+        info["accuracy"] = chosen.accuracy(result)
+    return result.score, info
+
+
+def _from_user(function: UserReward, text: str, sample: Sample) -> tuple[float, dict[str, Any]]:
+    name = getattr(function, "__name__", "reward")
+    value = function(text, sample)
+    parts = dict(value) if isinstance(value, Mapping) else {"reward": value}
+    if "reward" not in parts:
+        raise ConfigError(f"reward function '{name}' returned {sorted(parts)}; a mapping needs the key 'reward'")
+    for key, number in parts.items():
+        if not isinstance(number, int | float) or not math.isfinite(number):
+            raise ConfigError(f"reward function '{name}' returned {key}={number!r} for {sample.where}; give a finite number")
+    info: dict[str, Any] = {"parts": {k: float(v) for k, v in parts.items() if k != "reward"}}
+    if "accuracy" in parts:
+        info["accuracy"] = float(parts["accuracy"])
+    return float(parts["reward"]), info

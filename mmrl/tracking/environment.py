@@ -1,0 +1,72 @@
+"""What a run ran on, for environment.json."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "peft", "datasets", "numpy", "pillow", "vllm")
+
+
+def read_environment() -> dict[str, Any]:
+    """Versions, machine, device, git commit of the working folder (None outside a repository) and command line."""
+    import torch
+
+    import mmrl
+
+    return {
+        "mmrl": mmrl.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "cpu": _cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": _device_name(torch),
+        "git": _git(),
+        "command": shlex.join(sys.argv),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _device_name(torch: Any) -> str:
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return f"{torch.cuda.get_device_name(0)} (CUDA {torch.version.cuda})" + (f" x {count}" if count > 1 else "")
+    return "cpu"
+
+
+def _git() -> dict[str, Any] | None:
+    commit = _run_git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "changed": bool(_run_git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def _run_git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,158 @@
+"""Every figure a run logs: name, unit, meaning. `python -m mmrl.tracking.metrics` writes docs/metrics.md from it.
+
+A name with `<part>` stands for a family: `reward/<part>` documents `reward/format`, `reward/iou` and so on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from mmrl.errors import nearest
+
+WALL_CLOCK_PREFIXES = ("time/", "throughput/", "memory/")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A documented figure.
+
+    Attributes:
+        name: as logged; `<...>` marks the free part of a family.
+        unit: of one value (`1` for plain numbers and shares).
+        description: one sentence.
+        higher_is_better: None where neither direction is good by itself.
+    """
+
+    name: str
+    unit: str
+    description: str
+    higher_is_better: bool | None = None
+
+
+_ENTRIES = (
+    Metric("reward/mean", "1", "Mean reward of the step's policy trajectories.", True),
+    Metric("reward/std", "1", "Standard deviation of the reward over the step's policy trajectories."),
+    Metric("reward/<part>", "1", "Mean of one named reward part, over trajectories to which it applies.", True),
+    Metric(
+        "accuracy/mean", "share", "Mean task accuracy of the step's policy trajectories, format parts left out.", True
+    ),
+    Metric("accuracy/<task>", "share", "Mean accuracy of one task's policy trajectories.", True),
+    Metric("eval/mean", "share", "Mean of the held-out figures, each task weighing the same.", True),
+    Metric("eval/<task>", "share", "Held-out accuracy of one task; failed samples count as 0.", True),
+    Metric("advantage/mean", "1", "Mean advantage over the units of the rl stream."),
+    Metric("advantage/std", "1", "Standard deviation of the advantage over the units of the rl stream."),
+    Metric("policy/entropy", "nats", "Mean entropy of the policy's distribution at sampled units."),
+    Metric("policy/kl_ref", "nats", "Estimated KL divergence from the policy to the reference policy, unit mean."),
+    Metric("policy/clip_low", "share", "Units whose gradient is cut because the ratio fell below 1 - low with A < 0."),
+    Metric(
+        "policy/clip_high", "share", "Units whose gradient is cut because the ratio rose above 1 + high with A > 0."
+    ),
+    Metric("policy/ratio_mean", "1", "Mean probability ratio of the current to the sampling policy."),
+    Metric("policy/ratio_max", "1", "Largest probability ratio of the current to the sampling policy."),
+    Metric("policy/value", "1", "Mean of the critic's estimates."),
+    Metric(
+        "gap/log_prob_mean", "nats", "Mean |engine log-prob - trainer log-prob| of sampled units, same weights.", False
+    ),
+    Metric("gap/log_prob_max", "nats", "Largest |engine log-prob - trainer log-prob| of sampled units.", False),
+    Metric("length/mean", "units", "Mean likelihood units (tokens) of a trajectory."),
+    Metric("length/max", "units", "Likelihood units of the longest trajectory."),
+    Metric("length/truncated", "share", "Trajectories ended by the length limit.", False),
+    Metric("group/zero_advantage", "share", "Groups whose rewards are all equal, which teach nothing.", False),
+    Metric("group/kept", "share", "Drawn groups that the filter kept.", True),
+    Metric("group/gated", "share", "Groups that gave up their rollouts for a demonstration."),
+    Metric("group/rounds", "draws", "Rounds of drawing that dynamic sampling needed.", False),
+    Metric("stream/<name>_units", "units", "Likelihood units of one stream."),
+    Metric("stream/<name>_weight", "1", "Weight of one stream in the loss."),
+    Metric("loss/total", "1", "The whole loss; its value need not fall under RL."),
+    Metric("loss/<stream>", "1", "Loss of one stream or auxiliary term, before its weight."),
+    Metric("demo/token_accuracy", "share", "Demonstration units that are the policy's most likely choice.", True),
+    Metric("optim/lr", "1", "Learning rate of the main parameters."),
+    Metric("optim/lr_vision", "1", "Learning rate of the vision tower."),
+    Metric("optim/grad_norm", "1", "Global gradient norm before clipping."),
+    Metric("optim/skipped", "steps", "Optimizer steps skipped because the gradient was not finite.", False),
+    Metric("time/rollout", "s", "Seconds spent sampling.", False),
+    Metric("time/reward", "s", "Seconds spent computing rewards.", False),
+    Metric("time/update", "s", "Seconds spent in forward, backward and optimizer.", False),
+    Metric("time/eval", "s", "Seconds spent in held-out evaluation.", False),
+    Metric("time/data", "s", "Seconds spent reading and preparing samples.", False),
+    Metric("time/sync", "s", "Seconds spent bringing new weights to the engine.", False),
+    Metric("time/checkpoint", "s", "Seconds spent writing a checkpoint.", False),
+    Metric("time/step", "s", "Seconds of the whole step.", False),
+    Metric("throughput/tokens_per_s", "tokens/s", "Sampled or trained tokens a second of the step.", True),
+    Metric("throughput/samples_per_s", "samples/s", "Trajectories or demonstrations a second of the step.", True),
+    Metric("memory/rss_gb", "GB", "Resident memory of the process.", False),
+    Metric("memory/device_gb", "GB", "Peak device memory of the step.", False),
+    Metric("data/skipped", "samples", "Bad samples skipped since the start.", False),
+    Metric("data/epoch", "epochs", "Passes over the training mixture since the start."),
+    Metric("episode/success_once", "share", "Episodes that reached success at any step.", True),
+    Metric("episode/success_at_end", "share", "Episodes that were in success at their last step.", True),
+    Metric("episode/return", "1", "Mean sum of rewards of an episode.", True),
+    Metric("episode/length", "steps", "Mean simulator steps of an episode."),
+)
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ENTRIES}
+_FAMILIES = tuple(
+    (re.compile(re.sub(r"<\w+>", "(.+)", metric.name)), metric) for metric in _ENTRIES if "<" in metric.name
+)
+
+
+@cache
+def describe(name: str) -> Metric:
+    """The documentation of a logged name; the family's entry where the name itself has none.
+
+    Raises:
+        LookupError: the name is not documented.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    for pattern, metric in _FAMILIES:
+        if pattern.fullmatch(name):
+            return metric
+    raise LookupError(f"metric '{name}' is not documented in mmrl.tracking.metrics.{nearest(name, METRICS)}")
+
+
+def is_wall_clock(name: str) -> bool:
+    """True for keys of metrics.jsonl that measure the machine: `time` and the time/, throughput/, memory/ families.
+
+    All other keys of a resumed run equal those of an uninterrupted one.
+    """
+    return name == "time" or name.startswith(WALL_CLOCK_PREFIXES)
+
+
+def document() -> str:
+    """docs/metrics.md as markdown."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated by `python -m mmrl.tracking.metrics`; edit `mmrl/tracking/metrics.py` instead.",
+        "",
+        "Each line of a run's `metrics.jsonl` is one JSON object: `step` (optimization steps since the start of the",
+        "run), `stage`, `time` (Unix seconds) and the figures below. A figure that was not finite is `null`.",
+        "`time` and everything under `time/`, `throughput/` and `memory/` measure the machine; all else is the same,",
+        "value for value, in a run that was interrupted and resumed.",
+    ]
+    room = None
+    for metric in _ENTRIES:
+        if metric.name.split("/")[0] != room:
+            room = metric.name.split("/")[0]
+            lines += ["", f"## {room}", "", "| name | unit | better | meaning |", "|---|---|---|---|"]
+        better = {True: "higher", False: "lower", None: ""}[metric.higher_is_better]
+        meaning = metric.description.replace("|", "\\|")
+        lines.append(f"| `{metric.name}` | {metric.unit} | {better} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(path: str = "docs/metrics.md") -> None:
+    """Writes the document to `path`."""
+    from mmrl.tracking.files import write_atomic
+
+    print(write_atomic(Path(path), document()))
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(*sys.argv[1:2])

@@ -1,0 +1,112 @@
+"""rollouts/step_*.jsonl: what was asked, answered and rewarded, one line a trajectory, with the images beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrl.errors import UserError
+from mmrl.tracking.files import json_line, write_atomic
+from mmrl.types import Group, Sample, Trajectory
+
+NAMED = ("advantage", "parsed", "reason", "coordinates")
+MARKS = {"image": "<image>", "video": "<video>"}
+
+
+def rollout_path(folder: Path, step: int) -> Path:
+    """The file of one step."""
+    return folder / "rollouts" / f"step_{step:06d}.jsonl"
+
+
+def write_rollouts(folder: Path, step: int, stage: str, groups: Sequence[Group]) -> Path:
+    """Writes the step's file whole. Images land in rollouts/media/ under names made from their content.
+
+    Raises:
+        UserError: an image cannot be read, or the disk cannot be written.
+    """
+    lines = []
+    for index, group in enumerate(groups):
+        images = [save_image(folder, image, group.sample) for image in group.sample.images]
+        for trajectory in group.trajectories:
+            lines.append(json_line(_line(step, stage, index, group.sample, images, trajectory)))
+    return write_atomic(rollout_path(folder, step), "".join(lines))
+
+
+def _line(
+    step: int, stage: str, group: int, sample: Sample, images: list[str], trajectory: Trajectory
+) -> dict[str, Any]:
+    info = trajectory.info
+    return {
+        "step": step,
+        "stage": stage,
+        "group": group,
+        "sample": sample.id,
+        "dataset": sample.dataset,
+        "task": sample.task,
+        "prompt": prompt_text(sample.messages),
+        "images": images,
+        "videos": list(map(str, sample.videos)),
+        "target": sample.target,
+        "coordinates": info.get("coordinates", sample.coordinates),
+        "source": trajectory.source,
+        "completion": trajectory.text,
+        "reward": trajectory.reward,
+        "parts": trajectory.parts,
+        "advantage": info.get("advantage"),
+        "parsed": info.get("parsed"),
+        "reason": info.get("reason"),
+        "truncated": trajectory.truncated,
+        "length": trajectory.units,
+        "info": {key: value for key, value in info.items() if key not in NAMED},
+    }
+
+
+def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The messages as text; images and videos as `<image>` and `<video>`, roles named except the user's."""
+    blocks = []
+    for message in messages:
+        content = message.get("content", "")
+        parts = [content] if isinstance(content, str) else content
+        text = "".join(p if isinstance(p, str) else MARKS.get(p.get("type"), p.get("text", "")) for p in parts)
+        blocks.append(text if message.get("role") == "user" else f"[{message.get('role')}] {text}")
+    return "\n\n".join(blocks)
+
+
+def save_image(folder: Path, image: Any, sample: Sample) -> str:
+    """Saves a PIL image, bytes or a path as PNG, once.
+
+    Returns:
+        its path relative to the run's folder.
+
+    Raises:
+        UserError: the image cannot be read or written.
+    """
+    picture = _open(image, sample)
+    if picture.mode not in ("RGB", "RGBA", "L"):
+        picture = picture.convert("RGB")
+    head = f"{picture.mode} {picture.width} {picture.height} ".encode()
+    name = hashlib.sha256(head + picture.tobytes()).hexdigest()[:20] + ".png"
+    path = folder / "rollouts" / "media" / name
+    if not path.exists():
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG")
+        write_atomic(path, buffer.getvalue())
+    return f"rollouts/media/{name}"
+
+
+def _open(image: Any, sample: Sample) -> Any:
+    from PIL import Image
+
+    if isinstance(image, Image.Image):
+        return image
+    source = io.BytesIO(image) if isinstance(image, bytes) else Path(sample.root or ".") / image
+    try:
+        with Image.open(source) as picture:
+            picture.load()
+            return picture
+    except OSError as error:
+        shown = "image bytes" if isinstance(image, bytes) else f"image '{source}'"
+        raise UserError(f"{sample.where}: cannot read {shown}: {error}; repair or remove it") from error

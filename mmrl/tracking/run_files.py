@@ -1,0 +1,172 @@
+"""Reads a run's folder as it is: finished, interrupted or still going. Nothing here needs a file to exist."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmrl.errors import UserError
+
+SIGNS = ("config.yaml", "metrics.jsonl", "environment.json", "summary.json", "rollouts")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stage on the step axis: from after step `start` to step `end`."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's files.
+
+    Attributes:
+        records: the lines of metrics.jsonl.
+        rollouts: path of each step's rollouts file.
+        notes: sentences on what is missing or damaged.
+    """
+
+    folder: Path
+    config_text: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    records: Sequence[Mapping[str, Any]] = ()
+    rollouts: Mapping[int, Path] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """The recipe's name, or the folder's."""
+        return str(self.config.get("name") or self.folder.resolve().name)
+
+    @property
+    def last_step(self) -> int:
+        """The last step with figures; 0 before the first."""
+        return max((record["step"] for record in self.records), default=0)
+
+    @property
+    def spans(self) -> list[Span]:
+        """The stages in order: planned ones from the recipe, otherwise those that figures name."""
+        planned = _planned(self.config.get("stages"))
+        if planned:
+            return planned
+        ends: dict[str, int] = {}
+        for record in self.records:
+            ends[record["stage"]] = max(record["step"], ends.get(record["stage"], 0))
+        spans, start = [], 0
+        for name, end in ends.items():
+            if end > start:
+                spans.append(Span(name, start, end))
+                start = end
+        return spans
+
+
+def _planned(stages: Any) -> list[Span]:
+    spans, start = [], 0
+    for stage in stages if isinstance(stages, list) else []:
+        steps = stage.get("steps") if isinstance(stage, Mapping) else None
+        if not isinstance(steps, int):
+            return []
+        spans.append(Span(str(stage.get("name", "")), start, start + steps))
+        start += steps
+    return spans
+
+
+def read_run(folder: Path) -> Run:
+    """Reads what is there.
+
+    Raises:
+        UserError: `folder` is no run.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no run at '{folder}': no such folder; give the folder that holds metrics.jsonl")
+    if not any((folder / sign).exists() for sign in SIGNS):
+        raise UserError(
+            f"'{folder}' is no run: it holds none of {', '.join(SIGNS)}; give a folder made by `mmrl train`"
+        )
+    notes: list[str] = []
+    config_text = _read(folder / "config.yaml", "no recipe", notes)
+    rollouts = {
+        int(path.stem.removeprefix("step_")): path
+        for path in sorted((folder / "rollouts").glob("step_*.jsonl"))
+        if path.stem.removeprefix("step_").isdigit()
+    }
+    records = _records(folder / "metrics.jsonl", notes)
+    if not rollouts:
+        notes.append("No rollouts yet: rollouts/ holds no step.")
+    return Run(
+        folder=folder,
+        config_text=config_text,
+        config=_mapping(config_text, "config.yaml", yaml.safe_load, notes),
+        environment=_mapping(_read(folder / "environment.json", "", notes), "environment.json", json.loads, notes),
+        summary=_mapping(
+            _read(folder / "summary.json", "The run has not finished", notes), "summary.json", json.loads, notes
+        ),
+        records=records,
+        rollouts=rollouts,
+        notes=notes,
+    )
+
+
+def _read(path: Path, absent: str, notes: list[str]) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        notes.append(
+            f"{absent[:1].upper()}{absent[1:]}: {path.name} is missing." if absent else f"{path.name} is missing."
+        )
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read: {error.strerror}.")
+    return ""
+
+
+def _mapping(text: str, name: str, parse: Any, notes: list[str]) -> Mapping[str, Any]:
+    if not text:
+        return {}
+    try:
+        value = parse(text)
+    except (ValueError, yaml.YAMLError):
+        value = None
+    if isinstance(value, Mapping):
+        return value
+    notes.append(f"{name} is damaged and was left out.")
+    return {}
+
+
+def _records(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    if not path.exists():
+        notes.append("No figures yet: metrics.jsonl is missing.")
+        return []
+    records, damaged = read_lines(path)
+    good = [r for r in records if isinstance(r.get("step"), int) and isinstance(r.get("stage"), str)]
+    damaged += len(records) - len(good)
+    if damaged:
+        notes.append(f"{damaged} damaged line{'s' if damaged > 1 else ''} of metrics.jsonl left out.")
+    if not good:
+        notes.append("No figures yet: metrics.jsonl is empty.")
+    return good
+
+
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The JSON objects of a jsonl file, and how many lines were none."""
+    found, damaged = [], 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                value = None
+            if isinstance(value, dict):
+                found.append(value)
+            else:
+                damaged += bool(line.strip())
+    return found, damaged

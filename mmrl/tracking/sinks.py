@@ -1,0 +1,100 @@
+"""Where figures go besides metrics.jsonl: one class a service, named after its switch in `TrackingConfig`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from mmrl.config import TrackingConfig
+from mmrl.errors import UserError
+from mmrl.tracking.files import write_atomic
+
+
+class Sink(Protocol):
+    """A receiver of figures. Made with (run folder, project name, step resumed from or None)."""
+
+    def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
+        """Takes finite figures of one step."""
+
+    def close(self) -> None:
+        """Flushes and lets go."""
+
+
+class TensorBoard:
+    """Event files under `tensorboard/`; on resume, later steps of the old files are marked as purged."""
+
+    def __init__(self, folder: Path, project: str, resume_step: int | None):
+        # tensorboard logs a banner at import when TensorFlow is absent.
+        logging.getLogger("tensorboard").setLevel(logging.ERROR)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise missing("tensorboard") from None
+        purge = None if resume_step is None else resume_step + 1
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+
+    def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wandb:
+    """Weights & Biases. The run's id is kept in `wandb_id`, so a resumed run goes on in the same place."""
+
+    def __init__(self, folder: Path, project: str, resume_step: int | None):
+        try:
+            import wandb
+        except ImportError:
+            raise missing("wandb") from None
+        note = folder / "wandb_id"
+        known = note.read_text().strip() if resume_step is not None and note.is_file() else None
+        self._run = wandb.init(project=project, name=folder.name, dir=str(folder), id=known, resume="allow")
+        # wandb refuses steps below its own counter, which a resumed run would send; `step` is an axis of ours.
+        self._run.define_metric("*", step_metric="step")
+        write_atomic(note, f"{self._run.id}\n")
+
+    def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
+        self._run.log({"step": step, "stage": stage, **metrics})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Trackio:
+    """trackio, Hugging Face's local-first tracker."""
+
+    def __init__(self, folder: Path, project: str, resume_step: int | None):
+        try:
+            import trackio
+        except ImportError:
+            raise missing("trackio") from None
+        resume = "never" if resume_step is None else "allow"
+        self._run = trackio.init(project=project, name=folder.name, resume=resume, embed=False)
+
+    def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
+        self._run.log({"stage": stage, **metrics}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+SINKS: dict[str, type] = {"tensorboard": TensorBoard, "wandb": Wandb, "trackio": Trackio}
+
+
+def missing(package: str) -> UserError:
+    """The error for a sink whose package is not installed."""
+    return UserError(f"tracking.{package} is true, but {package} is not installed; run: pip install {package}")
+
+
+def open_sinks(folder: Path, config: TrackingConfig, resume_step: int | None) -> list[Sink]:
+    """The sinks that `config` switches on.
+
+    Raises:
+        UserError: a package is missing; the message has the pip command.
+    """
+    return [make(folder, config.project, resume_step) for name, make in SINKS.items() if getattr(config, name)]

@@ -1,0 +1,179 @@
+"""The run's diary: metrics.jsonl, rollouts, summary and environment, and the services that mirror the figures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrl.config import TrackingConfig
+from mmrl.errors import UserError
+from mmrl.tracking.console import make_console
+from mmrl.tracking.environment import read_environment
+from mmrl.tracking.files import cannot_write, json_line, json_text, write_atomic
+from mmrl.tracking.metrics import describe
+from mmrl.tracking.rollouts import write_rollouts
+from mmrl.tracking.sinks import open_sinks
+from mmrl.types import Group
+
+logger = logging.getLogger(__name__)
+RESERVED = ("step", "stage", "time")
+
+
+class Tracker:
+    """Writes one run's folder. Close it, or use it as a context manager.
+
+    Args:
+        folder: the run's folder; made where absent.
+        config: which services and console to use, and how many rollouts to keep.
+        total_steps: optimization steps of all stages together, for the progress bar.
+        resume_step: None starts a run in a folder without one. Otherwise the step that training continues after:
+            entries of later steps are dropped, so the run's files end up as if it had never stopped (all keys but
+            those of `mmrl.tracking.metrics.is_wall_clock`). 0 starts over.
+        strict: an undocumented metric raises instead of being written.
+
+    Raises:
+        UserError: the folder holds a run and `resume_step` is None, is not writable, or a service's package is missing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: TrackingConfig,
+        total_steps: int,
+        resume_step: int | None = None,
+        *,
+        strict: bool = False,
+    ):
+        self.folder = Path(folder)
+        self.non_finite: Counter[str] = Counter()
+        self._config = config
+        self._strict = strict
+        path = self.folder / "metrics.jsonl"
+        if resume_step is not None:
+            drop_after(self.folder, resume_step)
+        elif path.exists() and path.stat().st_size:
+            raise UserError(
+                f"'{self.folder}' already holds a run; set `resume: auto` to go on with it, change `name`, or delete it"
+            )
+        self._sinks = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        try:
+            self._sinks = open_sinks(self.folder, config, resume_step)
+        except BaseException:
+            self._file.close()
+            raise
+        self._console = make_console(config.console, self.folder.name, total_steps, resume_step or 0)
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
+        """Appends one line to metrics.jsonl and tells services and console.
+
+        Args:
+            step: optimization steps since the start of the run; not below an earlier call's.
+            stage: name of the stage.
+            metrics: name to value; None is written as null (does not apply), NaN and infinities too, with a warning.
+
+        Raises:
+            UserError: the line could not be written.
+            LookupError: strict, and a name is not documented.
+        """
+        values = {name: self._value(name, value, step) for name, value in metrics.items()}
+        line = json_line({"step": step, "stage": stage, "time": round(time.time(), 3), **values})
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise cannot_write(self.folder / "metrics.jsonl", error) from error
+        finite = {name: value for name, value in values.items() if value is not None}
+        for sink in self._sinks:
+            sink.log(step, stage, finite)
+        self._console.update(step, stage, finite)
+
+    def _value(self, name: str, value: Any, step: int) -> float | int | None:
+        if name in RESERVED:
+            raise ValueError(f"'{name}' is a key of every line of metrics.jsonl and cannot name a metric")
+        if self._strict:
+            describe(name)
+        number = value.item() if hasattr(value, "item") else value
+        if number is None or (isinstance(number, int) and not isinstance(number, bool)):
+            return number
+        if math.isfinite(number):
+            return float(number)
+        self.non_finite[name] += 1
+        if self.non_finite[name] == 1:
+            logger.warning("%s is %s at step %d; it is written as null, further ones are counted", name, number, step)
+        return None
+
+    def rollouts(self, step: int, stage: str, groups: Sequence[Group]) -> None:
+        """Writes rollouts/step_*.jsonl with the first `rollouts_groups` groups, every `rollouts_every` steps and at 1.
+
+        Raises:
+            UserError: an image cannot be read, or the disk cannot be written.
+        """
+        due = step % self._config.rollouts_every == 0 or step == 1
+        chosen = groups[: self._config.rollouts_groups]
+        if due and chosen:
+            write_rollouts(self.folder, step, stage, chosen)
+
+    def summary(self, facts: Mapping[str, Any]) -> None:
+        """Writes summary.json whole.
+
+        The key `eval` is what `final_table` and the report show:
+        `{"start" | "after_<stage>" | "final": {task: accuracy, ..., "mean": accuracy}}`.
+        """
+        write_atomic(self.folder / "summary.json", json_text(facts))
+
+    def environment(self, **facts: Any) -> None:
+        """Writes environment.json: versions, machine, commit, command line, and `facts`."""
+        write_atomic(self.folder / "environment.json", json_text({**read_environment(), **facts}))
+
+    def close(self) -> None:
+        """Closes files, services and console. Safe to call twice."""
+        if self._file.closed:
+            return
+        self._console.close()
+        self._file.close()
+        for sink in self._sinks:
+            sink.close()
+        if self.non_finite:
+            counts = ", ".join(f"{name} {count}x" for name, count in self.non_finite.most_common())
+            logger.warning("not finite, written as null: %s", counts)
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Removes what a run wrote after `step`: lines of metrics.jsonl (a half-written last one too) and rollouts files.
+
+    Raises:
+        UserError: metrics.jsonl is damaged before its last line, or cannot be written.
+    """
+    path = folder / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    kept = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if json.loads(line)["step"] <= step and line.endswith(b"\n"):
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            if number < len(lines):
+                raise UserError(f"{path} line {number} is damaged; delete that line to resume") from None
+    if kept != lines:
+        write_atomic(path, b"".join(kept))
+    for file in (folder / "rollouts").glob("step_*.jsonl"):
+        number = file.stem.removeprefix("step_")
+        if number.isdigit() and int(number) > step:
+            file.unlink()

@@ -1,0 +1,86 @@
+"""AdamW with per-part learning rates, schedules and clipping, and its state as named tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrl.config import OptimConfig
+from mmrl.errors import CheckpointError, ConfigError
+
+
+class Optimizer:
+    """AdamW over a policy's trainable parameters for one stage of `total` optimizer steps."""
+
+    def __init__(self, policy: Any, config: OptimConfig, total: int):
+        self.config, self.total, self.step_count = config, total, 0
+        self.named = [(name, parameter) for name, parameter, _ in policy.trainable()]
+        if not self.named:
+            raise ConfigError("nothing to train: every parameter is frozen")
+        rates = {"language": config.lr, "vision": config.lr_vision or config.lr}
+        groups: dict[tuple[str, bool], list[Tensor]] = {}
+        for _, parameter, part in policy.trainable():
+            # Norms and biases (1-D) are not decayed.
+            groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
+        self.adamw = torch.optim.AdamW(
+            [
+                {"params": p, "lr": rates[part], "peak": rates[part], "weight_decay": config.weight_decay * decay}
+                for (part, decay), p in groups.items()
+            ],
+            betas=config.betas,
+            eps=config.eps,
+            foreach=True,
+        )
+
+    def factor(self) -> float:
+        """Learning rate / peak at the next step."""
+        config, step = self.config, self.step_count
+        if step < config.warmup:
+            return (step + 1) / config.warmup
+        if config.schedule == "constant":
+            return 1.0
+        progress = min(1.0, (step - config.warmup) / max(1, self.total - config.warmup))
+        shape = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+        return config.min_ratio + (1 - config.min_ratio) * shape
+
+    def step(self) -> dict[str, float]:
+        """Clips, steps and clears the gradients. A gradient that is not finite skips the step and says so."""
+        parameters = [parameter for _, parameter in self.named]
+        limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        factor = self.factor()
+        for group in self.adamw.param_groups:
+            group["lr"] = group["peak"] * factor
+        finite = math.isfinite(norm)
+        if finite:
+            self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+        self.step_count += 1
+        return {"optim/grad_norm": norm, "optim/lr": self.config.lr * factor, "optim/skipped": float(not finite)}
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments by parameter name, for safetensors."""
+        tensors = {}
+        for name, parameter in self.named:
+            for key, value in self.adamw.state.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = value.detach().clone()
+        return tensors
+
+    def load_state(self, tensors: Mapping[str, Tensor], step_count: int) -> None:
+        """Restores what `state` gave. Raises CheckpointError when it belongs to other parameters."""
+        self.step_count = step_count
+        if not tensors:
+            return
+        for name, parameter in self.named:
+            moments = {key: tensors.get(f"{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+            if any(v is None for v in moments.values()) or moments["exp_avg"].shape != parameter.shape:
+                raise CheckpointError(f"the checkpoint's optimizer does not hold '{name}': it is of another model")
+            self.adamw.state[parameter] = {
+                "step": moments["step"].to("cpu"),
+                "exp_avg": moments["exp_avg"].to(parameter.device),
+                "exp_avg_sq": moments["exp_avg_sq"].to(parameter.device),
+            }

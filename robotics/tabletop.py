@@ -1,0 +1,141 @@
+"""The embedded tabletop: thousands of parallel worlds as torch tensors, on a CPU or a GPU, with nothing to install."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from robotics.base import VectorEnv
+from robotics.counter_rng import as_ids
+from robotics.episodes import EpisodeTracker, StepRecord, stack_steps
+from robotics.options import Option
+from robotics.tabletop_layout import instructions, start_world
+from robotics.tabletop_render import Renderer
+from robotics.tabletop_tasks import TASKS
+from robotics.tabletop_world import ACTION_DIM, COLOURS, STATE_DIM, World, step_world
+from robotics.types import Observation, StepResult
+
+CAMERAS = ("top",)
+
+
+class TabletopEnv(VectorEnv):
+    """Grippers over tables of coloured blocks; docs/simulators.md has the tasks, units and rewards.
+
+    Built by `robotics.make({"type": "tabletop", ...})`. Actions: [dx, dy, grip]; state: [x, y, closed, holding].
+    """
+
+    OPTIONS: ClassVar[dict[str, Option]] = {
+        "num_envs": Option(int, 16, low=1),
+        "tasks": Option(str, ("reach",), choices=tuple(TASKS), many=True),
+        "num_blocks": Option(int, 3, low=1, high=4),
+        "colours": Option(str, ("red", "green", "blue", "yellow"), choices=tuple(COLOURS), many=True),
+        "image_size": Option(int, 56, low=16, high=1024),
+        "cameras": Option(str, CAMERAS, choices=CAMERAS, many=True, min_items=0),
+        "max_steps": Option(int, None, low=1, optional=True),
+        "reward": Option(str, "sparse", choices=("sparse", "dense")),
+        "terminate_on_success": Option(bool, True),
+        "device": Option(str, "cpu"),
+    }
+    has_expert: ClassVar[bool] = True
+
+    def __init__(self, **options: Any):
+        self.num_envs, self.tasks, self.cameras = options["num_envs"], options["tasks"], options["cameras"]
+        self.num_blocks, self.colours = options["num_blocks"], options["colours"]
+        if len(self.colours) < self.num_blocks:
+            raise ValueError(
+                f"tabletop: num_blocks={self.num_blocks} is not allowed with {len(self.colours)} colours; "
+                f"allowed: 1 to {len(self.colours)}"
+            )
+        self.device = _device(options["device"])
+        self.action_dim, self.state_dim = ACTION_DIM, STATE_DIM
+        self.max_steps = options["max_steps"] or max(TASKS[task].max_steps for task in self.tasks)
+        self.dense = options["reward"] == "dense"
+        self._index = {task: list(TASKS).index(task) for task in self.tasks}
+        self._pushable_N = torch.tensor([task.pushable for task in TASKS.values()], device=self.device)
+        self._graspable_N = torch.tensor([task.graspable for task in TASKS.values()], device=self.device)
+        zone_slots = max({"none": 0, "mark": 1}.get(TASKS[task].zones, self.num_blocks) for task in self.tasks)
+        self._renderer = Renderer(options["image_size"], zone_slots, self.device)
+        self._tracker = EpisodeTracker(self.num_envs, self.max_steps, self.device, options["terminate_on_success"])
+        self._world: World | None = None
+
+    @property
+    def world(self) -> World:
+        """The worlds as they are now. RuntimeError before the first reset."""
+        if self._world is None:
+            raise RuntimeError("tabletop: reset(ids) comes first")
+        return self._world
+
+    def reset(self, ids: Tensor | Sequence[int]) -> Observation:
+        """See `VectorEnv.reset`. World `i` has task `tasks[i % len(tasks)]`."""
+        start = start_world(as_ids(ids, self.num_envs), self.tasks, self.num_blocks, self.colours)
+        self._instructions = instructions(start)
+        self._world = start.to(self.device)
+        self._pushable_B = self._pushable_N[self._world.task_B]
+        self._graspable_B = self._graspable_N[self._world.task_B]
+        self._potential_B = self._potential(self._world) if self.dense else None
+        self._tracker.reset()
+        return self._observe()
+
+    def chunk_step(self, actions: Tensor) -> StepResult:
+        """See `VectorEnv.chunk_step`. `info` has what the contract names and nothing more."""
+        actions_BCA = torch.as_tensor(actions).to(device=self.device, dtype=torch.float32)
+        expected = (self.num_envs, max(actions_BCA.shape[1], 1) if actions_BCA.dim() == 3 else "C", self.action_dim)
+        if actions_BCA.shape != expected:
+            raise ValueError(f"tabletop: actions have shape {tuple(actions_BCA.shape)}; expected {expected}")
+        if not torch.isfinite(actions_BCA).all():
+            raise ValueError("tabletop: actions must be finite")
+        actions_BCA = actions_BCA.clamp(self.action_low, self.action_high)
+        records = [self._step(actions_BCA[:, step]) for step in range(actions_BCA.shape[1])]
+        return StepResult(observation=self._observe(), info=self._tracker.info(), **stack_steps(records))
+
+    def expert_action(self) -> Tensor:
+        """See `VectorEnv.expert_action`. It acts from any state, also one that a policy brought about."""
+        world = self.world
+        return self._by_task({task: TASKS[task].expert(world) for task in self.tasks})
+
+    def render(self) -> Tensor:
+        """See `VectorEnv.render`: the `top` camera, also where `cameras` is empty."""
+        return self._renderer(self.world)
+
+    def _step(self, action_BA: Tensor) -> StepRecord:
+        active_B = self._tracker.active_B
+        world = step_world(self.world, action_BA, active_B, self._pushable_B, self._graspable_B)
+        self._world = world
+        success_B = self._success(world)
+        if self.dense:
+            potential_B = self._potential(world)
+            reward_B = potential_B - self._potential_B
+            self._potential_B = potential_B
+        else:
+            reward_B = (success_B & ~self._tracker.success_once_B).to(torch.float32)
+        return self._tracker.step(reward_B, success_B)
+
+    def _success(self, world: World) -> Tensor:
+        return self._by_task({task: TASKS[task].success(world) for task in self.tasks})
+
+    def _potential(self, world: World) -> Tensor:
+        progress_B = self._by_task({task: TASKS[task].progress(world) for task in self.tasks})
+        return 0.5 * progress_B + 0.5 * self._success(world).to(torch.float32)
+
+    def _by_task(self, values: dict[str, Tensor]) -> Tensor:
+        """From one [B, ...] tensor per task, each world's own."""
+        names = list(values)
+        chosen = values[names[0]]
+        for name in names[1:]:
+            mine_B = self.world.task_B == self._index[name]
+            chosen = torch.where(mine_B.view(-1, *[1] * (chosen.dim() - 1)), values[name], chosen)
+        return chosen
+
+    def _observe(self) -> Observation:
+        images = {camera: self._renderer(self.world) for camera in self.cameras}
+        return Observation(images=images, state=self.world.state_BS(), instruction=list(self._instructions))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"tabletop: device={name!r} is not allowed; allowed: cpu, cuda, cuda:N ({error})") from error

@@ -1,0 +1,22 @@
+"""Pure reward functions for vision-language answers: a completion and a target in, a score in [0, 1] out.
+
+>>> import vision_rewards
+>>> reward = vision_rewards.get_reward("counting")
+>>> reward("<think>two and one</think> 3", {"count": 3}).score
+1.0
+"""
+
+from vision_rewards.registry import combine, get_reward, list_rewards, validate
+from vision_rewards.types import ParamSpec, Reward, RewardResult, RewardSpec, TargetError
+
+__all__ = [
+    "ParamSpec",
+    "Reward",
+    "RewardResult",
+    "RewardSpec",
+    "TargetError",
+    "combine",
+    "get_reward",
+    "list_rewards",
+    "validate",
+]

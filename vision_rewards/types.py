@@ -1,0 +1,235 @@
+"""What every reward is: a frozen dataclass whose fields are its parameters and whose class attributes describe it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from vision_rewards.parsers import EXTRACT_MODES, extract_answer, wrap_answer
+
+
+class TargetError(ValueError):
+    """A target that cannot be scored; the message is one line and names the key."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RewardResult:
+    """What one completion earned.
+
+    Attributes:
+        score: finite and in [0, 1], or None where the target lacks the keys that the reward scores.
+        parts: named measurements, each finite or None where there was nothing to measure.
+        parsed: the JSON-serialisable value read from the completion, None if there was none.
+        reason: short code: "ok" (an answer was read, right or wrong), "no_answer", "unparsable", "not_applicable", …
+    """
+
+    score: float | None
+    parts: Mapping[str, float | None]
+    parsed: Any
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ParamSpec:
+    """One parameter of a reward."""
+
+    default: Any
+    help: str
+    choices: tuple[Any, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RewardSpec:
+    """The public description of a reward, read from its class. A target key that ends in `?` may be absent."""
+
+    name: str
+    summary: str
+    target_keys: Mapping[str, str]
+    params: Mapping[str, ParamSpec]
+    parts: tuple[str, ...]
+    formula: str
+    source: str
+    closes: tuple[str, ...]
+    tasks: tuple[str, ...]
+    metric_part: str
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The middle of an error message: a suggestion if one is close, then all that is allowed."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Allowed: {', '.join(known) or 'none'}"
+
+
+def param(default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
+    """Declare a parameter: a dataclass field with its documentation and its range (inclusive)."""
+    bounds = {"help": help, "choices": choices or None, "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=bounds)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite int or float; bool is not a number here."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    # math.isfinite raises for an int beyond the floats.
+    return abs(value) < 1e308 if isinstance(value, int) else math.isfinite(value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reward(ABC):
+    """Scores completions. Calling it is pure: no I/O, no randomness, and neither argument is changed."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    target_keys: ClassVar[Mapping[str, str]]
+    formula: ClassVar[str]
+    source: ClassVar[str]
+    closes: ClassVar[tuple[str, ...]]
+    tasks: ClassVar[tuple[str, ...]] = ()
+    # Part -> its value when no answer could be read: 0.0, or None for what cannot be measured then.
+    part_defaults: ClassVar[Mapping[str, float | None]] = {}
+    metric_part: ClassVar[str] = "score"
+    # False for rewards of form (tags, length), which never stand for accuracy in a combination.
+    is_answer: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata:
+                self._check_param(field, getattr(self, field.name))
+
+    def _check_param(self, field: dataclasses.Field, value: Any) -> None:
+        place = f"reward {self.name!r}: parameter {field.name!r}"
+        choices, low, high = (field.metadata[key] for key in ("choices", "low", "high"))
+        if choices is not None and value not in choices:
+            raise ValueError(f"{place}: {value!r} is unknown; {nearest(str(value), map(str, choices))}")
+        if isinstance(field.default, bool) and not isinstance(value, bool):
+            raise ValueError(f"{place}: {value!r} is not true or false")
+        if (low is None and high is None) or (value is None and field.default is None):
+            return
+        if not is_number(value) or (low is not None and value < low) or (high is not None and value > high):
+            raise ValueError(f"{place}: {value!r} is not a number in [{low}, {'inf' if high is None else high}]")
+
+    def __call__(self, completion: str, target: Mapping[str, Any]) -> RewardResult:
+        """Score one completion.
+
+        Returns:
+            A result whose score is None, reason "not_applicable", if the target lacks one of the reward's keys.
+
+        Raises:
+            TargetError: the target has the keys, but not values that can be scored.
+            TypeError: the completion is not a str.
+        """
+        if not isinstance(completion, str):
+            raise TypeError(f"a completion is a str, not {type(completion).__name__}")
+        if not self.applies(target):
+            return RewardResult(None, {}, None, "not_applicable")
+        self.check(target)
+        return self.score(completion, target)
+
+    def applies(self, target: Mapping[str, Any]) -> bool:
+        """Whether the target has every required key."""
+        return all(key in target for key in self.target_keys if not key.endswith("?"))
+
+    def check(self, target: Mapping[str, Any]) -> None:
+        """Raise TargetError, with a one-line reason, if the target cannot be scored."""
+        for key in self.target_keys:
+            if not key.endswith("?") and key not in target:
+                raise TargetError(f"reward {self.name!r} needs the key {key!r}; the target has {sorted(target)}")
+        self.check_target(target)
+
+    def for_task(self, task: str) -> Reward:
+        """The reward for samples of this task: itself, unless it routes."""
+        return self
+
+    def dress(self, completion: str) -> str:
+        """Give a completion the form that this reward asks for."""
+        return completion
+
+    def accuracy(self, result: RewardResult) -> float:
+        """The number an evaluation reports for this result, in [0, 1].
+
+        Raises:
+            ValueError: the reward did not apply, so there is nothing to report.
+        """
+        if result.score is None:
+            raise ValueError(f"reward {self.name!r} did not apply to this target: no accuracy")
+        value = result.score if self.metric_part == "score" else result.parts[self.metric_part]
+        return float(value)
+
+    def failed(self, reason: str, parsed: Any = None) -> RewardResult:
+        """A result of score 0 for a completion that holds no usable answer."""
+        return RewardResult(0.0, dict(self.part_defaults), parsed, reason)
+
+    @abstractmethod
+    def check_target(self, target: Mapping[str, Any]) -> None:
+        """Raise TargetError for values that cannot be scored; the required keys are there."""
+
+    @abstractmethod
+    def gold(self, target: Mapping[str, Any]) -> str:
+        """A completion that scores 1.0."""
+
+    @abstractmethod
+    def score(self, completion: str, target: Mapping[str, Any]) -> RewardResult:
+        """Score a completion against a target that has been checked."""
+
+    @classmethod
+    def spec(cls) -> RewardSpec:
+        """The class's own description."""
+        params = {
+            field.name: ParamSpec(field.default, field.metadata["help"], field.metadata["choices"])
+            for field in dataclasses.fields(cls)
+            if field.metadata
+        }
+        return RewardSpec(
+            name=cls.name,
+            summary=cls.summary,
+            target_keys=dict(cls.target_keys),
+            params=params,
+            parts=tuple(cls.part_defaults),
+            formula=cls.formula,
+            source=cls.source,
+            closes=cls.closes,
+            tasks=cls.tasks,
+            metric_part=cls.metric_part,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnswerReward(Reward):
+    """A reward that reads one answer out of the completion and scores only that."""
+
+    extract: str = param(
+        "auto",
+        "where the answer stands: `auto` last complete `<answer>` after the thinking if there is any such tag, else "
+        "all text after the thinking; `answer` the tag is demanded; `boxed` last `\\boxed{}`; `raw` all of it",
+        choices=EXTRACT_MODES,
+    )
+
+    def check(self, target: Mapping[str, Any]) -> None:
+        """Raise TargetError if the target cannot be scored, or its answer cannot be written under `extract`."""
+        super().check(target)
+        text = self.gold_answer(target)
+        if extract_answer(wrap_answer(text, self.extract), self.extract)[0] != text.strip():
+            raise TargetError(f"the answer {text[:60]!r} cannot be read back with extract={self.extract!r}")
+
+    def gold(self, target: Mapping[str, Any]) -> str:
+        """A completion that scores 1.0, in the form that `extract` reads."""
+        return wrap_answer(self.gold_answer(target), self.extract)
+
+    def score(self, completion: str, target: Mapping[str, Any]) -> RewardResult:
+        """Extract the answer and score it; a missing or oversized answer scores 0."""
+        answer, reason = extract_answer(completion, self.extract)
+        return self.failed(reason) if answer is None else self.score_answer(answer, target)
+
+    @abstractmethod
+    def gold_answer(self, target: Mapping[str, Any]) -> str:
+        """The right answer as text, without tags."""
+
+    @abstractmethod
+    def score_answer(self, answer: str, target: Mapping[str, Any]) -> RewardResult:
+        """Score a non-empty answer of at most `parsers.MAX_ANSWER` characters."""
