@@ -13,13 +13,14 @@ from vision_rewards import TargetError, combine, get_reward, list_rewards
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
 COORDINATE = st.one_of(st.integers(-1000, 1000), st.floats(-1000, 1000))
+FRAGMENTS = (
+    "<think> </think> <answer> </answer> \\boxed{ } [ ] ( ) , . - 1 0 10 1e9 NaN A B (A) B. yes no three hundred "
+    'Answer: {"bbox_2d": [0,0,5,5] ```json ``` % ² \u200b \ud83d'
+)
 TEXT = st.one_of(
     st.text(max_size=200),
     st.lists(
-        st.sampled_from(
-            "<think> </think> <answer> </answer> \\boxed{ } [ ] ( ) , . - 1 0 10 1e9 NaN A B (A) B. yes no three hundred "
-            'Answer: {"bbox_2d": [0,0,5,5] ```json ``` % ² \u200b \ud83d'.split(" ")
-        ),
+        st.sampled_from(FRAGMENTS.split(" ")),
         max_size=25,
     ).map(" ".join),
     st.lists(COORDINATE, min_size=4, max_size=4).map(str),

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
     ],
 )
 def test_mistakes_are_named(name, params, words):
-    with pytest.raises(ValueError, match=".") as error:
+    with pytest.raises(ValueError, match=r"\w") as error:
         get_reward(name, **params)
     assert all(word in str(error.value) for word in words), error.value
     assert "\n" not in str(error.value)
@@ -86,7 +86,7 @@ def test_mistakes_are_named(name, params, words):
 )
 def test_targets_that_cannot_be_scored(name, target, word):
     reward = get_reward(name)
-    with pytest.raises(TargetError, match=".") as error:
+    with pytest.raises(TargetError, match=r"\w") as error:
         reward.check(target)
     assert word in str(error.value)
     assert "\n" not in str(error.value)
@@ -103,9 +103,17 @@ def test_target_of_another_shape_has_no_score():
             reward.accuracy(result)
 
 
+def test_null_columns_count_as_absent():
+    row = {"text": "ab", "box": None, "count": None, "answer": None, "synonyms": None, "options": None}
+    assert combine([("ocr", 1), ("iou", 1), ("counting", 1), ("classification", 1)])("ab", row).score == 1
+    assert get_reward("multiple_choice")("A", row | {"answer": "A"}).score == 1
+    with pytest.raises(TargetError, match="needs the key 'box'"):
+        get_reward("iou").check(row)
+
+
 def test_validate_names_the_index():
     validate("ocr", [{"text": "a"}, {"text": "b"}], metric="cer")
-    with pytest.raises(TargetError, match="target 1: .*'text'"):
+    with pytest.raises(TargetError, match=r"target 1: .*'text'"):
         validate("ocr", [{"text": "a"}, {"text": ""}])
     # What is read from a raw completion cannot also be in tags.
     with pytest.raises(TargetError, match=r"target 0: the gold answer .* scores"):

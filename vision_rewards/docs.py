@@ -21,7 +21,8 @@ result = reward("<think>on the left</think> [10, 20, 110, 220]", {"box": [12, 18
 result.score, result.parts, result.parsed, result.reason
 ```
 
-- `score` is finite and in [0, 1], or `None` where the target lacks the reward's keys. `parts` are further measurements.
+- `score` is finite and in [0, 1], or `None` where the target lacks the reward's keys or holds nulls there. `parts` are
+  further measurements.
 - `reward.check(target)` raises `TargetError` for a target that cannot be scored; `reward.gold(target)` writes an answer
   that scores 1.0; `vision_rewards.validate(name, targets)` proves both for a whole dataset.
 - `reward.accuracy(result)` is the number for evaluations: the column "accuracy" below names the part it comes from.
@@ -36,6 +37,7 @@ The parameter `extract` says where the answer stands:
 - `raw`: the whole completion, tags included.
 
 The first three read only what follows the last `</think>`; a `<think>` that stays open means that there is no answer.
+Where the prompt itself opens `<think>`, score the completion with that tag in front of it.
 Rewards are strict, since they are optimised against. The measures alone are in `vision_rewards.metrics`.
 
 This page is written by `python -m vision_rewards.docs docs/rewards.md`.

@@ -132,14 +132,15 @@ class Reward(ABC):
         return self.score(completion, target)
 
     def applies(self, target: Mapping[str, Any]) -> bool:
-        """Whether the target has every required key."""
-        return all(key in target for key in self.target_keys if not key.endswith("?"))
+        """Whether the target has every required key; a null, as columnar files fill in, counts as absent."""
+        return all(target.get(key) is not None for key in self.target_keys if not key.endswith("?"))
 
     def check(self, target: Mapping[str, Any]) -> None:
         """Raise TargetError, with a one-line reason, if the target cannot be scored."""
         for key in self.target_keys:
-            if not key.endswith("?") and key not in target:
-                raise TargetError(f"reward {self.name!r} needs the key {key!r}; the target has {sorted(target)}")
+            if not key.endswith("?") and target.get(key) is None:
+                present = sorted(key for key in target if target[key] is not None)
+                raise TargetError(f"reward {self.name!r} needs the key {key!r}; the target has {present}")
         self.check_target(target)
 
     def for_task(self, task: str) -> Reward:

@@ -256,6 +256,12 @@ class Mixture:
         entropy = (abs(self.seed), int(self.seed < 0), *key)
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
 
+    def reject(self, error: BadSample) -> None:
+        """Takes note of a sample found bad after it was handed out. Raises it where the policy is `stop`."""
+        if self.on_bad == "stop":
+            raise error
+        self._skip(error)
+
     def _skip(self, error: BadSample) -> None:
         self.skipped += 1
         if len(self.reasons) < REASONS_KEPT:

@@ -200,7 +200,8 @@ class QwenVL:
                 use_cache=False,
                 **pixels,
             ).last_hidden_state
-            hidden_NH = hidden_BTH.flatten(0, 1)[plan.gather_N.to(self.device)]
+            # index_select, not indexing: the backward of repeated indices is then summed in a fixed order.
+            hidden_NH = hidden_BTH.flatten(0, 1).index_select(0, plan.gather_N.to(self.device))
             log_probs_N, entropy_N = token_log_probs(
                 hidden_NH,
                 self._model.get_output_embeddings(),

@@ -10,8 +10,8 @@ from html import escape
 
 from mmrl.tracking.run_files import Span
 
-WIDTH, HEIGHT = 400, 224
-LEFT, RIGHT, TOP, BOTTOM = 50, 12, 30, 36
+WIDTH, HEIGHT = 400, 232
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 36, 38
 POINTS = 300
 COLOURS = 6
 
@@ -76,7 +76,7 @@ def make_scale(values: Sequence[float], unit_range: bool = False) -> Scale:
     if high - low <= 1e-12 * max(abs(high), abs(low)) or high == low:
         margin = abs(high) * 0.1 or 1.0
         low, high = (0.0, high + margin) if high > 0 else (low - margin, high + margin)
-    rough = (high - low) / 4
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     bottom, top = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -99,11 +99,15 @@ def number(value: float | None) -> str:
 
 
 def _tick(value: float, step: float) -> str:
+    if abs(value) < step / 1e6:
+        value = 0.0
     if 1e-3 <= step < 1000 and abs(value) < 1e4:
         decimals = max(0, -math.floor(math.log10(step)))
         decimals += round(step * 10**decimals, 6) % 1 != 0
         return f"{value:.{decimals}f}"
-    return number(0.0 if abs(value) < step / 1e6 else value)
+    if step < 1e-3 and value:
+        return f"{value:.1e}".replace("e-0", "e-")
+    return number(value)
 
 
 def draw(series: Sequence[Series], frame: Frame, axis: str, title: str, unit_range: bool = False) -> str:
@@ -147,19 +151,17 @@ def _grid(scale: Scale, axis: str) -> list[str]:
     for tick in scale.ticks:
         y = scale.y(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{_tick(tick, step)}</text>'
-        )
+        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_tick(tick, step)}</text>')
     return parts
 
 
 def _steps(frame: Frame) -> list[str]:
     width = max(1, frame.last - frame.first)
     size = max(1, next(f * p for p in (10**e for e in range(12)) for f in (1, 2, 5) if f * p >= width / 5))
-    ticks = [step for step in range(math.ceil(frame.first / size) * size, frame.last + 1, size)]
+    ticks = range(math.ceil(frame.first / size) * size, frame.last + 1, size)
     bottom = HEIGHT - BOTTOM
     parts = [
-        f'<text class="tick" x="{frame.x(tick):.1f}" y="{bottom + 15}" text-anchor="middle">{tick}</text>'
+        f'<text class="tick" x="{frame.x(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{tick}</text>'
         for tick in ticks
     ]
     parts.append(f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">step</text>')

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PREFIX = "eval/"
+LAST = ("final", "latest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +21,21 @@ class Heldout:
 def heldout_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Heldout:
     """The table of `summary["eval"]`: `{"start" | "after_<stage>" | "final": {task: value}}`.
 
-    `final` comes last whatever the mapping's order. Values that are not numbers are left out.
+    `final` (`latest` in a run that is not finished) comes last whatever the mapping's order. Values that are not numbers are left out.
     """
-    columns = [name for name in evaluations if name != "final"]
-    columns.sort(key=lambda name: name != "start")
-    columns += ["final"] if "final" in evaluations else []
+    columns = sorted(evaluations, key=lambda name: (name in LAST, name != "start"))
     tasks = {task for name in columns for task, value in _items(evaluations[name]) if _number(value) is not None}
     names = [*sorted(tasks - {"mean"}), *(["mean"] if "mean" in tasks else [])]
     rows = [(task, tuple(_number(dict(_items(evaluations[c])).get(task)) for c in columns)) for task in names]
     return Heldout(tuple(columns), tuple(rows))
 
 
-def evaluations_in(records: Sequence[Mapping[str, Any]], stages: Sequence[str]) -> dict[str, dict[str, float]]:
-    """`summary["eval"]` rebuilt from metrics.jsonl: evaluations at step 0, the last of each stage, and the last of all.
+def evaluations_in(records: Sequence[Mapping[str, Any]], ends: Mapping[str, int]) -> dict[str, dict[str, float]]:
+    """`summary["eval"]` as far as metrics.jsonl has it: `start` at step 0, `after_<stage>`, and `latest` of all.
 
-    `final` appears only with a step after 0.
+    Args:
+        records: lines of metrics.jsonl.
+        ends: each stage's last step; evaluations before it are not the stage's result.
     """
     found: dict[str, dict[str, float]] = {}
     for record in records:
@@ -44,9 +45,9 @@ def evaluations_in(records: Sequence[Mapping[str, Any]], stages: Sequence[str]) 
         if record["step"] == 0:
             found.setdefault("start", {}).update(figures)
             continue
-        if record["stage"] in stages:
+        if record["step"] == ends.get(record["stage"]):
             found[f"after_{record['stage']}"] = figures
-        found["final"] = figures
+        found["latest"] = figures
     return found
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
-from mmrl.tracking.heldout import column_title, evaluations_in, heldout_table
+from mmrl.tracking.heldout import LAST, column_title, evaluations_in, heldout_table
 from mmrl.tracking.report_charts import render_charts
 from mmrl.tracking.report_rollouts import cut, render_rollouts
 from mmrl.tracking.report_style import SCRIPT, STYLE
-from mmrl.tracking.run_files import Run, read_run
+from mmrl.tracking.run_files import Run, Span, read_run
 
 CONFIG_CHARS = 200_000
 
@@ -43,7 +43,7 @@ def render(run: Run) -> str:
     """The page as HTML text."""
     evaluations = run.summary.get("eval")
     if not isinstance(evaluations, Mapping) or not evaluations:
-        evaluations = evaluations_in(run.records, [span.name for span in run.spans])
+        evaluations = evaluations_in(run.records, {span.name: span.end for span in run.spans})
     table = _heldout(evaluations)
     notes = [*run.notes, *([] if table else ["No held-out evaluation yet."])]
     body = "".join(
@@ -85,7 +85,7 @@ def _header(run: Run) -> str:
     stages = run.config.get("stages") if isinstance(run.config.get("stages"), list) else []
     methods = {str(s.get("name")): str(s.get("method", "")) for s in stages if isinstance(s, Mapping)}
     strip = "".join(
-        f'<div class="{"done" if run.last_step >= span.end else ""}" style="flex-grow:{max(1, span.end - span.start)}">'
+        f'<div style="flex-grow:{max(1, span.end - span.start)};--done:{_done(span, run.last_step):.0f}%">'
         f"<b>{escape(span.name)}</b><span>{_stage_line(span.name, methods, span.end - span.start)}</span></div>"
         for span in spans
     )
@@ -93,6 +93,10 @@ def _header(run: Run) -> str:
         f'<header><h1>{escape(run.name)}</h1><p class="lead">{escape(" · ".join(facts))}</p>'
         f'{f"""<div class="stages">{strip}</div>""" if strip else ""}</header>'
     )
+
+
+def _done(span: Span, step: int) -> float:
+    return 100 * min(1.0, max(0.0, (step - span.start) / max(1, span.end - span.start)))
 
 
 def _stage_line(name: str, methods: Mapping[str, str], steps: int) -> str:
@@ -109,19 +113,20 @@ def _heldout(evaluations: Mapping[str, Any]) -> str:
     table = heldout_table(evaluations)
     if not table.rows:
         return ""
-    change = "start" in table.columns and "final" in table.columns
+    change = table.columns[0] == "start" and table.columns[-1] in LAST
     head = "".join(f'<th scope="col">{escape(column_title(column))}</th>' for column in table.columns)
     head += '<th scope="col">change</th>' if change else ""
     rows = []
     for task, values in table.rows:
         cells = "".join(
-            f'<td class="{"final" if column == "final" else ""}">{"–" if value is None else f"{value:.3f}"}</td>'
+            f'<td class="{"final" if column in LAST else ""}">{"–" if value is None else f"{value:.3f}"}</td>'
             for column, value in zip(table.columns, values, strict=True)
         )
         cells += _change(values[0], values[-1]) if change else ""
         rows.append(f'<tr class="{"mean" if task == "mean" else ""}"><th scope="row">{escape(task)}</th>{cells}</tr>')
+    table_tag = f'<table class="heldout" style="--columns:{len(table.columns) + change}">'
     return (
-        '<section><h2>Held-out accuracy</h2><div class="card scroll"><table class="heldout"><thead><tr>'
+        f'<section><h2>Held-out accuracy</h2><div class="card scroll">{table_tag}<thead><tr>'
         f'<th scope="col">task</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></section>'
     )
 

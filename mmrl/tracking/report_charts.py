@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -35,7 +36,7 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Groups", ("group/zero_advantage", "group/kept", "group/gated"), "share of groups", unit_range=True),
         ),
     ),
-    ("Held-out accuracy", (Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True),)),
+    ("Held-out accuracy over training", (Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True),)),
     (
         "Episodes",
         (
@@ -45,18 +46,13 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
         ),
     ),
     (
-        "Policy",
+        "Policy and answers",
         (
             Chart("Entropy", ("policy/entropy",), "nats per token"),
             Chart("KL to the reference", ("policy/kl_ref",), "nats per token"),
             Chart("Engine against trainer log-probs", ("gap/*",), "gap, nats"),
             Chart("Clipped units", ("policy/clip_*",), "share of units"),
             Chart("Probability ratio", ("policy/ratio_*",), "ratio"),
-        ),
-    ),
-    (
-        "Answers",
-        (
             Chart("Answer length", ("length/mean", "length/max"), "tokens"),
             Chart("Cut by the length limit", ("length/truncated",), "share of answers", unit_range=True),
         ),
@@ -75,8 +71,8 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
     (
         "Speed and memory",
         (
-            Chart("Tokens", ("throughput/tokens_per_s",), "tokens per second"),
-            Chart("Samples", ("throughput/samples_per_s",), "samples per second"),
+            Chart("Tokens per second", ("throughput/tokens_per_s",), "tokens/s"),
+            Chart("Samples per second", ("throughput/samples_per_s",), "samples/s"),
             Chart("Time of a step", ("time/step", "time/rollout", "time/update", "time/*"), "seconds"),
             Chart("Memory", ("memory/*",), "GB"),
         ),
@@ -92,7 +88,8 @@ def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, fl
         for name, value in record.items():
             numeric = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
             if name not in ("step", "stage", "time") and numeric:
-                found.setdefault(name, {})[record["step"]] = value
+                finite = value is not None and math.isfinite(value)
+                found.setdefault(name, {})[record["step"]] = value if finite else None
     return {name: sorted(points.items()) for name, points in found.items()}
 
 

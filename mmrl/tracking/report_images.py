@@ -101,13 +101,18 @@ def to_pixels(box: Box, coordinates: str, width: int, height: int) -> Box:
 
 def draw_boxes(picture: Picture, true: Sequence[Box], predicted: Sequence[tuple[int, Box]], alt: str) -> str:
     """The image as one `<svg>` in image pixels; predicted boxes carry the number of their answer."""
-    shapes = [_box(box, "true") for box in true]
     size = max(picture.width, picture.height) / 22
+    halos, outlines, labels = [], [], []
     for answer, box in predicted:
-        left, top, right, bottom = box
+        left, top, _, bottom = box
         y = top - size * 0.25 if top > size * 1.2 else min(bottom, picture.height) - size * 0.3
-        label = f'<text x="{left:.2f}" y="{y:.2f}" font-size="{size:.2f}">{answer}</text>'
-        shapes.append(f'<g class="guess" data-answer="{answer}">{_box(box, "predicted")}{label}</g>')
+        guess = f'<g class="guess" data-answer="{answer}">'
+        halos.append(f"{guess}{_rect(box, 'halo')}</g>")
+        outlines.append(f"{guess}{_rect(box, 'predicted')}</g>")
+        labels.append(f'{guess}<text x="{left:.2f}" y="{y:.2f}" font-size="{size:.2f}">{answer}</text></g>')
+    # The true outline lies between a guess's halo and its dashes, so that equal boxes both stay visible.
+    truths = [_rect(box, kind) for kind in ("halo", "true") for box in true]
+    shapes = [*halos, *truths, *outlines, *labels]
     small = " small" if max(picture.width, picture.height) <= 160 else ""
     return (
         f'<svg class="picture{small}" viewBox="0 0 {picture.width} {picture.height}" role="img" '
@@ -116,10 +121,9 @@ def draw_boxes(picture: Picture, true: Sequence[Box], predicted: Sequence[tuple[
     )
 
 
-def _box(box: Box, kind: str) -> str:
+def _rect(box: Box, kind: str) -> str:
     left, top = min(box[0], box[2]), min(box[1], box[3])
-    area = (
-        f'x="{left:.2f}" y="{top:.2f}" width="{abs(box[2] - box[0]):.2f}" height="{abs(box[3] - box[1]):.2f}" '
-        'vector-effect="non-scaling-stroke"'
+    return (
+        f'<rect class="{kind}" x="{left:.2f}" y="{top:.2f}" width="{abs(box[2] - box[0]):.2f}" '
+        f'height="{abs(box[3] - box[1]):.2f}" vector-effect="non-scaling-stroke"/>'
     )
-    return f'<rect class="halo" {area}/><rect class="{kind}" {area}/>'

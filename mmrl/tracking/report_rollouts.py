@@ -31,12 +31,10 @@ def render_rollouts(run: Run) -> str:
         '<p class="legend"><span class="key"><i class="swatch box-true"></i>true box</span>'
         '<span class="key"><i class="swatch box-predicted"></i>predicted box, numbered by answer</span></p>'
     )
-    note = (
-        f"First step and last {len(shown) - 1} of {len(steps)} written"
-        if len(steps) > len(shown)
-        else "All written steps"
-    )
-    return f'<section><h2>Sampled rollouts</h2><p class="muted">{note}; all of them are in rollouts/.</p>{legend}{"".join(blocks)}</section>'
+    partial = f"First step and last {len(shown) - 1} of {len(steps)} written"
+    note = partial if len(steps) > len(shown) else "All written steps"
+    intro = f'<p class="muted">{note}; all of them are in rollouts/.</p>{legend}'
+    return f"<section><h2>Sampled rollouts</h2>{intro}{''.join(blocks)}</section>"
 
 
 def _step(run: Run, step: int, gallery: Gallery, opened: bool) -> str:
@@ -64,17 +62,21 @@ def _group(answers: Sequence[Line], gallery: Gallery) -> str:
     rows = "".join(_answer(index, answer) for index, answer in enumerate(answers[:ANSWERS], start=1))
     more = len(answers) - ANSWERS
     rows += f'<p class="muted">{more} more answers in the rollouts file.</p>' if more > 0 else ""
+    asked = (
+        f"{_images(answers, gallery)}<h4>Prompt</h4>"
+        f'<pre class="text">{escape(cut(first.get("prompt"), PROMPT_CHARS))}</pre>'
+        f'<h4>Target</h4><pre class="text">{escape(_compact(first.get("target")))}</pre>'
+    )
     return (
-        f'<article><p class="group-head">{escape(head)}</p><div class="group"><div class="asked">{_images(answers, gallery)}'
-        f'<h4>Prompt</h4><pre class="text">{escape(cut(first.get("prompt"), PROMPT_CHARS))}</pre>'
-        f'<h4>Target</h4><pre class="text">{escape(_compact(first.get("target")))}</pre></div>'
-        f'<div class="answers">{rows}</div></div></article>'
+        f'<article><p class="group-head">{escape(head)}</p>'
+        f'<div class="group"><div class="asked">{asked}</div><div class="answers">{rows}</div></div></article>'
     )
 
 
 def _images(answers: Sequence[Line], gallery: Gallery) -> str:
     first = answers[0]
-    paths = first.get("images") or []
+    paths = first["images"] if isinstance(first.get("images"), list) else []
+    videos = first["videos"] if isinstance(first.get("videos"), list) else []
     parts = []
     for index, path in enumerate(paths[:IMAGES]):
         picture = gallery.get(str(path))
@@ -85,7 +87,7 @@ def _images(answers: Sequence[Line], gallery: Gallery) -> str:
             parts.append(f'<p class="no-image">Image {escape(picture)}</p>')
     if len(paths) > IMAGES:
         parts.append(f'<p class="muted">{len(paths) - IMAGES} more images.</p>')
-    parts += [f'<p class="no-image">Video {escape(str(path))}</p>' for path in (first.get("videos") or [])[:IMAGES]]
+    parts += [f'<p class="no-image">Video {escape(str(path))}</p>' for path in videos[:IMAGES]]
     return "".join(parts)
 
 
@@ -107,7 +109,7 @@ def _answer(index: int, line: Line) -> str:
         f'<span class="badge">{index}</span>',
         f'<span class="chip source">{escape(str(line.get("source", "")))}</span>',
     ]
-    chips.append(f"<span>reward <b>{_number(line.get('reward'))}</b></span>")
+    chips.append(f"<span>reward <b>{_score(line.get('reward'))}</b></span>")
     advantage = line.get("advantage")
     if isinstance(advantage, int | float):
         tone = "up" if advantage > 0 else "down" if advantage < 0 else ""
@@ -119,7 +121,7 @@ def _answer(index: int, line: Line) -> str:
         chips.append('<span class="chip warn">cut by length limit</span>')
     parts = line.get("parts") if isinstance(line.get("parts"), Mapping) else {}
     names = "".join(
-        f"<span>{escape(cut(name, 60))} <b>{_number(value)}</b></span>" for name, value in list(parts.items())[:PARTS]
+        f"<span>{escape(cut(name, 60))} <b>{_score(value)}</b></span>" for name, value in list(parts.items())[:PARTS]
     )
     return (
         f'<div class="answer" data-answer="{index}"><p class="facts">{"".join(chips)}</p>'
@@ -137,6 +139,10 @@ def _text(line: Line) -> str:
 
 def _number(value: Any) -> str:
     return number(value) if isinstance(value, int | float) else "–"
+
+
+def _score(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, int | float) else "–"
 
 
 def _compact(value: Any) -> str:

@@ -19,7 +19,8 @@ h1 { font-size: 30px; line-height: 1.2; letter-spacing: -.01em; overflow-wrap: a
 h2 { font-size: 19px; line-height: 1.3; }
 h3 { font-size: 14px; line-height: 1.35; font-weight: 600; overflow-wrap: anywhere; }
 h4 { font-size: 12px; font-weight: 600; color: var(--muted); margin: 12px 0 4px; }
-code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; font-size: 12.5px; }
+code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; font-size:
+  12.5px; }
 section { margin-top: 40px; }
 section > h2 { margin-bottom: 14px; }
 .muted { color: var(--muted); }
@@ -28,14 +29,15 @@ section > h2 { margin-bottom: 14px; }
 .notes { margin-top: 20px; padding: 12px 16px; background: var(--warn-bg); color: var(--warn); border-radius: 10px; }
 .notes ul { margin: 0; padding-left: 18px; }
 .stages { display: flex; gap: 3px; margin-top: 22px; }
-.stages div { min-width: 0; flex-basis: 0; padding: 8px 12px; background: var(--card); border: 1px solid var(--line);
-  border-top: 4px solid var(--line); }
-.stages div.done { border-top-color: var(--s1); }
+.stages div { min-width: 0; flex-basis: 0; padding: 12px 12px 8px; background: var(--card); border: 1px solid var(--line);
+  border-top: 0; background-image: linear-gradient(var(--s1), var(--s1)), linear-gradient(var(--line), var(--line));
+  background-size: var(--done) 4px, 100% 4px; background-repeat: no-repeat; }
 .stages b, .stages span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .stages span { color: var(--muted); font-size: 13px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.heldout { width: 100%; max-width: 760px; }
+.heldout { width: 100%; }
+.card.scroll { max-width: 760px; }
 .heldout th, .heldout td { padding: 9px 16px; text-align: right; border-bottom: 1px solid var(--line); }
 .heldout thead th { color: var(--muted); font-weight: 500; font-size: 13px; white-space: nowrap; }
 .heldout th:first-child { text-align: left; overflow-wrap: anywhere; }
@@ -46,30 +48,30 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .up { color: var(--up); } .down { color: var(--down); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); gap: 16px; }
 figure { padding: 14px 14px 10px; position: relative; min-width: 0; }
-figcaption { display: flex; justify-content: space-between; gap: 12px; align-items: baseline; }
+figcaption { min-height: 26px; display: flex; justify-content: space-between; gap: 12px; align-items: baseline; }
 .latest { font-size: 17px; font-variant-numeric: tabular-nums; }
-.keys { min-height: 22px; margin: 2px 0 8px; font-size: 12.5px; color: var(--muted); display: flex; flex-wrap: wrap; gap: 0 14px;
+.keys { min-height: 22px; margin: 2px 0 8px; font-size: 12.5px; color: var(--muted); display: flex; flex-wrap: wrap;
+  gap: 0 14px;
   align-items: center; overflow-wrap: anywhere; }
 .key { display: inline-flex; align-items: center; gap: 6px; }
 .key b { color: var(--ink); font-variant-numeric: tabular-nums; font-weight: 600; }
-.swatch { width: 14px; height: 3px; border-radius: 2px; flex: none; }
+.swatch { background: var(--c); width: 14px; height: 3px; border-radius: 2px; flex: none; }
 .chart { display: block; width: 100%; height: auto; touch-action: pan-y; border-radius: 4px; }
 .chart:focus-visible { outline: 2px solid var(--s1); outline-offset: 2px; }
-.chart text { fill: var(--muted); font: 11px system-ui, "Segoe UI", "Liberation Sans", sans-serif; }
+.chart text { fill: var(--muted); font: 12px system-ui, "Segoe UI", "Liberation Sans", sans-serif; }
 .chart .tick { font-variant-numeric: tabular-nums; }
 .chart .stage-name { font-style: italic; }
 .grid { stroke: var(--line); stroke-width: 1; }
 .stage { stroke: var(--muted); stroke-width: 1; stroke-dasharray: 3 3; }
 .cross { stroke: var(--ink); stroke-width: 1; opacity: .55; }
-.curve { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
-.mark { stroke: none; }
-.s1 { stroke: var(--s1); } .s2 { stroke: var(--s2); } .s3 { stroke: var(--s3); }
-.s4 { stroke: var(--s4); } .s5 { stroke: var(--s5); } .s6 { stroke: var(--s6); }
-.mark.s1, .swatch.s1 { fill: var(--s1); background: var(--s1); } .mark.s2, .swatch.s2 { fill: var(--s2); background: var(--s2); }
-.mark.s3, .swatch.s3 { fill: var(--s3); background: var(--s3); } .mark.s4, .swatch.s4 { fill: var(--s4); background: var(--s4); }
-.mark.s5, .swatch.s5 { fill: var(--s5); background: var(--s5); } .mark.s6, .swatch.s6 { fill: var(--s6); background: var(--s6); }
-.tip { position: absolute; left: 14px; pointer-events: none; background: var(--ink); color: var(--bg); border-radius: 6px;
-  padding: 5px 9px; font-size: 12px; line-height: 1.45; font-variant-numeric: tabular-nums; white-space: pre; z-index: 2; }
+.curve { fill: none; stroke: var(--c); stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
+.mark { fill: var(--c); }
+.s1 { --c: var(--s1); } .s2 { --c: var(--s2); } .s3 { --c: var(--s3); }
+.s4 { --c: var(--s4); } .s5 { --c: var(--s5); } .s6 { --c: var(--s6); }
+.tip { position: absolute; left: 14px; pointer-events: none; background: var(--ink); color: var(--bg); border-radius:
+  6px;
+  padding: 5px 9px; font-size: 12px; line-height: 1.45; font-variant-numeric: tabular-nums; white-space: pre;
+  z-index: 2; }
 .gap-note { font-size: 12px; color: var(--muted); }
 summary { cursor: pointer; }
 summary h2, summary h3 { display: inline; }
@@ -77,7 +79,8 @@ summary h2, summary h3 { display: inline; }
 .fold[open] summary, details > summary:has(+ .charts) { margin-bottom: 12px; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .facts-table { width: 100%; table-layout: fixed; }
-.facts-table th { width: 150px; text-align: left; font-weight: 500; color: var(--muted); vertical-align: top; padding: 3px 12px 3px 0; }
+.facts-table th { width: 150px; text-align: left; font-weight: 500; color: var(--muted); vertical-align: top;
+  padding: 3px 12px 3px 0; }
 .facts-table td { overflow-wrap: anywhere; padding: 3px 0; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 8px 0 14px; font-size: 13px; }
 .box-true, .box-predicted { width: 18px; height: 13px; border-radius: 2px; border: 2px solid #0f8f4f; }
@@ -94,20 +97,25 @@ article { margin-top: 10px; padding: 16px; }
 .picture.small image { image-rendering: pixelated; }
 .picture rect { fill: none; stroke-width: 2.2; }
 .picture .halo { stroke: #fff; stroke-width: 4.6; opacity: .85; }
-.picture .true { stroke: #0f8f4f; }
+.picture .true { stroke: #0f8f4f; stroke-width: 3.2; }
 .picture .predicted { stroke: #d6400b; stroke-dasharray: 6 3; }
-.picture text { fill: #d6400b; stroke: #fff; stroke-width: .22em; paint-order: stroke; font-weight: 700; font-family: sans-serif; }
+.picture text { fill: #d6400b; stroke: #fff; stroke-width: .22em; paint-order: stroke; font-weight: 700; font-family:
+  sans-serif; }
 .picture .guess { transition: opacity .12s; }
 .picture.picked .guess { opacity: .12; } .picture.picked .guess.on { opacity: 1; }
-.no-image { padding: 18px 12px; border: 1px dashed var(--line); border-radius: 6px; color: var(--muted); font-size: 13px;
+.no-image { padding: 18px 12px; border: 1px dashed var(--line); border-radius: 6px; color: var(--muted); font-size:
+  13px;
   overflow-wrap: anywhere; }
 .answer { padding: 10px 0; border-top: 1px solid var(--line); }
 .answer:first-child { border-top: 0; padding-top: 0; }
-.facts { display: flex; flex-wrap: wrap; gap: 4px 14px; align-items: center; font-size: 13px; font-variant-numeric: tabular-nums; }
+.facts { display: flex; flex-wrap: wrap; gap: 4px 14px; align-items: center; font-size: 13px; font-variant-numeric:
+  tabular-nums; }
 .parts { color: var(--muted); margin-top: 3px; } .parts b { font-weight: 600; }
-.badge { display: inline-block; min-width: 21px; padding: 0 6px; text-align: center; border-radius: 11px; background: var(--soft);
+.badge { display: inline-block; min-width: 21px; padding: 0 6px; text-align: center; border-radius: 11px; background:
+  var(--soft);
   font-weight: 600; font-size: 12px; line-height: 21px; }
-.chip { padding: 0 8px; border-radius: 5px; border: 1px solid var(--line); font-size: 12px; line-height: 20px; overflow-wrap: anywhere; }
+.chip { padding: 0 8px; border-radius: 5px; border: 1px solid var(--line); font-size: 12px; line-height: 20px;
+  overflow-wrap: anywhere; }
 .chip.warn { background: var(--warn-bg); color: var(--warn); border-color: transparent; }
 .text { background: var(--soft); border-radius: 6px; padding: 8px 10px; max-height: 240px; overflow-y: auto; }
 .answer .text { margin-top: 6px; }
@@ -115,8 +123,15 @@ footer { margin-top: 48px; color: var(--muted); font-size: 13px; }
 @media (max-width: 700px) {
   main { padding: 24px 16px 48px; } h1 { font-size: 25px; } section { margin-top: 32px; }
   .group { grid-template-columns: minmax(0, 1fr); gap: 16px; } article { padding: 14px; }
-  .heldout th, .heldout td { padding: 8px 9px; } .heldout th:first-child { padding-left: 12px; }
-  .facts-table th { width: 108px; } .stages div { padding: 7px 9px; }
+  .heldout, .heldout thead, .heldout tbody { display: block; }
+  .heldout tr { display: grid; grid-template-columns: repeat(var(--columns), minmax(54px, 1fr)); padding: 8px 12px;
+    border-bottom: 1px solid var(--line); }
+  .heldout tbody tr:last-child { border-bottom: 0; }
+  .heldout tr > * { padding: 1px 2px; border: 0 !important; }
+  .heldout thead th { white-space: normal; overflow-wrap: anywhere; align-self: end; }
+  .heldout tr > th:first-child { grid-column: 1 / -1; } .heldout thead th:first-child { display: none; }
+  .chart text { font-size: 13px; }
+  .facts-table th { width: 108px; } .stages div { padding: 11px 9px 7px; }
 }
 """
 
@@ -137,10 +152,11 @@ for (const svg of document.querySelectorAll("svg.chart")) {
       (data.series.length > 1 ? s.label + "  " : "") + short(s.y[s.x.indexOf(step)]));
     tip.textContent = ["step " + step, ...rows].join("\\n");
     tip.hidden = false;
-    const box = svg.getBoundingClientRect(), px = svg.offsetLeft || 14;
-    const spot = px + x / svg.viewBox.baseVal.width * box.width, room = svg.parentNode.clientWidth;
-    tip.style.left = (spot + 12 + tip.offsetWidth < room - 6 ? spot + 12 : Math.max(6, spot - 12 - tip.offsetWidth)) + "px";
-    tip.style.top = svg.getBoundingClientRect().top - svg.parentNode.getBoundingClientRect().top + 34 + "px";
+    const frame = svg.getBoundingClientRect(), outer = svg.parentNode.getBoundingClientRect();
+    const spot = frame.left - outer.left + x / svg.viewBox.baseVal.width * frame.width, room = outer.width;
+    const fits = spot + 12 + tip.offsetWidth < room - 6;
+    tip.style.left = (fits ? spot + 12 : Math.max(6, spot - 12 - tip.offsetWidth)) + "px";
+    tip.style.top = frame.top - outer.top + 34 + "px";
   };
   const hide = () => { tip.hidden = true; cross.setAttribute("visibility", "hidden"); };
   const seek = event => {

@@ -71,7 +71,8 @@ class Route(Reward):
 
     def __call__(self, completion, target):
         # A target that lacks the keys of its task's reward is of another shape, not malformed.
-        if "task" in target and isinstance(target["task"], str) and not self.for_task(target["task"]).applies(target):
+        task = target.get("task")
+        if isinstance(task, str) and not self.for_task(task).applies(target):
             return RewardResult(None, {}, None, "not_applicable")
         return super().__call__(completion, target)
 

@@ -1,0 +1,40 @@
+"""Groups of answers: prompts to completions to rewarded trajectories of one decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmrl.config import SamplingConfig
+from mmrl.rollouts.rewarding import Rewarder
+from mmrl.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
+
+
+def answer(
+    policy: Any,
+    engine: Any,
+    pairs: Sequence[tuple[Sample, Prompt]],
+    sampling: SamplingConfig,
+    n: int,
+    seed: int,
+    rewarder: Rewarder,
+) -> list[Group]:
+    """Samples n answers to each prompt and scores them."""
+    completions = engine.generate([prompt for _, prompt in pairs], sampling, n, seed)
+    groups = []
+    for (sample, prompt), answers in zip(pairs, completions):
+        trajectories = []
+        for completion in answers:
+            text = policy.decode_text(completion.tokens)
+            decision = Decision(prompt, completion.tokens, completion.log_probs)
+            trajectory = Trajectory((decision,), text=text, truncated=completion.truncated)
+            trajectories.append(rewarder.score(trajectory, sample))
+        groups.append(Group(sample, tuple(trajectories)))
+    return groups
+
+
+def demonstrate(policy: Any, sample: Sample, prompt: Prompt, max_units: int) -> Group:
+    """The sample's demonstration as a group of one. Raises BadSample where it is missing or too long."""
+    tokens = policy.demonstration(sample, max_units)
+    trajectory = Trajectory((Decision(prompt, tokens),), source=DEMO, text=sample.demonstration or "")
+    return Group(sample, (trajectory,))

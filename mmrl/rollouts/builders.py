@@ -1,0 +1,124 @@
+"""A step's data: groups sampled from the policy, demonstrations, gates and dynamic sampling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmrl.config import StageConfig
+from mmrl.data.mixture import Mixture
+from mmrl.objectives.settings import Objective
+from mmrl.rollouts.answers import answer, demonstrate
+from mmrl.rollouts.engines import make_engine
+from mmrl.rollouts.episodes import Simulators, play
+from mmrl.rollouts.preparing import Preparer
+from mmrl.types import Group, Prompt, Sample
+from mmrl.errors import BadSample
+
+
+@dataclass(frozen=True, slots=True)
+class StepBatch:
+    """Rollout groups (scored), groups of one demonstration, and what building them took."""
+
+    rollouts: tuple[Group, ...] = ()
+    demonstrations: tuple[Group, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Builder:
+    """Builds the batches of one stage."""
+
+    def __init__(
+        self,
+        policy: Any,
+        mixture: Mixture,
+        preparer: Preparer,
+        simulators: Simulators,
+        stage: StageConfig,
+        objective: Objective,
+    ):
+        self.policy, self.mixture, self.preparer, self.simulators = policy, mixture, preparer, simulators
+        self.stage, self.objective = stage, objective
+        self.engine = make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
+
+    def collect(self, seed: int) -> StepBatch:
+        """One step's batch. The same seed, weights and sampler position give the same batch."""
+        start = time.perf_counter()
+        rollouts: list[Group] = []
+        demos: list[Group] = []
+        metrics: dict[str, float] = {}
+        if self.objective.rollouts:
+            rollouts, metrics = self._rollouts(seed)
+        if self.objective.gate:
+            kept, demos = self._gate(rollouts)
+            metrics["group/gated"] = 1 - len(kept) / max(1, len(rollouts))
+            rollouts = kept
+        if self.objective.demonstrations:
+            demos = demos + self._demonstrations(self.stage.demonstrations)
+        metrics["time/rollout"] = time.perf_counter() - start
+        return StepBatch(tuple(rollouts), tuple(demos), metrics)
+
+    def _rollouts(self, seed: int) -> tuple[list[Group], dict[str, float]]:
+        wanted, settings = self.stage.prompts, self.objective.filter
+        groups = self.sample(self.mixture.next(wanted), seed)
+        if settings is None:
+            return groups, {}
+        kept, drawn, rounds = _learnable(groups, settings), len(groups), 1
+        while len(kept) < wanted and rounds < settings.rounds:
+            more = self.sample(self.mixture.next(wanted), seed + 104729 * rounds)
+            kept, drawn, rounds = kept + _learnable(more, settings), drawn + len(more), rounds + 1
+        return kept[:wanted], {"group/kept": len(kept) / drawn, "group/rounds": float(rounds)}
+
+    def sample(self, samples: Sequence[Sample], seed: int) -> list[Group]:
+        """Scored groups of each sample, answers and episodes alike, in the samples' order."""
+        rollout = self.stage.rollout
+        ready = [self.preparer.take(sample) for sample in samples]
+        groups: dict[int, Group] = {}
+        answers = [(i, sample, prompt) for i, (sample, prompt) in enumerate(ready) if prompt is not None]
+        if answers:
+            pairs = [(sample, prompt) for _, sample, prompt in answers]
+            made = answer(self.policy, self.engine, pairs, rollout, rollout.n, seed, self.preparer.rewarder)
+            groups.update(zip([i for i, _, _ in answers], made))
+        by_simulator: dict[str, list[int]] = {}
+        for i, (sample, prompt) in enumerate(ready):
+            if prompt is None:
+                by_simulator.setdefault(str(sample.simulator), []).append(i)
+        for indices in by_simulator.values():
+            starts = [ready[i][0] for i in indices]
+            chunk = rollout.action_chunk
+            made = play(self.policy, self.engine, self.simulators, starts, rollout, rollout.n, chunk, seed)
+            groups.update(zip(indices, made))
+        return [groups[i] for i in range(len(samples))]
+
+    def _gate(self, groups: list[Group]) -> tuple[list[Group], list[Group]]:
+        """Groups that stay, and the demonstrations of those that the gate closed on."""
+        gate = self.objective.gate
+        kept, demos = [], []
+        for group in groups:
+            solved = sum(t.info.get("accuracy", 0.0) >= gate.threshold for t in group.trajectories)
+            # A prompt without a demonstration keeps its rollouts: there is nothing to swap them for.
+            if solved > gate.solved or not group.sample.demonstration:
+                kept.append(group)
+            else:
+                prompt = group.trajectories[0].decisions[0].prompt
+                demos.append(demonstrate(self.policy, group.sample, prompt, self.stage.rollout.max_new_tokens))
+        return kept, demos
+
+    def _demonstrations(self, count: int) -> list[Group]:
+        limit, groups = self.stage.rollout.max_new_tokens, []
+        while len(groups) < count:
+            for sample in self.mixture.next(count - len(groups), demonstrations=True):
+                local, prompt = self.preparer.take(sample)
+                try:
+                    groups.append(demonstrate(self.policy, local, prompt, limit))
+                except BadSample as error:
+                    self.mixture.reject(error)
+        return groups
+
+
+def _learnable(groups: Sequence[Group], settings: Any) -> list[Group]:
+    """Groups whose mean accuracy lies strictly between the filter's bounds."""
+    means = [sum(t.info.get("accuracy", 0.0) for t in g.trajectories) / len(g.trajectories) for g in groups]
+    return [group for group, mean in zip(groups, means) if settings.low < mean < settings.high]

@@ -1,0 +1,38 @@
+"""Samples to prepared prompts, once, with every bad sample named before a model call is spent on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmrl.rollouts.rewarding import Rewarder
+from mmrl.types import Prompt, Sample
+
+
+class Preparer:
+    """Prepares samples for one policy and checks that their rewards can read them.
+
+    It serves as a mixture's `check`: a sample that cannot be prepared is bad before it is handed out, and what was
+    prepared then is not prepared again.
+    """
+
+    def __init__(self, policy: Any, rewarder: Rewarder):
+        self.policy, self.rewarder = policy, rewarder
+        self._ready: dict[tuple[str, str], tuple[Sample, Prompt | None]] = {}
+
+    def check(self, sample: Sample) -> None:
+        """Raises BadSample: unreadable media, prompt over the limit, or a target that its reward cannot read."""
+        self._ready[(sample.dataset, sample.id)] = self.make(sample)
+
+    def take(self, sample: Sample) -> tuple[Sample, Prompt | None]:
+        """(sample in the policy's coordinates, its prompt); episodes have no prompt before they are played."""
+        ready = self._ready.pop((sample.dataset, sample.id), None)
+        return ready if ready is not None else self.make(sample)
+
+    def make(self, sample: Sample) -> tuple[Sample, Prompt | None]:
+        """Prepares one sample afresh."""
+        if sample.simulator is not None:
+            return sample, None
+        prompt = self.policy.prepare([sample])[0]
+        local = self.policy.localise(sample, prompt)
+        self.rewarder.check(local)
+        return local, prompt

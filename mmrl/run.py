@@ -1,0 +1,143 @@
+"""`train` and `evaluate`: what the commands do, for use from Python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmrl.config import Recipe, load_recipe
+from mmrl.errors import CheckpointError, UserError
+from mmrl.rollouts.rewarding import Rewarder, UserReward
+from mmrl.types import Sample
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        folder: the run's folder.
+        summary: what summary.json holds: `start`, `after_<stage>`, `final`, each task to accuracy plus `mean`.
+        signum: the signal that stopped it early, or None.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    signum: int | None = None
+
+
+def train(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    reward: UserReward | None = None,
+    train_data: Sequence[Sample] | None = None,
+    eval_data: Sequence[Sample] | None = None,
+) -> Outcome:
+    """Runs a recipe: every stage, with evaluation, checkpoints, tracking and the report.
+
+    Args:
+        recipe: a `Recipe`, a YAML file or a mapping.
+        overrides: `a.b=c` strings.
+        reward: replaces the recipe's rewards: (completion, sample) to a number, or to a mapping with `reward` and,
+            optionally, `accuracy` and further parts.
+        train_data: replaces the recipe's training mixture.
+        eval_data: replaces the recipe's held-out sets.
+
+    Raises:
+        UserError: anything the user can cure, in one line.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    from mmrl.setup import open_run
+    from mmrl.tracking.console import final_table
+    from mmrl.tracking.report import write_report
+    from mmrl.trainer.loop import train_all
+    from mmrl.trainer.stopping import StopRequest
+
+    began = time.time()
+    with StopRequest() as stop:
+        session, place = open_run(recipe, stop, reward, train_data, eval_data)
+        with session.tracker:
+            finished = train_all(session, place)
+        summary = {"name": recipe.name, **place.evaluations, "steps": place.step, "finished": finished}
+        summary["seconds"] = round(time.time() - began, 1)
+        session.tracker.summary(summary)
+        write_report(recipe.folder)
+    if recipe.tracking.console != "none" and finished:
+        final_table(summary)
+    return Outcome(recipe.folder, summary, None if finished else stop.signum)
+
+
+def evaluate(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    checkpoint: str | None = None,
+    reward: UserReward | None = None,
+    eval_data: Sequence[Sample] | None = None,
+) -> dict[str, float]:
+    """Held-out accuracy per task and `mean`, of a recipe's own policy or of a run.
+
+    Args:
+        recipe: as for `train`, or the folder of a run: its recipe with its newest checkpoint.
+        checkpoint: another checkpoint folder (its `model/` is loaded), instead of the recipe's policy.
+    """
+    folder = Path(recipe) if isinstance(recipe, str | Path) and Path(recipe).is_dir() else None
+    if folder is not None:
+        recipe = run_recipe(folder)
+        checkpoint = checkpoint or str(newest_model(folder))
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    from mmrl.evaluation.heldout import evaluate as run_evaluation
+    from mmrl.policies.registry import load_policy
+    from mmrl.rollouts.episodes import Simulators
+    from mmrl.rollouts.preparing import Preparer
+    from mmrl.setup import apply_threads, open_eval_sets
+    from mmrl.trainer.seeding import derive
+
+    apply_threads(recipe)
+    sets = open_eval_sets(recipe, eval_data)
+    if not sets:
+        raise UserError("data.eval is empty, so there is nothing to evaluate")
+    policy = load_policy(policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
+    preparer = Preparer(policy, Rewarder(recipe.rewards, reward))
+    results, _ = run_evaluation(
+        policy,
+        sets,
+        recipe.evaluation,
+        preparer,
+        Simulators(recipe.simulators),
+        seed=derive(recipe.seed, "eval"),
+        chunk=recipe.stages[0].rollout.action_chunk,
+        on_bad=recipe.data.on_bad_sample,
+    )
+    return results
+
+
+def run_recipe(folder: Path) -> Mapping[str, Any]:
+    """The resolved recipe of a run's folder. Raises UserError when the folder is no run."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"'{folder}' is no run: it has no config.yaml")
+    return yaml.safe_load(path.read_text())
+
+
+def newest_model(folder: Path) -> Path:
+    """model/ of a run's newest checkpoint."""
+    from mmrl.trainer.checkpoint import listed
+
+    whole = listed(folder / "checkpoints")
+    if not whole:
+        raise CheckpointError(f"run '{folder}' has no checkpoint yet")
+    return whole[-1] / "model"
+
+
+def policy_at(recipe: Recipe, folder: str):
+    """The recipe's policy settings with the weights of a checkpoint's model folder (adapters are merged there)."""
+    path = Path(folder)
+    path = path / "model" if (path / "model").is_dir() else path
+    return recipe.policy.model_copy(update={"path": str(path), "lora": None})

@@ -1,0 +1,149 @@
+"""Opening a run: the folder, the policy, the data, and the checkpoint it goes on from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from mmrl.config import Recipe
+from mmrl.data.mixture import Mixture, open_dataset, open_mixture
+from mmrl.errors import CheckpointError, UserError
+from mmrl.policies.registry import load_policy
+from mmrl.rollouts.engines import ENGINES
+from mmrl.rollouts.episodes import Simulators
+from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.rewarding import Rewarder, UserReward
+from mmrl.tracking.files import cannot_write, write_atomic
+from mmrl.tracking.tracker import Tracker
+from mmrl.trainer import checkpoint
+from mmrl.trainer.loop import Place
+from mmrl.trainer.seeding import derive, seed_everything
+from mmrl.trainer.session import Session, fingerprint
+from mmrl.trainer.stopping import StopRequest
+from mmrl.types import Sample
+
+
+def open_run(
+    recipe: Recipe,
+    stop: StopRequest,
+    reward: UserReward | None = None,
+    train_data: Sequence[Sample] | None = None,
+    eval_data: Sequence[Sample] | None = None,
+) -> tuple[Session, Place]:
+    """Everything a run needs, at its beginning or at the checkpoint it resumes from.
+
+    Nothing is written before recipe, data and policy have proved usable.
+    """
+    apply_threads(recipe)
+    seed_everything(derive(recipe.seed, "setup"))
+    claim(recipe.folder, recipe.resume)
+    source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
+    tensors, state = checkpoint.load(source) if source else (None, None)
+    rewarder = Rewarder(recipe.rewards, reward)
+    eval_sets = open_eval_sets(recipe, eval_data)
+    policy = load_policy(_resumed_policy(recipe, source))
+    preparer = Preparer(policy, rewarder)
+    mixture = open_train(recipe, preparer, train_data)
+    if policy.device.type == "cpu":
+        # Repeated indices are otherwise summed in the order in which threads arrive.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    place = Place()
+    if state is not None:
+        place = _resume(recipe, state, policy, mixture, source)
+    tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), place.step if recipe.resume != "never" else None)
+    write_atomic(recipe.folder / "config.yaml", to_yaml(recipe))
+    tracker.environment(policy=recipe.policy.path, device=str(policy.device))
+    simulators = Simulators(recipe.simulators)
+    session = Session(
+        recipe, policy, mixture, eval_sets, preparer, simulators, tracker, stop, resumed=tensors, resumed_state=state
+    )
+    if tensors is not None and place.stage_step == 0:
+        session.restore_parameters()
+    return session, place
+
+
+def apply_threads(recipe: Recipe) -> None:
+    """Sets torch's CPU threads where the recipe asks for a number."""
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+
+
+def claim(folder: Path, resume: str) -> None:
+    """Makes the run's folder. Raises UserError when it cannot be written, or holds a run that is not to be resumed."""
+    if resume == "never" and (folder / "metrics.jsonl").exists():
+        raise UserError(
+            f"'{folder}' already holds a run; set `resume: auto` to go on with it, change `name`, or delete it"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write '{folder}': permission denied; choose a writable `output` folder")
+
+
+def open_train(recipe: Recipe, preparer: Preparer, data: Sequence[Sample] | None) -> Mixture:
+    """The training mixture; `data` replaces the recipe's."""
+    if data is None:
+        return open_mixture(recipe.data, recipe.seed, preparer.check)
+    seed = recipe.data.seed if recipe.data.seed is not None else recipe.seed
+    return Mixture([data], seed=seed, on_bad=recipe.data.on_bad_sample, check=preparer.check)
+
+
+def open_eval_sets(recipe: Recipe, data: Sequence[Sample] | None = None) -> dict[str, Sequence[Sample]]:
+    """Held-out sets by name; `data` replaces the recipe's."""
+    if data is not None:
+        return {"eval": data}
+    sets: dict[str, Sequence[Sample]] = {}
+    for config in recipe.data.eval:
+        name = config.name or config.type
+        while name in sets:
+            name += "+"
+        sets[name] = open_dataset(config)
+    return sets
+
+
+def total_steps(recipe: Recipe) -> int:
+    """Steps of all stages."""
+    return sum(stage.steps for stage in recipe.stages)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, defaults included."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def check_engines(recipe: Recipe) -> None:
+    """Raises UserError when a stage names an engine that does not exist."""
+    from mmrl.errors import unknown
+
+    for stage in recipe.stages:
+        if stage.rollout.engine not in ENGINES:
+            raise UserError(f"stages.{stage.name}.rollout.engine: {unknown('engine', stage.rollout.engine, ENGINES)}")
+
+
+def _resumed_policy(recipe: Recipe, source: Path | None) -> Any:
+    config = recipe.policy
+    if source is None or config.lora or config.dtype != "float32":
+        return config
+    return config.model_copy(update={"path": str(source / "model")})
+
+
+def _resume(recipe: Recipe, state: dict[str, Any], policy: Any, mixture: Mixture, source: Path) -> Place:
+    if state["parameters"] != fingerprint(policy):
+        raise CheckpointError(
+            f"checkpoint '{source}' is of another model than policy.path '{recipe.policy.path}' with these freeze and "
+            "lora settings; set `resume: never` and another `name`, or restore the recipe"
+        )
+    stages = [stage.name for stage in recipe.stages]
+    if state["stages"] != stages:
+        raise CheckpointError(f"checkpoint '{source}' has stages {state['stages']}, and this recipe has {stages}")
+    mixture.load_state_dict(state["sampler"])
+    known = {f.name for f in fields(Place)}
+    return Place(**{k: v for k, v in state["place"].items() if k in known})

@@ -1,0 +1,126 @@
+"""From a step's groups to training rows, and to the figures that describe them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean, pstdev
+
+from mmrl.config import StageConfig
+from mmrl.objectives.advantages import group_advantages, overlong_penalty
+from mmrl.objectives.rows import Row
+from mmrl.objectives.settings import Objective
+from mmrl.rollouts.builders import StepBatch
+from mmrl.types import Group, Trajectory
+
+
+def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tuple[list[Row], list[Group]]:
+    """Rows of every stream, and the rollout groups with their advantages noted for the rollouts file.
+
+    Advantages come from the whole batch before anything is split. Trajectories without a decision, and truncated ones
+    under `mask_truncated`, keep their place in the advantage but get no row.
+    """
+    rollout = stage.rollout
+    shaped = [[_shaped(t, objective, rollout.max_new_tokens) for t in g.trajectories] for g in batch.rollouts]
+    advantages = group_advantages(shaped, objective.advantage)
+    temperature = rollout.temperature
+    rows: list[Row] = []
+    noted: list[Group] = []
+    for group, values in zip(batch.rollouts, advantages):
+        marked = []
+        for trajectory, advantage in zip(group.trajectories, values):
+            marked.append(replace(trajectory, info={**trajectory.info, "advantage": advantage}))
+            if not (objective.mask_truncated and trajectory.truncated):
+                rows += _rows(trajectory, "rl", advantage, len(rows), len(group.trajectories), temperature)
+        noted.append(replace(group, trajectories=tuple(marked)))
+    for group in batch.demonstrations:
+        for trajectory in group.trajectories:
+            rows += _rows(trajectory, "demo", 1.0, len(rows), len(group.trajectories), 1.0)
+    return rows, noted
+
+
+def _shaped(trajectory: Trajectory, objective: Objective, limit: int) -> float:
+    reward = float(trajectory.reward or 0.0)
+    if objective.overlong is not None:
+        reward += overlong_penalty(trajectory.units, limit, objective.overlong)
+    return reward
+
+
+def _rows(trajectory, stream: str, advantage: float, index: int, group_size: int, temperature: float) -> list[Row]:
+    return [
+        Row(decision, stream, advantage, index, trajectory.units, group_size, temperature)
+        for decision in trajectory.decisions
+    ]
+
+
+def describe(batch: StepBatch) -> dict[str, float]:
+    """Rewards, accuracy, lengths and group figures of a step's rollouts."""
+    trajectories = [t for g in batch.rollouts for t in g.trajectories]
+    if not trajectories:
+        return {}
+    rewards = [float(t.reward or 0.0) for t in trajectories]
+    units = [t.units for t in trajectories]
+    metrics = {
+        "reward/mean": fmean(rewards),
+        "reward/std": pstdev(rewards),
+        "accuracy/mean": fmean(float(t.info.get("accuracy", 0.0)) for t in trajectories),
+        "length/mean": fmean(units),
+        "length/max": float(max(units)),
+        "length/truncated": fmean(float(t.truncated) for t in trajectories),
+        "group/zero_advantage": fmean(float(_flat(g)) for g in batch.rollouts),
+    }
+    parts: dict[str, list[float]] = defaultdict(list)
+    tasks: dict[str, list[float]] = defaultdict(list)
+    for group in batch.rollouts:
+        for t in group.trajectories:
+            tasks[group.sample.task].append(float(t.info.get("accuracy", 0.0)))
+            for name, value in t.parts.items():
+                if value is not None:
+                    parts[name].append(float(value))
+    metrics |= {f"reward/{name}": fmean(values) for name, values in parts.items()}
+    metrics |= {f"accuracy/{task}": fmean(values) for task, values in tasks.items()}
+    return metrics | _episodes(trajectories)
+
+
+def _flat(group: Group) -> bool:
+    rewards = [t.reward for t in group.trajectories]
+    return all(reward == rewards[0] for reward in rewards)
+
+
+def _episodes(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    played = [t for t in trajectories if "episode_len" in t.info]
+    if not played:
+        return {}
+    return {
+        "episode/success_once": fmean(float(t.info["success_once"]) for t in played),
+        "episode/success_at_end": fmean(float(t.info["success_at_end"]) for t in played),
+        "episode/return": fmean(float(t.reward or 0.0) for t in played),
+        "episode/length": fmean(float(t.info["episode_len"]) for t in played),
+    }
+
+
+def metrics_of(sums: dict[str, float], weights: dict[str, float]) -> dict[str, float]:
+    """The kernel's sums as documented metrics."""
+    metrics = {"loss/total": sums["loss_sum"]}
+    for name, weight in weights.items():
+        units = sums.get(f"{name}_units_sum", 0.0)
+        metrics[f"stream/{name}_units"] = units
+        metrics[f"stream/{name}_weight"] = weight
+        if units:
+            metrics[f"loss/{name}"] = sums[f"{name}_nll_sum"] / units
+    units = sums.get("rl_units_sum", 0.0)
+    if units:
+        for key, name in (
+            ("rl_ratio_sum", "policy/ratio_mean"),
+            ("rl_clip_high_sum", "policy/clip_high"),
+            ("rl_clip_low_sum", "policy/clip_low"),
+            ("rl_gap_sum", "gap/log_prob_mean"),
+            ("rl_entropy_sum", "policy/entropy"),
+            ("rl_kl_sum", "policy/kl_ref"),
+        ):
+            if key in sums:
+                metrics[name] = sums[key] / units
+        metrics["policy/ratio_max"] = sums.get("rl_ratio_max", 1.0)
+        metrics["gap/log_prob_max"] = sums.get("rl_gap_max", 0.0)
+    return metrics

@@ -1,0 +1,110 @@
+"""The top loop: collect, weigh, update, look, save."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import torch
+
+from mmrl.config import StageConfig
+from mmrl.objectives.methods import resolve_objective
+from mmrl.objectives.schedules import stream_weights
+from mmrl.rollouts.builders import Builder
+from mmrl.trainer.batch import describe, make_rows, metrics_of
+from mmrl.trainer.optim import Optimizer
+from mmrl.trainer.seeding import derive, seed_everything
+from mmrl.trainer.session import Session
+from mmrl.trainer.update import accumulate, minibatches, plan_step, score
+
+
+@dataclass
+class Place:
+    """Where training stands; what a checkpoint's state.json holds besides the data's place."""
+
+    step: int = 0
+    stage: int = 0
+    stage_step: int = 0
+    evaluations: dict[str, dict[str, float]] = field(default_factory=dict)
+    best: dict[str, Any] | None = None
+
+
+def train_all(session: Session, place: Place) -> bool:
+    """Runs every stage from `place` on. Returns False when a signal stopped it."""
+    if place.step == 0 and "start" not in place.evaluations:
+        place.evaluations["start"] = session.evaluate(place.step)
+        session.log(place, session.recipe.stages[0], {}, place.evaluations["start"])
+    while place.stage < len(session.recipe.stages):
+        stage = session.recipe.stages[place.stage]
+        if not train_stage(session, stage, place):
+            return False
+        place.stage, place.stage_step = place.stage + 1, 0
+    place.evaluations["final"] = place.evaluations[f"after_{session.recipe.stages[-1].name}"]
+    return True
+
+
+def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
+    """Runs one stage from `place.stage_step` on. Returns False when a signal stopped it."""
+    objective = resolve_objective(stage.method, stage.objective)
+    optimizer = Optimizer(session.policy, stage.optim, stage.steps * stage.minibatches * stage.epochs)
+    if place.stage_step:
+        session.restore_optimizer(optimizer)
+    elif objective.kl.weight:
+        session.policy.keep_reference()
+    builder = Builder(session.policy, session.mixture, session.preparer, session.simulators, stage, objective)
+    while place.stage_step < stage.steps:
+        metrics = train_step(session, stage, objective, builder, optimizer, place)
+        place.step, place.stage_step = place.step + 1, place.stage_step + 1
+        ended = place.stage_step == stage.steps
+        results = session.evaluate_if_due(place, ended)
+        if ended:
+            place.evaluations[f"after_{stage.name}"] = results
+        session.log(place, stage, metrics, results)
+        session.save_if_due(place, optimizer, results, ended)
+        if session.stop.signum is not None and not (ended and place.stage + 1 == len(session.recipe.stages)):
+            session.save(place, optimizer)
+            return False
+    return True
+
+
+def train_step(session: Session, stage, objective, builder: Builder, optimizer: Optimizer, place: Place) -> dict:
+    """One batch of data and its optimizer steps."""
+    start = time.perf_counter()
+    seed = derive(session.recipe.seed, stage.name, place.stage_step)
+    seed_everything(seed)
+    batch = builder.collect(derive(seed, "rollout"))
+    rows, groups = make_rows(batch, objective, stage)
+    metrics = {**batch.metrics, **describe(batch)}
+    update_start = time.perf_counter()
+    policy, budget = session.policy, session.recipe.micro_tokens
+    several = stage.minibatches * stage.epochs > 1
+    rl = [row for row in rows if row.stream == "rl"]
+    others = [row for row in rows if row.stream != "rl"]
+    if several and rl:
+        rl = score(rl, "old", policy, budget)
+    if objective.kl.weight and rl:
+        with policy.reference():
+            rl = score(rl, "reference", policy, budget)
+    shuffle = torch.Generator().manual_seed(derive(seed, "minibatches"))
+    weights = stream_weights(objective.streams, place.stage_step)
+    for part in minibatches([*rl, *others], stage.minibatches, stage.epochs, shuffle):
+        plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
+        sums = accumulate(part, plan, policy, budget)
+        metrics |= metrics_of(sums, weights) | optimizer.step()
+    session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])
+    now = time.perf_counter()
+    units = sum(row.units for row in rows)
+    metrics |= {
+        "time/update": now - update_start,
+        "time/step": now - start,
+        "throughput/tokens_per_s": units / (now - start),
+        "throughput/samples_per_s": len(rows) / (now - start),
+        "memory/rss_gb": psutil.Process().memory_info().rss / 1e9,
+        "data/skipped": float(session.mixture.skipped),
+        "data/epoch": float(max(session.mixture.epochs)),
+    }
+    if torch.cuda.is_available():
+        metrics["memory/device_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    return metrics

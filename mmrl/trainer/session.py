@@ -1,0 +1,148 @@
+"""What a run holds while it trains: policy, data, rewards, tracker, and how they are evaluated and saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mmrl.config import Recipe, StageConfig
+from mmrl.data.mixture import Mixture
+from mmrl.errors import CheckpointError
+from mmrl.evaluation.heldout import evaluate
+from mmrl.rollouts.episodes import Simulators
+from mmrl.rollouts.preparing import Preparer
+from mmrl.tracking.tracker import Tracker
+from mmrl.trainer import checkpoint
+from mmrl.trainer.optim import Optimizer
+from mmrl.trainer.seeding import derive
+from mmrl.trainer.stopping import StopRequest
+from mmrl.types import Group, Sample
+
+if TYPE_CHECKING:
+    from mmrl.trainer.loop import Place
+
+
+class Session:
+    """One run in progress."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        policy: Any,
+        mixture: Mixture,
+        eval_sets: Mapping[str, Sequence[Sample]],
+        preparer: Preparer,
+        simulators: Simulators,
+        tracker: Tracker,
+        stop: StopRequest,
+        resumed: Mapping[str, torch.Tensor] | None = None,
+        resumed_state: Mapping[str, Any] | None = None,
+    ):
+        self.recipe, self.policy, self.mixture, self.eval_sets = recipe, policy, mixture, eval_sets
+        self.preparer, self.simulators, self.tracker, self.stop = preparer, simulators, tracker, stop
+        self._resumed, self._resumed_state = resumed, resumed_state
+        self.folder = recipe.folder / "checkpoints"
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Held-out accuracy per task and `mean`; empty where the recipe has no held-out data."""
+        if not self.eval_sets:
+            return {}
+        results, _ = evaluate(
+            self.policy,
+            self.eval_sets,
+            self.recipe.evaluation,
+            self.preparer,
+            self.simulators,
+            seed=derive(self.recipe.seed, "eval"),
+            chunk=self.recipe.stages[0].rollout.action_chunk,
+            on_bad=self.recipe.data.on_bad_sample,
+        )
+        return results
+
+    def evaluate_if_due(self, place: Place, ended: bool) -> dict[str, float] | None:
+        """Evaluates every n steps and at the end of a stage; None where it is not due."""
+        every = self.recipe.evaluation.every
+        if ended or (every is not None and place.step % every == 0):
+            return self.evaluate(place.step)
+        return None
+
+    def log(self, place: Place, stage: StageConfig, metrics: dict, results: Mapping[str, float] | None) -> None:
+        """One line of metrics: the step's and, where there was one, the evaluation's."""
+        self.tracker.log(place.step, stage.name, {**metrics, **{f"eval/{k}": v for k, v in (results or {}).items()}})
+
+    def note_rollouts(self, step: int, stage: StageConfig, groups: Sequence[Group]) -> None:
+        """Writes the step's sampled trajectories."""
+        self.tracker.rollouts(step, stage.name, groups)
+
+    def save_if_due(self, place: Place, optimizer: Optimizer, results: Mapping[str, float] | None, ended: bool) -> None:
+        """Checkpoints every n steps, at the end of a stage, and when an evaluation is the best so far."""
+        config = self.recipe.checkpoint
+        score = (results or {}).get(config.best) if config.best else None
+        is_best = score is not None and (place.best is None or score > place.best["score"])
+        if is_best:
+            place.best = {"score": score, "step": place.step, "folder": f"step_{place.step:06d}"}
+        if ended or is_best or (config.every is not None and place.step % config.every == 0):
+            self.save(place, optimizer)
+
+    def save(self, place: Place, optimizer: Optimizer) -> None:
+        """Writes a checkpoint of everything that training continues from."""
+        start = time.perf_counter()
+        policy = self.policy
+        tensors = {f"optimizer/{k}": v for k, v in optimizer.state().items()}
+        if policy.config.lora or policy.config.dtype != "float32":
+            # model/ then holds merged or rounded weights; the exact ones are kept here.
+            tensors |= {f"parameter/{name}": p.detach() for name, p, _ in policy.trainable()}
+        reference = policy.reference_state() or {}
+        # Tied weights share storage, which safetensors refuses; clones do not.
+        tensors |= {f"reference/{k}": v.clone() for k, v in reference.items()}
+        state = {
+            "place": asdict(place),
+            "optimizer_steps": optimizer.step_count,
+            "sampler": self.mixture.state_dict(),
+            "stages": [stage.name for stage in self.recipe.stages],
+            "parameters": fingerprint(policy),
+        }
+        checkpoint.save(self.folder, place.step, policy, tensors, state)
+        checkpoint.rotate(self.folder, self.recipe.checkpoint, place.best["folder"] if place.best else None)
+        self.seconds_saving = time.perf_counter() - start
+
+    def restore_parameters(self) -> None:
+        """Puts a resumed run's exact parameters back, where the checkpoint keeps them apart from model/."""
+        restore_parameters(self.policy, self._resumed)
+
+    def restore_optimizer(self, optimizer: Optimizer) -> None:
+        """Puts a resumed run's optimizer, exact parameters and reference back."""
+        self.restore_parameters()
+        optimizer.load_state(_part(self._resumed, "optimizer/"), self._resumed_state["optimizer_steps"])
+        reference = _part(self._resumed, "reference/")
+        if reference:
+            self.policy.load_reference(reference)
+        self._resumed = None
+
+
+def restore_parameters(policy: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copies exact trained parameters from a checkpoint, where it keeps them apart from model/."""
+    exact = _part(tensors, "parameter/")
+    if not exact:
+        return
+    with torch.no_grad():
+        for name, parameter, _ in policy.trainable():
+            if name not in exact or exact[name].shape != parameter.shape:
+                raise CheckpointError(f"the checkpoint does not hold '{name}' as this recipe trains it: other policy settings")
+            parameter.copy_(exact[name])
+
+
+def fingerprint(policy: Any) -> str:
+    """A digest of the names and shapes of the trained parameters: tells a checkpoint of another model."""
+    import hashlib
+
+    text = "\n".join(f"{name} {tuple(p.shape)}" for name, p, _ in policy.trainable())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
