@@ -22,7 +22,15 @@ class Lora(Settings):
     rank: PositiveInt = 16
     alpha: PositiveFloat = 32.0
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    targets: list[str] | Literal["all-linear"] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    targets: list[str] | Literal["all-linear"] = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    ]
     vision: bool = Field(False, description="also adapt the vision tower")
 
 
@@ -255,7 +263,9 @@ class Recipe(Settings):
                     f"stages.{stage.name}: rollout.n is 1, so every group-relative advantage is 0; set n to 2 or more"
                 )
             if objective.rollouts and stage.rollout.temperature == 0.0:
-                raise ValueError(f"stages.{stage.name}: rollout.temperature 0 samples one answer n times; set it above 0")
+                raise ValueError(
+                    f"stages.{stage.name}: rollout.temperature 0 samples one answer n times; set it above 0"
+                )
             if stage.minibatches > stage.prompts and objective.rollouts:
                 raise ValueError(
                     f"stages.{stage.name}: minibatches {stage.minibatches} exceeds prompts {stage.prompts}"

@@ -41,7 +41,7 @@ _Loader.add_implicit_resolver(
 def parse_yaml(text: str) -> Any:
     """YAML text to plain values. Raises ConfigError on bad syntax."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader subclass)
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -161,10 +161,14 @@ def _line(model: type[BaseModel], item: Mapping[str, Any], place: str) -> str:
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
         allowed = str(item["ctx"].get("expected_tags", "")).replace("'", "")
         tag = item["ctx"].get("tag", "")
-        said = f"type '{tag}' is not allowed.{nearest(tag, allowed.split(', '))}" if tag else "the key 'type' is missing."
+        said = (
+            f"type '{tag}' is not allowed.{nearest(tag, allowed.split(', '))}" if tag else "the key 'type' is missing."
+        )
         return f"{key}: {said} Allowed: {allowed or 'digits, file, python, episodes'}"
     message = item["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(value, Mapping | BaseModel | list) or item["type"] == "value_error" else f" (got {value!r})"
+    shown = (
+        "" if isinstance(value, Mapping | BaseModel | list) or item["type"] == "value_error" else f" (got {value!r})"
+    )
     return f"{key}: {message}{shown}" if key else f"{message}{shown}"
 
 

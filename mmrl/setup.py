@@ -56,7 +56,9 @@ def open_run(
     place = Place()
     if state is not None:
         place = _resume(recipe, state, policy, mixture, source)
-    tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), place.step if recipe.resume != "never" else None)
+    tracker = Tracker(
+        recipe.folder, recipe.tracking, total_steps(recipe), place.step if recipe.resume != "never" else None
+    )
     write_atomic(recipe.folder / "config.yaml", to_yaml(recipe))
     tracker.environment(policy=recipe.policy.path, device=str(policy.device))
     simulators = Simulators(recipe.simulators)

@@ -1,4 +1,3 @@
-# ruff: noqa: N815 (fields carry their shapes)
 """Tabletop worlds as tensors, and their physics.
 
 The table is the unit square seen from above: x to the right, y downwards, both in table widths. An open gripper is

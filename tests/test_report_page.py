@@ -127,10 +127,9 @@ def build_run(folder, steps: int = 100, evil: str = ""):
     columns = {
         "start": evaluations[0],
         "after_sft": evaluations[2],
-        "after_rl": evaluations[-1],
         "final": evaluations[-1],
     }
-    (folder / "summary.json").write_text(json.dumps({"eval": columns, "steps": 100}))
+    (folder / "summary.json").write_text(json.dumps({**columns, "steps": 100}))
     return folder
 
 
@@ -158,7 +157,7 @@ def test_page_holds_everything_and_nothing_from_outside(page):
     assert "http" not in re.sub(r'http-equiv|data-chart="[^"]*"', "", text)
     assert "1 value not finite" in text
     assert '<td class="final">0.905</td>' in text
-    assert "after rl" in text
+    assert "after sft" in text
 
 
 def test_rollouts_shown_are_first_and_last_with_boxes(page):

@@ -75,7 +75,7 @@ def test_evaluations_are_rebuilt_from_figures():
 
 
 def test_final_table(capsys):
-    final_table({"eval": EVAL})
+    final_table(EVAL)
     out = capsys.readouterr().out
     assert "after sft" in out
     rows = [line for line in out.splitlines() if "ocr" in line or "counting" in line or "mean" in line]

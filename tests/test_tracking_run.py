@@ -175,9 +175,9 @@ def test_prompts_of_plain_strings_and_videos():
 
 def test_summary_and_environment(tmp_path):
     with Tracker(tmp_path, QUIET, 1) as tracker:
-        tracker.summary({"eval": {"final": {"ocr": torch.tensor(0.5)}}})
+        tracker.summary({"final": {"ocr": torch.tensor(0.5)}})
         tracker.environment(seed=3)
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"eval": {"final": {"ocr": 0.5}}}
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"final": {"ocr": 0.5}}
     facts = json.loads((tmp_path / "environment.json").read_text())
     assert facts["seed"] == 3
     assert facts["packages"]["torch"] == torch.__version__

@@ -150,7 +150,9 @@ class QwenVL:
         bins = self.config.action_bins
         if bins is None:
             raise ConfigError("policy.action_bins is unset, and acting in a simulator needs it")
-        first_special = min(self.processor.tokenizer.convert_tokens_to_ids(t) for t in ("<|endoftext|>", "<|im_start|>"))
+        first_special = min(
+            self.processor.tokenizer.convert_tokens_to_ids(t) for t in ("<|endoftext|>", "<|im_start|>")
+        )
         if bins > first_special:
             raise ConfigError(f"policy.action_bins {bins} exceeds the {first_special} ordinary tokens")
         return torch.arange(first_special - bins, first_special)
@@ -211,7 +213,9 @@ class QwenVL:
                 entropy,
             )
         mask_RU = batch.mask_RU.to(self.device)
-        return Likelihood(_spread(log_probs_N, mask_RU), mask_RU, _spread(entropy_N, mask_RU) if entropy_N is not None else None)
+        return Likelihood(
+            _spread(log_probs_N, mask_RU), mask_RU, _spread(entropy_N, mask_RU) if entropy_N is not None else None
+        )
 
     @torch.no_grad()
     def prefill(self, prompts: Sequence[QwenPrompt], repeats: int, side: str = "left") -> QwenDecodeState:

@@ -157,9 +157,7 @@ def _qwen2_vl(sizes: Mapping[str, int], tokenizer: Any) -> Any:
         "patch_size": sizes["patch"],
     }  # fmt: skip
     ids = _special_ids(tokenizer)
-    return Qwen2VLConfig(
-        text_config=_text(sizes, tokenizer), vision_config=vision, tie_word_embeddings=True, **ids
-    )
+    return Qwen2VLConfig(text_config=_text(sizes, tokenizer), vision_config=vision, tie_word_embeddings=True, **ids)
 
 
 def _qwen2_5_vl(sizes: Mapping[str, int], tokenizer: Any) -> Any:

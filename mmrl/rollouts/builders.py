@@ -9,13 +9,13 @@ from typing import Any
 
 from mmrl.config import StageConfig
 from mmrl.data.mixture import Mixture
+from mmrl.errors import BadSample
 from mmrl.objectives.settings import Objective
 from mmrl.rollouts.answers import answer, demonstrate
 from mmrl.rollouts.engines import make_engine
 from mmrl.rollouts.episodes import Simulators, play
 from mmrl.rollouts.preparing import Preparer
-from mmrl.types import Group, Prompt, Sample
-from mmrl.errors import BadSample
+from mmrl.types import Group, Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,9 @@ class Rewarder:
         for i, config in enumerate(configs):
             key = f"rewards.{i}.name"
             if ":" in config.name:
-                self.parts.append((config.name.rpartition(":")[2], config.weight, import_function(config.name, key), True))
+                self.parts.append(
+                    (config.name.rpartition(":")[2], config.weight, import_function(config.name, key), True)
+                )
                 continue
             try:
                 reward = vision_rewards.get_reward(config.name, **config.params)
@@ -95,7 +97,9 @@ def _from_user(function: UserReward, text: str, sample: Sample) -> tuple[float, 
         raise ConfigError(f"reward function '{name}' returned {sorted(parts)}; a mapping needs the key 'reward'")
     for key, number in parts.items():
         if not isinstance(number, int | float) or not math.isfinite(number):
-            raise ConfigError(f"reward function '{name}' returned {key}={number!r} for {sample.where}; give a finite number")
+            raise ConfigError(
+                f"reward function '{name}' returned {key}={number!r} for {sample.where}; give a finite number"
+            )
     info: dict[str, Any] = {"parts": {k: float(v) for k, v in parts.items() if k != "reward"}}
     if "accuracy" in parts:
         info["accuracy"] = float(parts["accuracy"])

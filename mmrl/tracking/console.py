@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
-from mmrl.tracking.heldout import column_title, heldout_table
+from mmrl.tracking.heldout import column_title, evaluations_of, heldout_table
 
 # Metric, the word shown, format.
 SHOWN = (
@@ -153,12 +153,12 @@ def duration(seconds: float) -> str:
 
 
 def final_table(summary: Mapping[str, Any]) -> None:
-    """Prints held-out accuracy per task from `summary["eval"]`; nothing where no evaluation ran."""
+    """Prints held-out accuracy per task at the start, after each stage and at the end; nothing where no evaluation ran."""
     from rich.console import Console as RichConsole
     from rich.table import Table
     from rich.text import Text
 
-    table = heldout_table(summary.get("eval") or {})
+    table = heldout_table(evaluations_of(summary))
     if not table.rows:
         return
     view = Table(title="held-out accuracy", title_justify="left", title_style="bold", header_style="dim")

@@ -18,10 +18,16 @@ class Heldout:
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
 
 
-def heldout_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Heldout:
-    """The table of `summary["eval"]`: `{"start" | "after_<stage>" | "final": {task: value}}`.
+def evaluations_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluations in a summary: its keys `start`, `after_<stage>` and `final`."""
+    return {k: v for k, v in summary.items() if k in ("start", "final") or k.startswith("after_")}
 
-    `final` (`latest` in a run that is not finished) comes last whatever the mapping's order. Values that are not numbers are left out.
+
+def heldout_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Heldout:
+    """The table of a summary's evaluations: `{"start" | "after_<stage>" | "final": {task: value}}`.
+
+    `final` (`latest` in a run that is not finished) comes last whatever the mapping's order.
+    Values that are not numbers are left out.
     """
     columns = sorted(evaluations, key=lambda name: (name in LAST, name != "start"))
     tasks = {task for name in columns for task, value in _items(evaluations[name]) if _number(value) is not None}
@@ -31,7 +37,7 @@ def heldout_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Heldout:
 
 
 def evaluations_in(records: Sequence[Mapping[str, Any]], ends: Mapping[str, int]) -> dict[str, dict[str, float]]:
-    """`summary["eval"]` as far as metrics.jsonl has it: `start` at step 0, `after_<stage>`, and `latest` of all.
+    """A summary's evaluations as far as metrics.jsonl has them: `start` at step 0, `after_<stage>`, and `latest` of all.
 
     Args:
         records: lines of metrics.jsonl.

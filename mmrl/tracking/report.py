@@ -13,7 +13,7 @@ from typing import Any
 
 from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
-from mmrl.tracking.heldout import LAST, column_title, evaluations_in, heldout_table
+from mmrl.tracking.heldout import LAST, column_title, evaluations_in, evaluations_of, heldout_table
 from mmrl.tracking.report_charts import render_charts
 from mmrl.tracking.report_rollouts import cut, render_rollouts
 from mmrl.tracking.report_style import SCRIPT, STYLE
@@ -41,9 +41,9 @@ def write_report(run: Path, output: Path | None = None) -> Path:
 
 def render(run: Run) -> str:
     """The page as HTML text."""
-    evaluations = run.summary.get("eval")
-    if not isinstance(evaluations, Mapping) or not evaluations:
-        evaluations = evaluations_in(run.records, {span.name: span.end for span in run.spans})
+    evaluations = evaluations_of(run.summary)
+    if not evaluations:
+        evaluations = evaluations_in(run.records, {span.name: span.end for span in run.planned})
     table = _heldout(evaluations)
     notes = [*run.notes, *([] if table else ["No held-out evaluation yet."])]
     body = "".join(
@@ -71,7 +71,7 @@ def render(run: Run) -> str:
 
 def _header(run: Run) -> str:
     spans = run.spans
-    planned = spans[-1].end if spans else 0
+    planned = run.planned[-1].end if run.planned else 0
     facts = [f"step {run.last_step} of {planned}" if planned else f"step {run.last_step}"]
     policy = run.config.get("policy")
     if isinstance(policy, Mapping) and policy.get("path"):
@@ -146,7 +146,8 @@ def _recipe(run: Run) -> str:
         parts.append(f'<details class="fold"><summary>config.yaml</summary><pre>{text}</pre></details>')
     if run.environment:
         parts.append(f'<div class="fold">{_facts(run.environment)}</div>')
-    others = {key: value for key, value in run.summary.items() if key != "eval"}
+    shown = evaluations_of(run.summary)
+    others = {key: value for key, value in run.summary.items() if key not in shown}
     if others:
         parts.append(f'<details class="fold"><summary>summary.json</summary>{_facts(others)}</details>')
     return f"<section><h2>Recipe and environment</h2>{''.join(parts)}</section>" if parts else ""

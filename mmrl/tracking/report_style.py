@@ -29,8 +29,9 @@ section > h2 { margin-bottom: 14px; }
 .notes { margin-top: 20px; padding: 12px 16px; background: var(--warn-bg); color: var(--warn); border-radius: 10px; }
 .notes ul { margin: 0; padding-left: 18px; }
 .stages { display: flex; gap: 3px; margin-top: 22px; }
-.stages div { min-width: 0; flex-basis: 0; padding: 12px 12px 8px; background: var(--card); border: 1px solid var(--line);
-  border-top: 0; background-image: linear-gradient(var(--s1), var(--s1)), linear-gradient(var(--line), var(--line));
+.stages div { min-width: 0; flex-basis: 0; padding: 12px 12px 8px; background: var(--card);
+  border: 1px solid var(--line); border-top: 0;
+  background-image: linear-gradient(var(--s1), var(--s1)), linear-gradient(var(--line), var(--line));
   background-size: var(--done) 4px, 100% 4px; background-repeat: no-repeat; }
 .stages b, .stages span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .stages span { color: var(--muted); font-size: 13px; }

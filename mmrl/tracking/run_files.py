@@ -54,11 +54,15 @@ class Run:
         return max((record["step"] for record in self.records), default=0)
 
     @property
+    def planned(self) -> list[Span]:
+        """The recipe's stages; empty where the recipe is missing or damaged."""
+        return _planned(self.config.get("stages"))
+
+    @property
     def spans(self) -> list[Span]:
         """The stages in order: planned ones from the recipe, otherwise those that figures name."""
-        planned = _planned(self.config.get("stages"))
-        if planned:
-            return planned
+        if self.planned:
+            return self.planned
         ends: dict[str, int] = {}
         for record in self.records:
             ends[record["stage"]] = max(record["step"], ends.get(record["stage"], 0))

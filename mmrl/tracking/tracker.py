@@ -133,8 +133,8 @@ class Tracker:
     def summary(self, facts: Mapping[str, Any]) -> None:
         """Writes summary.json whole.
 
-        The key `eval` is what `final_table` and the report show:
-        `{"start" | "after_<stage>" | "final": {task: accuracy, ..., "mean": accuracy}}`.
+        The keys `start`, `after_<stage>` and `final` are what `final_table` and the report show, each
+        `{task: accuracy, ..., "mean": accuracy}`.
         """
         write_atomic(self.folder / "summary.json", json_text(facts))
 

@@ -41,7 +41,7 @@ def train_all(session: Session, place: Place) -> bool:
         if not train_stage(session, stage, place):
             return False
         place.stage, place.stage_step = place.stage + 1, 0
-    place.evaluations["final"] = place.evaluations[f"after_{session.recipe.stages[-1].name}"]
+    place.evaluations["final"] = place.evaluations.pop(f"after_{session.recipe.stages[-1].name}")
     return True
 
 

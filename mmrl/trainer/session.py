@@ -132,7 +132,9 @@ def restore_parameters(policy: Any, tensors: Mapping[str, torch.Tensor]) -> None
     with torch.no_grad():
         for name, parameter, _ in policy.trainable():
             if name not in exact or exact[name].shape != parameter.shape:
-                raise CheckpointError(f"the checkpoint does not hold '{name}' as this recipe trains it: other policy settings")
+                raise CheckpointError(
+                    f"the checkpoint does not hold '{name}' as this recipe trains it: other policy settings"
+                )
             parameter.copy_(exact[name])
 
 
