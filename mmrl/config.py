@@ -251,25 +251,12 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         from mmrl.errors import unknown
-        from mmrl.objectives.methods import resolve_objective
 
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages: names must differ, got {names}")
         for stage in self.stages:
-            objective = resolve_objective(stage.method, stage.objective)
-            if objective.rollouts and stage.rollout.n < 2 and objective.advantage.baseline != "none":
-                raise ValueError(
-                    f"stages.{stage.name}: rollout.n is 1, so every group-relative advantage is 0; set n to 2 or more"
-                )
-            if objective.rollouts and stage.rollout.temperature == 0.0:
-                raise ValueError(
-                    f"stages.{stage.name}: rollout.temperature 0 samples one answer n times; set it above 0"
-                )
-            if stage.minibatches > stage.prompts and objective.rollouts:
-                raise ValueError(
-                    f"stages.{stage.name}: minibatches {stage.minibatches} exceeds prompts {stage.prompts}"
-                )
+            _check_stage(stage)
         for data in (*self.data.train, *self.data.eval):
             if isinstance(data, EpisodeData):
                 if data.simulator not in self.simulators:
@@ -284,6 +271,26 @@ class Recipe(Settings):
         return Path(self.output) / self.name
 
 
+def _check_stage(stage: StageConfig) -> None:
+    """Raises ValueError on settings of one stage that cannot work together."""
+    from mmrl.objectives.methods import resolve_objective
+
+    objective, rollout, where = resolve_objective(stage.method, stage.objective), stage.rollout, f"stages.{stage.name}"
+    if not objective.rollouts:
+        return
+    if rollout.n < 2 and objective.advantage.baseline != "none":
+        raise ValueError(f"{where}: rollout.n is 1, so every group-relative advantage is 0; set n to 2 or more")
+    if rollout.temperature == 0.0:
+        raise ValueError(f"{where}: rollout.temperature 0 samples one answer n times; set it above 0")
+    if stage.minibatches > stage.prompts:
+        raise ValueError(f"{where}: minibatches {stage.minibatches} exceeds prompts {stage.prompts}")
+    if objective.overlong is not None and objective.overlong.cache >= rollout.max_new_tokens:
+        raise ValueError(
+            f"{where}: objective.overlong.cache {objective.overlong.cache} must be below rollout.max_new_tokens "
+            f"{rollout.max_new_tokens}; a fifth of it is usual"
+        )
+
+
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """Reads a recipe from a YAML file or a mapping, applies `a.b=c` overrides and checks all of it.
 
@@ -293,4 +300,5 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     from mmrl.reading import apply_overrides, expand, read_yaml, validate
 
     raw = dict(source) if isinstance(source, Mapping) else read_yaml(Path(source))
-    return validate(Recipe, expand(apply_overrides(raw, overrides)))
+    written = apply_overrides(raw, overrides)
+    return validate(Recipe, expand(written), written=written)

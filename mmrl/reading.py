@@ -42,6 +42,9 @@ def parse_yaml(text: str) -> Any:
     """YAML text to plain values. Raises ConfigError on bad syntax."""
     try:
         return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: "
+        raise ConfigError(f"{place}not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -53,8 +56,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"no recipe at '{path}'.{nearest(path.name, options)}")
     try:
         raw = parse_yaml(path.read_text())
-    except (ConfigError, UnicodeDecodeError) as error:
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of keys, got {type(raw).__name__}")
     return raw
@@ -67,8 +72,20 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
         key, equals, text = item.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"override '{item}' is not of the form key.path=value")
-        _assign(result, key.strip().split("."), parse_yaml(text), item)
+        parts, value = key.strip().split("."), parse_yaml(text)
+        _assign(result, parts, value, item)
+        _check_effect(result, parts, value, item)
     return result
+
+
+def _check_effect(raw: Mapping[str, Any], parts: list[str], value: Any, item: str) -> None:
+    """Refuses an override of a default that every stage sets for itself: it would silently change nothing."""
+    stages = raw.get("stages")
+    if parts[0] not in STAGE_DEFAULTS or not isinstance(stages, list) or isinstance(value, Mapping):
+        return
+    if stages and all(_holds(stage, parts) for stage in stages):
+        key = ".".join(parts)
+        raise ConfigError(f"override '{item}' has no effect: every stage sets {key}; give stages.0.{key}=… instead")
 
 
 def _assign(node: Any, parts: list[str], value: Any, item: str) -> None:
@@ -135,18 +152,52 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def validate(model: type[Model], raw: Mapping[str, Any], place: str = "") -> Model:
-    """Checks `raw` against `model`. Raises ConfigError naming every problem, one a line, with the cure."""
+def validate(
+    model: type[Model], raw: Mapping[str, Any], place: str = "", written: Mapping[str, Any] | None = None
+) -> Model:
+    """Checks `raw` against `model`.
+
+    Args:
+        place: put in front of every key that an error names.
+        written: the recipe that `raw` was expanded from; keys are named as they stand there.
+
+    Raises:
+        ConfigError: every problem, one a line and each once, with the cure.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(model, item, place) for item in error.errors())) from None
+        lines = (_line(model, item, place, written) for item in error.errors())
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
-def _line(model: type[BaseModel], item: Mapping[str, Any], place: str) -> str:
+def to_yaml(recipe: BaseModel) -> str:
+    """A checked recipe as YAML, defaults included."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _as_written(location: list[Any], written: Mapping[str, Any] | None) -> list[Any]:
+    """Where a stage's key stands in the recipe: at the top, when the stage only inherited it."""
+    if written is None or len(location) < 3 or location[0] != "stages":
+        return location
+    if written.get("stages") is None:
+        return location[2:]
+    inherited = _holds(written, location[2:]) and not _holds(written["stages"][location[1]], location[2:])
+    return location[2:] if inherited else location
+
+
+def _holds(node: Any, location: Sequence[Any]) -> bool:
+    for part in location:
+        if not isinstance(node, Mapping) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _line(model: type[BaseModel], item: Mapping[str, Any], place: str, written: Mapping[str, Any] | None) -> str:
     location = [part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
     owner, clean = _walk(model, location)
-    key = ".".join([*([place] if place else []), *map(str, clean)])
+    key = ".".join([*([place] if place else []), *map(str, _as_written(clean, written))])
     value = item.get("input")
     if item["type"] == "extra_forbidden":
         known = [*owner.model_fields] if owner else []
@@ -154,10 +205,11 @@ def _line(model: type[BaseModel], item: Mapping[str, Any], place: str) -> str:
             known += [k for k in STAGE_DEFAULTS if k not in known]
         return f"{key}: unknown key '{clean[-1]}'.{nearest(clean[-1], known)} Allowed: {', '.join(known)}"
     if item["type"] == "missing":
-        return f"{key}: this key is required"
+        return f"{key}: this key is required" + ("; or give `method` and `steps`" if key == "stages" else "")
     if item["type"] == "literal_error":
         allowed = item["ctx"]["expected"]
-        return f"{key}: '{value}' is not allowed.{nearest(value, allowed.replace(chr(39), '').replace(' or ', ', ').split(', '))} Allowed: {allowed}"
+        choices = allowed.replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{key}: '{value}' is not allowed.{nearest(value, choices)} Allowed: {allowed}"
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
         allowed = str(item["ctx"].get("expected_tags", "")).replace("'", "")
         tag = item["ctx"].get("tag", "")

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from mmrl.config import Recipe, load_recipe
-from mmrl.errors import CheckpointError, UserError
+from mmrl.errors import BadSample, CheckpointError, UserError
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.types import Sample
 
@@ -53,17 +53,26 @@ def train(
         UserError: anything the user can cure, in one line.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    from mmrl.setup import open_run
+    from mmrl.setup import claim, open_run, release
     from mmrl.tracking.console import final_table
     from mmrl.tracking.report import write_report
     from mmrl.trainer.loop import train_all
     from mmrl.trainer.stopping import StopRequest
 
     began = time.time()
+    made, place = claim(recipe.folder, recipe.resume), None
     with StopRequest() as stop:
-        session, place = open_run(recipe, stop, reward, train_data, eval_data)
-        with session.tracker:
-            finished = train_all(session, place)
+        try:
+            session, place = open_run(recipe, stop, reward, train_data, eval_data)
+            with session.tracker:
+                finished = train_all(session, place)
+        except BaseException as error:
+            # A run that never got through a step leaves no folder that would bar the next attempt.
+            if place is None or place.step == 0:
+                release(made)
+            if isinstance(error, BadSample):
+                raise with_cure(error, recipe) from None
+            raise
         summary = {"name": recipe.name, **place.evaluations, "steps": place.step, "finished": finished}
         summary["seconds"] = round(time.time() - began, 1)
         session.tracker.summary(summary)
@@ -105,17 +114,27 @@ def evaluate(
         raise UserError("data.eval is empty, so there is nothing to evaluate")
     policy = load_policy(policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
     preparer = Preparer(policy, Rewarder(recipe.rewards, reward))
-    results, _ = run_evaluation(
-        policy,
-        sets,
-        recipe.evaluation,
-        preparer,
-        Simulators(recipe.simulators),
-        seed=derive(recipe.seed, "eval"),
-        chunk=recipe.stages[0].rollout.action_chunk,
-        on_bad=recipe.data.on_bad_sample,
-    )
+    try:
+        results, _ = run_evaluation(
+            policy,
+            sets,
+            recipe.evaluation,
+            preparer,
+            Simulators(recipe.simulators),
+            seed=derive(recipe.seed, "eval"),
+            chunk=recipe.stages[0].rollout.action_chunk,
+            on_bad=recipe.data.on_bad_sample,
+        )
+    except BadSample as error:
+        raise with_cure(error, recipe) from None
     return results
+
+
+def with_cure(error: BadSample, recipe: Recipe) -> BadSample:
+    """The error, which also says that bad samples can be skipped where the recipe stops at them."""
+    if recipe.data.on_bad_sample == "stop":
+        return BadSample(error.where, f"{error.reason}; mend it, or set data.on_bad_sample: skip")
+    return error
 
 
 def run_recipe(folder: Path) -> Mapping[str, Any]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from mmrl.config import Recipe
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
 from mmrl.errors import CheckpointError, UserError
+from mmrl.policies.loading import difference
 from mmrl.policies.registry import load_policy
+from mmrl.reading import to_yaml
 from mmrl.rollouts.engines import ENGINES
 from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
@@ -24,7 +27,7 @@ from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
 from mmrl.trainer.loop import Place
 from mmrl.trainer.seeding import derive, seed_everything
-from mmrl.trainer.session import Session, fingerprint
+from mmrl.trainer.session import Session, fingerprint, restore_parameters
 from mmrl.trainer.stopping import StopRequest
 from mmrl.types import Sample
 
@@ -40,9 +43,9 @@ def open_run(
 
     Nothing is written before recipe, data and policy have proved usable.
     """
+    check_engines(recipe)
     apply_threads(recipe)
     seed_everything(derive(recipe.seed, "setup"))
-    claim(recipe.folder, recipe.resume)
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
     tensors, state = checkpoint.load(source) if source else (None, None)
     rewarder = Rewarder(recipe.rewards, reward)
@@ -56,18 +59,26 @@ def open_run(
     place = Place()
     if state is not None:
         place = _resume(recipe, state, policy, mixture, source)
-    tracker = Tracker(
-        recipe.folder, recipe.tracking, total_steps(recipe), place.step if recipe.resume != "never" else None
-    )
-    write_atomic(recipe.folder / "config.yaml", to_yaml(recipe))
-    tracker.environment(policy=recipe.policy.path, device=str(policy.device))
+        if place.stage_step == 0:
+            restore_parameters(policy, tensors)
+    tracker = _open_tracker(recipe, policy, place)
     simulators = Simulators(recipe.simulators)
     session = Session(
         recipe, policy, mixture, eval_sets, preparer, simulators, tracker, stop, resumed=tensors, resumed_state=state
     )
-    if tensors is not None and place.stage_step == 0:
-        session.restore_parameters()
     return session, place
+
+
+def _open_tracker(recipe: Recipe, policy: Any, place: Place) -> Tracker:
+    resume_step = place.step if recipe.resume != "never" else None
+    tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), resume_step)
+    try:
+        write_atomic(recipe.folder / "config.yaml", to_yaml(recipe))
+        tracker.environment(policy=recipe.policy.path, device=str(policy.device))
+    except BaseException:
+        tracker.close()
+        raise
+    return tracker
 
 
 def apply_threads(recipe: Recipe) -> None:
@@ -76,18 +87,52 @@ def apply_threads(recipe: Recipe) -> None:
         torch.set_num_threads(recipe.threads)
 
 
-def claim(folder: Path, resume: str) -> None:
-    """Makes the run's folder. Raises UserError when it cannot be written, or holds a run that is not to be resumed."""
+def claim(folder: Path, resume: str) -> list[Path]:
+    """Makes the run's folder.
+
+    Returns:
+        the folders that this call made, innermost first, for `release`.
+
+    Raises:
+        UserError: it cannot be written, or holds a run that is not to be resumed.
+    """
     if resume == "never" and (folder / "metrics.jsonl").exists():
         raise UserError(
             f"'{folder}' already holds a run; set `resume: auto` to go on with it, change `name`, or delete it"
         )
+    made: list[Path] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for path in reversed((folder, *folder.parents)):
+            if _made(path):
+                made.insert(0, path)
     except OSError as error:
+        release(made)
         raise cannot_write(folder, error) from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write '{folder}': permission denied; choose a writable `output` folder")
+    return made
+
+
+def _made(folder: Path) -> bool:
+    """Whether the folder was absent and now is there; another run may make a shared parent at the same moment."""
+    if folder.is_dir():
+        return False
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return False
+    return True
+
+
+def release(made: Sequence[Path]) -> None:
+    """Removes what `claim` made and all that is in the run's folder; its parents only where nobody else uses them."""
+    for path in made[:1]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in made[1:]:
+        with suppress(OSError):
+            path.rmdir()
 
 
 def open_train(recipe: Recipe, preparer: Preparer, data: Sequence[Sample] | None) -> Mixture:
@@ -116,11 +161,6 @@ def total_steps(recipe: Recipe) -> int:
     return sum(stage.steps for stage in recipe.stages)
 
 
-def to_yaml(recipe: Recipe) -> str:
-    """The resolved recipe as YAML, defaults included."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
 def check_engines(recipe: Recipe) -> None:
     """Raises UserError when a stage names an engine that does not exist."""
     from mmrl.errors import unknown
@@ -138,10 +178,13 @@ def _resumed_policy(recipe: Recipe, source: Path | None) -> Any:
 
 
 def _resume(recipe: Recipe, state: dict[str, Any], policy: Any, mixture: Mixture, source: Path) -> Place:
-    if state["parameters"] != fingerprint(policy):
+    found = difference(str(source / "model"), recipe.policy.path)
+    if found is None and state["parameters"] != fingerprint(policy):
+        found = "other parameters are trained: policy.freeze or policy.lora differ"
+    if found is not None:
         raise CheckpointError(
-            f"checkpoint '{source}' is of another model than policy.path '{recipe.policy.path}' with these freeze and "
-            "lora settings; set `resume: never` and another `name`, or restore the recipe"
+            f"checkpoint '{source}' is of another model than policy.path '{recipe.policy.path}' ({found}); "
+            "set `resume: never` and another `name`, or restore the recipe"
         )
     stages = [stage.name for stage in recipe.stages]
     if state["stages"] != stages:

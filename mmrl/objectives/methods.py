@@ -69,7 +69,7 @@ METHODS: dict[str, Method] = {
                 "demo": {**_SFT, "weight": {"start": 0.9, "peak": 0.9, "valley": 0.05, "warmup": 0, "decay": 200}},
             },
         },
-        notes="L = (1 - mu) L_GRPO + mu L_SFT; both streams are global token means, so mu does not drift with batch size",
+        notes="L = (1 - mu) L_GRPO + mu L_SFT; both streams are global token means, so batch size does not shift mu",
     ),
     "hpt": Method(
         source="HPT (Unify-Post-Training), arXiv 2509.04419",
@@ -82,7 +82,7 @@ METHODS: dict[str, Method] = {
             "advantage": {"baseline": "group_mean", "scale": "none"},
             "entropy": 0.001,
         },
-        notes="prompts that no rollout solves become supervised, each with the weight of its group; the gate reads accuracy",
+        notes="prompts that no rollout solves become supervised, each weighing as its group; the gate reads accuracy",
     ),
     "sft_then_rl": Method(
         source="the honest baseline: SFT, then GRPO (arXiv 2604.23747 argues for it)",

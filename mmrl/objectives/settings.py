@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 
 class Settings(BaseModel):
@@ -60,7 +60,21 @@ class Advantage(Settings):
 
     baseline: Literal["group_mean", "leave_one_out", "batch_mean", "none"] = "group_mean"
     scale: Literal["group_std", "batch_std", "none"] = "group_std"
-    epsilon: float = 1e-6
+    epsilon: PositiveFloat = 1e-6
+
+    @model_validator(mode="after")
+    def _equal_rewards_give_zero(self) -> Advantage:
+        # A uniform group's std is 0: what the baseline leaves of its rewards would be divided by epsilon.
+        centred = {
+            "group_std": ("group_mean", "leave_one_out"),
+            "batch_std": ("group_mean", "leave_one_out", "batch_mean"),
+        }
+        if self.scale in centred and self.baseline not in centred[self.scale]:
+            raise ValueError(
+                f"scale '{self.scale}' does not fit baseline '{self.baseline}': equal rewards would give huge "
+                f"advantages; set baseline to {' or '.join(centred[self.scale])}, or scale to none"
+            )
+        return self
 
 
 class KL(Settings):
@@ -83,6 +97,12 @@ class Filter(Settings):
     low: float = 0.0
     high: float = 1.0
     rounds: PositiveInt = 3
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Filter:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}, so no group would be kept")
+        return self
 
 
 class Overlong(Settings):
@@ -126,13 +146,37 @@ class Objective(Settings):
                 f"streams {sorted(self.streams)} do not fit the builder, which fills {sorted(needed)} "
                 "(`rollouts` fills rl; `demonstrations` and `gate` fill demo)"
             )
-        if self.gate and not self.rollouts:
-            raise ValueError("gate needs rollouts: true")
-        if self.entropy and not self.rollouts:
-            raise ValueError("entropy needs rollouts: true (it is averaged over the rl stream)")
+        for key, asked in (
+            ("gate", self.gate),
+            ("entropy", self.entropy),
+            ("kl.weight", self.kl.weight),
+            ("filter", self.filter),
+            ("overlong", self.overlong),
+            ("mask_truncated", self.mask_truncated),
+            ("mismatch.kind", self.mismatch.kind != "none"),
+        ):
+            if asked and not self.rollouts:
+                raise ValueError(
+                    f"{key} needs rollouts: true, for it acts on the rl stream; leave it out of this method"
+                )
         for name, stream in self.streams.items():
             if stream.per_prompt and stream.normalise == "token":
                 raise ValueError(f"streams.{name}.per_prompt needs normalise sequence or constant, not token")
-            if stream.complement_of and stream.complement_of not in self.streams:
-                raise ValueError(f"streams.{name}.complement_of names '{stream.complement_of}', which is no stream")
+            if stream.complement_of:
+                self._check_complement(name, stream)
         return self
+
+    def _check_complement(self, name: str, stream: Stream) -> None:
+        other = self.streams.get(stream.complement_of)
+        if other is None or other is stream or other.complement_of:
+            kind = "is no stream" if other is None else "has no weight of its own"
+            raise ValueError(f"streams.{name}.complement_of names '{stream.complement_of}', which {kind}")
+        if "weight" in stream.model_fields_set:
+            raise ValueError(
+                f"streams.{name}.weight has no effect beside complement_of: {stream.complement_of}; "
+                f"set streams.{stream.complement_of}.weight, or complement_of to null"
+            )
+        weight = other.weight
+        values = (weight.start, weight.peak, weight.valley) if isinstance(weight, Schedule) else (weight,)
+        if not all(0 <= value <= 1 for value in values):
+            raise ValueError(f"streams.{stream.complement_of}.weight must stay in [0, 1]: '{name}' gets 1 minus it")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mmrl.compat import ensure_torchvision
 from mmrl.config import PolicyConfig
 from mmrl.errors import CheckpointError, ConfigError, nearest, unknown
 
+_SIZE = re.compile("(size|layers|heads|depth|dim|experts)$")
 PACKAGED = {"quickstart": Path(__file__).resolve().parents[1] / "assets" / "quickstart"}
 
 
@@ -20,12 +22,12 @@ def resolve_device(name: str) -> torch.device:
     """`auto` takes CUDA where there is one. Raises ConfigError on a device that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"policy.device: '{name}' is no device. Allowed: auto, cpu, cuda, cuda:0, …") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"policy.device: '{name}' asked for, but this torch sees no CUDA device; use cpu or auto")
+    if name != "cpu" and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise ConfigError(f"policy.device: '{name}' is no device. Allowed: auto, cpu, cuda, cuda:0, …")
+    device = torch.device(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ConfigError(f"policy.device: '{name}' is not here: torch sees {count} CUDA devices; use cpu or auto")
     return device
 
 
@@ -48,6 +50,38 @@ def checkpoint_path(path: str) -> str:
     return path
 
 
+def read_config(path: str) -> Any:
+    """The transformers config of a checkpoint. Raises CheckpointError when there is none that can be read."""
+    ensure_torchvision()
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(checkpoint_path(path))
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"policy.path: cannot read '{path}': {_first_line(error)}") from None
+
+
+def difference(one: str, other: str) -> str | None:
+    """The first size in which two checkpoints' models differ, or None for two of the same shape.
+
+    Raises:
+        CheckpointError: one of them is not there.
+    """
+    here, there = (dict(_sizes(read_config(path).to_dict())) for path in (one, other))
+    for name in {**here, **there}:
+        if here.get(name) != there.get(name):
+            return f"{name} is {here.get(name)} there and {there.get(name)} here"
+    return None
+
+
+def _sizes(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _sizes(value, f"{prefix}{key}.")
+        elif key == "model_type" or (isinstance(value, int) and _SIZE.search(key)):
+            yield prefix + key, value
+
+
 def load_checkpoint(config: PolicyConfig, families: Collection[str], device: torch.device) -> tuple[Any, Any]:
     """(model, processor) of a checkpoint.
 
@@ -56,14 +90,12 @@ def load_checkpoint(config: PolicyConfig, families: Collection[str], device: tor
     """
     ensure_torchvision()
     import transformers
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText, AutoProcessor
 
     transformers.utils.logging.disable_progress_bar()
     path = checkpoint_path(config.path)
-    try:
-        family = AutoConfig.from_pretrained(path).model_type
-    except (OSError, ValueError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"policy.path: cannot read '{config.path}': {_first_line(error)}") from None
+    family = read_config(config.path).model_type
     if family not in families:
         raise CheckpointError(f"policy.path: '{config.path}' is a {unknown('qwen_vl family', family, families)}")
     try:
@@ -74,6 +106,10 @@ def load_checkpoint(config: PolicyConfig, families: Collection[str], device: tor
             output_loading_info=True,
         )
         processor = AutoProcessor.from_pretrained(path)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"policy.path: a weights file of '{config.path}' is damaged ({_first_line(error)}); copy it again"
+        ) from None
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise CheckpointError(f"policy.path: '{config.path}' does not load: {_first_line(error)}") from None
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -22,9 +23,7 @@ def add_lora(model: nn.Module, config: Lora) -> Any:
     scope = r"(.*\.)?(language_model|visual)\." if config.vision else r"(.*\.)?language_model\."
     names = "|".join(config.targets) if isinstance(config.targets, list) else r"[^.]*"
     linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    import re
-
-    pattern = re.compile(rf"{scope}.*?({names})")
+    pattern = re.compile(rf"{scope}(.*\.)?({names})")
     chosen = sorted(name for name in linear if pattern.fullmatch(name))
     if not chosen:
         raise ConfigError(f"policy.lora.targets: {config.targets} names no linear layer of this model")

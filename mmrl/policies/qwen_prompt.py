@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrl.data.media import load_image
-from mmrl.errors import BadSample
+from mmrl.errors import BadSample, unknown
 from mmrl.types import Sample
 
 # A bracketed list of exactly four numbers: how every dataset format here writes a box inside text.
@@ -63,6 +63,13 @@ def prepare_prompt(sample: Sample, processor: Any, rope_index: Any, max_tokens: 
     marks = sum(part.get("type") == "image" for part in parts)
     if marks != len(sample.images):
         raise BadSample(sample.where, f"{marks} image marks in the messages but {len(sample.images)} images")
+    texts = [m["content"] for m in sample.messages if isinstance(m["content"], str)] + [
+        p.get("text", "") for p in parts
+    ]
+    for mark in (processor.image_token, processor.video_token):
+        # In text it would be taken for an image that is not there.
+        if any(mark in text for text in texts):
+            raise BadSample(sample.where, f"its text holds the placeholder {mark}; use an image part, or remove it")
     images = [load_image(image, sample.root, sample.where) for image in sample.images]
     text = processor.apply_chat_template(list(sample.messages), add_generation_prompt=True, tokenize=False)
     try:
@@ -93,12 +100,19 @@ def localise(sample: Sample, prompt: QwenPrompt, convention: str) -> Sample:
 
     `target["image"]` (default 0) says which image the boxes refer to. The returned sample's `coordinates` is
     `norm1000` or `WxH`, the size that the pixels refer to.
+
+    Raises:
+        BadSample: boxes on an image that is not there, or in coordinates that are not known.
     """
     if not ({"box", "boxes"} & set(sample.target)) or not prompt.resized:
         return sample
     index = int(sample.target.get("image", 0))
-    width, height = prompt.image_sizes[index]
-    source = {"pixel": (width, height), "norm1000": (1000, 1000), "norm1": (1, 1)}[sample.coordinates]
+    if not 0 <= index < len(prompt.image_sizes):
+        raise BadSample(sample.where, f"the target's boxes are on image {index} of {len(prompt.image_sizes)}")
+    sources = {"pixel": prompt.image_sizes[index], "norm1000": (1000, 1000), "norm1": (1, 1)}
+    if sample.coordinates not in sources:
+        raise BadSample(sample.where, unknown("coordinates", sample.coordinates, sources))
+    source = sources[sample.coordinates]
     goal = (1000, 1000) if convention == "norm1000" else prompt.resized[index]
     name = "norm1000" if convention == "norm1000" else f"{goal[0]}x{goal[1]}"
     if source == goal:

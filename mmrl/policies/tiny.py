@@ -131,6 +131,7 @@ def _text(sizes: Mapping[str, int], tokenizer: Any, **extra: Any) -> dict[str, A
         "head_dim": sizes["head_dim"],
         "max_position_embeddings": 32768,
         "rope_parameters": {"rope_type": "default", "mrope_section": sections, "rope_theta": 10000.0, **extra},
+        "initializer_range": sizes["hidden"] ** -0.5,
         "tie_word_embeddings": True,
         "bos_token_id": None,
         "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
@@ -154,7 +155,7 @@ def _qwen2_vl(sizes: Mapping[str, int], tokenizer: Any) -> Any:
     vision = {
         "depth": sizes["vision_layers"], "embed_dim": sizes["vision_hidden"], "num_heads": sizes["vision_heads"],
         "mlp_ratio": sizes["vision_mlp"] // sizes["vision_hidden"], "hidden_size": sizes["hidden"],
-        "patch_size": sizes["patch"],
+        "patch_size": sizes["patch"], "initializer_range": sizes["vision_hidden"] ** -0.5,
     }  # fmt: skip
     ids = _special_ids(tokenizer)
     return Qwen2VLConfig(text_config=_text(sizes, tokenizer), vision_config=vision, tie_word_embeddings=True, **ids)
@@ -167,6 +168,7 @@ def _qwen2_5_vl(sizes: Mapping[str, int], tokenizer: Any) -> Any:
         "depth": sizes["vision_layers"], "hidden_size": sizes["vision_hidden"], "num_heads": sizes["vision_heads"],
         "intermediate_size": sizes["vision_mlp"], "out_hidden_size": sizes["hidden"], "patch_size": sizes["patch"],
         "window_size": 8 * sizes["patch"], "fullatt_block_indexes": [sizes["vision_layers"] - 1],
+        "initializer_range": sizes["vision_hidden"] ** -0.5,
     }  # fmt: skip
     return Qwen2_5_VLConfig(
         text_config=_text(sizes, tokenizer), vision_config=vision, tie_word_embeddings=True, **_special_ids(tokenizer)
@@ -178,6 +180,7 @@ def _qwen3_vision(sizes: Mapping[str, int]) -> dict[str, Any]:
         "depth": sizes["vision_layers"], "hidden_size": sizes["vision_hidden"], "num_heads": sizes["vision_heads"],
         "intermediate_size": sizes["vision_mlp"], "out_hidden_size": sizes["hidden"], "patch_size": sizes["patch"],
         "num_position_embeddings": 256, "deepstack_visual_indexes": [0],
+        "initializer_range": sizes["vision_hidden"] ** -0.5,
     }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def _chunk(hidden_NH, tokens_N, head, allowed_V, temperature, entropy):
 
 
 def scaled_logits(logits_NV: Tensor, allowed_V: Tensor, temperature: float) -> Tensor:
-    """float32 (float64 stays) logits / temperature, -inf on disallowed tokens: engine and trainer both sample from this."""
+    """float32 (float64 stays) logits / temperature, -inf on disallowed tokens, for engine and trainer alike."""
     logits_NV = logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()
     if temperature not in (0.0, 1.0):
         logits_NV = logits_NV / temperature

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmrl.config import StageConfig
 from mmrl.data.mixture import Mixture
-from mmrl.errors import BadSample
+from mmrl.errors import BadSample, UserError
 from mmrl.objectives.settings import Objective
 from mmrl.rollouts.answers import answer, demonstrate
 from mmrl.rollouts.engines import make_engine
@@ -20,10 +20,18 @@ from mmrl.types import Group, Sample
 
 @dataclass(frozen=True, slots=True)
 class StepBatch:
-    """Rollout groups (scored), groups of one demonstration, and what building them took."""
+    """A step's data.
+
+    Attributes:
+        rollouts: scored groups to learn from.
+        demonstrations: groups of one demonstration.
+        sampled: every scored group, those that a filter or gate took out too: the figures describe these.
+        metrics: what building them took.
+    """
 
     rollouts: tuple[Group, ...] = ()
     demonstrations: tuple[Group, ...] = ()
+    sampled: tuple[Group, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -47,10 +55,11 @@ class Builder:
         """One step's batch. The same seed, weights and sampler position give the same batch."""
         start = time.perf_counter()
         rollouts: list[Group] = []
+        sampled: list[Group] = []
         demos: list[Group] = []
         metrics: dict[str, float] = {}
         if self.objective.rollouts:
-            rollouts, metrics = self._rollouts(seed)
+            rollouts, sampled, metrics = self._rollouts(seed)
         if self.objective.gate:
             kept, demos = self._gate(rollouts)
             metrics["group/gated"] = 1 - len(kept) / max(1, len(rollouts))
@@ -58,18 +67,19 @@ class Builder:
         if self.objective.demonstrations:
             demos = demos + self._demonstrations(self.stage.demonstrations)
         metrics["time/rollout"] = time.perf_counter() - start
-        return StepBatch(tuple(rollouts), tuple(demos), metrics)
+        return StepBatch(tuple(rollouts), tuple(demos), tuple(sampled), metrics)
 
-    def _rollouts(self, seed: int) -> tuple[list[Group], dict[str, float]]:
+    def _rollouts(self, seed: int) -> tuple[list[Group], list[Group], dict[str, float]]:
+        """Groups to learn from, all groups sampled, and the filter's figures."""
         wanted, settings = self.stage.prompts, self.objective.filter
         groups = self.sample(self.mixture.next(wanted), seed)
         if settings is None:
-            return groups, {}
-        kept, drawn, rounds = _learnable(groups, settings), len(groups), 1
+            return groups, groups, {}
+        kept, rounds = _learnable(groups, settings), 1
         while len(kept) < wanted and rounds < settings.rounds:
             more = self.sample(self.mixture.next(wanted), seed + 104729 * rounds)
-            kept, drawn, rounds = kept + _learnable(more, settings), drawn + len(more), rounds + 1
-        return kept[:wanted], {"group/kept": len(kept) / drawn, "group/rounds": float(rounds)}
+            groups, kept, rounds = groups + more, kept + _learnable(more, settings), rounds + 1
+        return kept[:wanted], groups, {"group/kept": len(kept) / len(groups), "group/rounds": float(rounds)}
 
     def sample(self, samples: Sequence[Sample], seed: int) -> list[Group]:
         """Scored groups of each sample, answers and episodes alike, in the samples' order."""
@@ -101,20 +111,29 @@ class Builder:
             # A prompt without a demonstration keeps its rollouts: there is nothing to swap them for.
             if solved > gate.solved or not group.sample.demonstration:
                 kept.append(group)
-            else:
-                prompt = group.trajectories[0].decisions[0].prompt
+                continue
+            prompt = group.trajectories[0].decisions[0].prompt
+            try:
                 demos.append(demonstrate(self.policy, group.sample, prompt, self.stage.rollout.max_new_tokens))
+            except BadSample as error:
+                self.mixture.reject(error)
+                kept.append(group)
         return kept, demos
 
     def _demonstrations(self, count: int) -> list[Group]:
-        limit, groups = self.stage.rollout.max_new_tokens, []
+        limit, groups, rejected = self.stage.rollout.max_new_tokens, [], 0
+        rows = sum(len(dataset) for dataset in self.mixture.datasets)
         while len(groups) < count:
             for sample in self.mixture.next(count - len(groups), demonstrations=True):
                 local, prompt = self.preparer.take(sample)
                 try:
                     groups.append(demonstrate(self.policy, local, prompt, limit))
+                    rejected = 0
                 except BadSample as error:
                     self.mixture.reject(error)
+                    rejected += 1
+                    if rejected >= 2 * rows:
+                        raise UserError(f"no demonstration can be used; the last: {error}") from None
         return groups
 
 

@@ -153,7 +153,7 @@ def duration(seconds: float) -> str:
 
 
 def final_table(summary: Mapping[str, Any]) -> None:
-    """Prints held-out accuracy per task at the start, after each stage and at the end; nothing where no evaluation ran."""
+    """Prints held-out accuracy per task, from start to final; nothing where no evaluation ran."""
     from rich.console import Console as RichConsole
     from rich.table import Table
     from rich.text import Text

@@ -37,7 +37,7 @@ def heldout_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Heldout:
 
 
 def evaluations_in(records: Sequence[Mapping[str, Any]], ends: Mapping[str, int]) -> dict[str, dict[str, float]]:
-    """A summary's evaluations as far as metrics.jsonl has them: `start` at step 0, `after_<stage>`, and `latest` of all.
+    """A summary's evaluations as far as metrics.jsonl has them: `start`, `after_<stage>`, and `latest` of all.
 
     Args:
         records: lines of metrics.jsonl.

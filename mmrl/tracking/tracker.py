@@ -56,6 +56,8 @@ class Tracker:
         self._strict = strict
         path = self.folder / "metrics.jsonl"
         if resume_step is not None:
+            # Starting over repeats the evaluation before the first step, whose line is step 0: that line goes too.
+            resume_step = resume_step or -1
             drop_after(self.folder, resume_step)
         elif path.exists() and path.stat().st_size:
             raise UserError(
@@ -72,7 +74,7 @@ class Tracker:
         except BaseException:
             self._file.close()
             raise
-        self._console = make_console(config.console, self.folder.name, total_steps, resume_step or 0)
+        self._console = make_console(config.console, self.folder.name, total_steps, max(0, resume_step or 0))
 
     def __enter__(self) -> Tracker:
         return self

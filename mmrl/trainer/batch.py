@@ -55,8 +55,8 @@ def _rows(trajectory, stream: str, advantage: float, index: int, group_size: int
 
 
 def describe(batch: StepBatch) -> dict[str, float]:
-    """Rewards, accuracy, lengths and group figures of a step's rollouts."""
-    trajectories = [t for g in batch.rollouts for t in g.trajectories]
+    """Rewards, accuracy, lengths and group figures of all that a step sampled, before filters and gates."""
+    trajectories = [t for g in batch.sampled for t in g.trajectories]
     if not trajectories:
         return {}
     rewards = [float(t.reward or 0.0) for t in trajectories]
@@ -68,11 +68,11 @@ def describe(batch: StepBatch) -> dict[str, float]:
         "length/mean": fmean(units),
         "length/max": float(max(units)),
         "length/truncated": fmean(float(t.truncated) for t in trajectories),
-        "group/zero_advantage": fmean(float(_flat(g)) for g in batch.rollouts),
+        "group/zero_advantage": fmean(float(_flat(g)) for g in batch.sampled),
     }
     parts: dict[str, list[float]] = defaultdict(list)
     tasks: dict[str, list[float]] = defaultdict(list)
-    for group in batch.rollouts:
+    for group in batch.sampled:
         for t in group.trajectories:
             tasks[group.sample.task].append(float(t.info.get("accuracy", 0.0)))
             for name, value in t.parts.items():
@@ -97,6 +97,19 @@ def _episodes(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "episode/success_at_end": fmean(float(t.info["success_at_end"]) for t in played),
         "episode/return": fmean(float(t.reward or 0.0) for t in played),
         "episode/length": fmean(float(t.info["episode_len"]) for t in played),
+    }
+
+
+def over_minibatches(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The figures of a step's optimizer steps as one: maxima of maxima, skipped steps added up, means of the rest."""
+    joined: dict[str, list[float]] = defaultdict(list)
+    for part in parts:
+        for name, value in part.items():
+            joined[name].append(value)
+    join = {"optim/skipped": sum, "optim/lr": lambda values: values[-1]}
+    return {
+        name: join.get(name, max if name.endswith("_max") else fmean)(values) if len(values) > 1 else values[0]
+        for name, values in joined.items()
     }
 
 

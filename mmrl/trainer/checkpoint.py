@@ -45,8 +45,9 @@ def save(folder: Path, step: int, policy: Any, tensors: Mapping[str, Tensor], st
         os.rename(aside, final)
         _sync(folder)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise cannot_write(final, error if isinstance(error, OSError) else OSError(str(error))) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return final
 
 

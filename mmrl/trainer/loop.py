@@ -10,10 +10,11 @@ import psutil
 import torch
 
 from mmrl.config import StageConfig
+from mmrl.errors import CheckpointError
 from mmrl.objectives.methods import resolve_objective
 from mmrl.objectives.schedules import stream_weights
 from mmrl.rollouts.builders import Builder
-from mmrl.trainer.batch import describe, make_rows, metrics_of
+from mmrl.trainer.batch import describe, make_rows, metrics_of, over_minibatches
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session
@@ -47,6 +48,11 @@ def train_all(session: Session, place: Place) -> bool:
 
 def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
     """Runs one stage from `place.stage_step` on. Returns False when a signal stopped it."""
+    if place.stage_step > stage.steps:
+        raise CheckpointError(
+            f"stages.{stage.name}.steps is {stage.steps}, and the checkpoint is past it, at {place.stage_step}; "
+            "raise steps, or set `resume: never` and another `name`"
+        )
     objective = resolve_objective(stage.method, stage.objective)
     optimizer = Optimizer(session.policy, stage.optim, stage.steps * stage.minibatches * stage.epochs)
     if place.stage_step:
@@ -89,10 +95,12 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
             rl = score(rl, "reference", policy, budget)
     shuffle = torch.Generator().manual_seed(derive(seed, "minibatches"))
     weights = stream_weights(objective.streams, place.stage_step)
+    figures = []
     for part in minibatches([*rl, *others], stage.minibatches, stage.epochs, shuffle):
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
         sums = accumulate(part, plan, policy, budget)
-        metrics |= metrics_of(sums, weights) | optimizer.step()
+        figures.append(metrics_of(sums, weights) | optimizer.step())
+    metrics |= over_minibatches(figures)
     session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])
     now = time.perf_counter()
     units = sum(row.units for row in rows)

@@ -73,10 +73,11 @@ class Optimizer:
     def load_state(self, tensors: Mapping[str, Tensor], step_count: int) -> None:
         """Restores what `state` gave. Raises CheckpointError when it belongs to other parameters."""
         self.step_count = step_count
-        if not tensors:
-            return
         for name, parameter in self.named:
             moments = {key: tensors.get(f"{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+            # A parameter that no batch has reached yet (the vision tower under text prompts) has no moments.
+            if all(v is None for v in moments.values()):
+                continue
             if any(v is None for v in moments.values()) or moments["exp_avg"].shape != parameter.shape:
                 raise CheckpointError(f"the checkpoint's optimizer does not hold '{name}': it is of another model")
             self.adamw.state[parameter] = {

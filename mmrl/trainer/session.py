@@ -110,13 +110,9 @@ class Session:
         checkpoint.rotate(self.folder, self.recipe.checkpoint, place.best["folder"] if place.best else None)
         self.seconds_saving = time.perf_counter() - start
 
-    def restore_parameters(self) -> None:
-        """Puts a resumed run's exact parameters back, where the checkpoint keeps them apart from model/."""
-        restore_parameters(self.policy, self._resumed)
-
     def restore_optimizer(self, optimizer: Optimizer) -> None:
         """Puts a resumed run's optimizer, exact parameters and reference back."""
-        self.restore_parameters()
+        restore_parameters(self.policy, self._resumed)
         optimizer.load_state(_part(self._resumed, "optimizer/"), self._resumed_state["optimizer_steps"])
         reference = _part(self._resumed, "reference/")
         if reference:

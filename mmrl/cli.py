@@ -1,0 +1,109 @@
+"""The `mmrl` command: arguments in, exit code out. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from mmrl import __version__
+from mmrl.errors import UserError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+FAMILIES = "qwen2_vl, qwen2_5_vl, qwen3_vl or qwen3_vl_moe"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0; 2 for an error that the user can cure; 130 when interrupted; 128 + n when signal n stopped training, with a
+        checkpoint written. Any other error keeps its traceback.
+    """
+    args = parse(argv)
+    # As under `python -m`: a recipe's `module:function` may lie in the working folder.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        code = import_module(f"mmrl.commands.{args.command}").run(args)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"mmrl: error: {line}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("mmrl: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        if not _stdout_closed():
+            raise
+        return BROKEN_PIPE
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command's arguments; overrides may stand before or after options. Exits with 2 on bad usage."""
+    parser = make_parser()
+    args, rest = parser.parse_known_args(argv)
+    if hasattr(args, "overrides"):
+        # argparse takes the positionals that follow an option for strangers.
+        args.overrides += [item for item in rest if not item.startswith("-")]
+        rest = [item for item in rest if item.startswith("-")]
+    if rest:
+        parser.error(f"unknown arguments: {' '.join(rest)}; `mmrl {args.command} --help` lists what there is")
+    return args
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="mmrl", description="Post-train vision-language models and vision-language-action policies."
+    )
+    parser.add_argument("--version", action="version", version=f"mmrl {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+    def recipe(one: argparse.ArgumentParser, metavar: str, text: str, **options: str) -> None:
+        one.add_argument("recipe", metavar=metavar, help=text, **options)
+        one.add_argument("overrides", metavar="a.b=c", nargs="*", help="settings that replace the recipe's")
+
+    train = command("train", "train a policy as a recipe says")
+    recipe(train, "RECIPE", "YAML file")
+    train.add_argument("--dry-run", action="store_true", help="check everything, estimate memory, write nothing")
+    evaluate = command("eval", "measure held-out accuracy")
+    recipe(evaluate, "RECIPE_OR_RUN", "YAML file, or a run's folder (its newest checkpoint is measured)")
+    evaluate.add_argument("--checkpoint", metavar="DIR", help="measure this checkpoint instead")
+    evaluate.add_argument("--output", metavar="FILE", help="write the figures to this JSON file as well")
+    report = command("report", "write a run's HTML report")
+    report.add_argument("folder", metavar="RUN", help="a run's folder")
+    report.add_argument("--output", metavar="FILE", help="default: report.html in the run's folder")
+    tiny = command("tiny", "write a small random checkpoint, for tests and laptops")
+    tiny.add_argument("family", metavar="FAMILY", help=FAMILIES)
+    tiny.add_argument("folder", metavar="DIR", help="a new or empty folder")
+    tiny.add_argument("--seed", type=int, default=0, help="of the random weights (default 0)")
+    config = command("config", "print a recipe with every default filled in")
+    recipe(config, "RECIPE", "YAML file", nargs="?")
+    config.add_argument("--schema", action="store_true", help="print the JSON schema of recipes instead")
+    command("doctor", "show versions, devices and optional packages, and try a tiny model")
+    return parser
+
+
+def _stdout_closed() -> bool:
+    """Whether it is our own reader that went away; stdout is then pointed at nothing, so that exit stays quiet."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    closed = bool(watch.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return closed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""`mmrl config`."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from typing import Any
+
+from mmrl.errors import UserError
+
+
+def run(args: Namespace) -> int:
+    """Prints the resolved recipe or the schema."""
+    if args.schema:
+        print(json.dumps(recipe_schema(), indent=2))
+        return 0
+    if args.recipe is None:
+        raise UserError("config: give a RECIPE, or --schema")
+    from mmrl.config import load_recipe
+    from mmrl.reading import to_yaml
+
+    print(to_yaml(load_recipe(args.recipe, args.overrides)), end="")
+    return 0
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of a recipe as people write it: a stage's keys may stand at the top, as defaults of all stages."""
+    from mmrl.config import Recipe
+    from mmrl.reading import STAGE_DEFAULTS
+
+    schema = Recipe.model_json_schema()
+    stage = schema["$defs"]["StageConfig"]
+    stage.pop("required")
+    schema["required"].remove("stages")
+    schema["properties"] |= {key: stage["properties"][key] for key in STAGE_DEFAULTS}
+    return schema

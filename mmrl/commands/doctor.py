@@ -1,0 +1,198 @@
+"""`mmrl doctor`: what is installed, what the machine has, and whether a tiny model works."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+CORE = (
+    "torch", "torchvision", "transformers", "peft", "accelerate", "safetensors", "qwen-vl-utils", "datasets", "pyarrow",
+    "numpy", "pillow", "pydantic",
+)  # fmt: skip
+# What is imported -> the command that installs it.
+OPTIONAL = {
+    "vllm": "pip install 'vllm>=0.20'",
+    "mani_skill": "pip install 'mani-skill>=3.0.1,<3.1'",
+    "libero.libero": "pip install 'hf-libero==0.1.4'",
+    "wandb": "pip install 'wandb>=0.18'",
+    "trackio": "pip install 'trackio>=0.5'",
+    "ray": "pip install ray",
+    "decord": "pip install decord",
+}
+# What cures a package that is there and does not import, where installing it again does not.
+REPAIRS = {"libero.libero": "run `python -c 'import libero.libero'` once and answer its question about folders"}
+
+
+def run(args: Namespace) -> int:
+    """Prints one line a fact; 1 when the smoke check fails."""
+    from mmrl.compat import ensure_torchvision
+
+    for name, fact in versions():
+        print(f"{name:<14}{fact}")
+    try:
+        ensure_torchvision()
+        import transformers
+    except (ImportError, OSError, RuntimeError) as error:
+        print(f"failed: torch, torchvision or transformers does not import ({' '.join(str(error).split())})")
+        print("repair: pip install --force-reinstall torch torchvision transformers")
+        return 1
+    transformers.utils.logging.disable_progress_bar()
+    for name, fact in machine():
+        print(f"{name:<14}{fact}")
+    print("optional packages")
+    for module in OPTIONAL:
+        print(f"  {module.partition('.')[0]:<12}{package_state(module)}", flush=True)
+    print("smoke check")
+    return 0 if smoke_check() else 1
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """(name, version or the command that installs it) of mmrl, Python and the packages that mmrl needs."""
+    from mmrl import __version__
+
+    yield "mmrl", __version__
+    yield "python", platform.python_version()
+    for name in CORE:
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield name, f"absent; pip install {name}"
+
+
+def machine() -> Iterator[tuple[str, str]]:
+    """(name, fact) of devices, processor cores, memory and disk."""
+    import torch
+
+    from mmrl.memory import available, readable
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for i in range(count):
+        facts = torch.cuda.get_device_properties(i)
+        free = available(torch.device("cuda", i))
+        yield f"cuda:{i}", f"{facts.name}, {readable(free)} free of {readable(facts.total_memory)}"
+    if not count:
+        yield "device", "cpu only (this torch sees no CUDA device)"
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield "CPU cores", f"{usable} usable of {os.cpu_count()}, torch threads {torch.get_num_threads()}"
+    yield "memory", f"{readable(available(torch.device('cpu')))} available"
+    yield "disk", f"{readable(shutil.disk_usage(Path.cwd()).free)} free in the working folder"
+
+
+def package_state(module: str) -> str:
+    """`present <version>`, `absent; <install command>` or `broken <version> (<reason>); <repair command>`."""
+    package, install = module.partition(".")[0], OPTIONAL[module]
+    if util.find_spec(package) is None:
+        return f"absent; {install}"
+    owners = metadata.packages_distributions().get(package, [])
+    version = metadata.version(owners[0]) if owners else "of unknown version"
+    reason = import_problem(module)
+    if reason is None:
+        return f"present {version}"
+    again = install.replace("pip install", "pip install --force-reinstall")
+    return f"broken {version} ({reason}); {REPAIRS.get(module, again)}"
+
+
+def import_problem(module: str) -> str | None:
+    """Why a package does not import, or None. Another process tries it: a broken one may crash, ask or hang."""
+    import subprocess
+    import sys
+
+    code = f"from mmrl.compat import ensure_torchvision; ensure_torchvision(); import {module}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        return "its import takes more than two minutes"
+    if done.returncode == 0:
+        return None
+    return next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")[:200]
+
+
+def smoke_check() -> bool:
+    """Writes, loads, samples and trains a tiny model; prints ok or failed for each and stops at the first failure."""
+    state: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        state["folder"] = Path(folder) / "tiny"
+        for name, part in SMOKE.items():
+            try:
+                fact = part(state)
+            except Exception as error:
+                # The reason is the result here: whatever is broken in this installation may raise anything.
+                print(f"  failed  {name}: {type(error).__name__}: {error}")
+                return False
+            print(f"  ok      {name}: {fact}")
+    return True
+
+
+def _write(state: dict[str, Any]) -> str:
+    from mmrl.policies.tiny import write_tiny
+
+    write_tiny("qwen2_5_vl", state["folder"])
+    return "tiny qwen2_5_vl"
+
+
+def _load(state: dict[str, Any]) -> str:
+    from mmrl.config import PolicyConfig
+    from mmrl.policies.registry import load_policy
+
+    state["policy"] = load_policy(PolicyConfig(path=str(state["folder"])))
+    return f"on {state['policy'].device}"
+
+
+def _prepare(state: dict[str, Any]) -> str:
+    from PIL import Image
+
+    from mmrl.types import Sample
+
+    content = [{"type": "image"}, {"type": "text", "text": "Which digit is this?"}]
+    image = Image.new("RGB", (56, 56), (200, 30, 30))
+    sample = Sample("0", ({"role": "user", "content": content},), "classification", {"answer": "7"}, images=(image,))
+    (state["prompt"],) = state["policy"].prepare([sample])
+    return f"{state['prompt'].length} tokens with an image"
+
+
+def _sample(state: dict[str, Any]) -> str:
+    from mmrl.config import SamplingConfig
+    from mmrl.rollouts.engines import make_engine
+
+    engine = make_engine("hf", state["policy"], 2)
+    ((state["completion"],),) = engine.generate([state["prompt"]], SamplingConfig(max_new_tokens=4), 1, seed=0)
+    return f"{len(state['completion'].tokens)} tokens"
+
+
+def _gradient(state: dict[str, Any]) -> str:
+    import torch
+
+    from mmrl.types import PolicyBatch
+
+    tokens = state["completion"].tokens[None]
+    batch = PolicyBatch([state["prompt"]], torch.tensor([0]), tokens, torch.ones_like(tokens, dtype=torch.bool))
+    state["policy"].log_probs(batch).log_probs_RU.sum().backward()
+    norms = [p.grad.norm() for _, p, _ in state["policy"].trainable() if p.grad is not None]
+    norm = float(torch.stack(norms).norm())
+    if not 0 < norm < float("inf"):
+        raise ArithmeticError(f"gradient norm {norm}")
+    return f"norm {norm:.3g}"
+
+
+SMOKE: dict[str, Callable[[dict[str, Any]], str]] = {
+    "write a checkpoint": _write,
+    "load it": _load,
+    "prepare a prompt": _prepare,
+    "sample": _sample,
+    "gradient": _gradient,
+}

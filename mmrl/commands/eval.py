@@ -1,0 +1,38 @@
+"""`mmrl eval`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmrl.errors import UserError, nearest
+from mmrl.tracking.files import json_text, write_atomic
+
+
+def run(args: Namespace) -> int:
+    """Prints accuracy per task; writes it as JSON if asked."""
+    source = Path(args.recipe)
+    if not source.exists():
+        siblings = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []
+        raise UserError(f"no recipe file and no run folder at '{source}'.{nearest(source.name, siblings)}")
+    if args.checkpoint is not None and not Path(args.checkpoint).is_dir():
+        raise UserError(f"--checkpoint: no folder at '{args.checkpoint}'; give a checkpoint's folder, e.g. step_000012")
+    output = Path(args.output) if args.output else None
+    if output is not None and output.is_dir():
+        raise UserError(f"--output: '{output}' is a folder; give a file, e.g. '{output / 'eval.json'}'")
+    from mmrl.run import evaluate
+
+    results = evaluate(args.recipe, overrides=args.overrides, checkpoint=args.checkpoint)
+    print(table(results))
+    if output is not None:
+        facts = {"recipe": args.recipe, "overrides": args.overrides, "checkpoint": args.checkpoint, "accuracy": results}
+        print(f"written: {write_atomic(output, json_text(facts))}")
+    return 0
+
+
+def table(results: Mapping[str, float]) -> str:
+    """Tasks in order, `mean` last."""
+    names = [*sorted(set(results) - {"mean"}), *(["mean"] if "mean" in results else [])]
+    width = max(map(len, ["task", *names]))
+    return "\n".join([f"{'task':<{width}}  accuracy", *(f"{name:<{width}}  {results[name]:8.3f}" for name in names)])

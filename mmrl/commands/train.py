@@ -1,0 +1,33 @@
+"""`mmrl train`."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from argparse import Namespace
+
+from mmrl.config import load_recipe
+
+
+def run(args: Namespace) -> int:
+    """Trains, or with `--dry-run` only checks."""
+    recipe = load_recipe(args.recipe, args.overrides)
+    if args.dry_run:
+        from mmrl.dry_run import dry_run
+
+        print(dry_run(recipe))
+        return 0
+    from mmrl.run import train
+
+    outcome = train(recipe)
+    if outcome.signum is None:
+        print(f"done: {outcome.folder}")
+        return 0
+    from mmrl.trainer.checkpoint import listed
+
+    kept = [item for item in args.overrides if not item.startswith("resume=")]
+    again = shlex.join(["mmrl", "train", args.recipe, *kept, "resume=auto"])
+    print(f"stopped by {signal.Signals(outcome.signum).name} after step {outcome.summary['steps']}")
+    print(f"checkpoint: {listed(outcome.folder / 'checkpoints')[-1]}")
+    print(f"go on with: {again}")
+    return 128 + outcome.signum

@@ -1,0 +1,61 @@
+"""Fixtures that several test files share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen(tmp_path_factory) -> Callable[..., Path]:
+    """`tiny_qwen(family="qwen2_5_vl", seed=0, **size)`: the folder of a tiny checkpoint, written once a session."""
+    written: dict[Any, Path] = {}
+
+    def folder(family: str = "qwen2_5_vl", seed: int = 0, **size: int) -> Path:
+        from mmrl.policies.tiny import write_tiny
+
+        key = (family, seed, tuple(sorted(size.items())))
+        if key not in written:
+            written[key] = write_tiny(family, tmp_path_factory.mktemp(family), seed=seed, size=size)
+        return written[key]
+
+    return folder
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def tiny_recipe(tiny_qwen) -> dict[str, Any]:
+    """A recipe as a mapping: two RL steps of a tiny model on digits."""
+    return {
+        "name": "small",
+        "threads": 1,
+        "policy": {"path": str(tiny_qwen())},
+        "data": {
+            "train": [{"type": "digits", "size": 16, "tasks": ["classification"]}],
+            "eval": [{"type": "digits", "size": 4, "split": "test", "tasks": ["classification"]}],
+        },
+        "method": "grpo",
+        "steps": 2,
+        "prompts": 2,
+        "demonstrations": 2,
+        "rollout": {"n": 2, "max_new_tokens": 6},
+        "evaluation": {"sampling": {"temperature": 0.0, "max_new_tokens": 6}},
+        "tracking": {"console": "none", "tensorboard": False},
+    }
+
+
+@pytest.fixture
+def recipe_file(workplace, tiny_recipe) -> Path:
+    """That recipe as a file in an otherwise empty working folder."""
+    path = workplace / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tiny_recipe))
+    return path

@@ -1,0 +1,210 @@
+"""A run that was stopped or killed and resumed is the uninterrupted run, bit for bit."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors import safe_open
+from shared_runs import assert_same_run, last_checkpoint, metrics, recipe
+
+from mmrl import train
+from mmrl.errors import CheckpointError
+from mmrl.trainer import checkpoint, loop
+
+SETTINGS = {
+    "minibatches, epochs and KL": {
+        "minibatches": 2,
+        "epochs": 2,
+        "objective": {"kl": {"weight": 0.1}, "mismatch": {"kind": "truncate"}},
+        "optim": {"lr": 3e-3, "schedule": "linear", "weight_decay": 0.01},
+    },
+    "lora": {
+        "method": "chord_mu",
+        "policy": {"lora": {"rank": 4, "dropout": 0.1}},
+        "objective": {"kl": {"weight": 0.1}, "entropy": 0.01},
+    },
+    "mixture, bfloat16 and a frozen tower": {
+        "method": "chord_mu",
+        "policy": {"dtype": "bfloat16", "freeze": ["vision"]},
+        "objective": {"streams": {"demo": {"weight": {"decay": 4}}}},
+    },
+    "dynamic sampling": {
+        "method": "dapo",
+        "objective": {"filter": {"low": 0.2, "high": 0.4}, "overlong": {"cache": 2}},
+    },
+}
+TWO_STAGES = {
+    "stages": [
+        {"name": "first", "method": "sft", "steps": 3},
+        {"name": "second", "method": "grpo", "steps": 3, "objective": {"kl": {"weight": 0.1}}},
+    ]
+}
+
+
+def made(tiny_qwen, tmp_path, name, settings, **more):
+    settings = dict(settings)
+    policy = {"path": str(tiny_qwen("qwen2_5_vl")), "device": "cpu", **settings.pop("policy", {})}
+    return recipe("", tmp_path, name, **{**settings, **more, "policy": policy})
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Sends SIGTERM to this process at the start of a step (numbered from 0)."""
+    original = loop.train_step
+
+    def set_step(step):
+        def stopping(session, stage, objective, builder, optimizer, place):
+            if place.step == step:
+                signal.raise_signal(signal.SIGTERM)
+            return original(session, stage, objective, builder, optimizer, place)
+
+        monkeypatch.setattr(loop, "train_step", original if step is None else stopping)
+
+    return set_step
+
+
+def run_with_stops(made_recipe, stop_at, stops):
+    for stop in stops:
+        stop_at(stop)
+        outcome = train({**made_recipe, "resume": "auto"})
+        assert outcome.signum == signal.SIGTERM
+        assert last_checkpoint(outcome.folder).name == f"step_{stop + 1:06d}"
+    stop_at(None)
+    outcome = train({**made_recipe, "resume": "auto"})
+    assert outcome.signum is None
+    return outcome
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(tiny_qwen, tmp_path, stop_at, name):
+    settings = SETTINGS[name]
+    whole = train(made(tiny_qwen, tmp_path / "whole", "run", settings))
+    cut = run_with_stops(made(tiny_qwen, tmp_path / "cut", "run", settings), stop_at, [1, 3])
+    assert_same_run(whole.folder, cut.folder)
+    moved = [line["optim/grad_norm"] for line in metrics(whole.folder) if "optim/grad_norm" in line]
+    assert len(moved) == 6
+    assert min(moved) > 0
+
+
+@pytest.mark.parametrize("stops", [[1], [2], [3], [0, 2, 4]])
+def test_resuming_crosses_stages(tiny_qwen, tmp_path, stop_at, stops):
+    """Steps 0-2 are the first stage: a stop at step 2 lies on the border."""
+    whole = train(made(tiny_qwen, tmp_path / "whole", "run", TWO_STAGES))
+    cut = run_with_stops(made(tiny_qwen, tmp_path / "cut", "run", TWO_STAGES), stop_at, stops)
+    assert_same_run(whole.folder, cut.folder)
+    assert {k: v for k, v in whole.summary.items() if k != "seconds"} == {
+        k: v for k, v in cut.summary.items() if k != "seconds"
+    }
+
+
+def test_a_run_that_died_before_its_first_checkpoint_starts_over(tiny_qwen, tmp_path, monkeypatch):
+    whole = train(made(tiny_qwen, tmp_path / "whole", "run", {"steps": 2}))
+    cut = made(tiny_qwen, tmp_path / "cut", "run", {"steps": 2})
+    original = loop.train_step
+
+    def dying(*args):
+        if args[-1].step == 1:
+            raise MemoryError
+        return original(*args)
+
+    monkeypatch.setattr(loop, "train_step", dying)
+    with pytest.raises(MemoryError):
+        train(cut)
+    monkeypatch.undo()
+    assert [line["step"] for line in metrics(tmp_path / "cut" / "run")] == [0, 1]
+    assert not list((tmp_path / "cut" / "run" / "checkpoints").glob("step_*"))
+    assert_same_run(whole.folder, train({**cut, "resume": "auto"}).folder)
+
+
+def test_fewer_steps_than_the_checkpoint_has_behind_it_are_refused(tiny_qwen, tmp_path, stop_at):
+    settings = made(tiny_qwen, tmp_path, "run", {"steps": 4}, resume="auto")
+    stop_at(2)
+    train(settings)
+    with pytest.raises(CheckpointError, match=r"stages\.grpo\.steps is 2"):
+        train({**settings, "steps": 2})
+
+
+def test_sigterm_ends_the_command_with_143_and_a_checkpoint(tiny_qwen, tmp_path, monkeypatch):
+    """The reward tells over a pipe that a step is under way; the signal then lands in the middle of it."""
+    settings = {"steps": 4, "rewards": [{"name": "telling:reward"}], "evaluation": {"every": None, "limit": 1}}
+    whole, cut = (made(tiny_qwen, tmp_path / part, "run", settings, resume="auto") for part in ("whole", "cut"))
+    (tmp_path / "telling.py").write_text(
+        "import shared_runs\n\n\ndef reward(text, sample):\n"
+        "    print('rewarding', flush=True)\n    return shared_runs.reward(text, sample)\n"
+    )
+    (tmp_path / "cut.yaml").write_text(yaml.safe_dump(cut))
+    tests = Path(__file__).parent
+    path = os.pathsep.join([str(tests), str(tests.parent), str(tmp_path)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "mmrl.cli", "train", str(tmp_path / "cut.yaml")]
+    # One evaluation answer, a step of 8 answers, and 3 of the second step.
+    patience = 1 + 8 + 3
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as child:
+        for count, _ in enumerate(filter("rewarding\n".__eq__, child.stdout), start=1):
+            if count == patience:
+                child.send_signal(signal.SIGTERM)
+    assert child.returncode == 128 + signal.SIGTERM
+    assert last_checkpoint(tmp_path / "cut" / "run").name == "step_000002"
+    monkeypatch.syspath_prepend(tmp_path)
+    assert_same_run(train(whole).folder, train(cut).folder)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tiny_qwen, tmp_path):
+    """Kill -9 at random moments; every checkpoint under its final name is whole at each of them."""
+    settings = {"steps": 8, "checkpoint": {"every": 1}, "evaluation": {"every": 4, "limit": 1}, "minibatches": 2}
+    whole = made(tiny_qwen, tmp_path, "whole", settings, resume="auto")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mmrl.setup", "mmrl.run", "mmrl.policies.qwen_vl", "shared_runs"])
+    _finish(context, made(tiny_qwen, tmp_path, "warm", {"steps": 1}), None)
+    began = time.monotonic()
+    assert _finish(context, whole, None) == 0
+    duration = time.monotonic() - began
+    rng = random.Random(20)
+    kills = runs = 0
+    places = set()
+    while kills < 20:
+        runs += 1
+        cut = {**whole, "name": f"cut{runs}"}
+        folder = tmp_path / cut["name"]
+        code = -signal.SIGKILL
+        while code == -signal.SIGKILL and kills < 20:
+            remaining = duration * (1 - _steps_done(folder) / 8)
+            code = _finish(context, cut, rng.uniform(0.0, 1.2 * remaining))
+            kills += code == -signal.SIGKILL
+            _assert_checkpoints_are_whole(folder)
+            places.add(_steps_done(folder))
+        assert code == 0 or kills == 20
+        assert code == 0 or _finish(context, cut, None) == 0
+        assert_same_run(tmp_path / "whole", folder)
+    assert len(places) >= 5, "the kills fell on a few steps only"
+
+
+def _assert_checkpoints_are_whole(folder):
+    for saved in (folder / "checkpoints").glob("step_*"):
+        _, state = checkpoint.load(saved)
+        assert state["place"]["step"] == int(saved.name.removeprefix("step_"))
+        with safe_open(saved / "model" / "model.safetensors", "pt") as weights:
+            assert all(bool(weights.get_tensor(name).isfinite().all()) for name in weights.keys())  # noqa: SIM118
+
+
+def _finish(context, made_recipe, delay):
+    """Exit code of a run in a process of its own, killed after `delay` seconds unless that is None."""
+    child = context.Process(target=train, args=(made_recipe,))
+    child.start()
+    child.join(delay)
+    if child.is_alive():
+        child.kill()
+    child.join()
+    return child.exitcode
+
+
+def _steps_done(folder):
+    return max((int(p.name.removeprefix("step_")) for p in (folder / "checkpoints").glob("step_*")), default=0)
