@@ -165,10 +165,12 @@ def limit(args: argparse.Namespace, side: dict[str, Any], parameters: dict[str, 
     products += parameters["vision"] * patches + parameters["merger"] * patches / 4
     # P weights cost 2P a position in sampling, 2P in the training forward and 4P backward.
     ideal = 8 * products / gflops / 1e9
+    of_cpu = 100 * ideal * args.threads / side["cpu_s"]
     return (
         f"Of mmrl's step: {told}. An ideal step, only its matrix products with the weights (no attention), each prompt "
         f"and image once a pass, at this machine's {gflops:.0f} GFLOP/s of large float32 products, would take "
-        f"{ideal:.2f} s: {100 * ideal / step:.0f}% of the measured one."
+        f"{ideal:.2f} s: {100 * ideal / step:.0f}% of the measured one, and {of_cpu:.0f}% of its "
+        "processor time."
     )
 
 

@@ -31,7 +31,7 @@ class Lora(Settings):
         "up_proj",
         "down_proj",
     ]
-    vision: bool = Field(False, description="also adapt the vision tower")
+    vision: bool = Field(False, description="also adapt every linear layer of the vision tower")
 
 
 class PixelBudget(Settings):
@@ -69,8 +69,12 @@ class PolicyConfig(Settings):
     def _compatible(self) -> PolicyConfig:
         if self.attention == "flash_attention_2" and self.packing == "group":
             raise ValueError("attention 'flash_attention_2' cannot mask shared prompts; set policy.packing to 'row'")
-        if {"vision", "language"} <= set(self.freeze) and self.lora is None:
+        if {"vision", "language"} <= set(self.freeze):
             raise ValueError("freeze: [vision, language] leaves nothing to train")
+        if self.freeze and self.lora is not None:
+            raise ValueError(
+                "freeze has no effect beside lora: only adapters train; lora.vision says whether the vision tower gets some"
+            )
         return self
 
 
@@ -79,6 +83,7 @@ class DatasetConfig(Settings):
 
     name: str | None = None
     weight: PositiveFloat = 1.0
+    use: Literal["all", "rollouts", "demonstrations"] = Field("all", description="what training draws from it")
     limit: PositiveInt | None = Field(None, description="use the first n rows only")
 
 
@@ -201,12 +206,18 @@ class StageConfig(Settings):
     rollout: RolloutConfig = RolloutConfig()
 
 
+class GreedyConfig(SamplingConfig):
+    """Sampling settings whose default is greedy."""
+
+    temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
+
+
 class EvalConfig(Settings):
     """Held-out evaluation: greedy unless said otherwise."""
 
     every: PositiveInt | None = Field(None, description="steps between evaluations; None: only between stages")
     limit: PositiveInt | None = Field(None, description="rows a dataset")
-    sampling: SamplingConfig = SamplingConfig(temperature=0.0)
+    sampling: GreedyConfig = GreedyConfig()
     batch_size: PositiveInt = 256
 
 
@@ -256,7 +267,8 @@ class Recipe(Settings):
         if len(set(names)) != len(names):
             raise ValueError(f"stages: names must differ, got {names}")
         for stage in self.stages:
-            _check_stage(stage)
+            _check_stage(stage, several=len(self.stages) > 1)
+            self._check_episodes(stage)
         for data in (*self.data.train, *self.data.eval):
             if isinstance(data, EpisodeData):
                 if data.simulator not in self.simulators:
@@ -265,25 +277,50 @@ class Recipe(Settings):
                     raise ValueError("policy.action_bins is unset, and data of type 'episodes' needs it; 33 is a start")
         return self
 
+    def _check_episodes(self, stage: StageConfig) -> None:
+        """Episodes have no demonstrations and no token limit of their own."""
+        from mmrl.objectives.methods import resolve_objective
+
+        if not any(isinstance(data, EpisodeData) for data in self.data.train):
+            return
+        objective, where = resolve_objective(stage.method, stage.objective), f"stages.{stage.name}"
+        if (objective.demonstrations or objective.gate) and all(isinstance(d, EpisodeData) for d in self.data.train):
+            raise ValueError(f"{where}: method '{stage.method}' needs demonstrations, and episodes have none")
+        if objective.overlong is not None:
+            raise ValueError(f"{where}: objective.overlong limits answers, not episodes; set it to null")
+        rl = objective.streams.get("rl")
+        if rl is not None and rl.normalise == "constant" and rl.max_units is None:
+            raise ValueError(
+                f"{where}: objective.streams.rl.max_units is needed for episodes: steps x action_dim of the longest one"
+            )
+
     @property
     def folder(self) -> Path:
         """The run's folder."""
         return Path(self.output) / self.name
 
 
-def _check_stage(stage: StageConfig) -> None:
-    """Raises ValueError on settings of one stage that cannot work together."""
+def _check_stage(stage: StageConfig, several: bool) -> None:
+    """Raises ValueError or ConfigError on settings of one stage that cannot work together."""
+    from mmrl.errors import ConfigError
     from mmrl.objectives.methods import resolve_objective
 
-    objective, rollout, where = resolve_objective(stage.method, stage.objective), stage.rollout, f"stages.{stage.name}"
+    rollout, where = stage.rollout, f"stages.{stage.name}"
+    try:
+        objective = resolve_objective(stage.method, stage.objective)
+    except ConfigError as error:
+        prefix = f"{where}: " if several else ""
+        raise ConfigError("\n".join(f"{prefix}{line}" for line in str(error).splitlines())) from None
+    drawn = stage.prompts if objective.rollouts else stage.demonstrations
+    if stage.minibatches > drawn:
+        key = "prompts" if objective.rollouts else "demonstrations"
+        raise ValueError(f"{where}: minibatches {stage.minibatches} exceeds {key} {drawn}")
     if not objective.rollouts:
         return
-    if rollout.n < 2 and objective.advantage.baseline != "none":
+    if rollout.n < 2 and objective.advantage.baseline in ("group_mean", "leave_one_out"):
         raise ValueError(f"{where}: rollout.n is 1, so every group-relative advantage is 0; set n to 2 or more")
     if rollout.temperature == 0.0:
         raise ValueError(f"{where}: rollout.temperature 0 samples one answer n times; set it above 0")
-    if stage.minibatches > stage.prompts:
-        raise ValueError(f"{where}: minibatches {stage.minibatches} exceeds prompts {stage.prompts}")
     if objective.overlong is not None and objective.overlong.cache >= rollout.max_new_tokens:
         raise ValueError(
             f"{where}: objective.overlong.cache {objective.overlong.cache} must be below rollout.max_new_tokens "

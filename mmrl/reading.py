@@ -141,7 +141,9 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
         total = defaults.get("steps")
         plan = staged(method)
         if plan and isinstance(total, int):
-            stages = [{"name": n, "method": m, "steps": max(1, round(total * share))} for n, m, share in plan]
+            counts = [max(1, round(total * share)) for _, _, share in plan[:-1]]
+            counts.append(max(1, total - sum(counts)))
+            stages = [{"name": n, "method": m, "steps": steps} for (n, m, _), steps in zip(plan, counts)]
         else:
             stages = [{"name": str(method)}]
     if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):

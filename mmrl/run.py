@@ -52,7 +52,7 @@ def train(
     Raises:
         UserError: anything the user can cure, in one line.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    recipe = opened(recipe, overrides)
     from mmrl.setup import claim, open_run, release
     from mmrl.tracking.console import final_table
     from mmrl.tracking.report import write_report
@@ -100,7 +100,7 @@ def evaluate(
     if folder is not None:
         recipe = run_recipe(folder)
         checkpoint = checkpoint or str(newest_model(folder))
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    recipe = opened(recipe, overrides)
     from mmrl.evaluation.heldout import evaluate as run_evaluation
     from mmrl.policies.registry import load_policy
     from mmrl.rollouts.episodes import Simulators
@@ -128,6 +128,15 @@ def evaluate(
     except BadSample as error:
         raise with_cure(error, recipe) from None
     return results
+
+
+def opened(recipe: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
+    """The recipe itself, or the one read from a file or mapping. Raises UserError on overrides of a read one."""
+    if not isinstance(recipe, Recipe):
+        return load_recipe(recipe, overrides)
+    if overrides:
+        raise UserError("overrides apply to a file or mapping, not to a Recipe; pass them to load_recipe")
+    return recipe
 
 
 def with_cure(error: BadSample, recipe: Recipe) -> BadSample:

@@ -56,6 +56,7 @@ def open_run(
     if policy.device.type == "cpu":
         # Repeated indices are otherwise summed in the order in which threads arrive.
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
     place = Place()
     if state is not None:
         place = _resume(recipe, state, policy, mixture, source)

@@ -26,7 +26,8 @@ class Fake(Rows):
     def _row(self, row):
         if row in self.bad:
             raise BadSample(f"{self.name} row {row}", "broken")
-        return Sample(f"{self.name}/{row}", (), "t", {}, demonstration="x" if row in self.shown else None, row=row)
+        shown = "x" if row in self.shown else None
+        return Sample(f"{self.name}/{row}", (), "t", {}, demonstration=shown, dataset=self.name, row=row)
 
 
 def ids(samples):
@@ -99,7 +100,8 @@ def test_a_dataset_of_bad_rows_stops_even_when_skipping():
 
 
 def test_check_makes_rows_bad():
-    def odd_only(sample):
+    def odd_only(sample, rewarded):
+        assert rewarded
         if sample.row % 2 == 0:
             raise BadSample(sample.where, "even")
 
@@ -116,6 +118,32 @@ def test_demonstrations_have_a_walk_of_their_own():
     assert rows == ids(plain.next(20))
     with pytest.raises(UserError, match="no usable row with a demonstration among its 5"):
         Mixture([Fake("b", 5)]).next(1, demonstrations=True)
+
+
+def test_datasets_without_demonstrations_leave_their_draws_only():
+    def mixture():
+        return Mixture([Fake("plain", 6), Fake("shown", 6, shown=range(6))], seed=3)
+
+    whole, part = mixture(), mixture()
+    drawn = [s.dataset for s in whole.next(30, demonstrations=True)]
+    assert set(drawn) == {"shown"}
+    assert {s.dataset for s in whole.next(30)} == {"plain", "shown"}
+    part.next(10, demonstrations=True)
+    resumed = mixture()
+    resumed.load_state_dict(part.state_dict())
+    assert ids(resumed.next(20, demonstrations=True)) == ids(part.next(20, demonstrations=True))
+
+
+def test_use_says_what_is_drawn_from_a_dataset():
+    seen = []
+    rows = [Fake("rl", 6, shown=range(6)), Fake("sft", 6, shown=range(6))]
+    check = lambda sample, rewarded: seen.append((sample.dataset, rewarded))  # noqa: E731
+    mixture = Mixture(rows, uses=["rollouts", "demonstrations"], check=check)
+    mixture.next(8)
+    mixture.next(8, demonstrations=True)
+    assert set(seen) == {("rl", True), ("sft", False)}
+    with pytest.raises(UserError, match="no dataset of the mixture gives demonstrations"):
+        Mixture(rows[:1], uses=["rollouts"]).next(1, demonstrations=True)
 
 
 @pytest.mark.parametrize(

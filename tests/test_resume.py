@@ -157,16 +157,20 @@ def test_sigterm_ends_the_command_with_143_and_a_checkpoint(tiny_qwen, tmp_path,
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_nothing(tiny_qwen, tmp_path):
+def test_twenty_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
     """Kill -9 at random moments; every checkpoint under its final name is whole at each of them."""
-    settings = {"steps": 8, "checkpoint": {"every": 1}, "evaluation": {"every": 4, "limit": 1}, "minibatches": 2}
+    settings = {"steps": 20, "checkpoint": {"every": 1}, "evaluation": {"every": 4, "limit": 1}}
     whole = made(tiny_qwen, tmp_path, "whole", settings, resume="auto")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mmrl.setup", "mmrl.run", "mmrl.policies.qwen_vl", "shared_runs"])
-    _finish(context, made(tiny_qwen, tmp_path, "warm", {"steps": 1}), None)
-    began = time.monotonic()
-    assert _finish(context, whole, None) == 0
-    duration = time.monotonic() - began
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[1]))))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context.set_forkserver_preload(["shared_warm"])
+    seconds = []
+    for warm_or_whole in ({**whole, "name": "first", "steps": 1}, {**whole, "name": "short", "steps": 1}, whole):
+        began = time.monotonic()
+        assert _finish(context, warm_or_whole, None) == 0
+        seconds.append(time.monotonic() - began)
+    _, start, duration = seconds
     rng = random.Random(20)
     kills = runs = 0
     places = set()
@@ -176,7 +180,7 @@ def test_twenty_kills_change_nothing(tiny_qwen, tmp_path):
         folder = tmp_path / cut["name"]
         code = -signal.SIGKILL
         while code == -signal.SIGKILL and kills < 20:
-            remaining = duration * (1 - _steps_done(folder) / 8)
+            remaining = start + (duration - start) * (1 - _steps_done(folder) / 20)
             code = _finish(context, cut, rng.uniform(0.0, 1.2 * remaining))
             kills += code == -signal.SIGKILL
             _assert_checkpoints_are_whole(folder)
@@ -184,7 +188,7 @@ def test_twenty_kills_change_nothing(tiny_qwen, tmp_path):
         assert code == 0 or kills == 20
         assert code == 0 or _finish(context, cut, None) == 0
         assert_same_run(tmp_path / "whole", folder)
-    assert len(places) >= 5, "the kills fell on a few steps only"
+    assert len(places) >= 4, "the kills fell on a few steps only"
 
 
 def _assert_checkpoints_are_whole(folder):

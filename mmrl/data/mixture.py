@@ -113,7 +113,7 @@ def open_dataset(config: AnyData) -> Sequence[Sample]:
     return Head(rows, config.limit) if config.limit and config.limit < len(rows) else rows
 
 
-def open_mixture(config: DataConfig, seed: int = 0, check: Callable[[Sample], object] | None = None) -> Mixture:
+def open_mixture(config: DataConfig, seed: int = 0, check: Callable[[Sample, bool], object] | None = None) -> Mixture:
     """The training mixture of a recipe.
 
     Args:
@@ -127,6 +127,7 @@ def open_mixture(config: DataConfig, seed: int = 0, check: Callable[[Sample], ob
         seed if config.seed is None else config.seed,
         on_bad=config.on_bad_sample,
         check=check,
+        uses=[data.use for data in config.train],
     )
 
 
@@ -157,7 +158,9 @@ class Mixture:
         weights: relative chance of each dataset; None: equal.
         seed: of the choice of datasets and of the orders.
         on_bad: what a row that raises BadSample does: `stop` lets the error out, `skip` counts it and goes on.
-        check: called with each sample before it is handed out; may raise BadSample, e.g. after decoding its images.
+        check: called with each sample before it is handed out, and with whether a reward will read it (False for
+            demonstrations); may raise BadSample, e.g. after decoding its images.
+        uses: per dataset `all`, `rollouts` or `demonstrations`: the draws it takes part in; None: all.
 
     Attributes:
         skipped: bad rows met so far; a row met in two epochs counts twice.
@@ -171,7 +174,8 @@ class Mixture:
         seed: int = 0,
         *,
         on_bad: Literal["stop", "skip"] = "stop",
-        check: Callable[[Sample], object] | None = None,
+        check: Callable[[Sample, bool], object] | None = None,
+        uses: Sequence[str] | None = None,
     ):
         weights = [1.0] * len(datasets) if weights is None else list(weights)
         if not datasets or any(len(rows) == 0 for rows in datasets):
@@ -188,16 +192,22 @@ class Mixture:
         self.check = check
         self.skipped = 0
         self.reasons: dict[str, str] = {}
-        self._edges = np.cumsum(weights) / np.sum(weights)
+        other = {"all": "demonstrations", "demonstrations": "rollouts"}
+        uses = ["all"] * len(datasets) if uses is None else list(uses)
+        # A dataset without demonstrations leaves their draws once a whole pass has shown it.
+        self._weights = {s: [w * (use != other[s]) for w, use in zip(weights, uses, strict=True)] for s in STREAMS}
         size = len(datasets)
         self._walks = {stream: _Walk(0, [0] * size, [0] * size) for stream in STREAMS}
         self._orders = {stream: [_Order()] * size for stream in STREAMS}
 
     @property
     def epochs(self) -> list[float]:
-        """Passes over each dataset so far, fractions included."""
-        walk = self._walks["all"]
-        return [e + p / len(d) for e, p, d in zip(walk.epochs, walk.positions, self.datasets, strict=True)]
+        """Passes over each dataset so far, fractions included; of rollouts or demonstrations, whichever are more."""
+        passes = [
+            [e + p / len(d) for e, p, d in zip(walk.epochs, walk.positions, self.datasets, strict=True)]
+            for walk in self._walks.values()
+        ]
+        return [max(pair) for pair in zip(*passes, strict=True)]
 
     def next(self, n: int, *, demonstrations: bool = False) -> list[Sample]:
         """The next `n` samples; with `demonstrations`, of those that carry one.
@@ -218,9 +228,13 @@ class Mixture:
     def _draw(self, stream: str) -> Sample:
         walk = self._walks[stream]
         chance = self._rng(STREAMS.index(stream), 0, walk.drawn).random()
-        index = min(int(np.searchsorted(self._edges, chance, side="right")), len(self.datasets) - 1)
+        weights = self._weights[stream]
+        if not any(weights):
+            raise UserError(f"no dataset of the mixture gives {'demonstrations' if stream != 'all' else 'rollouts'}")
+        edges = np.cumsum(weights)
+        index = int(np.searchsorted(edges / edges[-1], chance, side="right"))
         walk.drawn += 1
-        rows, tried = self.datasets[index], set()
+        rows, tried, bad = self.datasets[index], set(), False
         while len(tried) < len(rows):
             row = self._step(stream, index)
             tried.add(row)
@@ -229,12 +243,16 @@ class Mixture:
                 if stream == "demonstrations" and sample.demonstration is None:
                     continue
                 if self.check is not None:
-                    self.check(sample)
+                    self.check(sample, stream == "all")
                 return sample
             except BadSample as error:
                 if self.on_bad == "stop":
                     raise
                 self._skip(error)
+                bad = True
+        if stream == "demonstrations" and not bad and sum(weight > 0 for weight in weights) > 1:
+            weights[index] = 0.0
+            return self._draw(stream)
         kind = "usable row" if stream == "all" else "usable row with a demonstration"
         last = "".join(f"; {where}: {reason}" for where, reason in [*self.reasons.items()][-1:])
         raise UserError(f"{self._name(index)} has no {kind} among its {len(rows)}{last}")
@@ -282,6 +300,7 @@ class Mixture:
             "seed": self.seed,
             "sizes": sizes,
             "walks": walks,
+            "weights": {stream: list(weights) for stream, weights in self._weights.items()},
             "skipped": self.skipped,
             "reasons": dict(self.reasons),
         }
@@ -300,5 +319,8 @@ class Mixture:
             stream: _Walk(walk["drawn"], list(walk["epochs"]), list(walk["positions"]))
             for stream, walk in state["walks"].items()
         }
+        # Which datasets proved dry is part of the place; the weights themselves may have been changed in the recipe.
+        for stream, weights in state["weights"].items():
+            self._weights[stream] = [now if then else 0.0 for now, then in zip(self._weights[stream], weights)]
         self.skipped = state["skipped"]
         self.reasons = dict(state["reasons"])

@@ -147,7 +147,7 @@ class FileDataset(Rows):
         tasks = FORMATS[self.format].tasks
         if config.task is None and self.format != "mmrl" and not set(tasks) & columns:
             raise UserError(
-                f"dataset '{config.path}': rows of format '{self.format}' name no task; set `task`, e.g. task: math"
+                f"dataset '{config.path}': rows of format '{self.format}' name no task; set `task`, e.g. task: numeric"
             )
 
     def __len__(self) -> int:

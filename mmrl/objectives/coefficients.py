@@ -70,5 +70,3 @@ COEFFICIENTS: dict[str, Callable[[Tensor, Tensor, Tensor, Coefficient], Tensor]]
     "luffy": luffy,
     "cispo": cispo,
 }
-# Weights by likelihood: probabilities, which densities (flow policies) do not have.
-NEEDS_PROBABILITIES = frozenset({"dft", "chord_phi", "luffy"})

@@ -20,11 +20,13 @@ def add_lora(model: nn.Module, config: Lora) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
-    scope = r"(.*\.)?(language_model|visual)\." if config.vision else r"(.*\.)?language_model\."
-    names = "|".join(config.targets) if isinstance(config.targets, list) else r"[^.]*"
     linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    pattern = re.compile(rf"{scope}(.*\.)?({names})")
+    names = "|".join(map(re.escape, config.targets)) if isinstance(config.targets, list) else r"[^.]*"
+    pattern = re.compile(rf"(.*\.)?language_model\.(.*\.)?({names})")
     chosen = sorted(name for name in linear if pattern.fullmatch(name))
+    if chosen and config.vision:
+        # The towers' layers have other names than the language model's, so all of them are adapted.
+        chosen += sorted(name for name in linear if re.search(r"(^|\.)visual\.", name))
     if not chosen:
         raise ConfigError(f"policy.lora.targets: {config.targets} names no linear layer of this model")
     settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=chosen)

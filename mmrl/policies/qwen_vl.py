@@ -289,12 +289,14 @@ class QwenVL:
 
     def reference_state(self) -> dict[str, Tensor] | None:
         """The kept reference's weights, for checkpoints; None where there is none to save."""
-        return self._reference.state_dict() if self._reference is not None else None
+        return dict(self._reference.named_parameters()) if self._reference is not None else None
 
     def load_reference(self, state: dict[str, Tensor]) -> None:
         """Restores what `reference_state` gave."""
         self.keep_reference()
-        self._reference.load_state_dict(state)
+        with torch.no_grad():
+            for name, parameter in self._reference.named_parameters():
+                parameter.copy_(state[name])
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
         """(name, parameter, part) of every trained parameter, in a fixed order."""

@@ -63,7 +63,9 @@ def write_tiny(family: str, folder: str | Path, seed: int = 0, size: Mapping[str
 
     ensure_torchvision()
     import torch
+    import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     sizes = {**DEFAULT_SIZE, **FAMILY_SIZE.get(family, {}), **(size or {})}
     tokenizer = train_tokenizer(sizes["vocab"])
     config = FAMILIES[family](sizes, tokenizer)

@@ -60,6 +60,7 @@ def play(
     observation = env.reset(ids)
     decisions: list[list[Decision]] = [[] for _ in ids]
     live = torch.ones(len(ids), dtype=torch.bool)
+    cut = torch.zeros(len(ids), dtype=torch.bool)
     prompts_seen: list[Sample | None] = [None] * len(ids)
     call, info = 0, {}
     while bool(live.any()):
@@ -77,9 +78,10 @@ def play(
         for i in active:
             decisions[i][-1] = replace(decisions[i][-1], reward=float(rewards[i]))
         ended = ((result.terminated | result.truncated) & result.valid).any(1)
+        cut |= (result.truncated & result.valid).any(1).cpu()
         live &= ~ended.cpu()
         observation, info, call = result.observation, result.info, call + 1
-    return [_group(samples, g, n, decisions, info, prompts_seen) for g in range(len(samples))]
+    return [_group(samples, g, n, decisions, {**info, "cut": cut}, prompts_seen) for g in range(len(samples))]
 
 
 def _observe(sample: Sample, observation: Any, index: int) -> Sample:
@@ -101,6 +103,7 @@ def _group(samples, g: int, n: int, decisions, info, seen) -> Group:
             "success_at_end": bool(info["success_at_end"][i]),
             "episode_len": int(info["episode_len"][i]),
         }
-        trajectories.append(Trajectory(tuple(decisions[i]), reward=total, parts={"return": total}, info=facts))
+        parts, cut = {"return": total}, bool(info["cut"][i])
+        trajectories.append(Trajectory(tuple(decisions[i]), reward=total, parts=parts, truncated=cut, info=facts))
     sample = seen[g * n] or samples[g]
     return Group(sample, tuple(trajectories))

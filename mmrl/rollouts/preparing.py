@@ -17,22 +17,28 @@ class Preparer:
 
     def __init__(self, policy: Any, rewarder: Rewarder):
         self.policy, self.rewarder = policy, rewarder
-        self._ready: dict[tuple[str, str], tuple[Sample, Prompt | None]] = {}
+        # Keyed by the object, not its id: two datasets may name a row alike. The sample is kept so that its address is.
+        self._ready: dict[int, tuple[Sample, tuple[Sample, Prompt | None]]] = {}
 
-    def check(self, sample: Sample) -> None:
-        """Raises BadSample: unreadable media, prompt over the limit, or a target that its reward cannot read."""
-        self._ready[(sample.dataset, sample.id)] = self.make(sample)
+    def check(self, sample: Sample, rewarded: bool = True) -> None:
+        """Raises BadSample: unreadable media, prompt over the limit, or a target that its reward cannot read.
+
+        Args:
+            rewarded: False for demonstrations, which no reward has to read.
+        """
+        self._ready[id(sample)] = (sample, self.make(sample, rewarded))
 
     def take(self, sample: Sample) -> tuple[Sample, Prompt | None]:
         """(sample in the policy's coordinates, its prompt); episodes have no prompt before they are played."""
-        ready = self._ready.pop((sample.dataset, sample.id), None)
-        return ready if ready is not None else self.make(sample)
+        ready = self._ready.pop(id(sample), None)
+        return ready[1] if ready is not None else self.make(sample)
 
-    def make(self, sample: Sample) -> tuple[Sample, Prompt | None]:
+    def make(self, sample: Sample, rewarded: bool = True) -> tuple[Sample, Prompt | None]:
         """Prepares one sample afresh."""
         if sample.simulator is not None:
             return sample, None
         prompt = self.policy.prepare([sample])[0]
         local = self.policy.localise(sample, prompt)
-        self.rewarder.check(local)
+        if rewarded:
+            self.rewarder.check(local)
         return local, prompt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from numbers import Real
 from typing import Any
 
 import vision_rewards
@@ -62,7 +63,7 @@ class Rewarder:
 
     def score(self, trajectory: Trajectory, sample: Sample) -> Trajectory:
         """The trajectory with its reward in [0, 1] (weighted mean over the parts that apply), parts and accuracy."""
-        total, weight_sum, parts, info = 0.0, 0.0, {}, {}
+        total, weight_sum, parts, info, answered = 0.0, 0.0, {}, {}, False
         for name, weight, reward, is_user in self.parts:
             if is_user:
                 score, more = _from_user(reward, trajectory.text, sample)
@@ -72,8 +73,11 @@ class Rewarder:
             parts.update({f"{name}.{k}": v for k, v in more.pop("parts", {}).items()})
             if score is not None:
                 total, weight_sum = total + weight * score, weight_sum + weight
-            for key, value in more.items():
-                info.setdefault(key, value)
+            # The answer's accuracy counts, not that of a format or length part listed before it.
+            if more.pop("is_answer") and not answered and score is not None:
+                info, answered = {**info, **more}, True
+            else:
+                info = {**more, **info}
         if not weight_sum:
             raise BadSample(sample.where, f"no reward applies to task '{sample.task}' and its target")
         info.setdefault("accuracy", total / weight_sum)
@@ -83,7 +87,7 @@ class Rewarder:
 def _from_library(reward: Any, text: str, sample: Sample) -> tuple[float | None, dict[str, Any]]:
     chosen = reward.for_task(sample.task) if hasattr(reward, "for_task") else reward
     result = chosen(text, sample.target)
-    info = {"parsed": result.parsed, "reason": result.reason, "parts": dict(result.parts)}
+    info = {"parsed": result.parsed, "reason": result.reason, "parts": dict(result.parts), "is_answer": chosen.is_answer}
     if result.score is not None:
         info["accuracy"] = chosen.accuracy(result)
     return result.score, info
@@ -96,11 +100,12 @@ def _from_user(function: UserReward, text: str, sample: Sample) -> tuple[float, 
     if "reward" not in parts:
         raise ConfigError(f"reward function '{name}' returned {sorted(parts)}; a mapping needs the key 'reward'")
     for key, number in parts.items():
-        if not isinstance(number, int | float) or not math.isfinite(number):
+        if not isinstance(number, Real) or not math.isfinite(number):
             raise ConfigError(
                 f"reward function '{name}' returned {key}={number!r} for {sample.where}; give a finite number"
             )
     info: dict[str, Any] = {"parts": {k: float(v) for k, v in parts.items() if k != "reward"}}
+    info["is_answer"] = "accuracy" in parts
     if "accuracy" in parts:
         info["accuracy"] = float(parts["accuracy"])
     return float(parts["reward"]), info

@@ -42,17 +42,14 @@ _ENTRIES = (
     Metric("accuracy/<task>", "share", "Mean accuracy of one task's policy trajectories.", True),
     Metric("eval/mean", "share", "Mean of the held-out figures, each task weighing the same.", True),
     Metric("eval/<task>", "share", "Held-out accuracy of one task; failed samples count as 0.", True),
-    Metric("advantage/mean", "1", "Mean advantage over the units of the rl stream."),
-    Metric("advantage/std", "1", "Standard deviation of the advantage over the units of the rl stream."),
     Metric("policy/entropy", "nats", "Mean entropy of the policy's distribution at sampled units."),
     Metric("policy/kl_ref", "nats", "Estimated KL divergence from the policy to the reference policy, unit mean."),
-    Metric("policy/clip_low", "share", "Units whose gradient is cut because the ratio fell below 1 - low with A < 0."),
+    Metric("policy/clip_low", "share", "Units clipped because the ratio fell below 1 - low with A < 0."),
     Metric(
-        "policy/clip_high", "share", "Units whose gradient is cut because the ratio rose above 1 + high with A > 0."
+        "policy/clip_high", "share", "Units clipped because the ratio rose above 1 + high with A > 0."
     ),
     Metric("policy/ratio_mean", "1", "Mean probability ratio of the current to the sampling policy."),
     Metric("policy/ratio_max", "1", "Largest probability ratio of the current to the sampling policy."),
-    Metric("policy/value", "1", "Mean of the critic's estimates."),
     Metric(
         "gap/log_prob_mean", "nats", "Mean |engine log-prob - trainer log-prob| of sampled units, same weights.", False
     ),
@@ -68,18 +65,13 @@ _ENTRIES = (
     Metric("stream/<name>_weight", "1", "Weight of one stream in the loss."),
     Metric("loss/total", "1", "The whole loss; its value need not fall under RL."),
     Metric("loss/<stream>", "1", "Loss of one stream or auxiliary term, before its weight."),
-    Metric("demo/token_accuracy", "share", "Demonstration units that are the policy's most likely choice.", True),
     Metric("optim/lr", "1", "Learning rate of the main parameters."),
     Metric("optim/lr_vision", "1", "Learning rate of the vision tower."),
     Metric("optim/grad_norm", "1", "Global gradient norm before clipping."),
     Metric("optim/skipped", "steps", "Optimizer steps skipped because the gradient was not finite.", False),
     Metric("time/rollout", "s", "Seconds spent sampling.", False),
-    Metric("time/reward", "s", "Seconds spent computing rewards.", False),
     Metric("time/update", "s", "Seconds spent in forward, backward and optimizer.", False),
     Metric("time/eval", "s", "Seconds spent in held-out evaluation.", False),
-    Metric("time/data", "s", "Seconds spent reading and preparing samples.", False),
-    Metric("time/sync", "s", "Seconds spent bringing new weights to the engine.", False),
-    Metric("time/checkpoint", "s", "Seconds spent writing a checkpoint.", False),
     Metric("time/step", "s", "Seconds of the whole step.", False),
     Metric("throughput/tokens_per_s", "tokens/s", "Sampled or trained tokens a second of the step.", True),
     Metric("throughput/samples_per_s", "samples/s", "Trajectories or demonstrations a second of the step.", True),

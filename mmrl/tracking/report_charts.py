@@ -65,7 +65,6 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Learning rate", ("optim/lr", "optim/lr_*"), "learning rate"),
             Chart("Stream weights", ("stream/*_weight",), "weight in the loss"),
             Chart("Units per stream", ("stream/*_units",), "units per step"),
-            Chart("Token accuracy on demonstrations", ("demo/token_accuracy",), "share of tokens", unit_range=True),
         ),
     ),
     (

@@ -113,8 +113,11 @@ def over_minibatches(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def metrics_of(sums: dict[str, float], weights: dict[str, float]) -> dict[str, float]:
-    """The kernel's sums as documented metrics."""
+CLIPS = frozenset({"ppo_clip", "cispo"})
+
+
+def metrics_of(sums: dict[str, float], weights: dict[str, float], objective: Objective) -> dict[str, float]:
+    """The kernel's sums as documented metrics; clip shares only where the coefficient clips."""
     metrics = {"loss/total": sums["loss_sum"]}
     for name, weight in weights.items():
         units = sums.get(f"{name}_units_sum", 0.0)
@@ -132,7 +135,8 @@ def metrics_of(sums: dict[str, float], weights: dict[str, float]) -> dict[str, f
             ("rl_entropy_sum", "policy/entropy"),
             ("rl_kl_sum", "policy/kl_ref"),
         ):
-            if key in sums:
+            unclipped = "clip" in key and objective.streams["rl"].coefficient.kind not in CLIPS
+            if key in sums and not unclipped:
                 metrics[name] = sums[key] / units
         metrics["policy/ratio_max"] = sums.get("rl_ratio_max", 1.0)
         metrics["gap/log_prob_max"] = sums.get("rl_gap_max", 0.0)

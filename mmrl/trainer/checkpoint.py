@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from mmrl.config import CheckpointConfig
-from mmrl.errors import CheckpointError
+from mmrl.errors import CheckpointError, nearest
 from mmrl.tracking.files import cannot_write
 
 FORMAT = 1
@@ -91,7 +91,8 @@ def find(resume: str, folder: Path) -> Path | None:
     if (named / "state.json").is_file():
         return named
     if not inside:
-        raise CheckpointError(f"resume: no checkpoint at '{resume}'; give auto, never, or a folder step_<n>")
+        close = nearest(resume, ("auto", "never"))
+        raise CheckpointError(f"resume: no checkpoint at '{resume}'; give auto, never, or a folder step_<n>.{close}")
     return inside[-1]
 
 

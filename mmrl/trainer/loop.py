@@ -35,8 +35,9 @@ class Place:
 def train_all(session: Session, place: Place) -> bool:
     """Runs every stage from `place` on. Returns False when a signal stopped it."""
     if place.step == 0 and "start" not in place.evaluations:
-        place.evaluations["start"] = session.evaluate(place.step)
-        session.log(place, session.recipe.stages[0], {}, place.evaluations["start"])
+        place.evaluations["start"] = session.evaluate()
+        if place.evaluations["start"]:
+            session.log(place, session.recipe.stages[0], {}, place.evaluations["start"])
     while place.stage < len(session.recipe.stages):
         stage = session.recipe.stages[place.stage]
         if not train_stage(session, stage, place):
@@ -64,7 +65,10 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         metrics = train_step(session, stage, objective, builder, optimizer, place)
         place.step, place.stage_step = place.step + 1, place.stage_step + 1
         ended = place.stage_step == stage.steps
+        began = time.perf_counter()
         results = session.evaluate_if_due(place, ended)
+        if results:
+            metrics["time/eval"] = time.perf_counter() - began
         if ended:
             place.evaluations[f"after_{stage.name}"] = results
         session.log(place, stage, metrics, results)
@@ -99,7 +103,7 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
     for part in minibatches([*rl, *others], stage.minibatches, stage.epochs, shuffle):
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
         sums = accumulate(part, plan, policy, budget)
-        figures.append(metrics_of(sums, weights) | optimizer.step())
+        figures.append(metrics_of(sums, weights, objective) | optimizer.step())
     metrics |= over_minibatches(figures)
     session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])
     now = time.perf_counter()

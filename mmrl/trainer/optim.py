@@ -60,14 +60,17 @@ class Optimizer:
             self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         self.step_count += 1
-        return {"optim/grad_norm": norm, "optim/lr": self.config.lr * factor, "optim/skipped": float(not finite)}
+        figures = {"optim/grad_norm": norm, "optim/lr": self.config.lr * factor, "optim/skipped": float(not finite)}
+        if self.config.lr_vision is not None:
+            figures["optim/lr_vision"] = self.config.lr_vision * factor
+        return figures
 
     def state(self) -> dict[str, Tensor]:
         """Moments by parameter name, for safetensors."""
         tensors = {}
         for name, parameter in self.named:
             for key, value in self.adamw.state.get(parameter, {}).items():
-                tensors[f"{key}/{name}"] = value.detach().clone()
+                tensors[f"{key}/{name}"] = value.detach()
         return tensors
 
     def load_state(self, tensors: Mapping[str, Tensor], step_count: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import torch
 
 from mmrl.config import Recipe, StageConfig
 from mmrl.data.mixture import Mixture
-from mmrl.errors import CheckpointError
+from mmrl.errors import CheckpointError, ConfigError, unknown
 from mmrl.evaluation.heldout import evaluate
 from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
@@ -47,8 +46,12 @@ class Session:
         self._resumed, self._resumed_state = resumed, resumed_state
         self.folder = recipe.folder / "checkpoints"
 
-    def evaluate(self, step: int) -> dict[str, float]:
-        """Held-out accuracy per task and `mean`; empty where the recipe has no held-out data."""
+    def evaluate(self) -> dict[str, float]:
+        """Held-out accuracy per task and `mean`; empty where the recipe has no held-out data.
+
+        Raises:
+            ConfigError: checkpoint.best names no figure of the evaluation.
+        """
         if not self.eval_sets:
             return {}
         results, _ = evaluate(
@@ -61,13 +64,16 @@ class Session:
             chunk=self.recipe.stages[0].rollout.action_chunk,
             on_bad=self.recipe.data.on_bad_sample,
         )
+        best = self.recipe.checkpoint.best
+        if best is not None and best not in results:
+            raise ConfigError(f"checkpoint.best: {unknown('held-out figure', best, results)}")
         return results
 
     def evaluate_if_due(self, place: Place, ended: bool) -> dict[str, float] | None:
         """Evaluates every n steps and at the end of a stage; None where it is not due."""
         every = self.recipe.evaluation.every
         if ended or (every is not None and place.step % every == 0):
-            return self.evaluate(place.step)
+            return self.evaluate()
         return None
 
     def log(self, place: Place, stage: StageConfig, metrics: dict, results: Mapping[str, float] | None) -> None:
@@ -90,15 +96,13 @@ class Session:
 
     def save(self, place: Place, optimizer: Optimizer) -> None:
         """Writes a checkpoint of everything that training continues from."""
-        start = time.perf_counter()
         policy = self.policy
         tensors = {f"optimizer/{k}": v for k, v in optimizer.state().items()}
         if policy.config.lora or policy.config.dtype != "float32":
             # model/ then holds merged or rounded weights; the exact ones are kept here.
             tensors |= {f"parameter/{name}": p.detach() for name, p, _ in policy.trainable()}
         reference = policy.reference_state() or {}
-        # Tied weights share storage, which safetensors refuses; clones do not.
-        tensors |= {f"reference/{k}": v.clone() for k, v in reference.items()}
+        tensors |= {f"reference/{k}": v.detach() for k, v in reference.items()}
         state = {
             "place": asdict(place),
             "optimizer_steps": optimizer.step_count,
@@ -108,7 +112,6 @@ class Session:
         }
         checkpoint.save(self.folder, place.step, policy, tensors, state)
         checkpoint.rotate(self.folder, self.recipe.checkpoint, place.best["folder"] if place.best else None)
-        self.seconds_saving = time.perf_counter() - start
 
     def restore_optimizer(self, optimizer: Optimizer) -> None:
         """Puts a resumed run's optimizer, exact parameters and reference back."""

@@ -59,12 +59,15 @@ def _tokens(policy: Any, pieces: Sequence[Sequence[Row]]) -> int:
 
 @torch.no_grad()
 def score(rows: Sequence[Row], field: str, policy: Any, budget: int) -> list[Row]:
-    """Copies of `rows` with their current log-probs in `field` (`old` or `reference`)."""
+    """Copies of `rows` with their current log-probs in `field` (`old` or `reference`), without dropout."""
     values: dict[int, Tensor] = {}
+    training = policy.module.training
+    policy.module.eval()
     for batch in micro_batches(rows, policy, budget):
         log_probs = policy.log_probs(collate(batch)).log_probs_RU.cpu()
         for i, row in enumerate(batch):
             values[id(row)] = log_probs[i, : row.units].clone()
+    policy.module.train(training)
     return with_log_probs(rows, field, [values[id(row)] for row in rows])
 
 
