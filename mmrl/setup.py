@@ -63,6 +63,8 @@ def open_run(
         if place.stage_step == 0:
             restore_parameters(policy, tensors)
     tracker = _open_tracker(recipe, policy, place)
+    if recipe.resume != "never":
+        checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
     simulators = Simulators(recipe.simulators)
     session = Session(
         recipe, policy, mixture, eval_sets, preparer, simulators, tracker, stop, resumed=tensors, resumed_state=state

@@ -102,6 +102,13 @@ def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return max(float((a[k] - b[k]).norm()) / max(float(a[k].norm()), floor) for k in a)
 
 
+def whole_distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """Norm of the difference of two gradients over the norm of the first, all parameters together."""
+    assert a.keys() == b.keys()
+    difference = sum(float((a[k] - b[k]).square().sum()) for k in a)
+    return (difference / sum(float(a[k].square().sum()) for k in a)) ** 0.5
+
+
 class Float64(TorchFunctionMode):
     """Inside, casts to float32 give float64.
 

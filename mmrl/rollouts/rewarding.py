@@ -87,7 +87,12 @@ class Rewarder:
 def _from_library(reward: Any, text: str, sample: Sample) -> tuple[float | None, dict[str, Any]]:
     chosen = reward.for_task(sample.task) if hasattr(reward, "for_task") else reward
     result = chosen(text, sample.target)
-    info = {"parsed": result.parsed, "reason": result.reason, "parts": dict(result.parts), "is_answer": chosen.is_answer}
+    info = {
+        "parsed": result.parsed,
+        "reason": result.reason,
+        "parts": dict(result.parts),
+        "is_answer": chosen.is_answer,
+    }
     if result.score is not None:
         info["accuracy"] = chosen.accuracy(result)
     return result.score, info

@@ -45,9 +45,7 @@ _ENTRIES = (
     Metric("policy/entropy", "nats", "Mean entropy of the policy's distribution at sampled units."),
     Metric("policy/kl_ref", "nats", "Estimated KL divergence from the policy to the reference policy, unit mean."),
     Metric("policy/clip_low", "share", "Units clipped because the ratio fell below 1 - low with A < 0."),
-    Metric(
-        "policy/clip_high", "share", "Units clipped because the ratio rose above 1 + high with A > 0."
-    ),
+    Metric("policy/clip_high", "share", "Units clipped because the ratio rose above 1 + high with A > 0."),
     Metric("policy/ratio_mean", "1", "Mean probability ratio of the current to the sampling policy."),
     Metric("policy/ratio_max", "1", "Largest probability ratio of the current to the sampling policy."),
     Metric(

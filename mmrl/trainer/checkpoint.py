@@ -105,6 +105,13 @@ def rotate(folder: Path, config: CheckpointConfig, best: str | None) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
+def drop_after(folder: Path, step: int) -> None:
+    """Removes checkpoints of later steps: a run resumed from an earlier one takes another course from there."""
+    for later in listed(folder):
+        if int(later.name.removeprefix("step_")) > step:
+            discard(later)
+
+
 def discard(checkpoint: Path) -> None:
     """Removes a checkpoint; renamed first, so a half-removed one is never taken for a whole one."""
     if checkpoint.exists():

@@ -72,9 +72,9 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         if ended:
             place.evaluations[f"after_{stage.name}"] = results
         session.log(place, stage, metrics, results)
+        stopped = session.stop.signum is not None
         session.save_if_due(place, optimizer, results, ended)
-        if session.stop.signum is not None and not (ended and place.stage + 1 == len(session.recipe.stages)):
-            session.save(place, optimizer)
+        if stopped and not (ended and place.stage + 1 == len(session.recipe.stages)):
             return False
     return True
 

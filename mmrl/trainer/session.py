@@ -85,13 +85,14 @@ class Session:
         self.tracker.rollouts(step, stage.name, groups)
 
     def save_if_due(self, place: Place, optimizer: Optimizer, results: Mapping[str, float] | None, ended: bool) -> None:
-        """Checkpoints every n steps, at the end of a stage, and when an evaluation is the best so far."""
+        """Checkpoints every n steps, at the end of a stage, at the best evaluation so far, and when asked to stop."""
         config = self.recipe.checkpoint
         score = (results or {}).get(config.best) if config.best else None
         is_best = score is not None and (place.best is None or score > place.best["score"])
         if is_best:
             place.best = {"score": score, "step": place.step, "folder": f"step_{place.step:06d}"}
-        if ended or is_best or (config.every is not None and place.step % config.every == 0):
+        due = config.every is not None and place.step % config.every == 0
+        if ended or is_best or due or self.stop.signum is not None:
             self.save(place, optimizer)
 
     def save(self, place: Place, optimizer: Optimizer) -> None:
