@@ -73,7 +73,7 @@ class PolicyConfig(Settings):
             raise ValueError("freeze: [vision, language] leaves nothing to train")
         if self.freeze and self.lora is not None:
             raise ValueError(
-                "freeze has no effect beside lora: only adapters train; lora.vision says whether the vision tower gets some"
+                "freeze has no effect beside lora: only adapters train, and lora.vision says where"
             )
         return self
 

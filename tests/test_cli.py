@@ -199,7 +199,7 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(capsys, workplace, r
     assert out[2].endswith("'name=a run' 'rewards=[{name: '\"'\"'rewards_that_stop:stops'\"'\"'}]' resume=auto")
     assert signal.getsignal(signal.SIGTERM) is before
     assert main(["train", str(recipe_file), *options, "resume=auto"]) == 0
-    assert [line["step"] for line in figures(workplace / "runs/a run")] == [0, 1, 2, 3]
+    assert [line["step"] for line in figures(workplace / "runs/a run")] == [1, 2, 3]
 
 
 def test_interruption_and_unexpected_errors(capsys, monkeypatch, recipe_file):

@@ -21,8 +21,8 @@ from mmrl.data.rows import Rows
 from mmrl.types import Sample
 
 LETTERS = ("A", "B", "C", "D")
-# Digits are 28 px wide and lie on a grid of 14 px. A vision tower of patch 14 that starts from random weights then meets
-# whole patches of a digit, and learns to tell digits apart on a CPU; at free offsets it needs far more pictures.
+# Digits are 28 px wide and lie on a grid of 14 px. A vision tower of patch 14 that starts from random weights then
+# meets whole patches of a digit and learns to tell digits apart on a CPU; free offsets take far more pictures.
 SIDE, STEP = 28, 14
 CAPTION_SHARES = (0.4, 0.2, 0.15, 0.1, 0.15)
 
