@@ -334,7 +334,8 @@ def test_equal_small_boxes_overlap_fully():
 @pytest.mark.parametrize(("answer", "score", "error", "reason"), COUNTING)
 def test_counting(answer, score, error, reason):
     result = get_reward("counting")(answer, {"count": 3})
-    assert (result.score, result.parts["abs_error"], result.reason) == (score, error, reason)
+    closeness = 0.0 if error is None else 1 / (1 + error)
+    assert (result.score, result.parts["closeness"], result.reason) == (score, closeness, reason)
 
 
 @pytest.mark.parametrize(("answer", "score", "reason"), CHOICE)

@@ -26,7 +26,7 @@ class Counting(AnswerReward):
         "`one hundred`, `3rd`, `3k` and `1.5` are not read as 1, 3, 3 and 1",
     )
     tasks = ("counting", "count", "object counting")
-    part_defaults: ClassVar = {"abs_error": None}
+    part_defaults: ClassVar = {"closeness": 0.0}
 
     def check_target(self, target):
         count = target["count"]
@@ -44,4 +44,4 @@ class Counting(AnswerReward):
             return self.failed("unparsable")
         number = int(value)
         error = abs(number - target["count"])
-        return RewardResult(float(error == 0), {"abs_error": float(error)}, number, "ok")
+        return RewardResult(float(error == 0), {"closeness": 1.0 / (1.0 + error)}, number, "ok")

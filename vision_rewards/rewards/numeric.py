@@ -27,7 +27,7 @@ class Numeric(AnswerReward):
         "NaN, infinity, `5 million` and fractions are refused rather than misread",
     )
     tasks = ("numeric", "numerical", "number", "regression")
-    part_defaults: ClassVar = {"abs_error": None}
+    part_defaults: ClassVar = {"closeness": 0.0}
 
     abs: float = param(0.0, "accepted absolute error, in the target's unit", low=0)
     rel: float = param(0.0, "accepted error relative to the target's magnitude", low=0, high=1)
@@ -48,7 +48,7 @@ class Numeric(AnswerReward):
         expected = _target_value(target["answer"])
         error = (value - expected).copy_abs()
         allowed = max(Decimal(repr(self.abs)), Decimal(repr(self.rel)) * expected.copy_abs())
-        return RewardResult(float(error <= allowed), {"abs_error": float(error)}, float(value), "ok")
+        return RewardResult(float(error <= allowed), {"closeness": 1.0 / (1.0 + float(error))}, float(value), "ok")
 
 
 def _target_value(answer) -> Decimal | None:
