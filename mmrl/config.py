@@ -72,9 +72,7 @@ class PolicyConfig(Settings):
         if {"vision", "language"} <= set(self.freeze):
             raise ValueError("freeze: [vision, language] leaves nothing to train")
         if self.freeze and self.lora is not None:
-            raise ValueError(
-                "freeze has no effect beside lora: only adapters train, and lora.vision says where"
-            )
+            raise ValueError("freeze has no effect beside lora: only adapters train, and lora.vision says where")
         return self
 
 
@@ -278,14 +276,12 @@ class Recipe(Settings):
         return self
 
     def _check_episodes(self, stage: StageConfig) -> None:
-        """Episodes have no demonstrations and no token limit of their own."""
+        """Episodes have no token limit of their own."""
         from mmrl.objectives.methods import resolve_objective
 
         if not any(isinstance(data, EpisodeData) for data in self.data.train):
             return
         objective, where = resolve_objective(stage.method, stage.objective), f"stages.{stage.name}"
-        if (objective.demonstrations or objective.gate) and all(isinstance(d, EpisodeData) for d in self.data.train):
-            raise ValueError(f"{where}: method '{stage.method}' needs demonstrations, and episodes have none")
         if objective.overlong is not None:
             raise ValueError(f"{where}: objective.overlong limits answers, not episodes; set it to null")
         rl = objective.streams.get("rl")

@@ -6,6 +6,9 @@ from mmrl.config import EpisodeData
 from mmrl.data.rows import Rows
 from mmrl.types import Sample
 
+# Stands for the episode that the simulator's scripted expert plays when a demonstration is drawn.
+EXPERT = "scripted expert"
+
 
 class Episodes(Rows):
     """Samples without messages, one for each start-state id from `first` on; the task is the simulator's key."""
@@ -24,6 +27,7 @@ class Episodes(Rows):
             messages=(),
             task=self.config.simulator,
             target={},
+            demonstration=EXPERT,
             dataset=self.name,
             row=row,
             simulator=self.config.simulator,

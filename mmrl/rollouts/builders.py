@@ -13,9 +13,9 @@ from mmrl.errors import BadSample, UserError
 from mmrl.objectives.settings import Objective
 from mmrl.rollouts.answers import answer, demonstrate
 from mmrl.rollouts.engines import make_engine
-from mmrl.rollouts.episodes import Simulators, play
+from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
 from mmrl.rollouts.preparing import Preparer
-from mmrl.types import Group, Sample
+from mmrl.types import Group, Prompt, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +114,40 @@ class Builder:
                 continue
             prompt = group.trajectories[0].decisions[0].prompt
             try:
-                demos.append(demonstrate(self.policy, group.sample, prompt, self.stage.rollout.max_new_tokens))
+                demos += self._demonstrate([(group.sample, None if group.sample.simulator else prompt)])
             except BadSample as error:
                 self.mixture.reject(error)
                 kept.append(group)
         return kept, demos
 
     def _demonstrations(self, count: int) -> list[Group]:
-        limit, groups, rejected = self.stage.rollout.max_new_tokens, [], 0
+        groups, rejected = [], 0
         rows = sum(len(dataset) for dataset in self.mixture.datasets)
         while len(groups) < count:
-            for sample in self.mixture.next(count - len(groups), demonstrations=True):
-                local, prompt = self.preparer.take(sample)
+            drawn = self.mixture.next(count - len(groups), demonstrations=True)
+            ready = [self.preparer.take(sample) for sample in drawn]
+            groups += self._demonstrate([pair for pair in ready if pair[1] is None])
+            for pair in ready:
                 try:
-                    groups.append(demonstrate(self.policy, local, prompt, limit))
+                    groups += self._demonstrate([pair]) if pair[1] is not None else []
                     rejected = 0
                 except BadSample as error:
                     self.mixture.reject(error)
                     rejected += 1
                     if rejected >= 2 * rows:
                         raise UserError(f"no demonstration can be used; the last: {error}") from None
+        return groups
+
+    def _demonstrate(self, pairs: Sequence[tuple[Sample, Prompt | None]]) -> list[Group]:
+        """Demonstrations of answers, from their samples, and of episodes, from the simulator's expert."""
+        limit, chunk = self.stage.rollout.max_new_tokens, self.stage.rollout.action_chunk
+        groups = [demonstrate(self.policy, sample, prompt, limit) for sample, prompt in pairs if prompt is not None]
+        starts: dict[str, list[Sample]] = {}
+        for sample, prompt in pairs:
+            if prompt is None:
+                starts.setdefault(str(sample.simulator), []).append(sample)
+        for samples in starts.values():
+            groups += demonstrate_episodes(self.policy, self.simulators, samples, chunk)
         return groups
 
 

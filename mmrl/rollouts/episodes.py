@@ -12,7 +12,7 @@ from torch import Tensor
 import robotics
 from mmrl.config import SamplingConfig
 from mmrl.errors import ConfigError
-from mmrl.types import Decision, Group, Sample, Trajectory
+from mmrl.types import DEMO, POLICY, Decision, Group, Sample, Trajectory
 
 
 class Simulators:
@@ -52,58 +52,112 @@ def play(
     Every decision is one chunk of actions: chunk x action_dim tokens restricted to the action bins. An episode's
     reward is its return; a decision carries the reward of its own chunk.
     """
-    env = simulators.get(samples[0].simulator, len(samples) * n)
-    ids = torch.tensor([sample.episode for sample in samples]).repeat_interleave(n)
-    values = bin_values(policy.config.action_bins)
-    first_id = int(policy.action_ids()[0])
+    env = simulators.get(str(samples[0].simulator), len(samples) * n)
+    episodes = _Episodes(env, samples, n)
+    values, first_id = bin_values(policy.config.action_bins), int(policy.action_ids()[0])
     sampling = sampling.model_copy(update={"max_new_tokens": chunk * env.action_dim, "stop": []})
-    observation = env.reset(ids)
-    decisions: list[list[Decision]] = [[] for _ in ids]
-    live = torch.ones(len(ids), dtype=torch.bool)
-    cut = torch.zeros(len(ids), dtype=torch.bool)
-    prompts_seen: list[Sample | None] = [None] * len(ids)
-    call, info = 0, {}
-    while bool(live.any()):
-        active = live.nonzero().squeeze(-1).tolist()
-        views = [_observe(samples[i // n], observation, i) for i in active]
-        prompts = policy.prepare(views)
+    call = 0
+    while worlds := episodes.running():
+        prompts = policy.prepare([episodes.view(i) for i in worlds])
         chosen = engine.generate(prompts, sampling, 1, seed + 7919 * call, restrict="action")
-        actions = torch.zeros(len(ids), chunk, env.action_dim)
-        for i, prompt, (completion,) in zip(active, prompts, chosen):
+        actions = torch.zeros(len(episodes.decisions), chunk, env.action_dim)
+        for i, prompt, (completion,) in zip(worlds, prompts, chosen):
             actions[i] = values[completion.tokens - first_id].view(chunk, env.action_dim)
-            decisions[i].append(Decision(prompt, completion.tokens, completion.log_probs, restrict="action"))
-            prompts_seen[i] = prompts_seen[i] or views[active.index(i)]
-        result = env.chunk_step(actions)
-        rewards = (result.reward * result.valid).sum(1).tolist()
-        for i in active:
-            decisions[i][-1] = replace(decisions[i][-1], reward=float(rewards[i]))
-        ended = ((result.terminated | result.truncated) & result.valid).any(1)
-        cut |= (result.truncated & result.valid).any(1).cpu()
-        live &= ~ended.cpu()
-        observation, info, call = result.observation, result.info, call + 1
-    return [_group(samples, g, n, decisions, {**info, "cut": cut}, prompts_seen) for g in range(len(samples))]
+            episodes.decisions[i].append(Decision(prompt, completion.tokens, completion.log_probs, restrict="action"))
+        episodes.step(actions)
+        call += 1
+    return episodes.groups(POLICY)
 
 
-def _observe(sample: Sample, observation: Any, index: int) -> Sample:
-    from PIL import Image
+def demonstrate_episodes(policy: Any, simulators: Simulators, samples: Sequence[Sample], chunk: int) -> list[Group]:
+    """One episode of the simulator's scripted expert from each start state, as groups of one demonstration.
 
-    images = tuple(Image.fromarray(frames[index].cpu().numpy()) for frames in observation.images.values())
-    content = [*({"type": "image"} for _ in images), {"type": "text", "text": observation.instruction[index]}]
-    return replace(sample, messages=({"role": "user", "content": content},), images=images)
+    The expert's actions are rounded to the policy's bins before they are played, so that the states are those that the
+    tokens lead to. It acts step by step; its decision is the chunk of steps that follows one observation.
+
+    Raises:
+        ConfigError: the simulator has no scripted expert.
+    """
+    name = str(samples[0].simulator)
+    env = simulators.get(name, len(samples))
+    if not env.has_expert:
+        raise ConfigError(f"simulators.{name} has no scripted expert, so its episodes give no demonstrations")
+    episodes = _Episodes(env, samples, 1)
+    values, first_id = bin_values(policy.config.action_bins), int(policy.action_ids()[0])
+    while worlds := episodes.running():
+        prompts = dict(zip(worlds, policy.prepare([episodes.view(i) for i in worlds])))
+        tokens: dict[int, list[Tensor]] = {i: [] for i in worlds}
+        for _ in range(chunk):
+            acting = [i for i in episodes.running() if i in tokens]
+            bins_BA = (env.expert_action().cpu()[..., None] - values).abs().argmin(-1)
+            for i in acting:
+                tokens[i].append(bins_BA[i] + first_id)
+            episodes.step(values[bins_BA][:, None], credit=False)
+        for i in worlds:
+            episodes.decisions[i].append(Decision(prompts[i], torch.cat(tokens[i]), restrict="action"))
+    return episodes.groups(DEMO)
 
 
-def _group(samples, g: int, n: int, decisions, info, seen) -> Group:
-    trajectories = []
-    for i in range(g * n, (g + 1) * n):
-        success = bool(info["success_once"][i])
-        total = float(info["return"][i])
+class _Episodes:
+    """Episodes in progress: what each world has decided, and which worlds still run."""
+
+    def __init__(self, env: Any, samples: Sequence[Sample], n: int):
+        self.env, self.samples, self.n = env, samples, n
+        ids = torch.tensor([sample.episode for sample in samples]).repeat_interleave(n)
+        self.observation, self.info = env.reset(ids), {}
+        self.decisions: list[list[Decision]] = [[] for _ in ids]
+        self.first_views: list[Sample | None] = [None] * len(ids)
+        self.live = torch.ones(len(ids), dtype=torch.bool)
+        self.cut = torch.zeros(len(ids), dtype=torch.bool)
+
+    def running(self) -> list[int]:
+        """Worlds whose episode goes on."""
+        return self.live.nonzero().squeeze(-1).tolist()
+
+    def view(self, world: int) -> Sample:
+        """What the policy is shown of a world now: its cameras and its instruction."""
+        from PIL import Image
+
+        sample, seen = self.samples[world // self.n], self.observation
+        images = tuple(Image.fromarray(frames[world].cpu().numpy()) for frames in seen.images.values())
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": seen.instruction[world]}]
+        view = replace(sample, messages=({"role": "user", "content": content},), images=images)
+        self.first_views[world] = self.first_views[world] or view
+        return view
+
+    def step(self, actions_BCA: Tensor, credit: bool = True) -> None:
+        """Plays a chunk; with `credit`, its reward goes to each running world's last decision."""
+        result = self.env.chunk_step(actions_BCA)
+        if credit:
+            rewards = (result.reward * result.valid).sum(1).tolist()
+            for i in self.running():
+                self.decisions[i][-1] = replace(self.decisions[i][-1], reward=float(rewards[i]))
+        self.cut |= (result.truncated & result.valid).any(1).cpu()
+        self.live &= ~((result.terminated | result.truncated) & result.valid).any(1).cpu()
+        self.observation, self.info = result.observation, result.info
+
+    def groups(self, source: str) -> list[Group]:
+        """Finished episodes, n a group; the group's sample shows its first observation."""
+        made = []
+        for g, sample in enumerate(self.samples):
+            members = range(g * self.n, (g + 1) * self.n)
+            trajectories = tuple(self._trajectory(i, source) for i in members)
+            made.append(Group(self.first_views[g * self.n] or sample, trajectories))
+        return made
+
+    def _trajectory(self, world: int, source: str) -> Trajectory:
+        success, total = bool(self.info["success_once"][world]), float(self.info["return"][world])
         facts = {
             "accuracy": float(success),
             "success_once": success,
-            "success_at_end": bool(info["success_at_end"][i]),
-            "episode_len": int(info["episode_len"][i]),
+            "success_at_end": bool(self.info["success_at_end"][world]),
+            "episode_len": int(self.info["episode_len"][world]),
         }
-        parts, cut = {"return": total}, bool(info["cut"][i])
-        trajectories.append(Trajectory(tuple(decisions[i]), reward=total, parts=parts, truncated=cut, info=facts))
-    sample = seen[g * n] or samples[g]
-    return Group(sample, tuple(trajectories))
+        return Trajectory(
+            tuple(self.decisions[world]),
+            source=source,
+            reward=total,
+            parts={"return": total},
+            truncated=bool(self.cut[world]),
+            info=facts,
+        )
