@@ -14,6 +14,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from mmrl.objectives.settings import Settings
 
 DIGIT_TASKS = ("classification", "ocr", "grounding", "counting", "multiple_choice")
+PRETRAINING_TASKS = ("caption", "skill")
 
 
 class Lora(Settings):
@@ -101,8 +102,8 @@ class DigitsData(DatasetConfig):
         from mmrl.errors import unknown
 
         for task in tasks:
-            if task not in (*DIGIT_TASKS, "caption"):
-                raise ValueError(unknown("digits task", task, (*DIGIT_TASKS, "caption")))
+            if task not in (*DIGIT_TASKS, *PRETRAINING_TASKS):
+                raise ValueError(unknown("digits task", task, (*DIGIT_TASKS, *PRETRAINING_TASKS)))
         return tasks
 
 

@@ -25,6 +25,7 @@ LETTERS = ("A", "B", "C", "D")
 # meets whole patches of a digit and learns to tell digits apart on a CPU; free offsets take far more pictures.
 SIDE, STEP = 28, 14
 CAPTION_SHARES = (0.4, 0.2, 0.15, 0.1, 0.15)
+SKILL_SHARES = (0.3, 0.2, 0.1, 0.1, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +290,27 @@ def _caption(rng, pool) -> Question:
     return Question(scene, "List the digits.", {"text": answer}, answer, answer)
 
 
+def _skill(rng, pool) -> Question:
+    """What the tasks build on, in other words and answer forms: find, tally, sort, add, list."""
+    kind = str(rng.choice(["find", "tally", "sort", "add", "list"], p=SKILL_SHARES))
+    if kind == "list":
+        return _caption(rng, pool)
+    scene = {"find": _grounding, "tally": _counting}.get(kind, _multiple_choice)(rng, pool).scene
+    labels = [d.label for d in scene.placed]
+    if kind == "find":
+        asked = int(rng.choice(labels)) if rng.random() < 0.85 else int(rng.integers(10))
+        text = f"Boxes of {asked}:"
+        answer = "; ".join(str(d.box) for d in scene.placed if d.label == asked) or "none"
+    elif kind == "tally":
+        text = "Tally the digits."
+        answer = "; ".join(f"{label}: {labels.count(label)}" for label in sorted(set(labels)))
+    elif kind == "sort":
+        text, answer = "Sort the digits.", " ".join(map(str, sorted(labels)))
+    else:
+        text, answer = "Add the first two digits.", f"{labels[0]} + {labels[1]} = {labels[0] + labels[1]}"
+    return Question(scene, text, {"text": answer}, answer, _listing(scene))
+
+
 TASKS: dict[str, Callable[[np.random.Generator, Sequence[np.ndarray]], Question]] = {
     "classification": _classification,
     "ocr": _ocr,
@@ -296,4 +318,5 @@ TASKS: dict[str, Callable[[np.random.Generator, Sequence[np.ndarray]], Question]
     "counting": _counting,
     "multiple_choice": _multiple_choice,
     "caption": _caption,
+    "skill": _skill,
 }
