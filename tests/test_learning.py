@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -29,7 +30,8 @@ def test_quickstart_gains_by_sft_and_again_by_rl(quickstart):
     summary = json.loads((quickstart.folder / "summary.json").read_text())
     tasks = {"classification", "ocr", "grounding", "counting", "multiple_choice", "mean"}
     assert set(summary["start"]) == set(summary["after_sft"]) == set(summary["final"]) == tasks
-    assert summary["after_sft"]["mean"] >= summary["start"]["mean"] + 0.1
+    assert summary["after_sft"]["mean"] >= summary["start"]["mean"] + 0.05
+    assert summary["final"]["mean"] >= summary["start"]["mean"] + 0.15
     assert summary["final"]["mean"] >= summary["after_sft"]["mean"] + 0.05
 
 
@@ -60,6 +62,10 @@ def accuracy(completion, sample):
 
 
 def test_a_policy_learns_to_act_from_the_expert_and_then_from_reward(tmp_path):
-    summary = mmrl.train(recipe("robot_slice", tmp_path)).summary
-    assert summary["after_sft"]["mean"] >= summary["start"]["mean"] + 0.2
-    assert summary["final"]["mean"] >= summary["after_sft"]["mean"] + 0.05
+    outcome = mmrl.train(recipe("robot_slice", tmp_path))
+    summary = outcome.summary
+    assert summary["start"]["mean"] < 0.15
+    assert summary["after_sft"]["mean"] >= summary["start"]["mean"] + 0.15
+    lines = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]
+    success = [line["episode/success_once"] for line in lines if "episode/success_once" in line]
+    assert fmean(success[-10:]) >= fmean(success[:10]) + 0.05, "success of sampled episodes rises in RL"
