@@ -1,6 +1,6 @@
 """SFT, GRPO, SFT then GRPO, CHORD-mu and HPT from the quickstart's checkpoint, at equal optimizer steps, over seeds.
 
-    python -m benchmarks.quickstart_arms [--steps 180] [--seeds 3] [--out runs/arms]
+    python -m benchmarks.quickstart_arms [--steps 100] [--seeds 3] [--out runs/arms]
 
 Every arm starts from the same weights, sees the same data mixture, takes the same number of optimizer steps at the same
 learning rate, and is measured greedily on the same held-out rows. Arms differ in what a step costs: a step of SFT needs
@@ -65,7 +65,7 @@ def figures(summary: dict) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=180, help="optimizer steps of every arm")
+    parser.add_argument("--steps", type=int, default=100, help="optimizer steps of every arm")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/arms"), help="finished runs found here are not rerun")
     parser.add_argument("--only", nargs="*", help="arms to run")
