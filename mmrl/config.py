@@ -48,6 +48,14 @@ class PixelBudget(Settings):
         return self
 
 
+class ValueHeadConfig(Settings):
+    """A critic on the policy's own hidden state; PPO needs one."""
+
+    width: PositiveInt = Field(256, description="units of its hidden layer")
+    outputs: PositiveInt = Field(1, description="values a decision: 1, or rollout.action_chunk for one an action")
+    detach: bool = Field(False, description="the value loss does not reach the policy's own weights")
+
+
 class PolicyConfig(Settings):
     """The model and how it is trained."""
 
@@ -61,6 +69,7 @@ class PolicyConfig(Settings):
     )
     lora: Lora | None = None
     freeze: list[Literal["vision", "language"]] = []
+    value_head: ValueHeadConfig | None = None
     gradient_checkpointing: bool = False
     image: PixelBudget = PixelBudget()
     max_prompt_tokens: PositiveInt | None = Field(None, description="longer prompts are bad samples, never cut")
@@ -181,6 +190,7 @@ class OptimConfig(Settings):
 
     lr: PositiveFloat = 1e-5
     lr_vision: PositiveFloat | None = Field(None, description="vision tower; default lr")
+    lr_value: PositiveFloat | None = Field(None, description="value head; default lr")
     betas: tuple[float, float] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
     weight_decay: float = Field(0.0, ge=0.0)
@@ -267,6 +277,7 @@ class Recipe(Settings):
             raise ValueError(f"stages: names must differ, got {names}")
         for stage in self.stages:
             _check_stage(stage, several=len(self.stages) > 1)
+            self._check_critic(stage)
             self._check_episodes(stage)
         for data in (*self.data.train, *self.data.eval):
             if isinstance(data, EpisodeData):
@@ -275,6 +286,21 @@ class Recipe(Settings):
                 if self.policy.action_bins is None:
                     raise ValueError("policy.action_bins is unset, and data of type 'episodes' needs it; 33 is a start")
         return self
+
+    def _check_critic(self, stage: StageConfig) -> None:
+        """The value head and the chunks of actions fit the objective."""
+        from mmrl.objectives.methods import resolve_objective
+
+        if resolve_objective(stage.method, stage.objective).value is None:
+            return
+        head, where = self.policy.value_head, f"stages.{stage.name}"
+        if head is None:
+            raise ValueError(f"{where}: method '{stage.method}' trains a critic; set policy.value_head: {{}}")
+        if head.outputs not in (1, stage.rollout.action_chunk):
+            raise ValueError(
+                f"{where}: policy.value_head.outputs {head.outputs} is neither 1 nor rollout.action_chunk "
+                f"{stage.rollout.action_chunk}"
+            )
 
     def _check_episodes(self, stage: StageConfig) -> None:
         """Episodes have no token limit of their own."""

@@ -35,6 +35,8 @@ class Sample:
         coordinates: `pixel` (of the original image), `norm1000`, `norm1`: how boxes in `target` are written.
         simulator: the recipe's simulator that plays this sample, for episodes.
         episode: the start-state id there.
+        cameras: the simulator's name of each of `images`, where they are one observation.
+        state: float32 [S], the robot's own sensors at that observation.
     """
 
     id: str
@@ -50,6 +52,8 @@ class Sample:
     coordinates: str = "pixel"
     simulator: str | None = None
     episode: int = 0
+    cameras: tuple[str, ...] = ()
+    state: Tensor | None = None
 
     @property
     def where(self) -> str:
@@ -76,7 +80,8 @@ class Decision:
             applied, top-k/top-p not), or None where the behaviour is unknown (demonstrations).
         restrict: name of the token set the sampling was restricted to (`action`), or None.
         reward: reward credited right after this decision (dense episode rewards); 0 for answers.
-        value: the critic's estimate at this decision, where there is one.
+        step_rewards: the rewards of the counted steps of its chunk of actions, which add up to `reward`; empty for
+            answers.
     """
 
     prompt: Prompt
@@ -84,7 +89,7 @@ class Decision:
     log_probs: Tensor | None = None
     restrict: str | None = None
     reward: float = 0.0
-    value: float | None = None
+    step_rewards: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,8 @@ class Trajectory:
         reward: the total reward, or None before rewarding.
         parts: named reward parts; None where a part does not apply.
         truncated: ended by a length limit, not by a stop token or a terminal state.
+        final_prompt: the prepared observation after the last decision of a truncated episode, for bootstrapping; None
+            where there is none.
         info: free facts for rollouts.jsonl (parsed answer, reason code, success flags).
     """
 
@@ -107,6 +114,7 @@ class Trajectory:
     reward: float | None = None
     parts: Mapping[str, float | None] = field(default_factory=dict)
     truncated: bool = False
+    final_prompt: Prompt | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -156,10 +164,11 @@ class Likelihood:
         log_probs_RU: float32 [R, U]; 0 where masked.
         mask_RU: bool [R, U].
         entropy_RU: float32 [R, U] entropy of the distribution at each unit in nats, or None if not asked for.
-        value_R: float32 [R] or None.
+        value_RV: float32 [R, V], the critic's value before each decision (V = 1) or before each action of its chunk,
+            or None without a critic.
     """
 
     log_probs_RU: Tensor
     mask_RU: Tensor
     entropy_RU: Tensor | None = None
-    value_R: Tensor | None = None
+    value_RV: Tensor | None = None

@@ -10,7 +10,7 @@ from mmrl.data.episodes import Episodes
 from mmrl.errors import ConfigError
 from mmrl.policies.registry import load_policy
 from mmrl.rollouts.engines.hf import HFEngine
-from mmrl.rollouts.episodes import Simulators, bin_values, demonstrate_episodes, play
+from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
 from mmrl.types import DEMO, POLICY
 
 TABLE = {"type": "tabletop", "tasks": ["reach", "push"], "image_size": 28, "max_steps": 7, "reward": "dense"}
@@ -32,7 +32,7 @@ def starts(count, first=0):
 
 
 def actions_of(policy, trajectory, chunk):
-    values, first = bin_values(BINS), int(policy.action_ids()[0])
+    values, first = torch.linspace(-1, 1, BINS), int(policy.action_ids()[0])
     return torch.cat([values[d.tokens - first] for d in trajectory.decisions]).view(-1, 3)
 
 
@@ -57,7 +57,15 @@ def test_groups_start_alike_and_decisions_add_up(policy, simulators, chunk):
         for t in group.trajectories:
             assert t.source == POLICY
             assert len(t.decisions) == math.ceil(t.info["episode_len"] / chunk)
-            assert all(len(d.tokens) == 3 * chunk == len(d.log_probs) for d in t.decisions)
+            steps = [len(d.step_rewards) for d in t.decisions]
+            assert (
+                [len(d.tokens) for d in t.decisions]
+                == [len(d.log_probs) for d in t.decisions]
+                == [3 * n for n in steps]
+            )
+            assert set(steps[:-1]) <= {chunk}
+            assert sum(steps) == t.info["episode_len"], "no unit of an action that did not count"
+            assert all(sum(d.step_rewards) == pytest.approx(d.reward, abs=1e-6) for d in t.decisions)
             assert all(d.restrict == "action" for d in t.decisions)
             assert sum(d.reward for d in t.decisions) == pytest.approx(t.reward, abs=1e-5)
             assert t.truncated == (not t.info["success_once"])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,7 +12,8 @@ import numpy as np
 
 from mmrl.config import AnyData, DataConfig, PythonData
 from mmrl.data.rows import Rows
-from mmrl.errors import BadSample, CheckpointError, UserError, nearest, unknown
+from mmrl.errors import BadSample, CheckpointError, UserError, unknown
+from mmrl.importing import import_attribute
 from mmrl.types import Sample
 
 # type of a dataset's config -> "module:attribute", called with the config.
@@ -74,29 +72,6 @@ class PythonRows(Rows):
         if not isinstance(sample, Sample):
             raise BadSample(f"{self.function} row {row}", f"is {type(sample).__name__}, not mmrl.types.Sample")
         return sample
-
-
-def import_attribute(path: str) -> Any:
-    """`module:attribute`, with the working folder importable.
-
-    Raises:
-        UserError: not of that form, no such module, or no such attribute.
-    """
-    module_name, colon, attribute = path.partition(":")
-    if not (colon and module_name and attribute):
-        raise UserError(f"'{path}' is not of the form module:function")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # A module that is missing inside the user's own module is the user's traceback to read.
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise UserError(f"'{path}': no module '{module_name}' in the working folder or the environment") from error
-    if not callable(getattr(module, attribute, None)):
-        raise UserError(f"'{path}': module has no function '{attribute}'.{nearest(attribute, vars(module))}")
-    return getattr(module, attribute)
 
 
 def open_dataset(config: AnyData) -> Sequence[Sample]:

@@ -39,8 +39,8 @@ what a paper does besides (data, learning rate, curriculum) is not part of a met
 
 _LEGEND = """Normaliser of a stream, over the whole optimizer step: `token` divides by the stream's units; `sequence`
 averages each trajectory over its units, then over trajectories; `constant` divides by trajectories x `max_units`
-(default `rollout.max_new_tokens`); `per prompt` gives each trajectory 1 / (size of its group) and counts the prompts
-of all streams.
+(default `rollout.max_new_tokens`); `decision` divides by the stream's decisions; `per prompt` gives each trajectory
+1 / (size of its group) and counts the prompts of all streams.
 """
 
 _COEFFICIENTS = """## Coefficients
@@ -127,7 +127,12 @@ def _advantage(objective: Objective) -> str:
     if not objective.rollouts:
         return "1"
     settings = objective.advantage
-    centred = "reward" if settings.baseline == "none" else f"reward - {settings.baseline}"
+    if settings.baseline == "value":
+        centred = f"GAE(gamma {settings.gamma:g}, lambda {settings.lam:g})"
+        return (
+            centred if settings.scale == "none" else f"({centred} - mean) / ({settings.scale} + {settings.epsilon:g})"
+        )
+    centred = settings.of if settings.baseline == "none" else f"{settings.of} - {settings.baseline}"
     return centred if settings.scale == "none" else f"({centred}) / ({settings.scale} + {settings.epsilon:g})"
 
 
@@ -141,6 +146,10 @@ def _facts(objective: Objective) -> Iterator[tuple[str, str]]:
     if not objective.rollouts:
         return
     kl, mismatch = objective.kl, objective.mismatch
+    if objective.value is not None:
+        loss = objective.value
+        clip = "unclipped" if loss.clip is None else f"clip {loss.clip:g}"
+        yield "value loss", f"weight {loss.weight:g}, {clip}, Huber {loss.huber:g}"
     yield "KL", f"{kl.weight:g}, `{kl.kind}`" if kl.weight else f"off (`{kl.kind}` when given a weight)"
     gate, drop, overlong = objective.gate, objective.filter, objective.overlong
     if gate is not None:

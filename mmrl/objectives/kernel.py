@@ -1,6 +1,7 @@
 """The one loss of every method.
 
     L = - sum_s w_s (1/Z_s) sum_{i,u in s} m_iu sg[c_iu] log pi(u)  -  lambda_H (1/Z_H) sum_u H_u
+        + lambda_V (1/Z_V) sum_j huber(V_j - target_j)
     c = omega psi A - kappa
 
 psi is the coefficient, omega the engine/trainer mismatch weight, kappa the in-loss KL. Z_s is known before the first
@@ -15,21 +16,23 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mmrl.objectives.coefficients import COEFFICIENTS, ratio
 from mmrl.objectives.rows import Normaliser, Row, pad
-from mmrl.objectives.settings import KL, Mismatch, Objective
+from mmrl.objectives.settings import KL, Mismatch, Objective, ValueLoss
 from mmrl.types import Likelihood
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What is fixed for one optimizer step: each stream's weight and normaliser, and the entropy's denominator."""
+    """What is fixed for one optimizer step: each stream's weight and normaliser, and the terms' denominators."""
 
     objective: Objective
     weights: Mapping[str, float]
     normalisers: Mapping[str, Normaliser]
     entropy_units: float
+    value_targets: float = 1.0
 
 
 def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[Tensor, dict[str, float]]:
@@ -47,7 +50,7 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
     log_probs, mask = likelihood.log_probs_RU, likelihood.mask_RU
     current = log_probs.detach()
     device, dtype, width = log_probs.device, log_probs.dtype, log_probs.shape[1]
-    advantage = torch.tensor([row.advantage for row in rows], dtype=dtype, device=device)[:, None].expand_as(current)
+    advantage = _advantages(rows, current)
     old = _field(rows, "old", current, width)
     coefficient = torch.zeros_like(current)
     scale = torch.zeros(len(rows), 1, dtype=dtype, device=device)
@@ -55,7 +58,8 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
         chosen = torch.tensor([row.stream == name for row in rows], device=device)[:, None]
         if not bool(chosen.any()):
             continue
-        psi = COEFFICIENTS[stream.coefficient.kind](current, old, advantage, stream.coefficient)
+        now, before = (at_level(x, mask, stream.coefficient.level) for x in (current, old))
+        psi = COEFFICIENTS[stream.coefficient.kind](now, before, advantage, stream.coefficient)
         if name == "rl":
             psi = psi * mismatch_weight(old, _field(rows, "rollout", old, width), mask, plan.objective.mismatch)
         coefficient = torch.where(chosen, psi * advantage, coefficient)
@@ -68,7 +72,67 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
     total = -(mask * scale * coefficient * log_probs).sum()
     if plan.objective.entropy and likelihood.entropy_RU is not None:
         total = total - plan.objective.entropy * (on_policy * likelihood.entropy_RU).sum() / plan.entropy_units
-    return total, _sums(likelihood, rows, plan, old, advantage, on_policy)
+    sums = _sums(likelihood, rows, plan, old, advantage, on_policy)
+    if plan.objective.value is not None and any(row.targets is not None for row in rows):
+        value, value_sums = value_loss(likelihood.value_RV, rows, plan.objective.value)
+        total, sums = total + plan.objective.value.weight * value / plan.value_targets, sums | value_sums
+    return total, sums
+
+
+def value_loss(value_RV: Tensor, rows: Sequence[Row], settings: ValueLoss) -> tuple[Tensor, dict[str, float]]:
+    """Sum over the targets of max(huber(V - target), huber(clip(V) - target)), clip(V) within `clip` of the old value.
+
+    Source: PPO2's clipped value loss (OpenAI baselines), with RLinf's Huber form for the square.
+    """
+    predicted, old, target = [], [], []
+    for value_V, row in zip(value_RV, rows):
+        if row.targets is not None:
+            predicted.append(value_V[: len(row.targets)])
+            old.append(row.values[: len(row.targets)])
+            target.append(row.targets)
+    value = torch.cat(predicted)
+    old_value, goal = (torch.cat(x).to(value.device, value.dtype) for x in (old, target))
+
+    def huber(x: Tensor) -> Tensor:
+        return functional.huber_loss(x, goal, reduction="none", delta=settings.huber)
+
+    losses = huber(value)
+    if settings.clip is not None:
+        near = old_value + (value - old_value).clamp(-settings.clip, settings.clip)
+        losses = torch.maximum(losses, huber(near))
+    sums = {
+        "value_loss_sum": float(losses.detach().sum()),
+        "value_sum": float(old_value.sum()),
+        "value_target_sum": float(goal.sum()),
+        "value_target_square_sum": float(goal.square().sum()),
+        "value_error_square_sum": float((goal - old_value).square().sum()),
+        "value_count_sum": float(len(goal)),
+    }
+    return losses.sum(), sums
+
+
+def at_level(log_probs_RU: Tensor, mask_RU: Tensor, level: str) -> Tensor:
+    """The log-probs whose ratio counts: each unit's, the sum over its row (`decision`), or the mean (`mean`: GSPO).
+
+    A row's sum or mean stands at each of its units: d exp(sum)/d log pi(u) is the ratio itself.
+    """
+    if level == "unit":
+        return log_probs_RU
+    total = (log_probs_RU * mask_RU).sum(1, keepdim=True)
+    if level == "mean":
+        total = total / mask_RU.sum(1, keepdim=True).clamp(min=1)
+    return total.expand_as(log_probs_RU)
+
+
+def _advantages(rows: Sequence[Row], like: Tensor) -> Tensor:
+    """Each unit's advantage, [R, U]."""
+    out = torch.zeros_like(like)
+    for i, row in enumerate(rows):
+        if isinstance(row.advantage, Tensor):
+            out[i, : row.units] = row.advantage.to(out.device, out.dtype)
+        else:
+            out[i] = row.advantage
+    return out
 
 
 def kl_coefficient(log_probs: Tensor, reference: Tensor, settings: KL) -> Tensor:
@@ -114,8 +178,8 @@ def _sums(likelihood, rows, plan, old, advantage, on_policy) -> dict[str, float]
         sums[f"{name}_nll_sum"] = float(-(current * chosen).sum())
     if not bool(on_policy.any()):
         return sums
-    r = ratio(current, old)
     settings = plan.objective.streams["rl"].coefficient
+    r = ratio(at_level(current, mask, settings.level), at_level(old, mask, settings.level))
     gap = (old - _field(rows, "rollout", old, width)).abs() * on_policy
     sums |= {
         "rl_ratio_sum": float((r * on_policy).sum()),

@@ -60,6 +60,31 @@ METHODS: dict[str, Method] = {
         },
         notes="set objective.overlong.cache to about a fifth of rollout.max_new_tokens (4096 of 20480 in the paper)",
     ),
+    "ppo": Method(
+        source="PPO, arXiv 1707.06347, with GAE, arXiv 1506.02438; settings of RLinf's embodied PPO",
+        objective={
+            "streams": {"rl": {**_RL, "normalise": "token"}},
+            "advantage": {"baseline": "value", "scale": "batch_std", "gamma": 0.99, "lam": 0.95},
+            "value": {"weight": 1.0, "clip": 0.2, "huber": 10.0},
+        },
+        notes="needs policy.value_head; set minibatches and epochs of the stage for several updates a rollout batch",
+    ),
+    "co_train": Method(
+        source="RLinf-Co: RL plus 0.2 x the policy's supervised loss on demonstrations",
+        objective={
+            "demonstrations": True,
+            "streams": {"rl": {**_RL, "normalise": "sequence"}, "demo": {**_SFT, "weight": 0.2}},
+        },
+        notes="with a critic: objective.advantage and objective.value as ppo has them",
+    ),
+    "filtered_bc": Method(
+        source="filtered behaviour cloning: maximum likelihood on the policy's own successes",
+        objective={
+            "streams": {"rl": {"coefficient": {"kind": "one"}, "normalise": "token"}},
+            "advantage": {"baseline": "none", "scale": "none", "of": "accuracy"},
+        },
+        notes="an answer or episode weighs by its accuracy: 1 for a success, 0 for a failure",
+    ),
     "chord_mu": Method(
         source="CHORD, arXiv 2508.11408",
         objective={

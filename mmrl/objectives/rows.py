@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmrl.objectives.settings import Stream
-from mmrl.types import Decision, PolicyBatch
+from mmrl.types import Decision, PolicyBatch, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +19,32 @@ class Row:
     Attributes:
         decision: prompt and units.
         stream: `rl` or `demo`.
-        advantage: of the decision (1 for demonstrations).
+        advantage: of the decision (1 for demonstrations), or float64 [U] of each unit.
         trajectory: index of its trajectory in the step; decisions of one trajectory share it.
         trajectory_units: units of the whole trajectory.
         group_size: trajectories of its group in this stream.
         temperature: softmax temperature of its log-probs.
         old: float32 [U] log-probs under the policy before the first update, or None: the current ones.
         reference: float32 [U] log-probs under the reference policy, or None.
+        rewards: after each counted step of the decision; the trajectory's remaining reward is in its last step's.
+        values: float32 [V] values before the first update, or None without a critic.
+        targets: float64 [V'] what the critic regresses to, V' <= V steps counted, or None.
+        final_prompt: the observation after a decision that a time limit made the last one.
     """
 
     decision: Decision
     stream: str
-    advantage: float
+    advantage: float | Tensor
     trajectory: int
     trajectory_units: int
     group_size: int = 1
     temperature: float = 1.0
     old: Tensor | None = None
     reference: Tensor | None = None
+    rewards: tuple[float, ...] = (0.0,)
+    values: Tensor | None = None
+    targets: Tensor | None = None
+    final_prompt: Prompt | None = None
 
     @property
     def units(self) -> int:
@@ -49,8 +57,9 @@ class Normaliser:
     """1/Z of one stream over a whole optimizer step, as a scale per row.
 
     `token`: 1 / units of the stream. `sequence`: each trajectory's units average to 1, over trajectories. `constant`:
-    1 / (trajectories x max_units). With `per_prompt`, a trajectory weighs 1 / group size and the sum runs over all
-    prompts of the step, whatever their stream: a gate then swaps a prompt's stream without changing its weight.
+    1 / (trajectories x max_units). `decision`: 1 / decisions of the stream. With `per_prompt`, a trajectory weighs
+    1 / group size and the sum runs over all prompts of the step, whatever their stream: a gate then swaps a prompt's
+    stream without changing its weight.
     """
 
     mode: str
@@ -73,6 +82,8 @@ def normaliser(name: str, stream: Stream, rows: Sequence[Row], max_units: int) -
     mine = [row for row in rows if row.stream == name]
     if stream.normalise == "token":
         total = float(sum(row.units for row in mine))
+    elif stream.normalise == "decision":
+        total = float(len(mine))
     elif stream.per_prompt:
         shares = {(row.stream, row.trajectory): 1.0 / row.group_size for row in rows}
         total = sum(shares.values())
@@ -109,8 +120,3 @@ def pad(values: Sequence[Tensor], width: int) -> Tensor:
     for i, v in enumerate(values):
         out[i, : len(v)] = v
     return out
-
-
-def with_log_probs(rows: Sequence[Row], field: str, values: Sequence[Tensor]) -> list[Row]:
-    """Copies of `rows` with `old` or `reference` set."""
-    return [replace(row, **{field: value}) for row, value in zip(rows, values)]

@@ -34,6 +34,11 @@ class Coefficient(Settings):
     """psi(p, r), the factor that multiplies the advantage at each unit (see `mmrl.objectives.coefficients`)."""
 
     kind: Literal["one", "ppo_clip", "dft", "chord_phi", "luffy", "cispo"] = "one"
+    level: Literal["unit", "decision", "mean"] = Field(
+        "unit",
+        description="the ratio of each unit; of the decision, whose units' log-probs add up (the chunk level of robot "
+        "policies); or of their mean (GSPO)",
+    )
     low: NonNegativeFloat = 0.2
     high: NonNegativeFloat = 0.2
     dual: float | None = Field(None, gt=1.0, description="dual clip: units with A < 0 and ratio > dual get 0")
@@ -44,22 +49,31 @@ class Stream(Settings):
     """One stream: its coefficient, weight and normaliser.
 
     `normalise`: `token` divides by the units of the stream, `sequence` averages each trajectory over its units and
-    then over trajectories, `constant` divides by trajectories x `max_units` (Dr. GRPO).
+    then over trajectories, `constant` divides by trajectories x `max_units` (Dr. GRPO), `decision` by decisions.
     """
 
     coefficient: Coefficient = Coefficient()
     weight: float | Schedule = 1.0
     complement_of: str | None = Field(None, description="weight is 1 - w of that stream, as CHORD's (1-mu) and mu")
-    normalise: Literal["token", "sequence", "constant"] = "token"
+    normalise: Literal["token", "sequence", "constant", "decision"] = "token"
     max_units: PositiveInt | None = Field(None, description="L_max of `constant`; default rollout.max_new_tokens")
     per_prompt: bool = Field(False, description="trajectories weigh 1 / group size, over the prompts of all streams")
 
 
 class Advantage(Settings):
-    """Group-relative advantage: reward minus `baseline`, divided by `scale`."""
+    """Reward minus `baseline`, divided by `scale`.
 
-    baseline: Literal["group_mean", "leave_one_out", "batch_mean", "none"] = "group_mean"
+    Group baselines give each trajectory one advantage. `value` is GAE on the policy's own value head: an advantage for
+    each decision, or for each action of its chunk where `policy.value_head.outputs` is the chunk's length.
+    """
+
+    baseline: Literal["group_mean", "leave_one_out", "batch_mean", "none", "value"] = "group_mean"
     scale: Literal["group_std", "batch_std", "none"] = "group_std"
+    of: Literal["reward", "accuracy"] = Field(
+        "reward", description="accuracy: the task's own figure instead of the shaped reward (0 or 1 for episodes)"
+    )
+    gamma: float = Field(0.99, gt=0.0, le=1.0, description="discount a step, for baseline value")
+    lam: float = Field(0.95, ge=0.0, le=1.0, description="GAE's lambda, for baseline value")
     epsilon: PositiveFloat = 1e-6
 
     @model_validator(mode="after")
@@ -67,7 +81,7 @@ class Advantage(Settings):
         # A uniform group's std is 0: what the baseline leaves of its rewards would be divided by epsilon.
         centred = {
             "group_std": ("group_mean", "leave_one_out"),
-            "batch_std": ("group_mean", "leave_one_out", "batch_mean"),
+            "batch_std": ("group_mean", "leave_one_out", "batch_mean", "value"),
         }
         if self.scale in centred and self.baseline not in centred[self.scale]:
             raise ValueError(
@@ -75,6 +89,16 @@ class Advantage(Settings):
                 f"advantages; set baseline to {' or '.join(centred[self.scale])}, or scale to none"
             )
         return self
+
+
+class ValueLoss(Settings):
+    """Regression of the value head to GAE's targets: X = mean of huber(V - target), clipped around the old values."""
+
+    weight: PositiveFloat = 0.5
+    clip: PositiveFloat | None = Field(
+        0.2, description="V moves at most this far from its old value a step; None: free"
+    )
+    huber: PositiveFloat = Field(10.0, description="where the square turns linear")
 
 
 class KL(Settings):
@@ -130,6 +154,7 @@ class Objective(Settings):
     mask_truncated: bool = Field(False, description="truncated trajectories get no gradient")
     advantage: Advantage = Advantage()
     streams: dict[str, Stream]
+    value: ValueLoss | None = Field(None, description="trains the value head, which `advantage.baseline: value` needs")
     kl: KL = KL()
     mismatch: Mismatch = Mismatch()
     entropy: float = Field(0.0, description="entropy bonus: subtracted from the loss, token mean over `rl`")
@@ -153,15 +178,23 @@ class Objective(Settings):
             ("filter", self.filter),
             ("overlong", self.overlong),
             ("mask_truncated", self.mask_truncated),
+            ("value", self.value),
             ("mismatch.kind", self.mismatch.kind != "none"),
         ):
             if asked and not self.rollouts:
                 raise ValueError(
                     f"{key} needs rollouts: true, for it acts on the rl stream; leave it out of this method"
                 )
+        if (self.advantage.baseline == "value") != (self.value is not None):
+            raise ValueError(
+                "advantage.baseline value and the value loss go together: set `value: {}`, or another baseline and "
+                "`value: null`"
+            )
         for name, stream in self.streams.items():
-            if stream.per_prompt and stream.normalise == "token":
-                raise ValueError(f"streams.{name}.per_prompt needs normalise sequence or constant, not token")
+            if stream.per_prompt and stream.normalise not in ("sequence", "constant"):
+                raise ValueError(
+                    f"streams.{name}.per_prompt needs normalise sequence or constant, not {stream.normalise}"
+                )
             if stream.complement_of:
                 self._check_complement(name, stream)
         return self

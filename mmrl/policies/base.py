@@ -63,6 +63,15 @@ class Policy(Protocol):
     def allowed_tokens(self, restrict: str | None) -> Tensor:
         """bool [V]: tokens that may be sampled; placeholders never may."""
 
+    def units_per_action(self, action_dim: int) -> int:
+        """Likelihood units that one action of the simulator takes. Raises ConfigError where its size does not fit."""
+
+    def actions(self, units_BU: Tensor, action_dim: int) -> Tensor:
+        """float32 [B, C, A]: the simulator's actions that U = C x units_per_action units of a decision stand for."""
+
+    def action_units(self, actions_BCA: Tensor) -> Tensor:
+        """int64 [B, U]: the units nearest to given actions, for demonstrations."""
+
     def reference(self) -> AbstractContextManager:
         """Inside, `log_probs` are the reference policy's. Raises ConfigError when none was kept."""
 
@@ -70,7 +79,7 @@ class Policy(Protocol):
         """Makes the current weights the reference (LoRA: the base already is)."""
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
-        """(name, parameter, part) of what is trained; part is `vision` or `language`."""
+        """(name, parameter, part) of what is trained; part is `vision`, `language` or `value`."""
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the hub's layout; loads with plain transformers."""

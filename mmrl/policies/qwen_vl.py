@@ -19,6 +19,7 @@ from mmrl.policies.loading import load_checkpoint, resolve_device
 from mmrl.policies.lora import add_lora, merged_state
 from mmrl.policies.qwen_prompt import QwenPrompt
 from mmrl.policies.token_log_probs import token_log_probs
+from mmrl.policies.value_head import ValueHead, first_of_rows, head_parameters, load_value_head, save_value_head
 from mmrl.types import Likelihood, PolicyBatch, Sample
 
 # How each family was trained to write boxes. A family that is not listed is refused rather than guessed.
@@ -48,10 +49,11 @@ class QwenDecodeState:
 class QwenVL:
     """The adapter. One prepared prompt feeds sampling and training; the vision tower runs once per prompt."""
 
-    def __init__(self, model: nn.Module, processor: Any, config: PolicyConfig):
+    def __init__(self, model: nn.Module, processor: Any, config: PolicyConfig, value_head: ValueHead | None = None):
         self.config = config
         self.processor = processor
         self.module = model
+        self.value_head = value_head
         self.device = next(model.parameters()).device
         # Under LoRA `module` is peft's wrapper; forward passes go to the transformers model inside it.
         self._model = model.get_base_model() if config.lora else model
@@ -99,7 +101,9 @@ class QwenVL:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             if config.lora:
                 model.enable_input_require_grads()
-        return cls(model, processor, config)
+        size = model.config.get_text_config().hidden_size
+        head = load_value_head(config.value_head, size, config.path, next(model.parameters()).device)
+        return cls(model, processor, config, head)
 
     def prepare(self, samples: Sequence[Sample]) -> list[QwenPrompt]:
         """Tokens, pixels and positions of each sample. Raises BadSample."""
@@ -156,6 +160,22 @@ class QwenVL:
         if bins > first_special:
             raise ConfigError(f"policy.action_bins {bins} exceeds the {first_special} ordinary tokens")
         return torch.arange(first_special - bins, first_special)
+
+    def units_per_action(self, action_dim: int) -> int:
+        """One token a dimension."""
+        return action_dim
+
+    def actions(self, units_BU: Tensor, action_dim: int) -> Tensor:
+        """float32 [B, C, A]: the values of the bins, evenly from -1 to 1."""
+        ids = self.action_ids()
+        values = torch.linspace(-1.0, 1.0, len(ids))
+        return values[units_BU - ids[0]].unflatten(1, (-1, action_dim))
+
+    def action_units(self, actions_BCA: Tensor) -> Tensor:
+        """int64 [B, U]: the token of the nearest bin of each action dimension."""
+        ids = self.action_ids()
+        values = torch.linspace(-1.0, 1.0, len(ids))
+        return ids[(actions_BCA[..., None] - values).abs().argmin(-1)].flatten(1)
 
     def _autocast(self):
         if self.config.dtype == "bfloat16":
@@ -214,7 +234,10 @@ class QwenVL:
             )
         mask_RU = batch.mask_RU.to(self.device)
         return Likelihood(
-            _spread(log_probs_N, mask_RU), mask_RU, _spread(entropy_N, mask_RU) if entropy_N is not None else None
+            _spread(log_probs_N, mask_RU),
+            mask_RU,
+            _spread(entropy_N, mask_RU) if entropy_N is not None else None,
+            self.value_head(first_of_rows(hidden_NH, mask_RU)) if self.value_head is not None else None,
         )
 
     @torch.no_grad()
@@ -303,6 +326,7 @@ class QwenVL:
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:
                 yield name, parameter, "vision" if ".visual." in f".{name}" else "language"
+        yield from head_parameters(self.value_head)
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes model and processor in the hub's layout; LoRA adapters are merged into the weights written."""
@@ -311,6 +335,7 @@ class QwenVL:
         else:
             self._model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+        save_value_head(self.value_head, folder)
 
 
 def _spread(values_N: Tensor, mask_RU: Tensor) -> Tensor:

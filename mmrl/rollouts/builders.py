@@ -50,9 +50,16 @@ class Builder:
         self.policy, self.mixture, self.preparer, self.simulators = policy, mixture, preparer, simulators
         self.stage, self.objective = stage, objective
         self.engine = make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
+        self.rewarder = preparer.rewarder
 
-    def collect(self, seed: int) -> StepBatch:
-        """One step's batch. The same seed, weights and sampler position give the same batch."""
+    def collect(self, seed: int, progress: float = 1.0) -> StepBatch:
+        """One step's batch. The same seed, weights, sampler position and progress give the same batch.
+
+        Args:
+            seed: of all sampling.
+            progress: share of the stage that is done, for rewards that tighten over training.
+        """
+        self.rewarder = self.preparer.rewarder.at(progress)
         start = time.perf_counter()
         rollouts: list[Group] = []
         sampled: list[Group] = []
@@ -89,7 +96,7 @@ class Builder:
         answers = [(i, sample, prompt) for i, (sample, prompt) in enumerate(ready) if prompt is not None]
         if answers:
             pairs = [(sample, prompt) for _, sample, prompt in answers]
-            made = answer(self.policy, self.engine, pairs, rollout, rollout.n, seed, self.preparer.rewarder)
+            made = answer(self.policy, self.engine, pairs, rollout, rollout.n, seed, self.rewarder)
             groups.update(zip([i for i, _, _ in answers], made))
         by_simulator: dict[str, list[int]] = {}
         for i, (sample, prompt) in enumerate(ready):
@@ -98,7 +105,8 @@ class Builder:
         for indices in by_simulator.values():
             starts = [ready[i][0] for i in indices]
             chunk = rollout.action_chunk
-            made = play(self.policy, self.engine, self.simulators, starts, rollout, rollout.n, chunk, seed)
+            critic = self.objective.value is not None
+            made = play(self.policy, self.engine, self.simulators, starts, rollout, rollout.n, chunk, seed, critic)
             groups.update(zip(indices, made))
         return [groups[i] for i in range(len(samples))]
 

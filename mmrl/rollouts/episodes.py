@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 import robotics
 from mmrl.config import SamplingConfig
 from mmrl.errors import ConfigError
-from mmrl.types import DEMO, POLICY, Decision, Group, Sample, Trajectory
+from mmrl.types import DEMO, POLICY, Decision, Group, Prompt, Sample, Trajectory
 
 
 class Simulators:
@@ -32,11 +33,6 @@ class Simulators:
         return self._made[name, worlds]
 
 
-def bin_values(bins: int) -> Tensor:
-    """float32 [bins]: the action value of each bin, evenly from -1 to 1."""
-    return torch.linspace(-1.0, 1.0, bins)
-
-
 def play(
     policy: Any,
     engine: Any,
@@ -46,34 +42,40 @@ def play(
     n: int,
     chunk: int,
     seed: int,
+    bootstrap: bool = False,
 ) -> list[Group]:
     """n episodes from each sample's start state, in parallel; equal ids give equal starts.
 
-    Every decision is one chunk of actions: chunk x action_dim tokens restricted to the action bins. An episode's
-    reward is its return; a decision carries the reward of its own chunk.
+    Every decision is one chunk of actions, in the policy's action units. An episode's reward is its return; a decision
+    carries the reward of its own chunk, and no unit of actions that did not count.
+
+    Args:
+        bootstrap: prepare the last observation of truncated episodes, for a critic.
     """
     env = simulators.get(str(samples[0].simulator), len(samples) * n)
     episodes = _Episodes(env, samples, n)
-    values, first_id = bin_values(policy.config.action_bins), int(policy.action_ids()[0])
-    sampling = sampling.model_copy(update={"max_new_tokens": chunk * env.action_dim, "stop": []})
+    units = chunk * policy.units_per_action(env.action_dim)
+    sampling = sampling.model_copy(update={"max_new_tokens": units, "stop": []})
     call = 0
     while worlds := episodes.running():
         prompts = policy.prepare([episodes.view(i) for i in worlds])
         chosen = engine.generate(prompts, sampling, 1, seed + 7919 * call, restrict="action")
         actions = torch.zeros(len(episodes.decisions), chunk, env.action_dim)
         for i, prompt, (completion,) in zip(worlds, prompts, chosen):
-            actions[i] = values[completion.tokens - first_id].view(chunk, env.action_dim)
+            actions[i] = policy.actions(completion.tokens[None], env.action_dim)[0]
             episodes.decisions[i].append(Decision(prompt, completion.tokens, completion.log_probs, restrict="action"))
         episodes.step(actions)
         call += 1
-    return episodes.groups(POLICY)
+    finals = [i for i, cut in enumerate(episodes.cut.tolist()) if cut] if bootstrap else []
+    prompts = policy.prepare([episodes.view(i) for i in finals]) if finals else []
+    return episodes.groups(POLICY, dict(zip(finals, prompts)))
 
 
 def demonstrate_episodes(policy: Any, simulators: Simulators, samples: Sequence[Sample], chunk: int) -> list[Group]:
     """One episode of the simulator's scripted expert from each start state, as groups of one demonstration.
 
-    The expert's actions are rounded to the policy's bins before they are played, so that the states are those that the
-    tokens lead to. It acts step by step; its decision is the chunk of steps that follows one observation.
+    The expert's actions are rounded to the policy's units before they are played, so that the states are those that the
+    units lead to. It acts step by step; its decision is the chunk of steps that follows one observation.
 
     Raises:
         ConfigError: the simulator has no scripted expert.
@@ -83,16 +85,15 @@ def demonstrate_episodes(policy: Any, simulators: Simulators, samples: Sequence[
     if not env.has_expert:
         raise ConfigError(f"simulators.{name} has no scripted expert, so its episodes give no demonstrations")
     episodes = _Episodes(env, samples, 1)
-    values, first_id = bin_values(policy.config.action_bins), int(policy.action_ids()[0])
     while worlds := episodes.running():
         prompts = dict(zip(worlds, policy.prepare([episodes.view(i) for i in worlds])))
         tokens: dict[int, list[Tensor]] = {i: [] for i in worlds}
         for _ in range(chunk):
             acting = [i for i in episodes.running() if i in tokens]
-            bins_BA = (env.expert_action().cpu()[..., None] - values).abs().argmin(-1)
+            units_BU = policy.action_units(env.expert_action().cpu()[:, None])
             for i in acting:
-                tokens[i].append(bins_BA[i] + first_id)
-            episodes.step(values[bins_BA][:, None], credit=False)
+                tokens[i].append(units_BU[i])
+            episodes.step(policy.actions(units_BU, env.action_dim), credit=False)
         for i in worlds:
             episodes.decisions[i].append(Decision(prompts[i], torch.cat(tokens[i]), restrict="action"))
     return episodes.groups(DEMO)
@@ -121,7 +122,13 @@ class _Episodes:
         sample, seen = self.samples[world // self.n], self.observation
         images = tuple(Image.fromarray(frames[world].cpu().numpy()) for frames in seen.images.values())
         content = [*({"type": "image"} for _ in images), {"type": "text", "text": seen.instruction[world]}]
-        view = replace(sample, messages=({"role": "user", "content": content},), images=images)
+        view = replace(
+            sample,
+            messages=({"role": "user", "content": content},),
+            images=images,
+            cameras=tuple(seen.images),
+            state=seen.state[world].cpu(),
+        )
         self.first_views[world] = self.first_views[world] or view
         return view
 
@@ -130,22 +137,36 @@ class _Episodes:
         result = self.env.chunk_step(actions_BCA)
         if credit:
             rewards = (result.reward * result.valid).sum(1).tolist()
+            counted = result.valid.sum(1).tolist()
             for i in self.running():
-                self.decisions[i][-1] = replace(self.decisions[i][-1], reward=float(rewards[i]))
+                self._credit(i, rewards[i], result.reward[i, : counted[i]].tolist(), actions_BCA.shape[1])
         self.cut |= (result.truncated & result.valid).any(1).cpu()
         self.live &= ~((result.terminated | result.truncated) & result.valid).any(1).cpu()
         self.observation, self.info = result.observation, result.info
 
-    def groups(self, source: str) -> list[Group]:
-        """Finished episodes, n a group; the group's sample shows its first observation."""
+    def _credit(self, world: int, reward: float, steps: list[float], chunk: int) -> None:
+        """Rewards the world's last decision, and cuts the units of actions after its episode's end off."""
+        last = self.decisions[world][-1]
+        units = len(last.tokens) // chunk * len(steps)
+        log_probs = last.log_probs[:units] if last.log_probs is not None else None
+        self.decisions[world][-1] = replace(
+            last, tokens=last.tokens[:units], log_probs=log_probs, reward=float(reward), step_rewards=tuple(steps)
+        )
+
+    def groups(self, source: str, finals: Mapping[int, Prompt] = MappingProxyType({})) -> list[Group]:
+        """Finished episodes, n a group; the group's sample shows its first observation.
+
+        Args:
+            finals: world -> its prepared last observation.
+        """
         made = []
         for g, sample in enumerate(self.samples):
             members = range(g * self.n, (g + 1) * self.n)
-            trajectories = tuple(self._trajectory(i, source) for i in members)
+            trajectories = tuple(self._trajectory(i, source, finals.get(i)) for i in members)
             made.append(Group(self.first_views[g * self.n] or sample, trajectories))
         return made
 
-    def _trajectory(self, world: int, source: str) -> Trajectory:
+    def _trajectory(self, world: int, source: str, final: Prompt | None) -> Trajectory:
         success, total = bool(self.info["success_once"][world]), float(self.info["return"][world])
         facts = {
             "accuracy": float(success),
@@ -159,5 +180,6 @@ class _Episodes:
             reward=total,
             parts={"return": total},
             truncated=bool(self.cut[world]),
+            final_prompt=final,
             info=facts,
         )

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from typing import Any
 
 import vision_rewards
 from mmrl.config import RewardConfig
-from mmrl.errors import BadSample, ConfigError
+from mmrl.errors import BadSample, ConfigError, UserError
+from mmrl.importing import import_attribute
 from mmrl.types import Sample, Trajectory
 
 UserReward = Callable[[str, Sample], "float | Mapping[str, float]"]
-
-
-def import_function(reference: str, key: str) -> Any:
-    """`module:function` to the object. Raises ConfigError naming the recipe's key."""
-    module, _, name = reference.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{key}: cannot import '{reference}': {error}") from None
+SCORING_THREADS = 8
 
 
 class Rewarder:
@@ -37,9 +31,11 @@ class Rewarder:
         for i, config in enumerate(configs):
             key = f"rewards.{i}.name"
             if ":" in config.name:
-                self.parts.append(
-                    (config.name.rpartition(":")[2], config.weight, import_function(config.name, key), True)
-                )
+                try:
+                    function = import_attribute(config.name)
+                except UserError as error:
+                    raise ConfigError(f"{key}: {error}") from None
+                self.parts.append((config.name.rpartition(":")[2], config.weight, function, True))
                 continue
             try:
                 reward = vision_rewards.get_reward(config.name, **config.params)
@@ -49,6 +45,15 @@ class Rewarder:
         if user is not None:
             self.parts = [(getattr(user, "__name__", "reward"), 1.0, user, True)]
         self.total_weight = sum(weight for _, weight, _, _ in self.parts)
+
+    def at(self, progress: float) -> Rewarder:
+        """The same rewards at this share of the training, in [0, 1], for those that tighten over it."""
+        moved = copy.copy(self)
+        moved.parts = [
+            (name, weight, reward if is_user else reward.at(progress), is_user)
+            for name, weight, reward, is_user in self.parts
+        ]
+        return moved
 
     def check(self, sample: Sample) -> None:
         """Raises BadSample when a named reward cannot read the sample's target."""
@@ -60,6 +65,21 @@ class Rewarder:
                 chosen.check(sample.target)
             except ValueError as error:
                 raise BadSample(sample.where, f"reward '{name}' cannot read the target: {error}") from None
+
+    def score_all(self, pairs: Sequence[tuple[Trajectory, Sample]]) -> list[Trajectory]:
+        """`score` of each pair, in order.
+
+        Rewards that wait for another process or a server run side by side; a user's functions are called one at a time.
+        """
+        if not any(self._waits(sample) for _, sample in pairs):
+            return [self.score(trajectory, sample) for trajectory, sample in pairs]
+        with ThreadPoolExecutor(SCORING_THREADS) as threads:
+            return list(threads.map(lambda pair: self.score(*pair), pairs))
+
+    def _waits(self, sample: Sample) -> bool:
+        if any(is_user for *_, is_user in self.parts):
+            return False
+        return any(reward.for_task(sample.task).waits for _, _, reward, _ in self.parts)
 
     def score(self, trajectory: Trajectory, sample: Sample) -> Trajectory:
         """The trajectory with its reward in [0, 1] (weighted mean over the parts that apply), parts and accuracy."""

@@ -51,6 +51,11 @@ _ENTRIES = (
     Metric(
         "gap/log_prob_mean", "nats", "Mean |engine log-prob - trainer log-prob| of sampled units, same weights.", False
     ),
+    Metric("loss/value", "1", "Mean Huber loss of the value head against GAE's targets.", False),
+    Metric("value/mean", "1", "Mean value that the critic gave before the step's updates."),
+    Metric(
+        "value/explained_variance", "share", "1 - E[(target - value)^2] / Var[target] before the step's updates.", True
+    ),
     Metric("gap/log_prob_max", "nats", "Largest |engine log-prob - trainer log-prob| of sampled units.", False),
     Metric("length/mean", "units", "Mean likelihood units (tokens) of a trajectory."),
     Metric("length/max", "units", "Likelihood units of the longest trajectory."),

@@ -18,21 +18,24 @@ from mmrl.types import Group, Trajectory
 def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tuple[list[Row], list[Group]]:
     """Rows of every stream, and the rollout groups with their advantages noted for the rollouts file.
 
-    Advantages come from the whole batch before anything is split. Trajectories without a decision, and truncated ones
-    under `mask_truncated`, keep their place in the advantage but get no row.
+    Advantages come from the whole batch before anything is split; those of a critic follow once it has been asked.
+    Trajectories without a decision, and truncated ones under `mask_truncated`, keep their place in the advantage but
+    get no row.
     """
-    rollout = stage.rollout
+    rollout, critic = stage.rollout, objective.advantage.baseline == "value"
     shaped = [[_shaped(t, objective, rollout.max_new_tokens) for t in g.trajectories] for g in batch.rollouts]
-    advantages = group_advantages(shaped, objective.advantage)
+    advantages = shaped if critic else group_advantages(shaped, objective.advantage)
     temperature = rollout.temperature
     rows: list[Row] = []
     noted: list[Group] = []
     for group, values in zip(batch.rollouts, advantages):
         marked = []
-        for trajectory, advantage in zip(group.trajectories, values):
-            marked.append(replace(trajectory, info={**trajectory.info, "advantage": advantage}))
+        for trajectory, advantage, total in zip(group.trajectories, values, shaped[len(noted)]):
+            noting = {} if critic else {"advantage": advantage}
+            marked.append(replace(trajectory, info={**trajectory.info, **noting}))
             if not (objective.mask_truncated and trajectory.truncated):
-                rows += _rows(trajectory, "rl", advantage, len(rows), len(group.trajectories), temperature)
+                made = _rows(trajectory, "rl", advantage, len(rows), len(group.trajectories), temperature)
+                rows += _credited(made, trajectory, total) if critic else made
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
         for trajectory in group.trajectories:
@@ -42,6 +45,8 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
 
 def _shaped(trajectory: Trajectory, objective: Objective, limit: int) -> float:
     reward = float(trajectory.reward or 0.0)
+    if objective.advantage.of == "accuracy":
+        reward = float(trajectory.info.get("accuracy", 0.0))
     if objective.overlong is not None:
         reward += overlong_penalty(trajectory.units, limit, objective.overlong)
     return reward
@@ -52,6 +57,16 @@ def _rows(trajectory, stream: str, advantage: float, index: int, group_size: int
         Row(decision, stream, advantage, index, trajectory.units, group_size, temperature)
         for decision in trajectory.decisions
     ]
+
+
+def _credited(rows: list[Row], trajectory: Trajectory, total: float) -> list[Row]:
+    """Rows with their rewards; what the decisions leave of the trajectory's shaped reward falls to the last step."""
+    decisions = trajectory.decisions
+    rewards = [list(decision.step_rewards or (decision.reward,)) for decision in decisions]
+    if rewards:
+        rewards[-1][-1] += total - sum(decision.reward for decision in decisions)
+    credited = [replace(row, rewards=tuple(steps)) for row, steps in zip(rows, rewards)]
+    return [*credited[:-1], *(replace(row, final_prompt=trajectory.final_prompt) for row in credited[-1:])]
 
 
 def describe(batch: StepBatch) -> dict[str, float]:
@@ -138,6 +153,19 @@ def metrics_of(sums: dict[str, float], weights: dict[str, float], objective: Obj
             unclipped = "clip" in key and objective.streams["rl"].coefficient.kind not in CLIPS
             if key in sums and not unclipped:
                 metrics[name] = sums[key] / units
+        count = sums.get("value_count_sum", 0.0)
+        if count:
+            metrics |= _critic(sums, count)
         metrics["policy/ratio_max"] = sums.get("rl_ratio_max", 1.0)
         metrics["gap/log_prob_max"] = sums.get("rl_gap_max", 0.0)
     return metrics
+
+
+def _critic(sums: dict[str, float], count: float) -> dict[str, float]:
+    """Figures of the value head; its explained variance is 1 - E[(target - V)^2] / Var[target]."""
+    mean = sums["value_target_sum"] / count
+    variance = sums["value_target_square_sum"] / count - mean**2
+    figures = {"loss/value": sums["value_loss_sum"] / count, "value/mean": sums["value_sum"] / count}
+    if variance > 0:
+        figures["value/explained_variance"] = 1 - sums["value_error_square_sum"] / count / variance
+    return figures

@@ -15,6 +15,7 @@ from mmrl.objectives.methods import resolve_objective
 from mmrl.objectives.schedules import stream_weights
 from mmrl.rollouts.builders import Builder
 from mmrl.trainer.batch import describe, make_rows, metrics_of, over_minibatches
+from mmrl.trainer.critic import weigh
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session
@@ -84,7 +85,7 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
     start = time.perf_counter()
     seed = derive(session.recipe.seed, stage.name, place.stage_step)
     seed_everything(seed)
-    batch = builder.collect(derive(seed, "rollout"))
+    batch = builder.collect(derive(seed, "rollout"), place.stage_step / stage.steps)
     rows, groups = make_rows(batch, objective, stage)
     metrics = {**batch.metrics, **describe(batch)}
     update_start = time.perf_counter()
@@ -92,8 +93,10 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
     several = stage.minibatches * stage.epochs > 1
     rl = [row for row in rows if row.stream == "rl"]
     others = [row for row in rows if row.stream != "rl"]
-    if several and rl:
+    if (several or objective.value is not None) and rl:
         rl = score(rl, "old", policy, budget)
+    if objective.value is not None and rl:
+        rl = weigh(rl, objective.advantage, policy, budget)
     if objective.kl.weight and rl:
         with policy.reference():
             rl = score(rl, "reference", policy, budget)

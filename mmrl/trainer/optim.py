@@ -21,7 +21,11 @@ class Optimizer:
         self.named = [(name, parameter) for name, parameter, _ in policy.trainable()]
         if not self.named:
             raise ConfigError("nothing to train: every parameter is frozen")
-        rates = {"language": config.lr, "vision": config.lr_vision or config.lr}
+        rates = {
+            "language": config.lr,
+            "vision": config.lr_vision or config.lr,
+            "value": config.lr_value or config.lr,
+        }
         groups: dict[tuple[str, bool], list[Tensor]] = {}
         for _, parameter, part in policy.trainable():
             # Norms and biases (1-D) are not decayed.

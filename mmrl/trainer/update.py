@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmrl.objectives import kernel
-from mmrl.objectives.rows import Row, collate, normaliser, with_log_probs
+from mmrl.objectives.rows import Row, collate, normaliser
 from mmrl.objectives.schedules import stream_weights
 from mmrl.objectives.settings import Objective
 
@@ -59,16 +60,22 @@ def _tokens(policy: Any, pieces: Sequence[Sequence[Row]]) -> int:
 
 @torch.no_grad()
 def score(rows: Sequence[Row], field: str, policy: Any, budget: int) -> list[Row]:
-    """Copies of `rows` with their current log-probs in `field` (`old` or `reference`), without dropout."""
-    values: dict[int, Tensor] = {}
+    """Copies of `rows` with their current log-probs in `field` (`old` or `reference`), without dropout.
+
+    Under `old` they also carry the critic's values, where the policy has one.
+    """
+    scored: dict[int, dict[str, Tensor]] = {}
     training = policy.module.training
     policy.module.eval()
     for batch in micro_batches(rows, policy, budget):
-        log_probs = policy.log_probs(collate(batch)).log_probs_RU.cpu()
+        likelihood = policy.log_probs(collate(batch))
+        log_probs, values = likelihood.log_probs_RU.cpu(), likelihood.value_RV
         for i, row in enumerate(batch):
-            values[id(row)] = log_probs[i, : row.units].clone()
+            scored[id(row)] = {field: log_probs[i, : row.units].clone()}
+            if field == "old" and values is not None:
+                scored[id(row)]["values"] = values[i].cpu().clone()
     policy.module.train(training)
-    return with_log_probs(rows, field, [values[id(row)] for row in rows])
+    return [replace(row, **scored[id(row)]) for row in rows]
 
 
 def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: int) -> kernel.StepPlan:
@@ -78,6 +85,7 @@ def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: i
         weights=stream_weights(objective.streams, step),
         normalisers={name: normaliser(name, s, rows, max_units) for name, s in objective.streams.items()},
         entropy_units=max(1.0, float(sum(row.units for row in rows if row.stream == "rl"))),
+        value_targets=max(1.0, float(sum(len(row.targets) for row in rows if row.targets is not None))),
     )
 
 

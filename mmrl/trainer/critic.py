@@ -1,0 +1,89 @@
+"""Advantages and value targets from the policy's own critic (PPO, arXiv 1707.06347)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrl.errors import ConfigError
+from mmrl.objectives.gae import gae
+from mmrl.objectives.rows import Row
+from mmrl.objectives.settings import Advantage
+from mmrl.trainer.update import score
+from mmrl.types import Decision, Prompt
+
+
+def weigh(rows: Sequence[Row], settings: Advantage, policy: Any, budget: int) -> list[Row]:
+    """Copies of scored `rl` rows with GAE's advantages and the value targets.
+
+    Args:
+        rows: every row of the step's `rl` stream, decisions of a trajectory in time order, their `values` known.
+
+    Raises:
+        ConfigError: the policy has no value head, or one whose outputs do not fit the chunks of actions.
+    """
+    if any(row.values is None for row in rows):
+        raise ConfigError("advantage.baseline 'value' needs a critic; set policy.value_head: {}")
+    bootstraps = _bootstrap_values(rows, policy, budget)
+    by_trajectory: dict[int, list[Row]] = {}
+    for row in rows:
+        by_trajectory.setdefault(row.trajectory, []).append(row)
+    weighed: dict[int, tuple[Tensor, Tensor]] = {}
+    for members in by_trajectory.values():
+        rewards = [reward for row in members for reward in _rewards(row)]
+        values = torch.cat([row.values[: len(_rewards(row))] for row in members])
+        final = bootstraps.get(id(members[-1].final_prompt), 0.0)
+        advantages, targets = gae(rewards, values, final, settings.gamma, settings.lam)
+        start = 0
+        for row in members:
+            count = len(_rewards(row))
+            weighed[id(row)] = advantages[start : start + count], targets[start : start + count]
+            start += count
+    shift, scale = _standard([advantages for advantages, _ in weighed.values()], settings)
+    return [
+        replace(row, advantage=_over_units(row, (weighed[id(row)][0] - shift) / scale), targets=weighed[id(row)][1])
+        for row in rows
+    ]
+
+
+def _rewards(row: Row) -> tuple[float, ...]:
+    """The rewards that the row's values precede: each counted step's where the critic has one value a step."""
+    if len(row.values) == 1:
+        return (sum(row.rewards),)
+    if len(row.rewards) > len(row.values):
+        raise ConfigError(
+            f"policy.value_head.outputs is {len(row.values)}, and a decision has {len(row.rewards)} steps; set it to 1 "
+            "or to rollout.action_chunk"
+        )
+    return row.rewards
+
+
+def _over_units(row: Row, advantages: Tensor) -> Tensor:
+    """An advantage a step, spread evenly over the units of the row: float64 [U]."""
+    return advantages.repeat_interleave(row.units // len(advantages))
+
+
+def _standard(advantages: Sequence[Tensor], settings: Advantage) -> tuple[Tensor, Tensor]:
+    """Mean and deviation that the step's advantages are standardised with; 0 and 1 without a scale."""
+    everything = torch.cat(list(advantages))
+    if settings.scale == "none" or len(everything) < 2:
+        return everything.new_zeros(()), everything.new_ones(())
+    return everything.mean(), everything.std() + settings.epsilon
+
+
+def _bootstrap_values(rows: Sequence[Row], policy: Any, budget: int) -> dict[int, float]:
+    """The critic's value of each final prompt, by the prompt's identity."""
+    finals: dict[int, Prompt] = {id(row.final_prompt): row.final_prompt for row in rows if row.final_prompt is not None}
+    if not finals:
+        return {}
+    first = rows[0]
+    probes = []
+    for prompt in finals.values():
+        # One unit, whichever it is: the value is read before it.
+        decision = Decision(prompt, first.decision.tokens[:1], restrict=first.decision.restrict)
+        probes.append(Row(decision, "rl", 0.0, 0, 1, temperature=first.temperature))
+    return {key: float(row.values[0]) for key, row in zip(finals, score(probes, "old", policy, budget))}
