@@ -15,6 +15,7 @@ from mmrl.objectives.settings import Settings
 
 DIGIT_TASKS = ("classification", "ocr", "grounding", "counting", "multiple_choice")
 PRETRAINING_TASKS = ("caption", "skill")
+VIDEO_TASKS = ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking")
 
 
 class Lora(Settings):
@@ -48,6 +49,48 @@ class PixelBudget(Settings):
         return self
 
 
+class VideoBudget(Settings):
+    """Which frames of a video are read, and how large. Unset bounds are qwen-vl-utils' own."""
+
+    fps: PositiveFloat = Field(2.0, description="frames a second, between min_frames and max_frames")
+    frames: PositiveInt | None = Field(None, description="a fixed number instead of fps")
+    min_frames: PositiveInt | None = None
+    max_frames: PositiveInt | None = None
+    min_pixels: PositiveInt | None = Field(None, description="pixels a frame")
+    max_pixels: PositiveInt | None = Field(None, description="pixels a frame")
+    total_pixels: PositiveInt | None = Field(None, description="pixels a video, counted over temporal patches")
+    rounding: Literal["qwen", "time"] = Field("qwen", description="time: by true timestamps, for varying frame rates")
+    backend: str = Field("auto", description="auto, or a name of video.backends")
+    truncated: Literal["refuse", "keep"] = Field("refuse", description="keep: use the frames of a cut file that decode")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> VideoBudget:
+        for low, high in (("min_pixels", "max_pixels"), ("min_frames", "max_frames")):
+            if getattr(self, low) and getattr(self, high) and getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} {getattr(self, low)} is above {high} {getattr(self, high)}")
+        if self.frames and {"fps", "min_frames", "max_frames"} & self.model_fields_set:
+            raise ValueError("frames fixes the number of frames; leave fps, min_frames and max_frames out beside it")
+        return self
+
+    def merged(self, overrides: Mapping[str, Any]) -> VideoBudget:
+        """A copy in which the fields that `overrides` sets replace these."""
+        mine = self.model_dump(exclude_unset=True)
+        if overrides.get("frames") is not None:
+            mine = {k: v for k, v in mine.items() if k not in ("fps", "min_frames", "max_frames")}
+        if {"fps", "min_frames", "max_frames"} & set(overrides):
+            mine.pop("frames", None)
+        return VideoBudget(**{**mine, **overrides})
+
+
+class CacheConfig(Settings):
+    """Decoded videos kept on disk, filled on first use or by `mmrl cache build`."""
+
+    folder: str
+    max_gb: PositiveFloat | None = Field(None, description="least recently used entries go beyond it; None: no limit")
+    compression: str = Field("none", description="a name of video.codecs")
+    fingerprint: Literal["fast", "full"] = Field("fast", description="full hashes every byte of a source file")
+
+
 class ValueHeadConfig(Settings):
     """A critic on the policy's own hidden state; PPO needs one."""
 
@@ -68,10 +111,12 @@ class PolicyConfig(Settings):
         "group", description="group: a prompt and all answers to it share one forward row; row: one row an answer"
     )
     lora: Lora | None = None
-    freeze: list[Literal["vision", "language"]] = []
+    params: dict[str, Any] = Field({}, description="settings that this type of policy alone has")
+    freeze: list[Literal["vision", "language", "backbone"]] = []
     value_head: ValueHeadConfig | None = None
     gradient_checkpointing: bool = False
     image: PixelBudget = PixelBudget()
+    video: VideoBudget = VideoBudget()
     max_prompt_tokens: PositiveInt | None = Field(None, description="longer prompts are bad samples, never cut")
     action_bins: PositiveInt | None = Field(None, description="bins of each action dimension, for episodes")
 
@@ -93,6 +138,14 @@ class DatasetConfig(Settings):
     weight: PositiveFloat = 1.0
     use: Literal["all", "rollouts", "demonstrations"] = Field("all", description="what training draws from it")
     limit: PositiveInt | None = Field(None, description="use the first n rows only")
+    image: PixelBudget | None = Field(None, description="overrides policy.image for these rows, field by field")
+    video: VideoBudget | None = Field(None, description="overrides policy.video for these rows, field by field")
+
+    @property
+    def budgets(self) -> dict[str, dict[str, Any]]:
+        """The fields that the dataset's own budgets set."""
+        given = {"image": self.image, "video": self.video}
+        return {kind: budget.model_dump(exclude_unset=True) for kind, budget in given.items() if budget is not None}
 
 
 class DigitsData(DatasetConfig):
@@ -113,6 +166,32 @@ class DigitsData(DatasetConfig):
         for task in tasks:
             if task not in (*DIGIT_TASKS, *PRETRAINING_TASKS):
                 raise ValueError(unknown("digits task", task, (*DIGIT_TASKS, *PRETRAINING_TASKS)))
+        return tasks
+
+
+class VideoDigitsData(DatasetConfig):
+    """Video tasks composed from the same scans, rendered to real files."""
+
+    type: Literal["video_digits"]
+    split: Literal["train", "test"] = "train"
+    tasks: list[str] = list(VIDEO_TASKS)
+    size: PositiveInt = 1024
+    seed: int = 0
+    think: bool = Field(False, description="demonstrations carry a short <think> trace")
+    slots: int = Field(4, ge=2, le=3600, description="seconds of each video")
+    canvas: int = Field(56, ge=56, multiple_of=28, description="side in pixels")
+    folder: str | None = Field(
+        None, description="where files are rendered; default: mmrl/video_digits in the user's cache"
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: list[str]) -> list[str]:
+        from mmrl.errors import unknown
+
+        for task in tasks:
+            if task not in VIDEO_TASKS:
+                raise ValueError(unknown("video_digits task", task, VIDEO_TASKS))
         return tasks
 
 
@@ -145,7 +224,7 @@ class EpisodeData(DatasetConfig):
     size: PositiveInt = 1024
 
 
-AnyData = Annotated[DigitsData | FileData | PythonData | EpisodeData, Field(discriminator="type")]
+AnyData = Annotated[DigitsData | VideoDigitsData | FileData | PythonData | EpisodeData, Field(discriminator="type")]
 
 
 class DataConfig(Settings):
@@ -155,6 +234,8 @@ class DataConfig(Settings):
     eval: list[AnyData] = []
     on_bad_sample: Literal["stop", "skip"] = Field("stop", description="skip counts bad samples and goes on")
     seed: int | None = Field(None, description="sampling order; default: the recipe's seed")
+    cache: CacheConfig | None = None
+    prefetch: int = Field(0, ge=0, description="upcoming samples whose videos are read ahead, off the training thread")
 
 
 class RewardConfig(Settings):
@@ -271,6 +352,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         from mmrl.errors import unknown
+        from mmrl.policies.registry import BINNED
 
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
@@ -283,7 +365,7 @@ class Recipe(Settings):
             if isinstance(data, EpisodeData):
                 if data.simulator not in self.simulators:
                     raise ValueError(unknown("simulator", data.simulator, self.simulators))
-                if self.policy.action_bins is None:
+                if self.policy.action_bins is None and self.policy.type in BINNED:
                     raise ValueError("policy.action_bins is unset, and data of type 'episodes' needs it; 33 is a start")
         return self
 

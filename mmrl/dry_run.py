@@ -23,7 +23,7 @@ from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.run import with_cure
-from mmrl.setup import apply_threads, check_engines, claim, open_eval_sets, release
+from mmrl.setup import apply_threads, attach_cache, check_engines, claim, open_eval_sets, release
 from mmrl.trainer import checkpoint
 from mmrl.types import Sample
 
@@ -62,6 +62,7 @@ def dry_run(recipe: Recipe) -> str:
     train = {f"train.{i}": (config, open_dataset(config)) for i, config in enumerate(recipe.data.train)}
     held_out = open_eval_sets(recipe)
     policy = load_policy(recipe.policy)
+    attach_cache(policy, recipe)
     for stage in recipe.stages:
         make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
     _open_simulators(recipe)

@@ -105,7 +105,7 @@ def evaluate(
     from mmrl.policies.registry import load_policy
     from mmrl.rollouts.episodes import Simulators
     from mmrl.rollouts.preparing import Preparer
-    from mmrl.setup import apply_threads, open_eval_sets
+    from mmrl.setup import apply_threads, attach_cache, open_eval_sets
     from mmrl.trainer.seeding import derive
 
     apply_threads(recipe)
@@ -113,6 +113,7 @@ def evaluate(
     if not sets:
         raise UserError("data.eval is empty, so there is nothing to evaluate")
     policy = load_policy(policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
+    attach_cache(policy, recipe)
     preparer = Preparer(policy, Rewarder(recipe.rewards, reward))
     try:
         results, _ = run_evaluation(

@@ -14,6 +14,7 @@ import torch
 
 from mmrl.config import Recipe
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
+from mmrl.data.videos import open_cache
 from mmrl.errors import CheckpointError, UserError
 from mmrl.policies.loading import difference
 from mmrl.policies.registry import load_policy
@@ -51,6 +52,7 @@ def open_run(
     rewarder = Rewarder(recipe.rewards, reward)
     eval_sets = open_eval_sets(recipe, eval_data)
     policy = load_policy(_resumed_policy(recipe, source))
+    attach_cache(policy, recipe)
     preparer = Preparer(policy, rewarder)
     mixture = open_train(recipe, preparer, train_data)
     if policy.device.type == "cpu":
@@ -82,6 +84,12 @@ def _open_tracker(recipe: Recipe, policy: Any, place: Place) -> Tracker:
         tracker.close()
         raise
     return tracker
+
+
+def attach_cache(policy: Any, recipe: Recipe) -> None:
+    """Gives a policy that reads videos the recipe's cache of decoded ones."""
+    if recipe.data.cache is not None and hasattr(policy, "videos"):
+        policy.videos.cache = open_cache(recipe.data.cache)
 
 
 def apply_threads(recipe: Recipe) -> None:

@@ -27,7 +27,9 @@ class Sample:
         task: the key that picks a reward (`ocr`, `counting`, ...).
         target: ground truth in the form the task's reward reads.
         images: one of `PIL.Image.Image`, `bytes`, or a path, for every image part in order.
-        videos: paths for every video part in order.
+        videos: for every video part in order a path (file or folder of frames), a list of images, or a clip
+            `{"path": ..., "start": s, "end": s}`.
+        budgets: the dataset's own pixel and frame budgets, `{"image": {...}, "video": {...}}`, over the policy's.
         demonstration: the assistant's reference answer, without special tokens.
         dataset: the name of the dataset it came from.
         row: its row there, for error messages.
@@ -49,6 +51,7 @@ class Sample:
     dataset: str = ""
     row: int = -1
     root: str | None = None
+    budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     coordinates: str = "pixel"
     simulator: str | None = None
     episode: int = 0

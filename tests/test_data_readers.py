@@ -111,9 +111,9 @@ def test_mmrl_messages_with_closing_answer(folder):
         (
             "spatial-temporal grounding",
             '{"time": [1, 2], "boxes": {"1": [0, 0, 5, 5]}}',
-            {"interval": [1, 2], "boxes": {"1": [0, 0, 5, 5]}},
+            {"time": [1, 2], "track": {"1": [0, 0, 5, 5]}},
         ),
-        ("tracking", '{"boxes": {"0": [0, 0, 5, 5]}}', {"boxes": {"0": [0, 0, 5, 5]}}),
+        ("tracking", '{"boxes": {"0": [0, 0, 5, 5]}}', {"track": {"0": [0, 0, 5, 5]}}),
         ("multiple choice", "(c)", {"answer": "C"}),
         ("open-ended", "a <answer> b </answer>", {"answer": "b"}),
     ],
@@ -208,7 +208,7 @@ def test_published_benchmark_rows_all_read(tmp_path):
                 assert sample.target["answer"] in row["solution"]
                 assert len(sample.target["options"]) == len(row["options"])
     stvg = dataset(tmp_path / "stvg.json")[0].target
-    assert stvg["interval"] == [17.017017017017018, 18.51851851851852]
+    assert stvg["time"] == [17.017017017017018, 18.51851851851852]
     assert dataset(tmp_path / "charades_sta.json")[0].target == {"interval": [24.296875, 30.40625]}
     assert [s.task for s in dataset(tmp_path / "ovobench.json")][-3:] == ["yes_no", "yes_no", "counting"]
 

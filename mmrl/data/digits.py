@@ -135,7 +135,7 @@ class Digits(Rows):
         key = hashlib.sha256(f"digits/{config.seed}/{config.split}/{row}".encode()).digest()
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(key))))
         asked = TASKS[task](rng, self._scans)
-        image = render(asked.scene, _style(rng))
+        image = render(asked.scene, random_style(rng))
         answer = f"<think>{asked.trace}</think><answer>{asked.answer}</answer>" if config.think else asked.answer
         return Sample(
             id=f"{self.name}/{config.split}/{row}",
@@ -149,7 +149,8 @@ class Digits(Rows):
         )
 
 
-def _style(rng: np.random.Generator) -> Style:
+def random_style(rng: np.random.Generator) -> Style:
+    """Dark ink on light paper, both slightly tinted, with noise."""
     background, ink = rng.uniform(195, 255), rng.uniform(0, 60)
     tint = rng.uniform(-16, 16, (2, 3))
     return Style(
@@ -161,7 +162,7 @@ def _style(rng: np.random.Generator) -> Style:
     )
 
 
-def _pick(rng: np.random.Generator, pool: Sequence[np.ndarray], labels: Sequence[int]) -> list[tuple[int, int]]:
+def pick_scans(rng: np.random.Generator, pool: Sequence[np.ndarray], labels: Sequence[int]) -> list[tuple[int, int]]:
     """A scan of the split for every label: (scan number, label)."""
     return [(int(rng.choice(pool[label])), int(label)) for label in labels]
 
@@ -172,7 +173,7 @@ def _row_scene(rng, pool, labels: Sequence[int], width: int) -> Scene:
     shifts = np.sort(rng.integers(0, free + 1, len(labels)))
     placed = [
         Placed(scan, label, SIDE * i + STEP * int(shift), _on_grid(rng, 56), SIDE)
-        for i, ((scan, label), shift) in enumerate(zip(_pick(rng, pool, labels), shifts, strict=True))
+        for i, ((scan, label), shift) in enumerate(zip(pick_scans(rng, pool, labels), shifts, strict=True))
     ]
     return Scene(width, 56, tuple(placed))
 
@@ -180,7 +181,9 @@ def _row_scene(rng, pool, labels: Sequence[int], width: int) -> Scene:
 def _scattered_scene(rng, pool, labels: Sequence[int]) -> Scene:
     """Digits anywhere on a 112 x 112 canvas without overlap; in reading order, from top to bottom."""
     corners = _free_corners(rng, len(labels), 112) or _cell_corners(rng, len(labels), 112)
-    placed = [Placed(scan, label, *corner, SIDE) for (scan, label), corner in zip(_pick(rng, pool, labels), corners)]
+    placed = [
+        Placed(scan, label, *corner, SIDE) for (scan, label), corner in zip(pick_scans(rng, pool, labels), corners)
+    ]
     return Scene(112, 112, tuple(sorted(placed, key=lambda d: (d.y, d.x))))
 
 

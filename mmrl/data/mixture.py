@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from mmrl.types import Sample
 # type of a dataset's config -> "module:attribute", called with the config.
 DATASETS = {
     "digits": "mmrl.data.digits:Digits",
+    "video_digits": "mmrl.data.video_digits:VideoDigits",
     "file": "mmrl.data.readers:FileDataset",
     "python": "mmrl.data.mixture:PythonRows",
     "episodes": "mmrl.data.episodes:Episodes",
@@ -40,6 +41,20 @@ class Head(Rows):
 
     def _row(self, row: int) -> Sample:
         return self.rows[row]
+
+
+class Budgeted(Rows):
+    """A dataset whose samples carry its own pixel and frame budgets."""
+
+    def __init__(self, rows: Sequence[Sample], budgets: Mapping[str, Mapping[str, Any]]):
+        self.rows, self.budgets = rows, budgets
+        self.name = getattr(rows, "name", None)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _row(self, row: int) -> Sample:
+        return replace(self.rows[row], budgets=self.budgets)
 
 
 class PythonRows(Rows):
@@ -85,7 +100,8 @@ def open_dataset(config: AnyData) -> Sequence[Sample]:
     rows = import_attribute(DATASETS[config.type])(config)
     if len(rows) == 0:
         raise UserError(f"dataset '{config.name or config.type}' has no rows")
-    return Head(rows, config.limit) if config.limit and config.limit < len(rows) else rows
+    rows = Head(rows, config.limit) if config.limit and config.limit < len(rows) else rows
+    return Budgeted(rows, config.budgets) if config.budgets else rows
 
 
 def open_mixture(config: DataConfig, seed: int = 0, check: Callable[[Sample, bool], object] | None = None) -> Mixture:
@@ -199,6 +215,20 @@ class Mixture:
         except BaseException:
             self.load_state_dict(before)
             raise
+
+    def peek(self, n: int, *, demonstrations: bool = False) -> list[Sample]:
+        """The samples that `next` is about to draw, unchecked; the mixture stays where it is.
+
+        Rows that turn out bad are still among them, and what replaces these is not.
+        """
+        before, check, self.check = self.state_dict(), self.check, None
+        try:
+            return [self._draw(STREAMS[demonstrations]) for _ in range(n)]
+        except UserError:
+            return []
+        finally:
+            self.check = check
+            self.load_state_dict(before)
 
     def _draw(self, stream: str) -> Sample:
         walk = self._walks[stream]

@@ -162,12 +162,21 @@ def _frames(value: Any) -> dict[str, Any]:
     boxes = value.get("boxes") if isinstance(value, Mapping) else None
     if not isinstance(boxes, Mapping):
         raise ValueError("expected boxes by frame: {'boxes': {'0': [x1, y1, x2, y2], ...}}")
-    return {"boxes": {str(frame): _box(box) for frame, box in boxes.items() if box is not None}}
+    return {"track": {str(frame): _box(box) for frame, box in boxes.items() if box is not None}}
 
 
 def _tube(value: Any) -> dict[str, Any]:
     value = _structure(value)
-    return {**_interval(value), **_frames(value)}
+    return {"time": _interval(value)["interval"], **_frames(value)}
+
+
+def _order(value: Any) -> dict[str, Any]:
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        value = [part for part in re.split(r"[\s,;>→-]+", value) if part]
+    items = _structure(value)
+    if not isinstance(items, Sequence) or len(items) < 2:
+        raise ValueError(f"{value!r:.80} is not an order of at least 2 items")
+    return {"order": [item if isinstance(item, int) else _plain(item) for item in items]}
 
 
 def _count(value: Any) -> dict[str, Any]:
@@ -213,6 +222,7 @@ SHAPES: tuple[tuple[set[str], Callable[[Any], dict[str, Any]]], ...] = (
     ({"temporal_grounding"}, _interval),
     ({"spatial_temporal_grounding"}, _tube),
     ({"tracking"}, _frames),
+    ({"ordering", "jigsaw", "event_ordering", "temporal_ordering", "sorting", "frame_ordering"}, _order),
     ({"counting", "count", "object_counting"}, _count),
     ({"numeric", "numerical", "number", "regression"}, _numeric),
     ({"yes_no", "boolean", "binary_classification"}, _yes_no),

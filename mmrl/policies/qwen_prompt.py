@@ -5,19 +5,45 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mmrl.data.media import load_image
+from mmrl.data.videos import VideoReader
 from mmrl.errors import BadSample, unknown
+from mmrl.policies.mrope import mrope_positions
 from mmrl.types import Sample
+
+if TYPE_CHECKING:
+    from video import Frames
 
 # A bracketed list of exactly four numbers: how every dataset format here writes a box inside text.
 _BOX = re.compile(
     r"\[\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*\]"
 )
+
+
+# Keys of a target that hold boxes: one, several (bare or labelled), one a frame.
+BOX_KEYS = {"box", "boxes", "track"}
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One video of a prompt.
+
+    Attributes:
+        timestamps: seconds of each frame read.
+        size: (width, height) of the source.
+        resized: (width, height) as the model sees it.
+        seconds_per_grid: seconds between temporal patches, which Qwen2.5-VL's time positions count in.
+    """
+
+    timestamps: tuple[float, ...]
+    size: tuple[int, int]
+    resized: tuple[int, int]
+    seconds_per_grid: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +57,9 @@ class QwenPrompt:
         image_grid_thw: int64 [I, 3] patches per image, or None.
         image_sizes: (width, height) of each image as loaded.
         resized: (width, height) of each image as the model sees it.
+        pixel_values_videos: float32 [M, D] patches of all videos, or None.
+        video_grid_thw: int64 [V, 3] patches per video, or None.
+        clips: what was read of each video.
     """
 
     input_ids: Tensor
@@ -39,6 +68,9 @@ class QwenPrompt:
     image_grid_thw: Tensor | None
     image_sizes: tuple[tuple[int, int], ...]
     resized: tuple[tuple[int, int], ...]
+    pixel_values_videos: Tensor | None = None
+    video_grid_thw: Tensor | None = None
+    clips: tuple[Clip, ...] = ()
 
     @property
     def length(self) -> int:
@@ -46,34 +78,46 @@ class QwenPrompt:
         return len(self.input_ids)
 
 
-def prepare_prompt(sample: Sample, processor: Any, rope_index: Any, max_tokens: int | None) -> QwenPrompt:
+def prepare_prompt(
+    sample: Sample, processor: Any, tokens_per_second: float | None, max_tokens: int | None, videos: VideoReader
+) -> QwenPrompt:
     """Runs the checkpoint's own chat template and processor on one sample.
 
     Args:
         processor: the checkpoint's processor, its pixel budget already set.
-        rope_index: the model's `get_rope_index`.
+        tokens_per_second: the model's time positions a second, None where it counts temporal patches.
         max_tokens: prompts longer than this are refused, never cut: cutting would split image placeholders.
+        videos: reads the sample's videos.
 
     Raises:
-        BadSample: unreadable image, image count that does not match the tags, or a prompt over the limit.
+        BadSample: unreadable image or video, a count of them that does not match the marks, or a prompt over the limit.
     """
-    if sample.videos:
-        raise BadSample(sample.where, "has videos, which this policy does not read yet; use images")
     parts = [p for m in sample.messages if not isinstance(m["content"], str) for p in m["content"]]
-    marks = sum(part.get("type") == "image" for part in parts)
-    if marks != len(sample.images):
-        raise BadSample(sample.where, f"{marks} image marks in the messages but {len(sample.images)} images")
+    for kind, media in (("image", sample.images), ("video", sample.videos)):
+        marks = sum(part.get("type") == kind for part in parts)
+        if marks != len(media):
+            raise BadSample(sample.where, f"{marks} {kind} marks in the messages but {len(media)} {kind}s")
     texts = [m["content"] for m in sample.messages if isinstance(m["content"], str)] + [
         p.get("text", "") for p in parts
     ]
     for mark in (processor.image_token, processor.video_token):
-        # In text it would be taken for an image that is not there.
+        # In text it would be taken for an image or video that is not there.
         if any(mark in text for text in texts):
-            raise BadSample(sample.where, f"its text holds the placeholder {mark}; use an image part, or remove it")
+            raise BadSample(
+                sample.where, f"its text holds the placeholder {mark}; use an image or video part, or remove it"
+            )
     images = [load_image(image, sample.root, sample.where) for image in sample.images]
+    frames = videos.read(sample)
     text = processor.apply_chat_template(list(sample.messages), add_generation_prompt=True, tokenize=False)
     try:
-        encoded = processor(text=[text], images=images or None, return_tensors="pt")
+        encoded = processor(
+            text=[text],
+            images=images or None,
+            videos=[one.pixels for one in frames] or None,
+            images_kwargs=_image_settings(processor, sample),
+            videos_kwargs=_video_settings(frames),
+            return_tensors="pt",
+        )
     except ValueError as error:
         raise BadSample(sample.where, f"the processor refused it: {' '.join(str(error).split())}") from None
     input_ids = encoded["input_ids"][0]
@@ -81,39 +125,97 @@ def prepare_prompt(sample: Sample, processor: Any, rope_index: Any, max_tokens: 
         raise BadSample(
             sample.where,
             f"the prompt has {len(input_ids)} tokens, above policy.max_prompt_tokens {max_tokens}; "
-            "raise it or lower policy.image.max_pixels",
+            "raise it or lower policy.image.max_pixels, policy.video.max_pixels or the number of frames",
         )
-    grid = encoded.get("image_grid_thw")
-    types = encoded["mm_token_type_ids"]
-    positions = rope_index(encoded["input_ids"], mm_token_type_ids=types, image_grid_thw=grid)[0][:, 0]
+    grid, video_grid = encoded.get("image_grid_thw"), encoded.get("video_grid_thw")
+    clips = tuple(_clip(one, processor.video_processor.temporal_patch_size) for one in frames)
+    seconds = [clip.seconds_per_grid for clip in clips]
+    merge, types = processor.image_processor.merge_size, encoded["mm_token_type_ids"][0]
+    positions = mrope_positions(types, grid, video_grid, merge, seconds, tokens_per_second)
     patch = processor.image_processor.patch_size
     resized = tuple((int(w) * patch, int(h) * patch) for _, h, w in (grid.tolist() if grid is not None else ()))
     sizes = tuple(image.size for image in images)
-    return QwenPrompt(input_ids, positions, encoded.get("pixel_values"), grid, sizes, resized)
+    return QwenPrompt(
+        input_ids,
+        positions,
+        encoded.get("pixel_values"),
+        grid,
+        sizes,
+        resized,
+        encoded.get("pixel_values_videos"),
+        video_grid,
+        clips,
+    )
+
+
+def _image_settings(processor: Any, sample: Sample) -> dict[str, Any]:
+    """The dataset's own pixel budget over the policy's, where it has one."""
+    budget = sample.budgets.get("image", {})
+    if not budget:
+        return {}
+    size = processor.image_processor.size
+    low = budget.get("min_pixels") or size["shortest_edge"]
+    high = budget.get("max_pixels") or size["longest_edge"]
+    if low > high:
+        raise BadSample(sample.where, f"image.min_pixels {low} of its dataset is above max_pixels {high}")
+    return {"size": {"shortest_edge": low, "longest_edge": high}}
+
+
+def _video_settings(frames: Sequence[Frames]) -> dict[str, Any]:
+    """Frames come sampled and sized; what is left to the processor is patches and, for Qwen3-VL, written times."""
+    from transformers.video_utils import VideoMetadata
+
+    if not frames:
+        return {}
+    metadata = []
+    for one in frames:
+        fps, taken = one.metadata.fps, len(one)
+        # Qwen3-VL writes index / fps: true times where frames do not come at equal distances.
+        regular = [index / fps for index in one.metadata.indices]
+        times = one.timestamps.tolist()
+        even = all(abs(a - b) < 1e-3 for a, b in zip(regular, times, strict=True))
+        indices = list(one.metadata.indices) if even else [time * fps for time in times]
+        # The processor takes the sampled rate for frames / total x fps.
+        total = taken * fps / _sampled_fps(one)
+        metadata.append(VideoMetadata(total_num_frames=total, fps=fps, frames_indices=indices))
+    return {"do_sample_frames": False, "do_resize": False, "video_metadata": metadata}
+
+
+def _sampled_fps(frames: Frames) -> float:
+    """Frames read a second of the clip; of named times, their mean distance."""
+    if frames.metadata.sampled_fps is not None:
+        return frames.metadata.sampled_fps
+    times = frames.timestamps.tolist()
+    span = max(times) - min(times)
+    return (len(times) - 1) / span if span > 0 else frames.metadata.fps
+
+
+def _clip(frames: Frames, temporal_patch: int) -> Clip:
+    height, width = frames.pixels.shape[-2:]
+    source = (frames.metadata.width, frames.metadata.height)
+    return Clip(tuple(frames.timestamps.tolist()), source, (width, height), temporal_patch / _sampled_fps(frames))
 
 
 def localise(sample: Sample, prompt: QwenPrompt, convention: str) -> Sample:
     """Converts the sample's boxes, in its target and its demonstration, to the model's convention.
 
     Args:
-        convention: `resized_pixel` (pixels of the image as the model sees it) or `norm1000`.
+        convention: `resized_pixel` (pixels of the image or frame as the model sees it) or `norm1000`.
 
-    `target["image"]` (default 0) says which image the boxes refer to. The returned sample's `coordinates` is
-    `norm1000` or `WxH`, the size that the pixels refer to.
+    `target["image"]` or `target["video"]` (default: the first) says which one the boxes refer to. The returned
+    sample's `coordinates` is `norm1000` or `WxH`, the size that the pixels refer to.
 
     Raises:
-        BadSample: boxes on an image that is not there, or in coordinates that are not known.
+        BadSample: boxes on an image or video that is not there, or in coordinates that are not known.
     """
-    if not ({"box", "boxes"} & set(sample.target)) or not prompt.resized:
+    if not (BOX_KEYS & set(sample.target)) or not (prompt.resized or prompt.clips):
         return sample
-    index = int(sample.target.get("image", 0))
-    if not 0 <= index < len(prompt.image_sizes):
-        raise BadSample(sample.where, f"the target's boxes are on image {index} of {len(prompt.image_sizes)}")
-    sources = {"pixel": prompt.image_sizes[index], "norm1000": (1000, 1000), "norm1": (1, 1)}
+    shown, seen = _canvas(sample, prompt)
+    sources = {"pixel": shown, "norm1000": (1000, 1000), "norm1": (1, 1)}
     if sample.coordinates not in sources:
         raise BadSample(sample.where, unknown("coordinates", sample.coordinates, sources))
     source = sources[sample.coordinates]
-    goal = (1000, 1000) if convention == "norm1000" else prompt.resized[index]
+    goal = (1000, 1000) if convention == "norm1000" else seen
     name = "norm1000" if convention == "norm1000" else f"{goal[0]}x{goal[1]}"
     if source == goal:
         return replace(sample, coordinates=name)
@@ -122,6 +224,17 @@ def localise(sample: Sample, prompt: QwenPrompt, convention: str) -> Sample:
     if text is not None:
         text = _BOX.sub(lambda m: str(_scaled([float(g) for g in m.groups()], scale)), text)
     return replace(sample, target=_scaled_target(sample.target, scale), demonstration=text, coordinates=name)
+
+
+def _canvas(sample: Sample, prompt: QwenPrompt) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(width, height) of the image or video that the target's boxes are on, as loaded and as the model sees it."""
+    on_video = "video" in sample.target or "track" in sample.target or not prompt.resized
+    kind = "video" if on_video else "image"
+    sizes = [(c.size, c.resized) for c in prompt.clips] if on_video else list(zip(prompt.image_sizes, prompt.resized))
+    index = int(sample.target.get(kind, 0))
+    if not 0 <= index < len(sizes):
+        raise BadSample(sample.where, f"the target's boxes are on {kind} {index} of {len(sizes)}")
+    return sizes[index]
 
 
 def _scaled(box: Sequence[float], scale: tuple[float, float]) -> list[int]:
@@ -137,13 +250,18 @@ def _scaled_target(target: Mapping[str, Any], scale: tuple[float, float]) -> dic
             {**item, "box": _scaled(item["box"], scale)} if isinstance(item, Mapping) else _scaled(item, scale)
             for item in target["boxes"]
         ]
+    if "track" in target:
+        result["track"] = {
+            frame: _scaled(box, scale) if box is not None else None for frame, box in target["track"].items()
+        }
     return result
 
 
 def stack_pixels(prompts: Sequence[QwenPrompt], device: torch.device) -> dict[str, Tensor]:
-    """`pixel_values` and `image_grid_thw` of all prompts in order, or nothing where there are no images."""
-    pixels = [p.pixel_values for p in prompts if p.pixel_values is not None]
-    if not pixels:
-        return {}
-    grids = [p.image_grid_thw for p in prompts if p.image_grid_thw is not None]
-    return {"pixel_values": torch.cat(pixels).to(device), "image_grid_thw": torch.cat(grids).to(device)}
+    """Patches and grids of all prompts' images and videos, in order; nothing where there are none."""
+    stacked = {}
+    for name in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw"):
+        values = [getattr(p, name) for p in prompts if getattr(p, name) is not None]
+        if values:
+            stacked[name] = torch.cat(values).to(device)
+    return stacked

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrl.config import PolicyConfig
+from mmrl.data.videos import VideoReader
 from mmrl.errors import BadSample, ConfigError
 from mmrl.policies import layout, qwen_prompt
 from mmrl.policies.loading import load_checkpoint, resolve_device
@@ -49,6 +50,8 @@ class QwenDecodeState:
 class QwenVL:
     """The adapter. One prepared prompt feeds sampling and training; the vision tower runs once per prompt."""
 
+    freezable = ("vision", "language")
+
     def __init__(self, model: nn.Module, processor: Any, config: PolicyConfig, value_head: ValueHead | None = None):
         self.config = config
         self.processor = processor
@@ -59,6 +62,11 @@ class QwenVL:
         self._model = model.get_base_model() if config.lora else model
         self._reference: nn.Module | None = None
         self.coordinates = COORDINATES[self._model.config.model_type]
+        video = processor.video_processor
+        if hasattr(video, "cap_pixels_per_frame"):
+            # Frames come sized by `video`, which caps them; unset, the processor warns that it would not.
+            video.cap_pixels_per_frame = True
+        self.videos = VideoReader(config.video, video.patch_size * video.merge_size, video.temporal_patch_size)
         tokenizer = processor.tokenizer
         self._banned = [self._model.config.image_token_id, self._model.config.video_token_id]
         eos = self._model.generation_config.eos_token_id
@@ -107,9 +115,9 @@ class QwenVL:
 
     def prepare(self, samples: Sequence[Sample]) -> list[QwenPrompt]:
         """Tokens, pixels and positions of each sample. Raises BadSample."""
-        rope_index = self._model.model.get_rope_index
+        rate = getattr(self._model.config.vision_config, "tokens_per_second", None)
         limit = self.config.max_prompt_tokens
-        return [qwen_prompt.prepare_prompt(sample, self.processor, rope_index, limit) for sample in samples]
+        return [qwen_prompt.prepare_prompt(sample, self.processor, rate, limit, self.videos) for sample in samples]
 
     def localise(self, sample: Sample, prompt: QwenPrompt) -> Sample:
         """The sample with its boxes in this model's coordinates."""

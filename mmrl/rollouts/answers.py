@@ -21,16 +21,14 @@ def answer(
 ) -> list[Group]:
     """Samples n answers to each prompt and scores them."""
     completions = engine.generate([prompt for _, prompt in pairs], sampling, n, seed)
-    groups = []
+    drafts = []
     for (sample, prompt), answers in zip(pairs, completions):
-        trajectories = []
         for completion in answers:
             text = policy.decode_text(completion.tokens)
             decision = Decision(prompt, completion.tokens, completion.log_probs)
-            trajectory = Trajectory((decision,), text=text, truncated=completion.truncated)
-            trajectories.append(rewarder.score(trajectory, sample))
-        groups.append(Group(sample, tuple(trajectories)))
-    return groups
+            drafts.append((Trajectory((decision,), text=text, truncated=completion.truncated), sample))
+    scored = iter(rewarder.score_all(drafts))
+    return [Group(sample, tuple(next(scored) for _ in answers)) for (sample, _), answers in zip(pairs, completions)]
 
 
 def demonstrate(policy: Any, sample: Sample, prompt: Prompt, max_units: int) -> Group:

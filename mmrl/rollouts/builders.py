@@ -76,6 +76,16 @@ class Builder:
         metrics["time/rollout"] = time.perf_counter() - start
         return StepBatch(tuple(rollouts), tuple(demos), tuple(sampled), metrics)
 
+    def read_ahead(self, count: int) -> None:
+        """Starts reading the media of the next `count` samples of each kind that the stage draws."""
+        videos = getattr(self.policy, "videos", None)
+        if videos is None or not count:
+            return
+        upcoming = self.mixture.peek(count) if self.objective.rollouts else []
+        if self.objective.demonstrations:
+            upcoming += self.mixture.peek(count, demonstrations=True)
+        videos.read_ahead(upcoming)
+
     def _rollouts(self, seed: int) -> tuple[list[Group], list[Group], dict[str, float]]:
         """Groups to learn from, all groups sampled, and the filter's figures."""
         wanted, settings = self.stage.prompts, self.objective.filter

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
 
+import psutil
+import torch
+
 from mmrl.config import StageConfig
 from mmrl.objectives.advantages import group_advantages, overlong_penalty
 from mmrl.objectives.rows import Row
@@ -113,6 +116,20 @@ def _episodes(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "episode/return": fmean(float(t.reward or 0.0) for t in played),
         "episode/length": fmean(float(t.info["episode_len"]) for t in played),
     }
+
+
+def resources(rows: Sequence[Row], step_seconds: float, update_seconds: float) -> dict[str, float]:
+    """Time, throughput and memory of a step."""
+    metrics = {
+        "time/update": update_seconds,
+        "time/step": step_seconds,
+        "throughput/tokens_per_s": sum(row.units for row in rows) / step_seconds,
+        "throughput/samples_per_s": len(rows) / step_seconds,
+        "memory/rss_gb": psutil.Process().memory_info().rss / 1e9,
+    }
+    if torch.cuda.is_available():
+        metrics["memory/device_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    return metrics
 
 
 def over_minibatches(parts: Sequence[dict[str, float]]) -> dict[str, float]:

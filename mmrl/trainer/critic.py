@@ -1,4 +1,4 @@
-"""Advantages and value targets from the policy's own critic (PPO, arXiv 1707.06347)."""
+"""What rollouts need before the first update: old and reference log-probs, and the critic's advantages and targets."""
 
 from __future__ import annotations
 
@@ -9,16 +9,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrl.config import StageConfig
 from mmrl.errors import ConfigError
 from mmrl.objectives.gae import gae
 from mmrl.objectives.rows import Row
-from mmrl.objectives.settings import Advantage
+from mmrl.objectives.settings import Advantage, Objective
 from mmrl.trainer.update import score
 from mmrl.types import Decision, Prompt
 
 
+def score_rollouts(
+    rows: Sequence[Row], objective: Objective, stage: StageConfig, policy: Any, budget: int
+) -> list[Row]:
+    """`rl` rows with the log-probs, advantages and targets that the objective asks for, then the other rows.
+
+    A single update needs no old log-probs: they are the current ones.
+    """
+    rl = [row for row in rows if row.stream == "rl"]
+    others = [row for row in rows if row.stream != "rl"]
+    critic = objective.value is not None
+    if rl and (critic or stage.minibatches * stage.epochs > 1):
+        rl = score(rl, "old", policy, budget)
+    if rl and critic:
+        rl = weigh(rl, objective.advantage, policy, budget)
+    if rl and objective.kl.weight:
+        with policy.reference():
+            rl = score(rl, "reference", policy, budget)
+    return [*rl, *others]
+
+
 def weigh(rows: Sequence[Row], settings: Advantage, policy: Any, budget: int) -> list[Row]:
-    """Copies of scored `rl` rows with GAE's advantages and the value targets.
+    """Copies of scored `rl` rows with GAE's advantages and the value targets (PPO, arXiv 1707.06347).
 
     Args:
         rows: every row of the step's `rl` stream, decisions of a trajectory in time order, their `values` known.

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import torch
 
 from mmrl.config import StageConfig
@@ -14,12 +13,12 @@ from mmrl.errors import CheckpointError
 from mmrl.objectives.methods import resolve_objective
 from mmrl.objectives.schedules import stream_weights
 from mmrl.rollouts.builders import Builder
-from mmrl.trainer.batch import describe, make_rows, metrics_of, over_minibatches
-from mmrl.trainer.critic import weigh
+from mmrl.trainer.batch import describe, make_rows, metrics_of, over_minibatches, resources
+from mmrl.trainer.critic import score_rollouts
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session
-from mmrl.trainer.update import accumulate, minibatches, plan_step, score
+from mmrl.trainer.update import accumulate, minibatches, plan_step
 
 
 @dataclass
@@ -86,40 +85,21 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
     seed = derive(session.recipe.seed, stage.name, place.stage_step)
     seed_everything(seed)
     batch = builder.collect(derive(seed, "rollout"), place.stage_step / stage.steps)
+    builder.read_ahead(session.recipe.data.prefetch)
     rows, groups = make_rows(batch, objective, stage)
     metrics = {**batch.metrics, **describe(batch)}
     update_start = time.perf_counter()
     policy, budget = session.policy, session.recipe.micro_tokens
-    several = stage.minibatches * stage.epochs > 1
-    rl = [row for row in rows if row.stream == "rl"]
-    others = [row for row in rows if row.stream != "rl"]
-    if (several or objective.value is not None) and rl:
-        rl = score(rl, "old", policy, budget)
-    if objective.value is not None and rl:
-        rl = weigh(rl, objective.advantage, policy, budget)
-    if objective.kl.weight and rl:
-        with policy.reference():
-            rl = score(rl, "reference", policy, budget)
+    rows = score_rollouts(rows, objective, stage, policy, budget)
     shuffle = torch.Generator().manual_seed(derive(seed, "minibatches"))
     weights = stream_weights(objective.streams, place.stage_step)
     figures = []
-    for part in minibatches([*rl, *others], stage.minibatches, stage.epochs, shuffle):
+    for part in minibatches(rows, stage.minibatches, stage.epochs, shuffle):
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
         sums = accumulate(part, plan, policy, budget)
         figures.append(metrics_of(sums, weights, objective) | optimizer.step())
     metrics |= over_minibatches(figures)
     session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])
-    now = time.perf_counter()
-    units = sum(row.units for row in rows)
-    metrics |= {
-        "time/update": now - update_start,
-        "time/step": now - start,
-        "throughput/tokens_per_s": units / (now - start),
-        "throughput/samples_per_s": len(rows) / (now - start),
-        "memory/rss_gb": psutil.Process().memory_info().rss / 1e9,
-        "data/skipped": float(session.mixture.skipped),
-        "data/epoch": float(max(session.mixture.epochs)),
-    }
-    if torch.cuda.is_available():
-        metrics["memory/device_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    metrics |= resources(rows, time.perf_counter() - start, time.perf_counter() - update_start)
+    metrics |= {"data/skipped": float(session.mixture.skipped), "data/epoch": float(max(session.mixture.epochs))}
     return metrics

@@ -1,0 +1,149 @@
+"""Videos of rows: read under a policy's budget, through the cache where there is one, or refused with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrl.config import CacheConfig, VideoBudget
+from mmrl.data.media import resolve_media
+from mmrl.errors import BadSample, UserError, unknown
+from mmrl.types import Sample
+
+if TYPE_CHECKING:
+    from video import Frames, TensorCache, VideoSpec
+
+CLIP_KEYS = ("path", "start", "end")
+
+
+class VideoReader:
+    """Frames of samples' videos, sized for one policy.
+
+    Args:
+        budget: the policy's own; a dataset's `video` settings override it field by field.
+        factor: patch size x merge size of the policy's video processor, in pixels.
+        frame_factor: frames of one temporal patch.
+
+    Attributes:
+        cache: decoded videos on disk; None decodes each time.
+    """
+
+    def __init__(self, budget: VideoBudget, factor: int, frame_factor: int):
+        self.budget, self.factor, self.frame_factor = budget, factor, frame_factor
+        self.cache: TensorCache | None = None
+        self._ahead: dict[Any, Future[Frames]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+
+    def spec(self, start: float | None = None, end: float | None = None, **overrides: Any) -> VideoSpec:
+        """What is read of a clip: all that decides its pixels. Raises VideoError on settings that contradict."""
+        from video import Budget, Sampling, VideoSpec
+
+        budget = self.budget.merged(overrides)
+        by_fps = budget.frames is None
+        sampling = Sampling(
+            fps=budget.fps if by_fps else None,
+            frames=budget.frames,
+            min_frames=budget.min_frames if by_fps else None,
+            max_frames=budget.max_frames if by_fps else None,
+            frame_factor=self.frame_factor,
+            start=start,
+            end=end,
+            rounding=budget.rounding,
+        )
+        pixels = Budget(self.factor, budget.min_pixels, budget.max_pixels, budget.total_pixels, None)
+        return VideoSpec(sampling, pixels, backend=budget.backend, truncated=budget.truncated)
+
+    def read(self, sample: Sample) -> list[Frames]:
+        """The frames of each of the sample's videos, in order. Raises BadSample with the row, path and reason."""
+        return [self._read(source, sample) for source in sample.videos]
+
+    def read_ahead(self, samples: Sequence[Sample], threads: int = 2) -> None:
+        """Starts reading samples' videos in threads; `read` then takes what is there, errors included.
+
+        What an earlier call started and nobody took is dropped. Lists of images are not read ahead.
+        """
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
+        started: dict[Any, Future[Frames]] = {}
+        for sample in samples:
+            for source in sample.videos:
+                try:
+                    where, spec = self._request(source, sample)
+                except BadSample:
+                    continue
+                if isinstance(where, str) and (where, spec) not in started:
+                    known = self._ahead.pop((where, spec), None)
+                    started[where, spec] = known or self._threads.submit(self._fetch, where, spec)
+        for future in self._ahead.values():
+            future.cancel()
+        self._ahead = started
+
+    def _read(self, source: Any, sample: Sample) -> Frames:
+        from video import VideoError
+
+        where, spec = self._request(source, sample)
+        future = self._ahead.pop((where, spec), None) if isinstance(where, str) else None
+        try:
+            return future.result() if future is not None else self._fetch(where, spec)
+        except VideoError as error:
+            raise BadSample(sample.where, f"video {error}") from error
+
+    def _request(self, source: Any, sample: Sample) -> tuple[Any, VideoSpec]:
+        """What is read, and how. Raises BadSample."""
+        from video import VideoError
+
+        where, clip = self.locate(source, sample)
+        try:
+            return where, self.spec(clip.get("start"), clip.get("end"), **sample.budgets.get("video", {}))
+        except VideoError as error:
+            raise BadSample(sample.where, f"video {error}") from error
+
+    def _fetch(self, where: Any, spec: VideoSpec) -> Frames:
+        from video.read import read
+
+        return self.cache.get(where, spec) if self.cache is not None else read(where, spec)
+
+    def locate(self, source: Any, sample: Sample) -> tuple[Any, Mapping[str, Any]]:
+        """(file, folder or list of images under the sample's root, the clip's settings). Raises BadSample."""
+        clip: Mapping[str, Any] = {}
+        if isinstance(source, Mapping):
+            if "path" not in source or set(source) - set(CLIP_KEYS):
+                word = next(iter(set(source) - set(CLIP_KEYS)), "path")
+                raise BadSample(sample.where, unknown("key of a video", word, CLIP_KEYS))
+            source, clip = source["path"], source
+        if isinstance(source, str | Path):
+            return _video_path(str(source), sample), clip
+        if isinstance(source, Sequence):
+            return [_frame(item, sample) for item in source], clip
+        raise BadSample(sample.where, f"a video is a path or a list of images, not {type(source).__name__}")
+
+
+def open_cache(config: CacheConfig | None) -> TensorCache | None:
+    """The cache of a recipe, or None without one. Raises UserError where its folder cannot be used."""
+    if config is None:
+        return None
+    from video import TensorCache
+
+    limit = int(config.max_gb * 1e9) if config.max_gb is not None else None
+    try:
+        return TensorCache(
+            config.folder, max_bytes=limit, compression=config.compression, fingerprint=config.fingerprint
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"data.cache.folder '{config.folder}' cannot be used: {error}") from error
+
+
+def _video_path(path: str, sample: Sample) -> str:
+    if sample.root is not None:
+        folder = (Path(sample.root) / path).resolve()
+        if folder.is_dir() and folder.is_relative_to(Path(sample.root).resolve()):
+            return str(folder)
+    elif Path(path).is_dir():
+        return path
+    return str(resolve_media(path, sample.root, sample.where))
+
+
+def _frame(item: Any, sample: Sample) -> Any:
+    return str(resolve_media(item, sample.root, sample.where)) if isinstance(item, str | Path) else item

@@ -1,0 +1,199 @@
+"""Prompts with videos: one prompt for engine and trainer, true times, budgets, coordinates, broken files."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from shared_policy import FAMILIES, demo_rows, distance, gradients, load, log_probs, sampled_rows, text_sample
+from shared_videos import video_sample, write_video
+
+from mmrl.config import CacheConfig, SamplingConfig, VideoBudget
+from mmrl.data.videos import open_cache
+from mmrl.errors import BadSample, UserError
+from mmrl.objectives.methods import resolve_objective
+from mmrl.rollouts.engines.hf import HFEngine
+from mmrl.trainer.update import accumulate, plan_step
+
+SMALL = {"fps": 2.0, "min_pixels": 28 * 28, "max_pixels": 28 * 28 * 6}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    return [
+        write_video(folder / "a.mp4", 3, 8, 64, 48, seed=1),
+        write_video(folder / "b.mp4", 2, 12, 96, 64, seed=2),
+    ]
+
+
+def mixed_samples(clips):
+    """A video, two videos with an image between the text, an image alone, and text."""
+    picture = Image.new("RGB", (84, 56), (200, 30, 90))
+    return [
+        video_sample(clips[0]),
+        video_sample(*clips, images=[picture], text="Compare them."),
+        video_sample(images=[picture], text="What is this?"),
+        text_sample("Hello."),
+    ]
+
+
+@pytest.mark.parametrize("packing", ["group", "row"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_engine_and_trainer_agree_on_videos_images_and_text_in_one_batch(tiny_qwen, clips, family, packing):
+    policy = load(tiny_qwen(family), video=SMALL, packing=packing)
+    rows = sampled_rows(policy, mixed_samples(clips), 2)
+    sampled = torch.cat([row.decision.log_probs for row in rows])
+    assert float((log_probs(policy, rows) - sampled).abs().max()) < 1e-4
+    assert float(sampled.std()) > 0.1
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_sampling_does_not_depend_on_the_padding_side(tiny_qwen, clips, side):
+    policy = load(tiny_qwen("qwen3_vl"), video=SMALL)
+    prompts = policy.prepare(mixed_samples(clips))
+    settings = SamplingConfig(max_new_tokens=5, temperature=0.0)
+    together = HFEngine(policy, side=side).generate(prompts, settings, 1, 0)
+    for prompt, (completion,) in zip(prompts, together):
+        ((alone,),) = HFEngine(policy).generate([prompt], settings, 1, 0)
+        assert torch.equal(alone.tokens, completion.tokens)
+        assert torch.allclose(alone.log_probs, completion.log_probs, atol=1e-4)
+
+
+def test_every_frame_and_its_time_reach_the_model(tiny_qwen, clips):
+    """Swapped frames, and other times, change what the model sees."""
+    for family in FAMILIES:
+        policy = load(tiny_qwen(family), video=SMALL)
+        prompt = policy.prepare([video_sample(clips[0])])[0]
+        assert prompt.clips[0].timestamps == pytest.approx(sorted(prompt.clips[0].timestamps))
+        patches = len(prompt.pixel_values_videos) // int(prompt.video_grid_thw[0, 0])
+        swapped = replace(prompt, pixel_values_videos=prompt.pixel_values_videos.roll(patches, 0))
+        logits = [policy.prefill([p], 1).logits_BV for p in (prompt, swapped)]
+        assert float((logits[0] - logits[1]).abs().max()) > 1e-3, family
+
+
+def test_qwen2_5_positions_follow_seconds_not_frames(tiny_qwen, clips):
+    """One second and three seconds of a clip at as many frames: the longer one spreads over more positions."""
+    policy = load(tiny_qwen("qwen2_5_vl"), video={"frames": 6})
+    short, whole = {"path": str(clips[0]), "start": 0.0, "end": 1.0}, str(clips[0])
+    prompts = policy.prepare([video_sample(short), video_sample(whole)])
+    assert len({len(p.clips[0].timestamps) for p in prompts}) == 1
+    token = policy.module.config.video_token_id
+    times = [p.positions[0][p.input_ids == token] for p in prompts]
+    # 3 temporal patches at 4 positions a second; frames 0 to 8 of 8 a second are 1.125 s, the whole file is 3 s.
+    assert [int(t.max() - t.min()) for t in times] == [int(2 * 4 * 1.125 / 3), int(2 * 4 * 3 / 3)]
+
+
+def test_qwen3_writes_the_true_times(tiny_qwen, clips):
+    policy = load(tiny_qwen("qwen3_vl"), video=SMALL)
+    prompt = policy.prepare([video_sample(clips[0])])[0]
+    times = prompt.clips[0].timestamps
+    text = policy.processor.tokenizer.decode(prompt.input_ids)
+    for first, second in zip(times[::2], times[1::2]):
+        assert f"<{(first + second) / 2:.1f} seconds>" in text
+
+
+def test_image_and_video_budgets_are_apart_and_a_datasets_own_comes_first(tiny_qwen, clips):
+    policy = load(tiny_qwen(), video={"frames": 4, "max_pixels": 28 * 28 * 4, "min_pixels": 28 * 28})
+    picture = Image.new("RGB", (280, 280))
+    plain = video_sample(clips[1], images=[picture])
+    tight = replace(plain, budgets={"video": {"frames": 2}, "image": {"max_pixels": 28 * 28 * 4}})
+    a, b = policy.prepare([plain, tight])
+    assert (len(a.clips[0].timestamps), len(b.clips[0].timestamps)) == (4, 2)
+    assert a.resized == ((280, 280),)
+    assert b.resized == ((56, 56),)
+    assert a.clips[0].resized == b.clips[0].resized
+    assert a.clips[0].resized[0] * a.clips[0].resized[1] <= 28 * 28 * 4
+
+
+def test_tracks_are_converted_to_what_the_policy_sees(tiny_qwen, clips):
+    target = {"track": {"0": [0, 0, 32, 24], "1": None, "2": [32, 24, 64, 48]}}
+    demonstration = '{"0": [0, 0, 32, 24], "2": [32, 24, 64, 48]}'
+    sample = video_sample(clips[0], target=target, task="tracking", demonstration=demonstration)
+    for family, half in (("qwen2_vl", [0, 0, 500, 500]), ("qwen2_5_vl", [0, 0, 28, 28])):
+        policy = load(tiny_qwen(family), video={**SMALL, "max_pixels": 56 * 56})
+        prompt = policy.prepare([sample])[0]
+        local = policy.localise(sample, prompt)
+        assert prompt.clips[0].resized == (56, 56)
+        assert local.target["track"]["0"] == half
+        assert local.target["track"]["1"] is None
+        assert local.demonstration.startswith(f'{{"0": {half}')
+
+
+def test_the_gradient_with_videos_does_not_depend_on_micro_batches(tiny_qwen, clips):
+    policy = load(tiny_qwen(), video=SMALL)
+    samples = mixed_samples(clips)
+    rows = sampled_rows(policy, samples, 2)
+    demos = demo_rows(policy, [replace(s, demonstration="a 1") for s in samples])
+    plan = plan_step(resolve_objective("chord_mu", {}), [*rows, *demos], 0, 8)
+    found = []
+    for budget in (1, 200, 10_000):
+        accumulate([*rows, *demos], plan, policy, budget)
+        found.append(gradients(policy))
+    assert distance(found[0], found[1]) < 1e-5
+    assert distance(found[0], found[2]) < 1e-5
+
+
+def test_cached_and_read_ahead_videos_give_the_same_prompt(tiny_qwen, clips, tmp_path):
+    plain, cached = (load(tiny_qwen(), video=SMALL) for _ in range(2))
+    cached.videos.cache = open_cache(CacheConfig(folder=str(tmp_path / "cache")))
+    samples = [video_sample(c) for c in clips]
+    wanted = plain.prepare(samples)
+    for way in ("cold", "warm", "ahead"):
+        if way == "ahead":
+            cached.videos.read_ahead(samples)
+            assert any(t.name.startswith("read-ahead") for t in threading.enumerate())
+        for a, b in zip(wanted, cached.prepare(samples)):
+            assert torch.equal(a.pixel_values_videos, b.pixel_values_videos), way
+            assert torch.equal(a.positions, b.positions), way
+    assert cached.videos.cache.counts["hits"] >= 2
+
+
+def test_errors_read_ahead_are_raised_where_the_sample_is_used(tiny_qwen, tmp_path):
+    policy = load(tiny_qwen(), video=SMALL)
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all" * 50)
+    sample = video_sample("broken.mp4", root=str(tmp_path), dataset="clips", row=7)
+    policy.videos.read_ahead([sample])
+    with pytest.raises(BadSample, match=r"clips row 7 .*broken\.mp4.*not_a_video"):
+        policy.prepare([sample])
+
+
+@pytest.mark.parametrize(
+    ("video", "reason"),
+    [
+        ("missing.mp4", "file 'missing.mp4' does not exist"),
+        ("../outside.mp4", "leaves the media folder"),
+        ({"path": "a.mp4", "begin": 1}, "unknown key of a video 'begin'"),
+        (3, "a video is a path or a list of images, not int"),
+    ],
+)
+def test_a_video_that_cannot_be_named_is_refused(tiny_qwen, tmp_path, video, reason):
+    policy = load(tiny_qwen(), video=SMALL)
+    (tmp_path / "a.mp4").touch()
+    sample = replace(video_sample("x", root=str(tmp_path)), videos=(video,))
+    with pytest.raises(BadSample, match=reason):
+        policy.prepare([sample])
+
+
+def test_the_count_of_videos_must_match_the_marks(tiny_qwen, clips):
+    policy = load(tiny_qwen(), video=SMALL)
+    sample = replace(video_sample(clips[0]), videos=(str(clips[0]), str(clips[1])))
+    with pytest.raises(BadSample, match="1 video marks in the messages but 2 videos"):
+        policy.prepare([sample])
+
+
+def test_budgets_that_contradict_are_refused_when_read():
+    with pytest.raises(ValueError, match="frames fixes the number of frames"):
+        VideoBudget(frames=8, fps=2.0)
+    with pytest.raises(ValueError, match="min_pixels 9 is above max_pixels 4"):
+        VideoBudget(min_pixels=9, max_pixels=4)
+    assert VideoBudget(fps=1.0, max_frames=4).merged({"frames": 2}).frames == 2
+    assert VideoBudget(frames=2).merged({"fps": 1.0}).frames is None
+
+
+def test_a_cache_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"data\.cache\.folder .* cannot be used"):
+        open_cache(CacheConfig(folder=str(tmp_path / "file")))
+    assert open_cache(None) is None
