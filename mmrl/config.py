@@ -391,6 +391,11 @@ class Recipe(Settings):
         if not any(isinstance(data, EpisodeData) for data in self.data.train):
             return
         objective, where = resolve_objective(stage.method, stage.objective), f"stages.{stage.name}"
+        if objective.relabel is not None and stage.rollout.action_chunk != 1:
+            raise ValueError(
+                f"{where}: relabelling asks the expert in every state, so rollout.action_chunk must be 1, not "
+                f"{stage.rollout.action_chunk}"
+            )
         if objective.overlong is not None:
             raise ValueError(f"{where}: objective.overlong limits answers, not episodes; set it to null")
         rl = objective.streams.get("rl")

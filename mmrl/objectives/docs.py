@@ -142,6 +142,9 @@ def _facts(objective: Objective) -> Iterator[tuple[str, str]]:
         yield "rollouts", "`stage.prompts` prompts x `rollout.n`"
     if objective.demonstrations:
         yield "demonstrations", "`stage.demonstrations` a step, drawn apart from the rollouts' prompts"
+    if objective.relabel is not None:
+        gap = objective.relabel.takeover
+        yield "relabelling", "no takeover" if gap is None else f"the expert takes over beyond a difference of {gap:g}"
     yield "advantage", _advantage(objective)
     if not objective.rollouts:
         return
@@ -154,6 +157,10 @@ def _facts(objective: Objective) -> Iterator[tuple[str, str]]:
     gate, drop, overlong = objective.gate, objective.filter, objective.overlong
     if gate is not None:
         yield "gate", f"at most {gate.solved} rollouts with accuracy >= {gate.threshold:g}: the demonstration instead"
+    if objective.inject is not None:
+        below = objective.inject.below
+        where = "of every group" if below is None else f"of groups whose mean accuracy is below {below:g}"
+        yield "injection", f"a demonstration takes the place of the last rollout {where}"
     if drop is not None:
         yield "filter", f"keeps {drop.low:g} < mean accuracy < {drop.high:g}; draws up to {drop.rounds} times"
     if overlong is not None:

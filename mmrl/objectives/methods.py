@@ -96,6 +96,25 @@ METHODS: dict[str, Method] = {
         },
         notes="L = (1 - mu) L_GRPO + mu L_SFT; both streams are global token means, so batch size does not shift mu",
     ),
+    "offline_mix": Method(
+        source="EasyVideoR1's mixed offline-online groups",
+        objective={
+            "inject": {},
+            "streams": {"rl": {**_RL, "normalise": "sequence"}},
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+        },
+        notes="set objective.inject.below to replace in failing groups only; demonstrations end with their end token",
+    ),
+    "dagger": Method(
+        source="DAgger, arXiv 1011.0686, by the simulator's expert; with takeover as HG-DAgger, arXiv 1810.02890",
+        objective={
+            "rollouts": False,
+            "demonstrations": True,
+            "relabel": {},
+            "streams": {"demo": _SFT},
+        },
+        notes="for episodes of one action a decision",
+    ),
     "hpt": Method(
         source="HPT (Unify-Post-Training), arXiv 2509.04419",
         objective={

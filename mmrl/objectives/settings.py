@@ -143,12 +143,36 @@ class Gate(Settings):
     threshold: float = Field(1.0, description="a rollout is correct when its accuracy reaches this")
 
 
+class Inject(Settings):
+    """Mixed offline-online groups: the last rollout of a group gives its place to a demonstration.
+
+    The demonstration is rewarded like an answer, stands in the group's advantage, and its behaviour is taken for the
+    current policy: its ratio starts at 1.
+    """
+
+    below: float | None = Field(
+        None, gt=0.0, le=1.0, description="only in groups whose mean accuracy is below it; None: in every group"
+    )
+
+
+class Relabel(Settings):
+    """DAgger: demonstrations are the expert's actions in the states that the policy itself comes to.
+
+    With `takeover` the expert also plays, as a human would who takes over (HG-DAgger), where the policy's action
+    differs from its own by more than that, and only these states are labelled.
+    """
+
+    takeover: PositiveFloat | None = Field(None, description="largest difference in one action dim; None: never")
+
+
 class Objective(Settings):
     """Everything between trajectories and the gradient."""
 
     rollouts: bool = Field(True, description="sample groups from the policy")
     demonstrations: bool = Field(False, description="draw an independent batch of demonstrations every step")
     gate: Gate | None = None
+    inject: Inject | None = None
+    relabel: Relabel | None = None
     filter: Filter | None = None
     overlong: Overlong | None = None
     mask_truncated: bool = Field(False, description="truncated trajectories get no gradient")
@@ -176,6 +200,7 @@ class Objective(Settings):
             ("entropy", self.entropy),
             ("kl.weight", self.kl.weight),
             ("filter", self.filter),
+            ("inject", self.inject),
             ("overlong", self.overlong),
             ("mask_truncated", self.mask_truncated),
             ("value", self.value),
@@ -185,6 +210,8 @@ class Objective(Settings):
                 raise ValueError(
                     f"{key} needs rollouts: true, for it acts on the rl stream; leave it out of this method"
                 )
+        if self.relabel is not None and not self.demonstrations:
+            raise ValueError("relabel needs demonstrations: true, for it makes the demo stream")
         if (self.advantage.baseline == "value") != (self.value is not None):
             raise ValueError(
                 "advantage.baseline value and the value loss go together: set `value: {}`, or another baseline and "

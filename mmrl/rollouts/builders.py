@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmrl.config import StageConfig
@@ -15,6 +15,7 @@ from mmrl.rollouts.answers import answer, demonstrate
 from mmrl.rollouts.engines import make_engine
 from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
 from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.relabelling import relabelled_episodes
 from mmrl.types import Group, Prompt, Sample
 
 
@@ -50,7 +51,7 @@ class Builder:
         self.policy, self.mixture, self.preparer, self.simulators = policy, mixture, preparer, simulators
         self.stage, self.objective = stage, objective
         self.engine = make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
-        self.rewarder = preparer.rewarder
+        self.rewarder, self.seed = preparer.rewarder, 0
 
     def collect(self, seed: int, progress: float = 1.0) -> StepBatch:
         """One step's batch. The same seed, weights, sampler position and progress give the same batch.
@@ -59,7 +60,7 @@ class Builder:
             seed: of all sampling.
             progress: share of the stage that is done, for rewards that tighten over training.
         """
-        self.rewarder = self.preparer.rewarder.at(progress)
+        self.rewarder, self.seed = self.preparer.rewarder.at(progress), seed
         start = time.perf_counter()
         rollouts: list[Group] = []
         sampled: list[Group] = []
@@ -67,6 +68,9 @@ class Builder:
         metrics: dict[str, float] = {}
         if self.objective.rollouts:
             rollouts, sampled, metrics = self._rollouts(seed)
+        if self.objective.inject:
+            rollouts, share = self._inject(rollouts)
+            metrics["group/injected"] = share
         if self.objective.gate:
             kept, demos = self._gate(rollouts)
             metrics["group/gated"] = 1 - len(kept) / max(1, len(rollouts))
@@ -120,6 +124,27 @@ class Builder:
             groups.update(zip(indices, made))
         return [groups[i] for i in range(len(samples))]
 
+    def _inject(self, groups: list[Group]) -> tuple[list[Group], float]:
+        """The groups with a demonstration in the last rollout's place, and the share that got one."""
+        below = self.objective.inject.below
+        means = [sum(t.info.get("accuracy", 0.0) for t in g.trajectories) / len(g.trajectories) for g in groups]
+        chosen = [i for i, g in enumerate(groups) if g.sample.demonstration and (below is None or means[i] < below)]
+        played = [i for i in chosen if groups[i].sample.simulator]
+        demos = dict(zip(played, self._demonstrate([(groups[i].sample, None) for i in played])))
+        for i in set(chosen) - set(played):
+            sample, prompt = groups[i].sample, groups[i].trajectories[0].decisions[0].prompt
+            try:
+                (demo,) = self._demonstrate([(sample, prompt)])
+            except BadSample as error:
+                self.mixture.reject(error)
+                continue
+            scored = self.rewarder.score(demo.trajectories[0], sample)
+            demos[i] = replace(demo, trajectories=(scored,))
+        mixed = list(groups)
+        for i, demo in demos.items():
+            mixed[i] = replace(groups[i], trajectories=(*groups[i].trajectories[:-1], *demo.trajectories))
+        return mixed, len(demos) / max(1, len(groups))
+
     def _gate(self, groups: list[Group]) -> tuple[list[Group], list[Group]]:
         """Groups that stay, and the demonstrations of those that the gate closed on."""
         gate = self.objective.gate
@@ -157,16 +182,27 @@ class Builder:
         return groups
 
     def _demonstrate(self, pairs: Sequence[tuple[Sample, Prompt | None]]) -> list[Group]:
-        """Demonstrations of answers, from their samples, and of episodes, from the simulator's expert."""
-        limit, chunk = self.stage.rollout.max_new_tokens, self.stage.rollout.action_chunk
-        groups = [demonstrate(self.policy, sample, prompt, limit) for sample, prompt in pairs if prompt is not None]
-        starts: dict[str, list[Sample]] = {}
-        for sample, prompt in pairs:
+        """Demonstrations of answers, from their samples, and of episodes, from the simulator's expert, in order."""
+        limit = self.stage.rollout.max_new_tokens
+        groups = {
+            i: demonstrate(self.policy, sample, prompt, limit)
+            for i, (sample, prompt) in enumerate(pairs)
+            if prompt is not None
+        }
+        starts: dict[str, list[int]] = {}
+        for i, (sample, prompt) in enumerate(pairs):
             if prompt is None:
-                starts.setdefault(str(sample.simulator), []).append(sample)
-        for samples in starts.values():
-            groups += demonstrate_episodes(self.policy, self.simulators, samples, chunk)
-        return groups
+                starts.setdefault(str(sample.simulator), []).append(i)
+        for indices in starts.values():
+            groups.update(zip(indices, self._expert_episodes([pairs[i][0] for i in indices])))
+        return [groups[i] for i in range(len(pairs))]
+
+    def _expert_episodes(self, samples: Sequence[Sample]) -> list[Group]:
+        """The scripted expert's episodes, or the policy's own with the expert's labels."""
+        rollout, relabel = self.stage.rollout, self.objective.relabel
+        if relabel is None:
+            return demonstrate_episodes(self.policy, self.simulators, samples, rollout.action_chunk)
+        return relabelled_episodes(self.policy, self.engine, self.simulators, samples, rollout, relabel, self.seed)
 
 
 def _learnable(groups: Sequence[Group], settings: Any) -> list[Group]:

@@ -53,7 +53,7 @@ def play(
         bootstrap: prepare the last observation of truncated episodes, for a critic.
     """
     env = simulators.get(str(samples[0].simulator), len(samples) * n)
-    episodes = _Episodes(env, samples, n)
+    episodes = Episodes(env, samples, n)
     units = chunk * policy.units_per_action(env.action_dim)
     sampling = sampling.model_copy(update={"max_new_tokens": units, "stop": []})
     call = 0
@@ -71,6 +71,15 @@ def play(
     return episodes.groups(POLICY, dict(zip(finals, prompts)))
 
 
+def expert_world(simulators: Simulators, samples: Sequence[Sample]) -> Any:
+    """The samples' simulator, one world each. Raises ConfigError where it has no scripted expert."""
+    name = str(samples[0].simulator)
+    env = simulators.get(name, len(samples))
+    if not env.has_expert:
+        raise ConfigError(f"simulators.{name} has no scripted expert, so its episodes give no demonstrations")
+    return env
+
+
 def demonstrate_episodes(policy: Any, simulators: Simulators, samples: Sequence[Sample], chunk: int) -> list[Group]:
     """One episode of the simulator's scripted expert from each start state, as groups of one demonstration.
 
@@ -80,11 +89,8 @@ def demonstrate_episodes(policy: Any, simulators: Simulators, samples: Sequence[
     Raises:
         ConfigError: the simulator has no scripted expert.
     """
-    name = str(samples[0].simulator)
-    env = simulators.get(name, len(samples))
-    if not env.has_expert:
-        raise ConfigError(f"simulators.{name} has no scripted expert, so its episodes give no demonstrations")
-    episodes = _Episodes(env, samples, 1)
+    env = expert_world(simulators, samples)
+    episodes = Episodes(env, samples, 1)
     while worlds := episodes.running():
         prompts = dict(zip(worlds, policy.prepare([episodes.view(i) for i in worlds])))
         tokens: dict[int, list[Tensor]] = {i: [] for i in worlds}
@@ -99,7 +105,7 @@ def demonstrate_episodes(policy: Any, simulators: Simulators, samples: Sequence[
     return episodes.groups(DEMO)
 
 
-class _Episodes:
+class Episodes:
     """Episodes in progress: what each world has decided, and which worlds still run."""
 
     def __init__(self, env: Any, samples: Sequence[Sample], n: int):

@@ -1,0 +1,60 @@
+"""Episodes that the policy plays and the scripted expert labels (DAgger, arXiv 1011.0686)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mmrl.config import SamplingConfig
+from mmrl.objectives.settings import Relabel
+from mmrl.rollouts.episodes import Episodes, Simulators, expert_world
+from mmrl.types import DEMO, Decision, Group, Sample
+
+
+def relabelled_episodes(
+    policy: Any,
+    engine: Any,
+    simulators: Simulators,
+    samples: Sequence[Sample],
+    sampling: SamplingConfig,
+    settings: Relabel,
+    seed: int,
+) -> list[Group]:
+    """One episode from each start state, as groups of one demonstration; an action a decision.
+
+    The policy samples an action in each state and the expert names its own, which is the demonstration. Without
+    `takeover` the policy's action is played and every state is labelled (DAgger). With it, the expert's is played and
+    labelled where the two differ by more than that in some action dim, and the policy's elsewhere (HG-DAgger's gate).
+
+    Raises:
+        ConfigError: the simulator has no scripted expert.
+    """
+    env = expert_world(simulators, samples)
+    episodes = Episodes(env, samples, 1)
+    sampling = sampling.model_copy(update={"max_new_tokens": policy.units_per_action(env.action_dim), "stop": []})
+    call = 0
+    while worlds := episodes.running():
+        prompts = policy.prepare([episodes.view(i) for i in worlds])
+        chosen = engine.generate(prompts, sampling, 1, seed + 7919 * call, restrict="action")
+        labels_BU = policy.action_units(env.expert_action().cpu()[:, None])
+        expert_BCA = policy.actions(labels_BU, env.action_dim)
+        actions_BCA = expert_BCA.clone()
+        for i, prompt, (completion,) in zip(worlds, prompts, chosen):
+            own_CA = policy.actions(completion.tokens[None], env.action_dim)[0]
+            apart = float((own_CA - expert_BCA[i]).abs().max())
+            takes_over = settings.takeover is not None and apart > settings.takeover
+            if not takes_over:
+                actions_BCA[i] = own_CA
+            if takes_over or settings.takeover is None:
+                episodes.decisions[i].append(Decision(prompt, labels_BU[i], restrict="action"))
+        episodes.step(actions_BCA, credit=False)
+        call += 1
+    return [_labelled(group) for group in episodes.groups(DEMO)]
+
+
+def _labelled(group: Group) -> Group:
+    """The group with what its demonstration holds noted: how many states the expert labelled."""
+    (trajectory,) = group.trajectories
+    info = {**trajectory.info, "labelled": len(trajectory.decisions)}
+    return replace(group, trajectories=(replace(trajectory, info=info),))
