@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from mmrl import __version__
+from mmrl.commands.cache import add_arguments as add_cache_arguments
+from mmrl.commands.rewards import add_arguments as add_rewards_arguments
 from mmrl.errors import UserError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-FAMILIES = "qwen2_vl, qwen2_5_vl, qwen3_vl or qwen3_vl_moe"
+FAMILIES = "qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_vl_moe, openvla or openvla_oft"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,6 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
     report = command("report", "write a run's HTML report")
     report.add_argument("folder", metavar="RUN", help="a run's folder")
     report.add_argument("--output", metavar="FILE", help="default: report.html in the run's folder")
+    add_cache_arguments(command("cache", "fill, show or check a cache of decoded videos"))
+    add_rewards_arguments(command("rewards", "list rewards, try one, or check a dataset's targets"))
     tiny = command("tiny", "write a small random checkpoint, for tests and laptops")
     tiny.add_argument("family", metavar="FAMILY", help=FAMILIES)
     tiny.add_argument("folder", metavar="DIR", help="a new or empty folder")

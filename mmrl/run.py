@@ -125,6 +125,7 @@ def evaluate(
             seed=derive(recipe.seed, "eval"),
             chunk=recipe.stages[0].rollout.action_chunk,
             on_bad=recipe.data.on_bad_sample,
+            controls=recipe.data.controls,
         )
     except BadSample as error:
         raise with_cure(error, recipe) from None

@@ -159,10 +159,7 @@ def open_eval_sets(recipe: Recipe, data: Sequence[Sample] | None = None) -> dict
     if data is not None:
         return {"eval": data}
     sets: dict[str, Sequence[Sample]] = {}
-    for config in recipe.data.eval:
-        name = config.name or config.type
-        while name in sets:
-            name += "+"
+    for name, config in recipe.data.named_eval().items():
         sets[name] = open_dataset(config)
     return sets
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("name", "params", "words"),
     [
-        ("oocr", {}, ["unknown reward 'oocr'", "did you mean 'ocr'?", "classification, combine, counting"]),
+        ("oocr", {}, ["unknown reward 'oocr'", "did you mean 'ocr'?", "chart, chart_to_code, classification"]),
         ("ocr", {"metrics": "cer"}, ["no parameter 'metrics'", "did you mean 'metric'?", "extract, ignore_case"]),
         ("ocr", {"metric": "ned"}, ["'metric'", "'ned'", "anls, cer, edit, exact"]),
         ("ocr", {"ignore_case": 1}, ["'ignore_case'", "not true or false"]),
@@ -126,6 +126,8 @@ def test_combination_reports_parts():
     assert result.score == pytest.approx((1 + 3 * 0.75) / 4)
     assert result.parts == {
         "format": 1.0,
+        "format/tags": 1.0,
+        "format/json": None,
         "ocr": 0.75,
         "ocr/exact": 0.0,
         "ocr/similarity": 0.75,
@@ -161,15 +163,34 @@ def test_combination_of_one_reward_twice():
         ("Multiple-Choice", "multiple_choice"),
         ("numerical", "numeric"),
         ("number", "numeric"),
-        ("regression", "numeric"),
+        ("regression", "regression"),
         ("boolean", "yes_no"),
         ("binary classification", "yes_no"),
         ("spatial grounding", "iou"),
+        ("math", "math"),
+        ("mathematics", "math"),
+        ("open-ended", "open_ended"),
+        ("free-form", "open_ended"),
+        ("video description", "open_ended"),
+        ("video qa", "video_qa"),
+        ("llava", "classification"),
+        ("critic", "classification"),
+        ("temporal grounding", "temporal_iou"),
+        ("spatial-temporal grounding", "spatiotemporal_iou"),
+        ("tracking", "tracking"),
+        ("segmentation_image", "mask_iou"),
         # VLM-R1
         ("rec", "iou"),
         ("ic", "classification"),
         ("mcq", "multiple_choice"),
         ("yes_no", "yes_no"),
+        ("llm", "judge"),
+        ("all_match", "classification"),
+        ("map", "detection"),
+        ("od_ap", "detection"),
+        ("od_ap50", "detection"),
+        ("odLength", "detection"),
+        ("weighted_sum", "detection"),
     ],
 )
 def test_route_knows_the_peers_names(task, name):
@@ -197,6 +218,20 @@ def test_route_refuses_unknown_tasks(task, hint):
         get_reward("route").for_task(task)
     with pytest.raises(ValueError, match="no reward for the task 'caption'"):
         get_reward("route")("x", {"task": "caption"})
+    # Peers score these by shared names, or by guessing the kind of answer.
+    for unsound in ("code", "svg-code", "html-code", "default"):
+        with pytest.raises(ValueError, match="no reward for the task"):
+            get_reward("route").for_task(unsound)
+
+
+def test_route_takes_more_names():
+    route = get_reward("route", aliases={"Sudoku_grid": "ocr", "number": "counting"})
+    assert route.for_task("sudoku grid").name == "ocr"
+    assert route.for_task("number").name == "counting"
+    with pytest.raises(ValueError, match="unknown reward 'orc'"):
+        get_reward("route", aliases={"grid": "orc"})
+    with pytest.raises(ValueError, match="not a mapping"):
+        get_reward("route", aliases=["grid"])
 
 
 def test_no_task_belongs_to_two_rewards():

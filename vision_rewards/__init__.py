@@ -7,9 +7,10 @@
 """
 
 from vision_rewards.registry import combine, get_reward, list_rewards, validate
-from vision_rewards.types import ParamSpec, Reward, RewardResult, RewardSpec, TargetError
+from vision_rewards.types import Example, ParamSpec, Reward, RewardResult, RewardSpec, TargetError
 
 __all__ = [
+    "Example",
     "ParamSpec",
     "Reward",
     "RewardResult",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from vision_rewards.parsers import EXTRACT_MODES
-from vision_rewards.registry import list_rewards
-from vision_rewards.types import RewardSpec
+from vision_rewards.registry import get_reward, list_rewards
+from vision_rewards.types import Example, RewardSpec
+
+LONGEST = 160  # characters of one cell of an examples table
 
 _HEADER = """# Rewards
 
@@ -27,6 +32,8 @@ result.score, result.parts, result.parsed, result.reason
   that scores 1.0; `vision_rewards.validate(name, targets)` proves both for a whole dataset.
 - `reward.accuracy(result)` is the number for evaluations: the column "accuracy" below names the part it comes from.
 - `reward.for_task(task)` is the reward itself, or what `route` has for that task.
+- `reward.at(progress)` is the reward at that share of the training, from 0 to 1: itself, unless it tightens, as the
+  bands of `combine` do. Without it a reward is as strict as at the end.
 - `vision_rewards.combine([("ocr", 0.9, {"metric": "cer"}), ("format", 0.1)])` is a weighted mean.
 
 The parameter `extract` says where the answer stands:
@@ -40,7 +47,43 @@ The first three read only what follows the last `</think>`; a `<think>` that sta
 Where the prompt itself opens `<think>`, score the completion with that tag in front of it.
 Rewards are strict, since they are optimised against. The measures alone are in `vision_rewards.metrics`.
 
+## From the command line
+
+```sh
+mmrl rewards list
+mmrl rewards try iou --completion "[10, 20, 110, 220]" --target '{"box": [12, 18, 108, 224]}' --draw boxes.png
+mmrl rewards try combine --demo
+mmrl rewards check configs/quickstart.yaml --limit 100
+```
+
+`check` reads a recipe, or a dataset's file, folder or name, and names every row whose target cannot be scored or whose
+gold answer does not score 1.0. It exits with 2 if there are any.
+
+## In a recipe
+
+```yaml
+rewards:
+  - name: combine
+    params:
+      parts: [[route, 0.9], [format, 0.1, {pattern: think_answer}]]
+      bands: {route: [[0.5, 0.75], [0.75, 0.9]]}
+```
+
+The trainer calls `at` with the share of the stage's steps that are done.
+
+## Limits
+
+Nothing a policy writes takes a score more than a second or 200 MB. Rewards whose work could (`math`, `chart_to_code`, a
+schema in `format`) hand it to `vision_rewards.pool`: warm worker processes with a limit on processor time and memory
+that are killed when they break it and replaced, also when something else kills them. `pool.bounded("module:function",
+*args, seconds=1.0, megabytes=200)` is open to other uses. `VISION_REWARDS_WORKERS` is the number of workers of each
+process; the default is one a core, at most 4.
+
+`judge` alone reaches out, and only to the endpoint or function that it is given.
+
 This page is written by `python -m vision_rewards.docs docs/rewards.md`.
+
+## All rewards
 """
 
 
@@ -57,6 +100,26 @@ def _codes(words) -> str:
     return ", ".join(f"`{word}`" for word in words) or "–"
 
 
+def _code(value: Any) -> str:
+    """A value on one line, in a code span that its own backticks do not end."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = text.replace("\n", "⏎")
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}…"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def _examples(name: str, examples: tuple[Example, ...]) -> str:
+    rows = []
+    for target, completion, why, params in examples:
+        result = get_reward(name, **params)(completion, target)
+        score = "none" if result.score is None else f"{result.score:.3g}"
+        rows.append((_code(target), _code(completion), score, f"{why}{f' ({_code(dict(params))})' if params else ''}"))
+    return _table(("target", "completion", "score", ""), rows)
+
+
 def _section(spec: RewardSpec) -> str:
     lines = [f"## {spec.name}", "", spec.summary, ""]
     lines += [f"- Formula: {spec.formula}", f"- Source: {spec.source}", "- Exploits closed:"]
@@ -65,17 +128,19 @@ def _section(spec: RewardSpec) -> str:
         optional = " (optional)" if key.endswith("?") else ""
         lines.append(f"- Target `{key.rstrip('?')}`{optional}: {meaning}")
     rows = [
-        (f"`{name}`", f"`{param.default!r}`", _codes(param.choices or ()), param.help)
+        (f"`{name}`", _code(repr(param.default)), _codes(param.choices or ()), param.help)
         for name, param in spec.params.items()
         if param.choices != EXTRACT_MODES
     ]
     if rows:
         lines += ["", _table(("parameter", "default", "choices", "meaning"), rows)]
+    if spec.examples:
+        lines += ["", _examples(spec.name, spec.examples)]
     return "\n".join(lines) + "\n"
 
 
 def render() -> str:
-    """The whole page as Markdown."""
+    """The whole page as Markdown; each example is scored anew."""
     specs = list_rewards()
     rows = [
         (

@@ -7,13 +7,17 @@ import difflib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from vision_rewards.parsers import EXTRACT_MODES, extract_answer, wrap_answer
 
 
 class TargetError(ValueError):
     """A target that cannot be scored; the message is one line and names the key."""
+
+    def __init__(self, message: str):
+        # It quotes the target, which may hold line breaks.
+        super().__init__(" ".join(message.split()))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +46,15 @@ class ParamSpec:
     choices: tuple[Any, ...] | None = None
 
 
+class Example(NamedTuple):
+    """One case that shows what a reward does: for its page, for `mmrl rewards try --demo` and for the tests."""
+
+    target: Mapping[str, Any]
+    completion: str
+    why: str
+    params: Mapping[str, Any] = {}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class RewardSpec:
     """The public description of a reward, read from its class. A target key that ends in `?` may be absent."""
@@ -56,6 +69,7 @@ class RewardSpec:
     closes: tuple[str, ...]
     tasks: tuple[str, ...]
     metric_part: str
+    examples: tuple[Example, ...]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -94,8 +108,13 @@ class Reward(ABC):
     # Part -> its value when no answer could be read: 0.0, or None for what cannot be measured then.
     part_defaults: ClassVar[Mapping[str, float | None]] = {}
     metric_part: ClassVar[str] = "score"
+    # (target, completion, why) or (target, completion, why, parameters), in documentation order; the first is a right
+    # answer. Between them they show every kind of target that the reward takes.
+    examples: ClassVar[tuple[tuple, ...]] = ()
     # False for rewards of form (tags, length), which never stand for accuracy in a combination.
     is_answer: ClassVar[bool] = True
+    # True where a call waits for a worker process or a server, so that several at once pay off.
+    waits: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -128,7 +147,7 @@ class Reward(ABC):
             raise TypeError(f"a completion is a str, not {type(completion).__name__}")
         if not self.applies(target):
             return RewardResult(None, {}, None, "not_applicable")
-        self.check(target)
+        self.check_target(target)
         return self.score(completion, target)
 
     def applies(self, target: Mapping[str, Any]) -> bool:
@@ -145,6 +164,10 @@ class Reward(ABC):
 
     def for_task(self, task: str) -> Reward:
         """The reward for samples of this task: itself, unless it routes."""
+        return self
+
+    def at(self, progress: float) -> Reward:
+        """The reward at this point of the training, 0 at its start and 1 at its end: itself, unless it tightens."""
         return self
 
     def dress(self, completion: str) -> str:
@@ -168,7 +191,7 @@ class Reward(ABC):
 
     @abstractmethod
     def check_target(self, target: Mapping[str, Any]) -> None:
-        """Raise TargetError for values that cannot be scored; the required keys are there."""
+        """Raise TargetError for values that cannot be scored; the required keys are there. Every call runs it."""
 
     @abstractmethod
     def gold(self, target: Mapping[str, Any]) -> str:
@@ -197,6 +220,7 @@ class Reward(ABC):
             closes=cls.closes,
             tasks=cls.tasks,
             metric_part=cls.metric_part,
+            examples=tuple(Example(*example) for example in cls.examples),
         )
 
 

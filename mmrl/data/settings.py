@@ -40,6 +40,8 @@ class VideoBudget(Settings):
     rounding: Literal["qwen", "time"] = Field("qwen", description="time: by true timestamps, for varying frame rates")
     backend: str = Field("auto", description="auto, or a name of video.backends")
     truncated: Literal["refuse", "keep"] = Field("refuse", description="keep: use the frames of a cut file that decode")
+    shuffle: bool = Field(False, description="frames in an order drawn by sample id: the control for the use of time")
+    drop: float = Field(0.0, ge=0.0, lt=1.0, description="share of frames left out, drawn by sample id")
 
     @model_validator(mode="after")
     def _ordered(self) -> VideoBudget:
@@ -76,6 +78,7 @@ class DatasetConfig(Settings):
     weight: PositiveFloat = 1.0
     use: Literal["all", "rollouts", "demonstrations"] = Field("all", description="what training draws from it")
     limit: PositiveInt | None = Field(None, description="use the first n rows only")
+    control: bool = Field(False, description="held out beside the others: figures of its own, left out of the mean")
     image: PixelBudget | None = Field(None, description="overrides policy.image for these rows, field by field")
     video: VideoBudget | None = Field(None, description="overrides policy.video for these rows, field by field")
 
@@ -174,3 +177,18 @@ class DataConfig(Settings):
     seed: int | None = Field(None, description="sampling order; default: the recipe's seed")
     cache: CacheConfig | None = None
     prefetch: int = Field(0, ge=0, description="upcoming samples whose videos are read ahead, off the training thread")
+
+    def named_eval(self) -> dict[str, AnyData]:
+        """Held-out sets by the names that their figures carry."""
+        sets: dict[str, AnyData] = {}
+        for config in self.eval:
+            name = config.name or config.type
+            while name in sets:
+                name += "+"
+            sets[name] = config
+        return sets
+
+    @property
+    def controls(self) -> set[str]:
+        """Names of the held-out sets that stay out of the mean."""
+        return {name for name, config in self.named_eval().items() if config.control}

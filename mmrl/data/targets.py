@@ -147,6 +147,16 @@ def _boxes(value: Any) -> dict[str, Any]:
     return {"box": _box(value)} | ({"label": str(label)} if label is not None else {})
 
 
+def _objects(value: Any) -> dict[str, Any]:
+    """Every object; VLM-R1 writes `None` where there is nothing to find."""
+    value = [] if isinstance(value, str) and value.strip().lower() == "none" else _structure(value)
+    if isinstance(value, Mapping):
+        value = value["boxes"] if isinstance(value.get("boxes"), list) else [value]
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r:.80} is not a list of objects")
+    return {"boxes": [_boxes(item) for item in value]}
+
+
 def _interval(value: Any) -> dict[str, Any]:
     value = _structure(value)
     if isinstance(value, Mapping):
@@ -218,6 +228,10 @@ SHAPES: tuple[tuple[set[str], Callable[[Any], dict[str, Any]]], ...] = (
     (
         {"grounding", "visual_grounding", "spatial_grounding", "iou", "rec", "referring_expression_comprehension"},
         _boxes,
+    ),
+    (
+        {"detection", "object_detection", "det", "od", "od_ap", "od_ap50", "odlength", "map", "weighted_sum"},
+        _objects,
     ),
     ({"temporal_grounding"}, _interval),
     ({"spatial_temporal_grounding"}, _tube),

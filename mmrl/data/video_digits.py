@@ -173,16 +173,19 @@ def _appearing(draw: _Draw, count: int) -> tuple[list[Placed], tuple[Scene, ...]
     return placed, draw.scenes(lambda slot: [d for d, start in zip(placed, starts) if slot >= start])
 
 
-def _first(draw: _Draw) -> Question:
+def _first_or_last(draw: _Draw) -> Question:
+    """The demonstration is the option's text: finding its letter is the image tasks' skill, not this one's."""
     placed, scenes = _appearing(draw, 2)
-    right, other = placed[0].label, placed[1].label
+    word, (right, other) = "first", (placed[0].label, placed[1].label)
+    if draw.rng.random() < 0.5:
+        word, right, other = "last", other, right
     absent = [int(v) for v in draw.rng.choice([v for v in range(10) if v not in (right, other)], 2, replace=False)]
     values = [int(v) for v in draw.rng.permutation([right, other, *absent])]
     options = {letter: str(value) for letter, value in zip(LETTERS, values, strict=True)}
-    letter = LETTERS[values.index(right)]
     lines = "\n".join(f"{name}. {value}" for name, value in options.items())
-    target = {"answer": letter, "options": options}
-    return Question(scenes, f"Which digit appears first?\n{lines}", target, letter, f"{right} {other}.")
+    target = {"answer": LETTERS[values.index(right)], "options": options}
+    trace = f"{placed[0].label} {placed[1].label}."
+    return Question(scenes, f"Which digit appears {word}?\n{lines}", target, str(right), trace)
 
 
 def _count(draw: _Draw) -> Question:
@@ -225,7 +228,7 @@ def _where(draw: _Draw) -> Question:
 
 # Named as the rewards know them; `route` picks choice, counting, order, interval and track rewards by these.
 TASKS: dict[str, Callable[[_Draw], Question]] = {
-    "multiple_choice": _first,
+    "multiple_choice": _first_or_last,
     "counting": _count,
     "ordering": _order,
     "temporal_grounding": _when,

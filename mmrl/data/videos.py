@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -86,9 +88,11 @@ class VideoReader:
         where, spec = self._request(source, sample)
         future = self._ahead.pop((where, spec), None) if isinstance(where, str) else None
         try:
-            return future.result() if future is not None else self._fetch(where, spec)
+            frames = future.result() if future is not None else self._fetch(where, spec)
         except VideoError as error:
             raise BadSample(sample.where, f"video {error}") from error
+        budget = self.budget.merged(sample.budgets.get("video", {}))
+        return augmented(frames, sample.id, budget.shuffle, budget.drop, self.frame_factor)
 
     def _request(self, source: Any, sample: Sample) -> tuple[Any, VideoSpec]:
         """What is read, and how. Raises BadSample."""
@@ -118,6 +122,36 @@ class VideoReader:
         if isinstance(source, Sequence):
             return [_frame(item, sample) for item in source], clip
         raise BadSample(sample.where, f"a video is a path or a list of images, not {type(source).__name__}")
+
+
+def augmented(frames: Frames, key: str, shuffle: bool, drop: float, factor: int) -> Frames:
+    """Frames in another order, or fewer of them; a function of the arguments alone.
+
+    Args:
+        key: the sample's id, which seeds the draw.
+        shuffle: permute the pictures and leave the times where they are (Video-R1's control, arXiv 2503.21776).
+        drop: share of frames left out with their times; what stays is a multiple of `factor`, at least one.
+    """
+    if not shuffle and not drop:
+        return frames
+    import torch
+
+    seed = int.from_bytes(hashlib.blake2b(f"frames/{key}".encode(), digest_size=8).digest()) >> 1
+    generator, count = torch.Generator().manual_seed(seed), len(frames)
+    kept = torch.arange(count)
+    if drop:
+        wanted = max(factor, round(count * (1 - drop) / factor) * factor)
+        kept = torch.randperm(count, generator=generator)[:wanted].sort().values
+    order = kept[torch.randperm(len(kept), generator=generator)] if shuffle else kept
+    taken, rate = frames.metadata, frames.metadata.sampled_fps
+    metadata = dataclasses.replace(
+        taken,
+        indices=tuple(taken.indices[i] for i in kept.tolist()),
+        sampled_fps=rate * len(kept) / count if rate is not None else None,
+    )
+    return dataclasses.replace(
+        frames, pixels=frames.pixels[order], timestamps=frames.timestamps[kept], metadata=metadata
+    )
 
 
 def open_cache(config: CacheConfig | None) -> TensorCache | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mmrl.config import EvalConfig
@@ -24,11 +24,13 @@ def evaluate(
     seed: int = 0,
     chunk: int = 1,
     on_bad: str = "stop",
+    controls: Collection[str] = (),
 ) -> tuple[dict[str, float], list[Group]]:
     """Accuracy of each task and their mean, each task weighing the same, with the groups behind them.
 
     A bad sample stops the evaluation or, with `on_bad="skip"`, counts as wrong: it stays in the denominator. A task
-    that occurs in several datasets is reported per dataset as `dataset/task`.
+    that occurs in several datasets is reported per dataset as `dataset/task`; so is every task of the datasets named in
+    `controls`, which stay out of the mean.
     """
     engine = make_engine("hf", policy, config.batch_size)
     scores: dict[tuple[str, str], list[float]] = {}
@@ -44,12 +46,15 @@ def evaluate(
                 accuracy = float(group.trajectories[0].info["accuracy"])
                 scores.setdefault((name, group.sample.task), []).append(accuracy)
             groups += made
-    tasks = [task for _, task in scores]
+    tasks = [task for name, task in scores if name not in controls]
+    means = {key: sum(values) / len(values) for key, values in scores.items()}
     results = {
-        (task if tasks.count(task) == 1 else f"{name}/{task}"): sum(values) / len(values)
-        for (name, task), values in scores.items()
+        (task if tasks.count(task) == 1 else f"{name}/{task}"): mean
+        for (name, task), mean in means.items()
+        if name not in controls
     }
     results["mean"] = sum(results.values()) / len(results) if results else 0.0
+    results |= {f"{name}/{task}": mean for (name, task), mean in means.items() if name in controls}
     return results, groups
 
 

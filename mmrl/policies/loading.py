@@ -112,17 +112,22 @@ def load_checkpoint(config: PolicyConfig, families: Collection[str], device: tor
         ) from None
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise CheckpointError(f"policy.path: '{config.path}' does not load: {_first_line(error)}") from None
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info.get(problem):
-            names = sorted(map(str, info[problem]))
-            raise CheckpointError(
-                f"policy.path: '{config.path}' has {len(names)} {problem.replace('_', ' ')}, first '{names[0]}'; "
-                "it is a checkpoint of another model or an incomplete one"
-            )
+    refuse_incomplete(info, config.path)
     types = getattr(model.config.get_text_config(), "layer_types", None) or []
     if config.packing == "group" and any("sliding" in t for t in types):
         raise ConfigError("policy.packing: 'group' does not fit sliding-window layers; set it to 'row'")
     return model.to(device).train(), processor
+
+
+def refuse_incomplete(info: Mapping[str, Any], shown: str) -> None:
+    """Raises CheckpointError where transformers' loading info names weights that are missing, unknown or misshapen."""
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info.get(problem):
+            names = sorted(map(str, info[problem]))
+            raise CheckpointError(
+                f"policy.path: '{shown}' has {len(names)} {problem.replace('_', ' ')}, first '{names[0]}'; "
+                "it is a checkpoint of another model or an incomplete one"
+            )
 
 
 def _first_line(error: Exception) -> str:

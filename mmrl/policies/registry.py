@@ -7,12 +7,28 @@ from typing import Any
 
 from mmrl.errors import ConfigError, unknown
 
-POLICIES = {"qwen_vl": "mmrl.policies.qwen_vl:QwenVL"}
+POLICIES = {
+    "qwen_vl": "mmrl.policies.qwen_vl:QwenVL",
+    "openvla": "mmrl.policies.openvla.policy:OpenVLA",
+    "openvla_oft": "mmrl.policies.openvla.oft:OpenVLAOFT",
+}
+# Policies whose actions are cut into policy.action_bins; the others' checkpoints say how they act.
+BINNED = frozenset({"qwen_vl"})
 
 
 def load_policy(config: Any) -> Any:
-    """The policy that `config.type` names, loaded from `config.path`. Raises ConfigError on unknown names."""
+    """The policy that `config.type` names, loaded from `config.path`.
+
+    Raises:
+        ConfigError: an unknown name, or settings that this policy does not have.
+    """
     if config.type not in POLICIES:
         raise ConfigError(f"policy.type: {unknown('policy', config.type, POLICIES)}")
     module, _, name = POLICIES[config.type].partition(":")
-    return getattr(import_module(module), name).from_pretrained(config)
+    adapter = getattr(import_module(module), name)
+    for part in config.freeze:
+        if part not in adapter.freezable:
+            raise ConfigError(f"policy.freeze: {unknown(f'part of {config.type}', part, adapter.freezable)}")
+    if config.params and not hasattr(adapter, "params_model"):
+        raise ConfigError(f"policy.params: {config.type} has none; remove {', '.join(config.params)}")
+    return adapter.from_pretrained(config)

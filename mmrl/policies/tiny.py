@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +46,22 @@ def write_tiny(family: str, folder: str | Path, seed: int = 0, size: Mapping[str
     """Writes a small random checkpoint (model, tokenizer, processor).
 
     Args:
-        family: `qwen2_vl`, `qwen2_5_vl`, `qwen3_vl` or `qwen3_vl_moe`.
+        family: `qwen2_vl`, `qwen2_5_vl`, `qwen3_vl`, `qwen3_vl_moe`, or one of `WRITERS`.
         folder: created if needed; refused when it holds files already.
         seed: of the random weights.
         size: overrides of `hidden`, `layers`, `heads`, `kv_heads`, `head_dim`, `mlp`, `vision_hidden`,
-            `vision_layers`, `vision_heads`, `vision_mlp`, `patch`, `vocab`.
+            `vision_layers`, `vision_heads`, `vision_mlp`, `patch`, `vocab`; robot policies have others besides.
 
     Raises:
         UserError: unknown family or a folder that is not empty.
     """
-    if family not in FAMILIES:
-        raise UserError(unknown("family", family, FAMILIES))
+    if family not in FAMILIES and family not in WRITERS:
+        raise UserError(unknown("family", family, (*FAMILIES, *WRITERS)))
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"'{folder}' is not empty; choose a new folder")
+    if family in WRITERS:
+        return import_module(WRITERS[family]).write(family, folder, seed, size or {})
     from mmrl.compat import ensure_torchvision
 
     ensure_torchvision()
@@ -81,6 +84,9 @@ def write_tiny(family: str, folder: str | Path, seed: int = 0, size: Mapping[str
     _processor(family, tokenizer, sizes).save_pretrained(folder)
     return folder
 
+
+# Families that are not transformers' Qwen-VL: the module whose `write(family, folder, seed, size)` makes them.
+WRITERS = {"openvla": "mmrl.policies.tiny_openvla", "openvla_oft": "mmrl.policies.tiny_openvla"}
 
 DEFAULT_SIZE: dict[str, int] = {
     "hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32, "mlp": 128,

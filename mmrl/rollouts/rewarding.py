@@ -99,7 +99,7 @@ class Rewarder:
             else:
                 info = {**more, **info}
         if not weight_sum:
-            raise BadSample(sample.where, f"no reward applies to task '{sample.task}' and its target")
+            raise BadSample(sample.where, f"no reward gave a score for task '{sample.task}': {info['reason']}")
         info.setdefault("accuracy", total / weight_sum)
         return trajectory.with_reward(total / weight_sum, parts, **info)
 

@@ -63,6 +63,7 @@ class Session:
             seed=derive(self.recipe.seed, "eval"),
             chunk=self.recipe.stages[0].rollout.action_chunk,
             on_bad=self.recipe.data.on_bad_sample,
+            controls=self.recipe.data.controls,
         )
         best = self.recipe.checkpoint.best
         if best is not None and best not in results:

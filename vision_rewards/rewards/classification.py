@@ -1,46 +1,115 @@
-"""Exact match of a class name."""
+"""Match of a class name, or of a set of class names."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from json import dumps
 from typing import ClassVar
 
-from vision_rewards.parsers import normalize_label
-from vision_rewards.types import AnswerReward, RewardResult, TargetError
+from vision_rewards.parsers import normalize_label, parse_items
+from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
+
+_AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
 
 
 def _is_label(value) -> bool:
     return isinstance(value, (str, int)) and not isinstance(value, bool) and bool(normalize_label(str(value)))
 
 
+def _is_labels(value) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(_is_label, value))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Classification(AnswerReward):
-    """1 if the normalised answer equals the class or one of its synonyms."""
+    """1 if the normalised answer is the class; for several classes, how far the two sets agree."""
 
     name = "classification"
-    summary = "Exact match of a class name after folding case, white space and punctuation."
-    target_keys: ClassVar = {"answer": "str or int: the class", "synonyms?": "list of str or int: other accepted names"}
-    formula = "[norm(answer) ∈ {norm(y) : y ∈ {answer} ∪ synonyms}]"
-    source = "Visual-RFT's classification reward, without its substring test"
+    summary = "A class name after folding case, white space and punctuation; or the set of several."
+    target_keys: ClassVar = {
+        "answer": "str or int: the class; or a list of them, for an answer that lists classes",
+        "synonyms?": "other accepted names: a list; for several classes, class → list",
+    }
+    formula = (
+        "one class: [norm(answer) ∈ {norm(y) : y ∈ {answer} ∪ synonyms}]; several, A the answer's set and B the "
+        "target's, synonyms as their class: jaccard |A ∩ B| / |A ∪ B|; exact [A = B]"
+    )
+    source = "Visual-RFT's classification reward, without its substring test; Jaccard index of two sets"
     closes = (
         "an empty answer is no match (a substring test scores it 1)",
         "listing classes, or a sentence that contains the class, is no match",
+        "with several classes every wrong one costs, and one said twice (a synonym too) makes the list void",
     )
-    tasks = ("classification", "image classification", "ic", "cls")
+    tasks = (
+        "classification",
+        "image classification",
+        "ic",
+        "cls",
+        "multi label classification",
+        "critic",
+        "llava",
+        "all match",
+    )
+    part_defaults: ClassVar = {"exact": 0.0}
+    examples = (
+        ({"answer": "golden retriever", "synonyms": ["goldie"]}, "<answer>Golden-Retriever</answer>", "same name"),
+        ({"answer": "cat"}, "cat dog bird", "lists classes"),
+        ({"answer": ["cat", "dog"]}, "dog, bird", "one shared of three"),
+        ({"answer": ["cat", "dog"], "synonyms": {"cat": ["kitty"]}}, "Kitty and dog", "a synonym"),
+    )
+
+    several: str = param("jaccard", "the score where the target has several classes", choices=("jaccard", "exact"))
 
     def check_target(self, target):
-        synonyms = target.get("synonyms") or []
-        if not _is_label(target["answer"]):
-            raise TargetError(f"'answer' is {target['answer']!r}, not a non-empty str or an int")
-        if not isinstance(synonyms, (list, tuple)) or not all(map(_is_label, synonyms)):
-            raise TargetError(f"'synonyms' is {synonyms!r}, not a list of non-empty str or int")
+        answer, synonyms = target["answer"], target.get("synonyms")
+        if _is_label(answer):
+            if synonyms is not None and not _is_labels(synonyms):
+                raise TargetError(f"'synonyms' is {str(synonyms)[:60]!r}, not a list of non-empty str or int")
+            return
+        if not _is_labels(answer) or not answer:
+            raise TargetError(f"'answer' is {str(answer)[:60]!r}, not a non-empty str or an int, or a list of them")
+        if synonyms is not None and not (isinstance(synonyms, Mapping) and all(map(_is_labels, synonyms.values()))):
+            raise TargetError(f"'synonyms' is {str(synonyms)[:60]!r}, not class → list of names")
+        names = [normalize_label(str(name)) for name in answer]
+        if len(set(names)) != len(names) or set(_classes(target).values()) != set(names):
+            raise TargetError(f"'answer' {str(answer)[:60]!r} or its synonyms name one class twice, or none of them")
 
     def gold_answer(self, target):
-        return str(target["answer"])
+        answer = target["answer"]
+        return dumps([str(name) for name in answer], ensure_ascii=False) if _is_labels(answer) else str(answer)
 
     def score_answer(self, answer, target):
+        if _is_labels(target["answer"]):
+            return self._score_several(answer, target)
         label = normalize_label(answer)
         if not label:
             return self.failed("no_answer")
         accepted = {normalize_label(str(name)) for name in (target["answer"], *(target.get("synonyms") or ()))}
-        return RewardResult(float(label in accepted), {}, label, "ok")
+        match = float(label in accepted)
+        return RewardResult(match, {"exact": match}, label, "ok")
+
+    def _score_several(self, answer: str, target: Mapping) -> RewardResult:
+        classes = _classes(target)
+        items, reason = parse_items(answer)
+        if items is None:
+            return self.failed(reason)
+        # "cat, dog and bird", unless a class has the word in its name.
+        if normalize_label(items[-1]) not in classes:
+            items[-1:] = _AND.split(items[-1])
+        labels = [classes.get(label, label) for label in map(normalize_label, items)]
+        if not all(labels) or len(set(labels)) != len(labels):
+            return self.failed("repeated" if all(labels) else "unparsable")
+        said, right = set(labels), set(classes.values())
+        exact = float(said == right)
+        score = exact if self.several == "exact" else len(said & right) / len(said | right)
+        return RewardResult(score, {"exact": exact}, labels, "ok")
+
+
+def _classes(target: Mapping) -> dict[str, str]:
+    """Normalised name or synonym -> normalised class."""
+    classes = {}
+    for name, others in (target.get("synonyms") or {}).items():
+        classes.update({normalize_label(str(other)): normalize_label(str(name)) for other in others})
+    return classes | {normalize_label(str(name)): normalize_label(str(name)) for name in target["answer"]}

@@ -1,4 +1,4 @@
-"""Exact count."""
+"""A count."""
 
 from __future__ import annotations
 
@@ -6,27 +6,41 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards.parsers import parse_number
-from vision_rewards.types import AnswerReward, RewardResult, TargetError
+from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 MAX_COUNT = 10**15
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counting(AnswerReward):
-    """1 if the one number of the answer is the count."""
+    """1 if the one number of the answer is the count, or a published measure of how near it is."""
 
     name = "counting"
-    summary = "Exact match of a count."
+    summary = "A count: exact, within one, or by relative error."
     target_keys: ClassVar = {"count": "int ≥ 0"}
-    formula = "[n = count], n the only number in the answer, in digits or as a word from zero to twenty"
-    source = "exact-match counting; PixMo-Count's accuracy, without its first-integer rule"
+    formula = (
+        "n the only number in the answer, in digits or as a word from zero to twenty. exact: [n = count]; "
+        "off_by_one: [|n − count| ≤ 1]; relative: max(0, 1 − |n − count| / max(count, 1))"
+    )
+    source = (
+        "exact-match counting, PixMo-Count's accuracy without its first-integer rule; off_by_one: OBOA of repetition "
+        "counting (RepNet, Dwibedi et al. 2020); relative: Video-R1's regression reward"
+    )
     closes = (
         "several numbers score 0: neither enumerating nor `2 rows of 5` earns anything",
         "whole numbers are compared, never their digits: 30 does not contain 3",
-        "`one hundred`, `3rd`, `3k` and `1.5` are not read as 1, 3, 3 and 1",
+        "`one hundred`, `3rd`, `3k`, `not 3` and `1.5` are not read as 1, 3, 3, 3 and 1",
     )
-    tasks = ("counting", "count", "object counting")
-    part_defaults: ClassVar = {"closeness": 0.0}
+    tasks = ("counting", "count", "object counting", "repetition counting")
+    part_defaults: ClassVar = {"exact": 0.0, "closeness": 0.0}
+    metric_part = "exact"
+    examples = (
+        ({"count": 3}, "<think>two and one</think>There are three.", "the only number"),
+        ({"count": 3}, "2 rows of 1, so 3", "several numbers"),
+        ({"count": 10}, "9", "one off, by relative error", {"metric": "relative"}),
+    )
+
+    metric: str = param("exact", "which measure is the score", choices=("exact", "off_by_one", "relative"))
 
     def check_target(self, target):
         count = target["count"]
@@ -42,6 +56,11 @@ class Counting(AnswerReward):
             return self.failed(reason)
         if abs(value) > MAX_COUNT or value != int(value):
             return self.failed("unparsable")
-        number = int(value)
-        error = abs(number - target["count"])
-        return RewardResult(float(error == 0), {"closeness": 1.0 / (1.0 + error)}, number, "ok")
+        number, count = int(value), target["count"]
+        error = abs(number - count)
+        score = {
+            "exact": float(error == 0),
+            "off_by_one": float(error <= 1),
+            "relative": max(0.0, 1.0 - error / max(count, 1)),
+        }[self.metric]
+        return RewardResult(score, {"exact": float(error == 0), "closeness": 1.0 / (1.0 + error)}, number, "ok")

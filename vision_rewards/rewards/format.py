@@ -1,39 +1,71 @@
-"""The form of a completion: its tags."""
+"""The form of a completion: its tags, and the JSON of its answer."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
 
-from vision_rewards.parsers import MAX_COMPLETION
-from vision_rewards.types import Reward, RewardResult, param
+from vision_rewards.parsers import MAX_COMPLETION, extract_answer
+from vision_rewards.types import Reward, RewardResult, TargetError, param
 
 _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE | re.ASCII)
 _ANSWER = ["<answer>", "</answer>"]
 _THINK = ["<think>", "</think>"]
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n\s*```", re.DOTALL)
+_POINTS = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "examples": [[3, 4]]}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format(Reward):
-    """1 if the completion has the asked-for tags, once each, in order and with text inside."""
+    """1 if the completion has the asked-for tags, once each, in order and with text inside, and its JSON is valid."""
 
     name = "format"
-    summary = "Tags of thinking and answer; says nothing about the answer."
-    target_keys: ClassVar = {}
+    summary = "Tags of thinking and answer, and the JSON schema of the answer; says nothing about its truth."
+    target_keys: ClassVar = {"schema?": "JSON Schema (2020-12) of the answer, in place of the parameter `json_schema`"}
     formula = (
         "answer: one non-empty `<answer>…</answer>` ends the completion, `<think>…</think>` may precede it; "
         "think_answer: `<think>…</think><answer>…</answer>` and nothing else, both non-empty; "
-        "none: some text and none of these tags"
+        "none: some text and none of these tags. With a schema also: the answer, bare or in one code fence, is JSON "
+        "that validates"
     )
-    source = "the format rewards of DeepSeek-R1's followers (Visual-RFT: full match)"
-    closes = ("repeated or nested tags score 0", "empty tags score 0", "text after the answer scores 0")
+    source = "the format rewards of DeepSeek-R1's followers (Visual-RFT: full match); the JSON checks of EasyVideoR1"
+    closes = (
+        "repeated or nested tags score 0",
+        "empty tags score 0",
+        "text after the answer scores 0",
+        "NaN, Infinity and repeated keys are not JSON",
+        "text around the JSON scores 0",
+    )
     is_answer = False
+    part_defaults: ClassVar = {"tags": 0.0, "json": None}
+    examples = (
+        ({}, "<think>It says EXIT.</think><answer>EXIT</answer>", "both tags, once each"),
+        ({}, "<answer>EXIT</answer> I hope", "text follows the answer"),
+        ({}, "It says EXIT.", "`think_answer` wants both tags", {"pattern": "think_answer"}),
+        ({}, "EXIT", "no tags were asked for", {"pattern": "none"}),
+        ({"schema": _POINTS}, "<answer>[12, 30]</answer>", "the answer is JSON of the row's schema"),
+        ({"schema": _POINTS}, "<answer>[12]</answer>", "JSON, but not of the schema"),
+    )
 
     pattern: str = param("answer", "the demanded form", choices=("answer", "think_answer", "none"))
+    json_schema: Mapping[str, Any] | None = param(
+        None, "JSON Schema of every answer; its `examples`, of which the first serves as the gold answer, must validate"
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.json_schema is not None:
+            problem = _schema_problem(_text_of(self.json_schema))
+            if problem:
+                raise ValueError(f"reward 'format': parameter 'json_schema' {problem}")
 
     def check_target(self, target):
-        return
+        if target.get("schema") is not None and (problem := _schema_problem(_text_of(target["schema"]))):
+            raise TargetError(f"'schema' {problem}")
 
     def dress(self, completion):
         """Add the tags that are missing; text that has an `<answer>` keeps it."""
@@ -46,13 +78,22 @@ class Format(Reward):
         return completion
 
     def gold(self, target):
-        return self.dress("answer")
+        schema = self._schema(target)
+        return self.dress("answer" if schema is None else json.dumps(schema["examples"][0]))
+
+    def _schema(self, target: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        own = target.get("schema")
+        return self.json_schema if own is None else own
 
     def score(self, completion, target):
+        schema = self._schema(target)
         if not completion.strip() or len(completion) > MAX_COMPLETION:
-            return self.failed("no_answer" if not completion.strip() else "too_long")
-        matched = self._matches(completion)
-        return RewardResult(float(matched), {}, None, "ok" if matched else "wrong_format")
+            reason = "no_answer" if not completion.strip() else "too_long"
+            return RewardResult(0.0, {"tags": 0.0, "json": None if schema is None else 0.0}, None, reason)
+        tags = self._matches(completion)
+        valid, reason = (True, "ok") if schema is None else _valid_answer(completion, schema)
+        parts = {"tags": float(tags), "json": None if schema is None else float(valid)}
+        return RewardResult(float(tags and valid), parts, None, reason if tags else "wrong_format")
 
     def _matches(self, completion: str) -> bool:
         tags = [match.group() for match in _TAG.finditer(completion)]
@@ -64,3 +105,80 @@ class Format(Reward):
         if tags != _THINK + _ANSWER or not texts[3] or texts[4]:
             return False
         return self.pattern == "answer" or (bool(texts[1]) and not texts[0] and not texts[2])
+
+
+def _text_of(schema: Any) -> str:
+    try:
+        return json.dumps(schema, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return f"! {error}"
+
+
+@lru_cache(maxsize=256)
+def _schema_problem(text: str) -> str | None:
+    """What is wrong with a schema given as JSON, None if nothing."""
+    if text.startswith("!"):
+        return f"is not JSON:{text[1:]}"
+    from jsonschema import Draft202012Validator, SchemaError
+    from referencing.exceptions import Unresolvable
+
+    schema = json.loads(text)
+    if not isinstance(schema, dict):
+        return f"is {text[:60]}, not an object"
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        return f"is no JSON Schema: {' '.join(error.message.split())[:200]}"
+    examples = schema.get("examples")
+    if not isinstance(examples, list) or not examples:
+        return "has no `examples`; give one answer that it accepts"
+    try:
+        accepted = _validator(text).is_valid(examples[0])
+    except Unresolvable as error:
+        return f"refers to something outside itself: {' '.join(str(error).split())[:200]}"
+    return None if accepted else f"does not accept its own example {str(examples[0])[:60]}"
+
+
+def _valid_answer(completion: str, schema: Mapping[str, Any]) -> tuple[bool, str]:
+    from vision_rewards.pool import Exceeded, bounded
+
+    answer, reason = extract_answer(completion, "auto")
+    if answer is None:
+        return False, reason
+    if fenced := _FENCE.fullmatch(answer):
+        answer = fenced[1]
+    try:
+        return bounded(is_valid_json, answer, _text_of(schema))
+    except Exceeded as error:
+        return False, f"exceeded_{error.kind}"
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: str) -> Any:
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    # An explicit registry, since the default one fetches references from the network.
+    return Draft202012Validator(json.loads(schema), registry=Registry())
+
+
+def is_valid_json(text: str, schema: str) -> tuple[bool, str]:
+    """Whether text is JSON that a schema accepts: (True, "ok"), or (False, "unparsable" or "schema_mismatch").
+
+    For a worker process: `uniqueItems` and patterns take more than linear time.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        return (True, "ok") if _validator(schema).is_valid(value) else (False, "schema_mismatch")
+    except (ValueError, RecursionError):
+        return False, "unparsable"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("repeated key")
+    return dict(pairs)
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")

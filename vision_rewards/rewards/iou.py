@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards import metrics
-from vision_rewards.parsers import is_box, parse_boxes
-from vision_rewards.types import AnswerReward, RewardResult, TargetError, is_number, param
+from vision_rewards.parsers import parse_boxes, read_box
+from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
+
+_STEPS = tuple(0.5 + 0.05 * step for step in range(10))
+_CAT = {"box": [12, 18, 108, 224], "label": "cat"}
+
+
+def check_box(target, key="box"):
+    """Raise TargetError unless target[key] is a box."""
+    if read_box(target[key]) is None:
+        raise TargetError(f"{key!r} is {str(target[key])[:80]}, not [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Iou(AnswerReward):
-    """IoU or GIoU of exactly one box, in the coordinates of the target."""
+    """IoU, or a graded or stepped relative of it, of exactly one box, in the coordinates of the target."""
 
     name = "iou"
     summary = "Overlap of the answer's one box with the target box."
@@ -23,14 +32,21 @@ class Iou(AnswerReward):
     }
     formula = (
         "iou: |A ∩ B| / |A ∪ B|, or [IoU ≥ threshold] where a threshold is set; "
-        "giou: (GIoU + 1) / 2 with GIoU = IoU − |hull \\ (A ∪ B)| / |hull|"
+        "giou: (GIoU + 1) / 2 with GIoU = IoU − |hull \\ (A ∪ B)| / |hull|; "
+        "diou: (DIoU + 1) / 2 with DIoU = IoU − (distance of the centres / diagonal of the hull)²; "
+        "steps: the share of 0.50, 0.55, …, 0.95 that IoU reaches; "
+        "center: [the centre of A lies in B, edges included]"
     )
-    source = "RefCOCO's Acc@0.5; GIoU: Rezatofighi et al. 2019"
+    source = (
+        "RefCOCO's Acc@0.5; GIoU: Rezatofighi et al. 2019; DIoU: Zheng et al. 2020; steps: COCO's AP of one box; "
+        "center: lmms-eval's Center_ACC"
+    )
     closes = (
         "one box only: printing many and being scored on the best earns 0",
         "coordinates are never guessed: no rescaling by magnitude, no two readings of one answer",
         "flipped, empty, infinite and NaN boxes earn 0, without a division by zero",
         "no +1 pixel convention: equal boxes have IoU 1 in pixels and in normalised units",
+        "a cut-off answer earns 0, even where its box is whole",
     )
     tasks = (
         "iou",
@@ -40,13 +56,24 @@ class Iou(AnswerReward):
         "rec",
         "referring expression comprehension",
     )
+    examples = (
+        (_CAT, "[12, 18, 108, 224]", "the target box itself"),
+        (_CAT, '```json\n{"bbox_2d": [12, 18, 108, 121], "label": "cat"}\n```', "its upper half"),
+        (_CAT, "[12, 18, 108, 224] [0, 0, 9, 9]", "two boxes"),
+        (_CAT, "[200, 18, 296, 224]", "a box beside it is graded by its distance", {"kind": "giou"}),
+        (_CAT, "[10, 20, 110, 220]", "a near box counts as right", {"threshold": 0.5}),
+    )
     part_defaults: ClassVar = {"iou": 0.0, "iou@0.5": 0.0}
     metric_part = "iou@0.5"
 
     threshold: float | None = param(
         None, "score 1 from this IoU on (inclusive) and 0 below; none: the IoU itself", low=0, high=1
     )
-    kind: str = param("iou", "`giou` also grades boxes that do not touch", choices=("iou", "giou"))
+    kind: str = param(
+        "iou",
+        "`giou` and `diou` also grade boxes that do not touch, and so earn a little for any box; see the formulas",
+        choices=("iou", "giou", "diou", "steps", "center"),
+    )
     coordinates: str = param(
         "as_target",
         "the answer is in the target's own coordinates; converting them is the caller's",
@@ -61,9 +88,7 @@ class Iou(AnswerReward):
             raise ValueError("reward 'iou': parameter 'threshold' applies to kind='iou' only")
 
     def check_target(self, target):
-        box = target["box"]
-        if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(is_number, box)) or not is_box(list(box)):
-            raise TargetError(f"'box' is {str(box)[:80]}, not [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
+        check_box(target)
 
     def gold_answer(self, target):
         return json.dumps(list(target["box"]))
@@ -75,9 +100,16 @@ class Iou(AnswerReward):
         if reason != "ok":
             return self.failed(reason)
         iou = float(metrics.box_iou(boxes, [target["box"]])[0, 0])
-        score = iou
-        if self.kind == "giou":
-            score = (float(metrics.generalized_box_iou(boxes, [target["box"]])[0, 0]) + 1) / 2
-        elif self.threshold is not None:
-            score = float(iou >= self.threshold)
-        return RewardResult(score, {"iou": iou, "iou@0.5": float(iou >= 0.5)}, boxes[0], "ok")
+        parts = {"iou": iou, "iou@0.5": float(iou >= 0.5)}
+        return RewardResult(self._score(iou, boxes, [target["box"]]), parts, boxes[0], "ok")
+
+    def _score(self, iou: float, boxes: list, target: list) -> float:
+        if self.threshold is not None:
+            return float(iou >= self.threshold)
+        return {
+            "iou": lambda: iou,
+            "giou": lambda: (float(metrics.generalized_box_iou(boxes, target)[0, 0]) + 1) / 2,
+            "diou": lambda: (float(metrics.distance_box_iou(boxes, target)[0, 0]) + 1) / 2,
+            "steps": lambda: sum(iou >= step for step in _STEPS) / len(_STEPS),
+            "center": lambda: float(metrics.center_in_box(boxes, target)[0]),
+        }[self.kind]()

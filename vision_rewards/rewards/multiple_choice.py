@@ -1,4 +1,4 @@
-"""One option of several."""
+"""One option, or a set of options."""
 
 from __future__ import annotations
 
@@ -7,54 +7,109 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import ClassVar
 
-from vision_rewards.parsers import parse_choice
-from vision_rewards.types import AnswerReward, RewardResult, TargetError
+from vision_rewards.parsers import parse_choice, parse_choices
+from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
+
+_LETTERS = frozenset(ascii_uppercase)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultipleChoice(AnswerReward):
-    """1 if the answer names the right option and no other."""
+    """1 if the answer names the right option and no other; or the right set of options."""
 
     name = "multiple_choice"
-    summary = "One option letter, or the exact text of one option."
+    summary = "One option letter, or the exact text of one option; where several are right, the set of letters."
     target_keys: ClassVar = {
-        "answer": "str: the right option's letter",
+        "answer": "str: the right option's letter; or a list of letters, for an answer that may name several",
         "options?": "letter → text, or a list of texts (A, B, …); without it only letters are read",
     }
-    formula = "[letter = answer]; `B`, `(B)`, `b.`, `Answer: B`, `B. its text` and `its text` name B"
-    source = "a strict reading of the letter, in place of VLMEvalKit's and lmms-eval's lenient extractors"
+    formula = (
+        "one letter: [letter = answer]; `B`, `(B)`, `b.`, `Answer: B`, `B. its text` and `its text` name B. Several, A "
+        "the answer's set and B the target's: exact [A = B]; subset |A| / |B| where A ⊆ B, else 0; jaccard "
+        "|A ∩ B| / |A ∪ B|; `AC`, `A, C`, `A and C` and lines of letters with their texts name A and C"
+    )
+    source = (
+        "a strict reading of the letter, in place of VLMEvalKit's and lmms-eval's lenient extractors; subset: GAOKAO's "
+        "part marks for an incomplete answer"
+    )
     closes = (
         "`A red car` is not the letter A",
-        "several letters score 0, in whatever order",
-        "a letter with another option's text scores 0",
+        "several letters score 0, in whatever order, where one is right",
+        "naming every option scores 0 where not all are right, unless `jaccard` is asked for",
+        "a letter with another option's text, and a letter said twice, score 0",
         "an empty or unreadable answer scores 0; nothing is drawn at random",
     )
-    tasks = ("multiple choice", "mcq", "mc", "multi choice")
+    tasks = ("multiple choice", "mcq", "mc", "multi choice", "multiple select")
+    part_defaults: ClassVar = {"exact": 0.0}
+    metric_part = "exact"
+    examples = (
+        ({"answer": "B", "options": ["a cat", "a dog"]}, "<think>A or B?</think>(B) a dog.", "letter and its text"),
+        ({"answer": "A", "options": ["a cat", "A red car"]}, "A red car", "the text of B"),
+        ({"answer": ["A", "C"], "options": ["a", "b", "c", "d"]}, "C and A", "the same set"),
+        ({"answer": ["A", "C"], "options": ["a", "b", "c", "d"]}, "A", "half of the set", {"several": "subset"}),
+        ({"answer": ["A", "C"], "options": ["a", "b", "c", "d"]}, "ABCD", "two wrong ones", {"several": "subset"}),
+    )
+
+    several: str = param(
+        "exact", "the score where the target is a list of letters", choices=("exact", "subset", "jaccard")
+    )
 
     def check_target(self, target):
         answer, options = target["answer"], target.get("options")
-        if not isinstance(answer, str) or answer.upper() not in list(ascii_uppercase):
-            raise TargetError(f"'answer' is {str(answer)[:40]!r}, not an option letter")
+        right = _right(answer)
+        if not right or not all(isinstance(letter, str) and letter.upper() in _LETTERS for letter in right):
+            raise TargetError(f"'answer' is {str(answer)[:40]!r}, not an option letter or a list of them")
+        if len({letter.upper() for letter in right}) != len(right):
+            raise TargetError(f"'answer' is {str(answer)[:40]!r}: one letter stands twice")
         if options is None:
             return
-        texts = options.values() if isinstance(options, Mapping) else options
-        if not isinstance(options, (Mapping, list, tuple)) or not all(isinstance(text, str) for text in texts):
-            raise TargetError("'options' is neither letter → text nor a list of texts")
-        if isinstance(options, Mapping) and not all(key in list(ascii_uppercase) for key in options):
-            raise TargetError(f"'options' has keys {list(options)}, not the letters A to Z")
-        if not 0 < len(options) <= 26 or answer.upper() not in _by_letter(options):
+        check_options(options)
+        if not all(letter.upper() in by_letter(options) for letter in right):
             raise TargetError(f"'answer' {answer!r} is not one of the {len(options)} options")
 
     def gold_answer(self, target):
-        return target["answer"].upper()
+        return ", ".join(sorted(letter.upper() for letter in _right(target["answer"])))
 
     def score_answer(self, answer, target):
         options = target.get("options")
-        letter, reason = parse_choice(answer, None if options is None else _by_letter(options))
+        texts = None if options is None else by_letter(options)
+        if not isinstance(target["answer"], str):
+            return self._score_several(answer, texts, target["answer"])
+        letter, reason = parse_choice(answer, texts)
         if letter is None:
             return self.failed(reason)
-        return RewardResult(float(letter == target["answer"].upper()), {}, letter, "ok")
+        match = float(letter == target["answer"].upper())
+        return RewardResult(match, {"exact": match}, letter, "ok")
+
+    def _score_several(self, answer: str, texts: dict[str, str] | None, right: list[str]) -> RewardResult:
+        letters, reason = parse_choices(answer, texts)
+        if letters is None:
+            return self.failed(reason)
+        said, expected = set(letters), {letter.upper() for letter in right}
+        exact = float(said == expected)
+        score = {
+            "exact": exact,
+            "subset": len(said) / len(expected) if said <= expected else 0.0,
+            "jaccard": len(said & expected) / len(said | expected),
+        }[self.several]
+        return RewardResult(score, {"exact": exact}, letters, "ok")
 
 
-def _by_letter(options) -> dict[str, str]:
+def _right(answer) -> list:
+    return list(answer) if isinstance(answer, (list, tuple)) else [answer]
+
+
+def by_letter(options) -> dict[str, str]:
+    """Letter -> text of options that are given so, or as a list of texts."""
     return dict(options) if isinstance(options, Mapping) else dict(zip(ascii_uppercase, options))
+
+
+def check_options(options) -> None:
+    """Raise TargetError for options that are neither letter -> text nor a list of texts, 1 to 26 of them."""
+    texts = options.values() if isinstance(options, Mapping) else options
+    if not isinstance(options, (Mapping, list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise TargetError("'options' is neither letter → text nor a list of texts")
+    if isinstance(options, Mapping) and not all(key in _LETTERS for key in options):
+        raise TargetError(f"'options' has keys {list(options)}, not the letters A to Z")
+    if not 0 < len(options) <= 26:
+        raise TargetError(f"'options' has {len(options)} entries, not 1 to 26")

@@ -32,26 +32,53 @@ class Route(Reward):
     target_keys: ClassVar = {"task": "str: a task of the table above; the other keys are those of its reward"}
     formula = "the score of the task's reward; its accuracy is the part `accuracy`"
     source = "EasyVideoR1's problem types and VLM-R1's reward methods, by name"
-    closes = ("an unknown task is an error, not a lenient default",)
+    closes = (
+        "an unknown task is an error, not a lenient default",
+        "EasyVideoR1's `code`, `svg-code` and `html-code`, scored there by shared names, and VLM-R1's `default`, which "
+        "guesses the kind of answer, are no tasks here; `aliases` can give them a reward",
+    )
     part_defaults: ClassVar = {"accuracy": 0.0}
     metric_part = "accuracy"
+    examples = (
+        ({"task": "counting", "count": 3}, "<answer>3</answer>", "scored by `counting`"),
+        ({"task": "rec", "box": [0, 0, 10, 10]}, "[0, 0, 10, 5]", "VLM-R1's name for `iou`"),
+        ({"task": "sorting", "count": 3}, "4", "a task of one's own", {"aliases": {"sorting": "counting"}}),
+    )
 
     extract: str = param("auto", "where the answer stands, for every reward", choices=EXTRACT_MODES)
     params: Mapping[str, Mapping] = param(None, "reward name → its parameters, e.g. `{ocr: {metric: cer}}`")
-    table: Mapping[str, Reward] = dataclasses.field(init=False, repr=False, compare=False)
+    aliases: Mapping[str, str] = param(None, "more tasks: task → reward name; they go before the table above")
+    progress: float = param(
+        1.0, "share of the training that is done; `at` sets it, evaluation leaves it", low=0, high=1
+    )
+    table: Mapping[str, str] = dataclasses.field(init=False, repr=False, compare=False)
+    members: dict[str, Reward] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         super().__post_init__()
-        given = self.params or {}
-        tasks = task_table()
-        if unknown := set(given) - set(tasks.values()):
-            word = min(map(str, unknown))
-            raise ValueError(f"reward 'route': no reward {word!r} to set; {nearest(word, set(tasks.values()))}")
-        rewards = {}
-        for name in set(tasks.values()):
+        for name in ("params", "aliases"):
+            if not isinstance(getattr(self, name) or {}, Mapping):
+                raise ValueError(f"reward 'route': parameter {name!r} is {getattr(self, name)!r}, not a mapping")
+        own = {normalize_task(str(task)): name for task, name in (self.aliases or {}).items()}
+        for name in own.values():
+            reward_class(name)
+        table = task_table() | own
+        object.__setattr__(self, "table", table)
+        # Built at first use: a task that never comes need not be able to run here.
+        object.__setattr__(self, "members", {})
+        for name in self.params or {}:
+            if name not in table.values():
+                raise ValueError(
+                    f"reward 'route': no reward {name!r} to set; {nearest(str(name), set(table.values()))}"
+                )
+            self._member(name)
+
+    def _member(self, name: str) -> Reward:
+        if name not in self.members:
             common = {"extract": self.extract} if issubclass(reward_class(name), AnswerReward) else {}
-            rewards[name] = get_reward(name, **{**common, **given.get(name, {})})
-        object.__setattr__(self, "table", {task: rewards[name] for task, name in tasks.items()})
+            reward = get_reward(name, **{**common, **(self.params or {}).get(name, {})})
+            self.members[name] = reward.at(self.progress)
+        return self.members[name]
 
     def for_task(self, task):
         """The reward for a task.
@@ -59,14 +86,21 @@ class Route(Reward):
         Raises:
             ValueError: no reward declares this task; the message names the nearest one and all there are.
         """
-        found = self.table.get(normalize_task(str(task)))
-        if found is None:
+        name = self.table.get(normalize_task(str(task)))
+        if name is None:
             raise ValueError(f"no reward for the task {task!r}; {nearest(str(task), self.table)}")
-        return found
+        return self._member(name)
+
+    def at(self, progress):
+        return dataclasses.replace(self, progress=progress)
 
     def check_target(self, target):
         if not isinstance(target["task"], str):
             raise TargetError(f"'task' is {target['task']!r}, not a str")
+
+    def check(self, target):
+        """As the reward of the target's task."""
+        super().check(target)
         self.for_task(target["task"]).check(target)
 
     def __call__(self, completion, target):
@@ -82,4 +116,6 @@ class Route(Reward):
     def score(self, completion, target):
         reward = self.for_task(target["task"])
         result = reward(completion, target)
+        if result.score is None:
+            return result
         return dataclasses.replace(result, parts={**result.parts, "accuracy": reward.accuracy(result)})

@@ -21,11 +21,16 @@ class YesNo(AnswerReward):
     formula = "[answer = target] over {yes, true} and {no, false}; the whole answer must be the word"
     source = "the binary tasks of EasyVideoR1 and VLM-R1"
     closes = (
-        "whole words only: `notice` and `know` are not `no`",
+        "the whole answer is the word: `notice` and `know` are not `no`, `Not sure, yes` is no answer",
         "an unreadable answer scores 0, also where the target is unreadable (which is refused)",
         "`yes and no` scores 0",
     )
-    tasks = ("yes no", "boolean", "binary classification")
+    tasks = ("yes no", "boolean", "binary classification", "true false", "binary")
+    examples = (
+        ({"answer": "yes"}, "<think>I see one.</think>Yes.", "the word, whatever its case"),
+        ({"answer": False}, "I notice nothing", "`notice` holds `no`, and is not the word"),
+        ({"answer": "no"}, "yes and no", "both"),
+    )
 
     def check_target(self, target):
         if _truth(target["answer"]) is None:

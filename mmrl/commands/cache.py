@@ -1,0 +1,169 @@
+"""`mmrl cache`: fill a cache of decoded videos, show what it holds, check it."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmrl.errors import UserError
+
+BAD = 2
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The command's actions and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    build = actions.add_parser(
+        "build",
+        help="decode every video of a dataset or recipe into a cache",
+        description="Decode every video of a dataset or recipe into a cache, as training would read it. What is there "
+        "already is checked and kept. Exits with 2 if videos are broken.",
+    )
+    build.add_argument("source", metavar="DATASET_OR_RECIPE", help="a dataset's file, folder or name, or a recipe")
+    build.add_argument(
+        "overrides",
+        metavar="a.b=c",
+        nargs="*",
+        help="settings of the recipe, or of the dataset (video.fps=1, root=DIR)",
+    )
+    build.add_argument("--folder", metavar="DIR", help="the cache; default: the recipe's data.cache.folder")
+    build.add_argument("--policy", metavar="PATH", help="checkpoint that the frames are for; default: the recipe's")
+    build.add_argument("--workers", metavar="N", type=int, default=None, help="videos at once; default: usable cores")
+    build.add_argument("--limit", metavar="N", type=int, help="the first N rows of each dataset only")
+    build.add_argument("--show", metavar="N", type=int, default=20, help="broken videos to name (default 20)")
+    build.set_defaults(act=build_cache)
+
+    stats = actions.add_parser("stats", help="what a cache holds", description="What a cache holds.")
+    stats.add_argument("folder", metavar="DIR", help="the cache")
+    stats.set_defaults(act=show_stats)
+
+    verify = actions.add_parser(
+        "verify",
+        help="read and check every entry of a cache",
+        description="Read and check every entry of a cache. Exits with 2 if some are broken.",
+    )
+    verify.add_argument("folder", metavar="DIR", help="the cache")
+    verify.add_argument("--remove", action="store_true", help="remove broken entries and what dead writers left")
+    verify.add_argument("--workers", metavar="N", type=int, default=None, help="entries at once; default: usable cores")
+    verify.set_defaults(act=verify_entries)
+
+
+def run(args: Namespace) -> int:
+    """Does what the action says."""
+    if getattr(args, "workers", None) is not None and args.workers < 1:
+        raise UserError(f"--workers {args.workers} is not 1 or more")
+    return args.act(args)
+
+
+def build_cache(args: Namespace) -> int:
+    """Prints what was decoded and which videos are broken; 2 if there are any."""
+    from mmrl.commands.cache_build import build
+
+    return build(args)
+
+
+def show_stats(args: Namespace) -> int:
+    """Prints figures of a cache, and entries and bytes by the settings that made them."""
+    import json
+    from datetime import datetime
+
+    from mmrl.memory import readable
+    from video.inventory import stats
+
+    found = stats(existing(args.folder))
+    print(f"entries     {found.entries}, {readable(found.nbytes)}, {found.frames} frames")
+    if found.oldest is not None and found.newest is not None:
+        used = [datetime.fromtimestamp(time).isoformat(" ", "minutes") for time in (found.oldest, found.newest)]
+        print(f"last used   from {used[0]} to {used[1]}")
+    for name, count in sorted(found.codecs.items()):
+        print(f"compression {name}: {count}")
+    print(f"unfinished  {found.unfinished} files, {readable(found.unfinished_nbytes)}; {found.locks} locks")
+    if found.unreadable:
+        print(f"unreadable  {found.unreadable}; `mmrl cache verify {args.folder}` names them")
+    for spec, (count, nbytes) in sorted(found.specs.items(), key=lambda pair: -pair[1][1]):
+        print(f"settings    {count} entries, {readable(nbytes)}: {_short(json.loads(spec))}")
+    return 0
+
+
+def _short(spec: dict[str, Any]) -> str:
+    """`a.b=c` of what a spec sets."""
+    words = []
+    for key, value in spec.items():
+        if isinstance(value, dict):
+            words += [f"{key}.{word}" for word in _short(value).split(" ") if word]
+        elif value not in (None, False):
+            words.append(f"{key}={str(value).replace(' ', '')}")
+    return " ".join(words)
+
+
+def verify_entries(args: Namespace) -> int:
+    """Prints every entry that is not whole; 2 if there are any that were not removed."""
+    from video.inventory import check, scan
+    from video.prefetch import Prefetcher
+
+    items = list(scan(existing(args.folder)))
+    entries = [item for item in items if item.kind == "entry"]
+    leftovers = [item for item in items if item.abandoned]
+    problems = []
+    with (
+        Prefetcher(check, entries, threads=workers(args), ahead=4 * workers(args)) as results,
+        progress("checking", len(entries)) as advance,
+    ):
+        for item, problem in zip(entries, results, strict=True):
+            if problem is not None:
+                problems.append(item)
+                print(f"{item.path}: {problem}")
+            advance()
+    if args.remove:
+        for item in [*problems, *leftovers]:
+            item.path.unlink(missing_ok=True)
+    done = "removed" if args.remove else "found; --remove removes them, and they are made again when next read"
+    print(f"{len(entries)} entries, {len(problems)} broken, {len(leftovers)} files of dead writers" + (
+        f"; {done}" if problems or leftovers else ""
+    ))  # fmt: skip
+    return BAD if problems and not args.remove else 0
+
+
+def existing(folder: str) -> Path:
+    """The folder. Raises UserError if it is none."""
+    from mmrl.errors import nearest
+
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        siblings = [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+        raise UserError(f"no cache folder at '{folder}'.{nearest(path.name, siblings)}")
+    return path
+
+
+def workers(args: Namespace) -> int:
+    """Threads to use: as asked, else one a usable core."""
+    if args.workers is not None:
+        return args.workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Any]:
+    """A progress bar on a terminal's standard error: `advance(text)` moves it on by one and sets the text behind it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total, text="")
+
+        def advance(text: str = "") -> None:
+            bar.update(task, advance=1, text=text)
+
+        yield advance

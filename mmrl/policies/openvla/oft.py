@@ -1,0 +1,191 @@
+"""OpenVLA-OFT with its discrete head: every token of a chunk of actions from one forward pass (arXiv 2502.19645).
+
+The row is the prompt, one empty slot for each action token, and the end token; all of it attends to all of it. As in the
+published code, the state before a slot predicts the slot's token, the first from the prompt's last token.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from mmrl.config import PolicyConfig
+from mmrl.errors import BadSample, ConfigError
+from mmrl.policies.openvla.config import OpenVLAConfig
+from mmrl.policies.openvla.model import ACTION_SLOT
+from mmrl.policies.openvla.policy import OpenVLA, OpenVLAParams
+from mmrl.policies.openvla.processor import OpenVLAPrompt
+from mmrl.policies.openvla.statistics import bounds, choose
+from mmrl.policies.token_policy import pad_prompts
+from mmrl.types import PolicyBatch, Sample
+
+
+class OFTParams(OpenVLAParams):
+    """`policy.params` of OpenVLA-OFT."""
+
+    chunk: PositiveInt | None = Field(None, description="actions predicted at once: 8 in the LIBERO checkpoints")
+    state_dim: PositiveInt | None = Field(None, description="size of the robot's state; None: the state is not read")
+    stop_token: bool = Field(True, description="an end token follows the slots, as in OFT's training; RLinf's has none")
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelState:
+    """Sampling state: the states of all slots are known, and tokens are drawn slot by slot.
+
+    Attributes:
+        states_PUH: of each prompt.
+        row_B: int64, the prompt of each row.
+        unit: the slot whose logits are given.
+    """
+
+    states_PUH: Tensor
+    row_B: Tensor
+    unit: int
+    logits_BV: Tensor
+
+    def select(self, rows: Tensor) -> ParallelState:
+        """The state of `rows` (int64)."""
+        return replace(self, row_B=self.row_B[rows], logits_BV=self.logits_BV[rows])
+
+
+class OpenVLAOFT(OpenVLA):
+    """The adapter. Tokens of one decision are independent given the observation, so rows of a prompt share a pass."""
+
+    params_model: ClassVar[type[OpenVLAParams]] = OFTParams
+    _reference_projector: nn.Module | None = None
+
+    @classmethod
+    def configure(cls, model_config: OpenVLAConfig, params: OFTParams, config: PolicyConfig) -> None:
+        """Also refuses what parallel decoding cannot be without."""
+        super().configure(model_config, params, config)
+        if params.chunk is None:
+            raise ConfigError("policy.params.chunk is unset, and the checkpoint does not say; LIBERO's have 8")
+        if config.attention == "flash_attention_2":
+            raise ConfigError("policy.attention: openvla_oft attends in both directions; set it to sdpa or eager")
+
+    @property
+    def units(self) -> int:
+        """Tokens of a whole chunk."""
+        return self.params.chunk * self.tokens.action_dim
+
+    @property
+    def images_seen(self) -> int | None:
+        """Any number: the patches of all cameras stand one after the other."""
+        return len(self.params.cameras) if self.params.cameras else None
+
+    def _state(self, sample: Sample) -> Tensor | None:
+        if self.params.state_dim is None:
+            return None
+        if sample.state is None:
+            raise BadSample(sample.where, "has no robot state, which policy.params.state_dim says the policy reads")
+        key = choose(self.statistics, self.params.statistics)
+        limits = bounds(self.statistics, key, "proprio")
+        found = {
+            "the simulator's state": sample.state.numel(),
+            f"entry 'proprio' of statistics '{key}'": len(limits.low_A),
+        }
+        for what, size in found.items():
+            if size != self.params.state_dim:
+                raise ConfigError(f"policy.params.state_dim is {self.params.state_dim}, and {what} has {size} values")
+        return limits.normalise(sample.state.flatten()).float()
+
+    def batch_tokens(self, prompts: Sequence[OpenVLAPrompt], rows_per_prompt: Sequence[Sequence[int]]) -> int:
+        """Tokens of one forward pass: rows of one prompt share it."""
+        return len(prompts) * (max(p.length for p in prompts) + self.units + self.params.stop_token)
+
+    def _slot_states(self, prompts: Sequence[OpenVLAPrompt], side: str = "right") -> Tensor:
+        """[P, U, H]: the state that predicts each slot's token."""
+        end = [self.tokenizer.eos_token_id] if self.params.stop_token else []
+        tail = torch.tensor([ACTION_SLOT] * self.units + end)
+        ids = [torch.cat([p.input_ids, tail]) for p in prompts]
+        padded = pad_prompts(ids, [torch.arange(len(one)).expand(3, -1) for one in ids], side)
+        seen = padded.seen_BT.to(self.device)
+        eye = torch.eye(seen.shape[1], dtype=torch.bool, device=self.device)
+        hidden = self._hidden(
+            padded.input_ids_BT.to(self.device),
+            padded.positions_3BT.to(self.device),
+            self._mask(((seen[:, None, :] & seen[:, :, None]) | eye)[:, None]),
+            prompts,
+        )
+        first = padded.last_B - len(tail) + torch.arange(len(prompts)) * seen.shape[1]
+        places = (first[:, None] + torch.arange(self.units)).flatten().to(self.device)
+        return hidden.flatten(0, 1).index_select(0, places).unflatten(0, (len(prompts), self.units))
+
+    def _unit_states(self, batch: PolicyBatch) -> Tensor:
+        self._check_units(batch.tokens_RU.shape[1])
+        states = self._slot_states(batch.prompts).flatten(0, 1)
+        places = batch.prompt_index_R[:, None] * self.units + torch.arange(batch.tokens_RU.shape[1])
+        return states.index_select(0, places[batch.mask_RU].to(self.device))
+
+    def _check_units(self, units: int) -> None:
+        if units > self.units:
+            raise ConfigError(
+                f"rollout.action_chunk asks for {units} tokens a decision, and the policy's chunk of "
+                f"{self.params.chunk} actions has {self.units}; set it to at most {self.params.chunk}"
+            )
+
+    @torch.no_grad()
+    def prefill(self, prompts: Sequence[OpenVLAPrompt], repeats: int, side: str = "left") -> ParallelState:
+        """Runs each prompt and its slots once; `repeats` consecutive rows then share the states."""
+        with self._autocast():
+            states = self._slot_states(prompts, side)
+        rows = torch.arange(len(prompts), device=self.device).repeat_interleave(repeats)
+        return self._at(states, rows, 0)
+
+    @torch.no_grad()
+    def decode(self, state: ParallelState, tokens_B: Tensor) -> ParallelState:
+        """Moves on to the next slot; what was drawn does not matter to it."""
+        self._check_units(state.unit + 2)
+        return self._at(state.states_PUH, state.row_B, state.unit + 1)
+
+    def _at(self, states_PUH: Tensor, row_B: Tensor, unit: int) -> ParallelState:
+        with self._autocast():
+            logits_PV = self._model.get_output_embeddings()(states_PUH[:, unit])
+        return ParallelState(states_PUH, row_B, unit, logits_PV[row_B])
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Inside, `log_probs` are the reference policy's; under LoRA the state's projector is a kept copy."""
+        kept, current = self._reference_projector, self._model.proprio_projector
+        if not self.config.lora or current is None:
+            with super().reference():
+                yield
+            return
+        if kept is None:
+            raise ConfigError("no reference policy was kept; KL needs one")
+        self._model.proprio_projector = kept
+        try:
+            with super().reference():
+                yield
+        finally:
+            self._model.proprio_projector = current
+
+    def keep_reference(self) -> None:
+        """Freezes a copy of the current weights; under LoRA, of the state's projector, which trains whole."""
+        super().keep_reference()
+        projector = self._model.proprio_projector
+        if self.config.lora and projector is not None:
+            self._reference_projector = copy.deepcopy(projector).requires_grad_(False)
+
+    def reference_state(self) -> dict[str, Tensor] | None:
+        """The kept reference's weights, for checkpoints; None where there is none to save."""
+        if self._reference_projector is not None:
+            return dict(self._reference_projector.named_parameters())
+        return super().reference_state()
+
+    def load_reference(self, state: dict[str, Tensor]) -> None:
+        """Restores what `reference_state` gave."""
+        if not self.config.lora:
+            super().load_reference(state)
+            return
+        self.keep_reference()
+        with torch.no_grad():
+            for name, parameter in self._reference_projector.named_parameters():
+                parameter.copy_(state[name])

@@ -1,0 +1,282 @@
+"""The OpenVLA adapter: an observation and an instruction to action tokens, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmrl.config import PolicyConfig
+from mmrl.errors import BadSample, CheckpointError, ConfigError
+from mmrl.objectives.settings import Settings
+from mmrl.policies.loading import resolve_device
+from mmrl.policies.lora import add_lora, merged_state
+from mmrl.policies.openvla import checkpoint, processor
+from mmrl.policies.openvla.action_tokens import ActionTokens, Gripper
+from mmrl.policies.openvla.config import OpenVLAConfig
+from mmrl.policies.openvla.processor import ImageTransform, OpenVLAPrompt
+from mmrl.policies.openvla.statistics import bounds, choose, read_statistics
+from mmrl.policies.token_policy import TokenPolicy
+from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
+from mmrl.reading import validate
+from mmrl.types import Sample
+
+
+class OpenVLAParams(Settings):
+    """`policy.params` of OpenVLA. What a checkpoint was saved with holds where the recipe says nothing."""
+
+    statistics: str | None = Field(None, description="dataset of norm_stats that actions follow; None: the only one")
+    cameras: list[str] | None = Field(None, description="the simulator's cameras that the policy sees, in its order")
+    center_crop: float | None = Field(
+        None, gt=0.0, le=1.0, description="area kept of each image; 0.9 after training with random crops"
+    )
+    gripper: Gripper = Field(
+        "as_is", description="zero_one_open: demonstrations have 0 closed, 1 open, the simulator 1 close, -1 open"
+    )
+
+
+class OpenVLA(TokenPolicy):
+    """OpenVLA (arXiv 2406.09246): a token per action dimension, decoded in order."""
+
+    params_model: ClassVar[type[OpenVLAParams]] = OpenVLAParams
+    freezable: ClassVar[tuple[str, ...]] = ("vision", "language", "backbone")
+    vision_marks = (".vision_backbone.",)
+    # Boxes are text, and this policy writes none.
+    coordinates = "resized_pixel"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        images: ImageTransform,
+        statistics: Mapping[str, Any],
+        params: OpenVLAParams,
+        config: PolicyConfig,
+        companions: Mapping[str, bytes],
+        value_head: ValueHead | None = None,
+    ):
+        super().__init__(model, config, value_head)
+        self.tokenizer, self.images, self.params = tokenizer, images, params
+        self.statistics: dict[str, Any] = dict(statistics)
+        self._companions = dict(companions)
+        self.eos_ids = (tokenizer.eos_token_id,)
+        self._ids = lru_cache(maxsize=4096)(lambda text: processor.prompt_ids(text, tokenizer))
+        self._tokens: ActionTokens | None = None
+        last = self._model.config.token_count
+        self._allowed = torch.zeros(self._model.config.text_config.vocab_size, dtype=torch.bool, device=self.device)
+        self._allowed[last - self._model.config.n_action_bins : last] = True
+
+    @classmethod
+    def from_pretrained(cls, config: PolicyConfig) -> OpenVLA:
+        """Loads a checkpoint folder or hub name.
+
+        Raises:
+            CheckpointError: nothing there, not an OpenVLA, or weights missing, unknown or of other shapes.
+            ConfigError: settings that this policy does not have.
+        """
+        from transformers import AutoTokenizer
+
+        given = validate(cls.params_model, config.params, place="policy.params")
+        _refuse(config)
+        folder, device = checkpoint.local_folder(config.path), resolve_device(config.device)
+        model_config = checkpoint.read_model_config(folder, config.path)
+        saved = {k: v for k, v in (model_config.params or {}).items() if k in cls.params_model.model_fields}
+        merged = {**saved, **given.model_dump(exclude_unset=True)}
+        params = validate(cls.params_model, merged, place="policy.params")
+        cls.configure(model_config, params, config)
+        model = checkpoint.load_model(folder, model_config, config, device)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        _check_tokenizer(tokenizer, model_config, config.path)
+        statistics = read_statistics(model_config.norm_stats, folder)
+        images = ImageTransform.read(folder, params.center_crop)
+        head = load_value_head(config.value_head, model_config.text_config.hidden_size, str(folder), device)
+        companions = checkpoint.read_companions(folder)
+        wrapped = _prepare_training(model, config)
+        return cls(wrapped, tokenizer, images, statistics, params, config, companions, head)
+
+    @classmethod
+    def configure(cls, model_config: OpenVLAConfig, params: OpenVLAParams, config: PolicyConfig) -> None:
+        """Writes the settings into the model's config, which keeps them with the checkpoint."""
+        model_config.params = params.model_dump()
+
+    @property
+    def tokens(self) -> ActionTokens:
+        """The map between actions and token ids. Raises ConfigError where statistics are missing or unclear."""
+        if self._tokens is None:
+            key = choose(self.statistics, self.params.statistics)
+            model_config = self._model.config
+            self._tokens = ActionTokens(
+                model_config.token_count,
+                model_config.n_action_bins,
+                bounds(self.statistics, key, "action"),
+                self.params.gripper,
+            )
+        return self._tokens
+
+    def set_statistics(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Takes statistics computed from demonstrations; they are saved with the checkpoint.
+
+        Args:
+            key: the dataset's name.
+            entry: {"action" | "proprio" -> {"q01", "q99", "mask", …}} as lists of a value a dimension.
+        """
+        bounds({key: entry}, key, "action")
+        self.statistics[key] = dict(entry)
+        self._tokens = None
+
+    @property
+    def images_seen(self) -> int | None:
+        """Images of one observation; None for any number."""
+        return 1
+
+    def prepare(self, samples: Sequence[Sample]) -> list[OpenVLAPrompt]:
+        """Tokens and pixels of each observation. Raises BadSample."""
+        seen = [processor.select_images(sample, self.params.cameras, self.images_seen) for sample in samples]
+        flat = [image for images in seen for image in images]
+        pixels = self.images.resize(flat).split([len(images) for images in seen])
+        return [self._prompt(sample, one) for sample, one in zip(samples, pixels)]
+
+    def _prompt(self, sample: Sample, pixels_N3SS: Tensor) -> OpenVLAPrompt:
+        state = self._state(sample)
+        count = len(pixels_N3SS) * self._model.vision_backbone.patches + (state is not None)
+        ids = processor.with_features(self._ids(processor.instruction_of(sample)), count)
+        limit = self.config.max_prompt_tokens
+        if limit is not None and len(ids) > limit:
+            raise BadSample(
+                sample.where, f"the prompt has {len(ids)} tokens, above policy.max_prompt_tokens {limit}; raise it"
+            )
+        # A copy: a slice would keep the pixels of every sample prepared with this one.
+        return OpenVLAPrompt(ids, pixels_N3SS.clone(), state)
+
+    def _state(self, sample: Sample) -> Tensor | None:
+        return None
+
+    def localise(self, sample: Sample, prompt: OpenVLAPrompt) -> Sample:
+        """The sample as it is: actions have no boxes."""
+        return sample
+
+    def demonstration(self, sample: Sample, max_units: int) -> Tensor:
+        """Raises BadSample: this policy's demonstrations are episodes."""
+        raise BadSample(sample.where, f"is a text demonstration, and policy.type '{self.config.type}' only acts")
+
+    def decode_text(self, tokens: Tensor) -> str:
+        """Text of token ids, special tokens left out."""
+        return self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
+
+    def allowed_tokens(self, restrict: str | None) -> Tensor:
+        """bool [V]: the action ids. Raises ConfigError for anything else: this policy does not write text."""
+        if restrict != "action":
+            raise ConfigError(
+                f"policy.type '{self.config.type}' acts in simulators and answers no text; use data of type episodes, "
+                "or policy.type qwen_vl"
+            )
+        return self._allowed
+
+    def units_per_action(self, action_dim: int) -> int:
+        """One token a dimension. Raises ConfigError where the statistics have another number of them."""
+        self.tokens.check(action_dim)
+        return action_dim
+
+    def actions(self, units_BU: Tensor, action_dim: int) -> Tensor:
+        """float32 [B, C, A] in the simulator's units, un-normalised."""
+        self.tokens.check(action_dim)
+        return self.tokens.decode(units_BU)
+
+    def action_units(self, actions_BCA: Tensor) -> Tensor:
+        """int64 [B, C * A]: ids of the bins that the simulator's actions fall in."""
+        return self.tokens.encode(actions_BCA)
+
+    def _positions(self, prompt: OpenVLAPrompt) -> Tensor:
+        return torch.arange(prompt.length).expand(3, -1)
+
+    def _features(self, prompts: Sequence[OpenVLAPrompt]) -> Tensor:
+        """[B, K, H]: what stands behind each start token; a prompt that occurs twice is computed once."""
+        place: dict[int, int] = {}
+        distinct = []
+        for prompt in prompts:
+            if id(prompt) not in place:
+                place[id(prompt)] = len(distinct)
+                distinct.append(prompt)
+        pixels = torch.stack([p.pixels for p in distinct]).to(self.device)
+        channels = self.images.normalise(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        dtype = self._model.projector.fc1.weight.dtype
+        state = None
+        if distinct[0].state is not None:
+            state = torch.stack([p.state for p in distinct]).to(self.device, dtype)
+        features = self._model.features(channels.to(dtype), state)
+        if len(distinct) == len(prompts):
+            return features
+        return features.index_select(0, torch.tensor([place[id(p)] for p in prompts], device=self.device))
+
+    def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None) -> Tensor:
+        embeds = self._model.embed(ids_BT, self._features(prompts))
+        return self._model(
+            embeds,
+            attention_mask=mask,
+            position_ids=positions_3BT[0],
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+
+    def _next_hidden(self, tokens_B, positions_3B1, mask, cache) -> Tensor:
+        embeds = self._model.get_input_embeddings()(tokens_B[:, None])
+        return self._model(
+            embeds, attention_mask=mask, position_ids=positions_3B1[0], past_key_values=cache, use_cache=True
+        )[:, -1]
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes the published layout; LoRA adapters are merged into the weights written."""
+        state = merged_state(self._model) if self.config.lora else self._model.state_dict()
+        checkpoint.save(self._model, state, self.statistics, self._companions, Path(folder))
+        save_value_head(self.value_head, Path(folder))
+
+
+def _refuse(config: PolicyConfig) -> None:
+    if config.action_bins is not None:
+        raise ConfigError(f"policy.action_bins: {config.type} has its checkpoint's n_action_bins; leave it out")
+    if config.image.min_pixels or config.image.max_pixels:
+        raise ConfigError(f"policy.image: {config.type} resizes to its checkpoint's size; leave it out")
+
+
+def _check_tokenizer(tokenizer: Any, model_config: OpenVLAConfig, shown: str) -> None:
+    space = tokenizer.convert_tokens_to_ids("▁")
+    if tokenizer.bos_token_id is None or space in (None, tokenizer.unk_token_id):
+        raise CheckpointError(
+            f"policy.path: the tokenizer of '{shown}' is not Llama's (no start token, or none for a lone space); "
+            "copy its files again"
+        )
+    if model_config.n_action_bins > model_config.token_count:
+        raise CheckpointError(
+            f"policy.path: config.json of '{shown}' has n_action_bins {model_config.n_action_bins} and only "
+            f"{model_config.token_count} tokens"
+        )
+
+
+def _prepare_training(model: Any, config: PolicyConfig) -> Any:
+    """Freezing, adapters, float32 master weights and checkpointing, as the settings say."""
+    for parameter in model.vision_backbone.unread():
+        parameter.requires_grad_(False)
+    for part, module in (("vision", model.vision_backbone), ("language", model.language_model)):
+        if {part, "backbone"} & set(config.freeze):
+            module.requires_grad_(False)
+    if config.lora:
+        projector = model.proprio_projector
+        model = add_lora(model, config.lora)
+        if projector is not None:
+            # It is far smaller than an adapter's layer and has no pretrained weights to stay near to.
+            projector.requires_grad_(True)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # Master weights: AdamW on bfloat16 parameters loses small updates.
+            parameter.data = parameter.data.float()
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        base = model.get_base_model() if config.lora else model
+        for tower in base.vision_backbone.towers:
+            tower.set_grad_checkpointing(True)
+    return model

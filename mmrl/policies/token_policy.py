@@ -1,0 +1,261 @@
+"""What token policies share: one forward pass behind training, sampling and references.
+
+A subclass computes hidden states (`_hidden` over whole rows, `_next_hidden` for one more token); everything that follows
+from them is here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmrl.config import PolicyConfig
+from mmrl.errors import ConfigError
+from mmrl.policies import layout
+from mmrl.policies.token_log_probs import token_log_probs
+from mmrl.policies.value_head import ValueHead, first_of_rows, head_parameters
+from mmrl.types import Likelihood, PolicyBatch, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class CachedState:
+    """Sampling state: key-value cache, which cached positions each row may see, and each row's next position."""
+
+    cache: Any
+    seen_BT: Tensor
+    next_position_B: Tensor
+    logits_BV: Tensor
+
+    def select(self, rows: Tensor) -> CachedState:
+        """The state of `rows` (int64). The cache is cut in place."""
+        self.cache.batch_select_indices(rows)
+        return replace(
+            self,
+            seen_BT=self.seen_BT[rows],
+            next_position_B=self.next_position_B[rows],
+            logits_BV=self.logits_BV[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedPrompts:
+    """Prompts side by side.
+
+    Attributes:
+        input_ids_BT, positions_3BT: int64, 0 on padding.
+        seen_BT: bool, true on real tokens.
+        last_B: int64, the column of each prompt's last token.
+    """
+
+    input_ids_BT: Tensor
+    positions_3BT: Tensor
+    seen_BT: Tensor
+    last_B: Tensor
+
+
+def pad_prompts(ids: Sequence[Tensor], positions: Sequence[Tensor], side: str) -> PaddedPrompts:
+    """Pads prompts of int64 [P] ids and [3, P] positions on the `left` or the `right`."""
+    width = max(len(one) for one in ids)
+    input_ids = torch.zeros(len(ids), width, dtype=torch.long)
+    positions_3BT = torch.zeros(3, len(ids), width, dtype=torch.long)
+    seen = torch.zeros(len(ids), width, dtype=torch.bool)
+    for b, (one, where) in enumerate(zip(ids, positions)):
+        span = slice(width - len(one), width) if side == "left" else slice(0, len(one))
+        input_ids[b, span], positions_3BT[:, b, span], seen[b, span] = one, where, True
+    last = seen.long().mul(torch.arange(width)).argmax(1)
+    return PaddedPrompts(input_ids, positions_3BT, seen, last)
+
+
+class TokenPolicy:
+    """The shared half of an adapter; see `mmrl.policies.base.Policy` for the contract."""
+
+    # Modules whose parameters train at the rate of the vision tower, by a part of their names.
+    vision_marks: tuple[str, ...] = ()
+
+    def __init__(self, model: nn.Module, config: PolicyConfig, value_head: ValueHead | None = None):
+        self.config = config
+        self.value_head = value_head
+        self.module = model
+        self.device = next(model.parameters()).device
+        # Under LoRA `module` is peft's wrapper; forward passes go to the transformers model inside it.
+        self._model = model.get_base_model() if config.lora else model
+        self._reference: nn.Module | None = None
+
+    def allowed_tokens(self, restrict: str | None) -> Tensor:
+        """bool [V]: tokens that may be sampled."""
+        raise NotImplementedError
+
+    def _hidden(
+        self, ids_BT: Tensor, positions_3BT: Tensor, mask: Tensor, prompts: Sequence[Any], cache: Any = None
+    ) -> Tensor:
+        """[B, T, H]: last hidden states of rows of tokens, the b-th of which starts with `prompts[b]`."""
+        raise NotImplementedError
+
+    def _next_hidden(self, tokens_B: Tensor, positions_3B1: Tensor, mask: Tensor, cache: Any) -> Tensor:
+        """[B, H]: last hidden states of one more token a row."""
+        raise NotImplementedError
+
+    def _positions(self, prompt: Any) -> Tensor:
+        """int64 [3, P] positions of a prompt."""
+        raise NotImplementedError
+
+    def _autocast(self):
+        if self.config.dtype == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _mask(self, mask: Tensor) -> Tensor:
+        """SDPA reads bool masks; eager attention adds them."""
+        if self.config.attention != "eager":
+            return mask
+        dtype = next(self._model.parameters()).dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+    def batch_tokens(self, prompts: Sequence[Prompt], rows_per_prompt: Sequence[Sequence[int]]) -> int:
+        """Tokens of one forward pass, padding included, for the lengths of the rows of each prompt."""
+        if self.config.packing == "row":
+            flat = [p.length + n - 1 for p, lengths in zip(prompts, rows_per_prompt) for n in lengths]
+        else:
+            flat = [p.length + sum(n - 1 for n in lengths) for p, lengths in zip(prompts, rows_per_prompt)]
+        return len(flat) * max(flat)
+
+    def log_probs(self, batch: PolicyBatch, entropy: str = "none") -> Likelihood:
+        """Log-probs (and entropies) of the batch's units, temperature and token bans applied as in sampling."""
+        with self._autocast():
+            hidden_NH = self._unit_states(batch)
+        return self._likelihood(hidden_NH, batch, entropy)
+
+    def _unit_states(self, batch: PolicyBatch) -> Tensor:
+        """[N, H]: the hidden state that predicts each unit, row by row."""
+        plan = layout.build(
+            [p.input_ids for p in batch.prompts],
+            [self._positions(p) for p in batch.prompts],
+            batch.prompt_index_R.tolist(),
+            batch.tokens_RU,
+            batch.mask_RU.sum(1).tolist(),
+            self.config.packing,
+        )
+        segments = plan.segments_BT.to(self.device)
+        if self.config.attention == "flash_attention_2":
+            mask = (segments != layout.PADDING).long()
+        else:
+            mask = self._mask(replace(plan, segments_BT=segments).attention_mask())
+        hidden_BTH = self._hidden(
+            plan.input_ids_BT.to(self.device),
+            plan.position_ids_3BT.to(self.device),
+            mask,
+            [batch.prompts[p] for p in plan.sequence_prompts],
+        )
+        # index_select, not indexing: the backward of repeated indices is then summed in a fixed order.
+        return hidden_BTH.flatten(0, 1).index_select(0, plan.gather_N.to(self.device))
+
+    def _likelihood(self, hidden_NH: Tensor, batch: PolicyBatch, entropy: str) -> Likelihood:
+        with self._autocast():
+            log_probs_N, entropy_N = token_log_probs(
+                hidden_NH,
+                self._model.get_output_embeddings(),
+                batch.tokens_RU[batch.mask_RU].to(self.device),
+                self.allowed_tokens(batch.restrict),
+                batch.temperature,
+                entropy,
+            )
+        mask_RU = batch.mask_RU.to(self.device)
+        return Likelihood(
+            spread(log_probs_N, mask_RU),
+            mask_RU,
+            spread(entropy_N, mask_RU) if entropy_N is not None else None,
+            self.value_head(first_of_rows(hidden_NH, mask_RU)) if self.value_head is not None else None,
+        )
+
+    @torch.no_grad()
+    def prefill(self, prompts: Sequence[Any], repeats: int, side: str = "left") -> CachedState:
+        """Runs each prompt once; `repeats` consecutive rows then share its cache content."""
+        from transformers import DynamicCache
+
+        padded = pad_prompts([p.input_ids for p in prompts], [self._positions(p) for p in prompts], side)
+        seen = padded.seen_BT.to(self.device)
+        width = seen.shape[1]
+        causal = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
+        eye = torch.eye(width, dtype=torch.bool, device=self.device)
+        flash = self.config.attention == "flash_attention_2"
+        cache = DynamicCache(config=self._model.config.get_text_config())
+        with self._autocast():
+            hidden = self._hidden(
+                padded.input_ids_BT.to(self.device),
+                padded.positions_3BT.to(self.device),
+                seen.long() if flash else self._mask(((seen[:, None, :] & causal) | eye)[:, None]),
+                prompts,
+                cache,
+            )
+            last = hidden[torch.arange(len(prompts), device=self.device), padded.last_B.to(self.device)]
+            logits = self._model.get_output_embeddings()(last)
+        following = padded.positions_3BT.amax((0, 2)).to(self.device) + 1
+        if repeats > 1:
+            cache.batch_repeat_interleave(repeats)
+            seen, following, logits = (x.repeat_interleave(repeats, 0) for x in (seen, following, logits))
+        return CachedState(cache, seen, following, logits)
+
+    @torch.no_grad()
+    def decode(self, state: CachedState, tokens_B: Tensor) -> CachedState:
+        """Appends one token a row and computes the next logits."""
+        seen = torch.cat([state.seen_BT, state.seen_BT.new_ones(len(tokens_B), 1)], 1)
+        flash = self.config.attention == "flash_attention_2"
+        with self._autocast():
+            hidden_BH = self._next_hidden(
+                tokens_B,
+                state.next_position_B[None, :, None].expand(3, -1, 1),
+                seen.long() if flash else self._mask(seen[:, None, None, :]),
+                state.cache,
+            )
+            logits = self._model.get_output_embeddings()(hidden_BH)
+        return CachedState(state.cache, seen, state.next_position_B + 1, logits)
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Inside, `log_probs` are the reference policy's."""
+        if self.config.lora:
+            with self.module.disable_adapter():
+                yield
+            return
+        if self._reference is None:
+            raise ConfigError("no reference policy was kept; KL needs one")
+        current, self._model = self._model, self._reference
+        try:
+            yield
+        finally:
+            self._model = current
+
+    def keep_reference(self) -> None:
+        """Freezes a copy of the current weights as the reference; under LoRA the base already is."""
+        if not self.config.lora:
+            self._reference = copy.deepcopy(self._model).requires_grad_(False).eval()
+
+    def reference_state(self) -> dict[str, Tensor] | None:
+        """The kept reference's weights, for checkpoints; None where there is none to save."""
+        return dict(self._reference.named_parameters()) if self._reference is not None else None
+
+    def load_reference(self, state: dict[str, Tensor]) -> None:
+        """Restores what `reference_state` gave."""
+        self.keep_reference()
+        with torch.no_grad():
+            for name, parameter in self._reference.named_parameters():
+                parameter.copy_(state[name])
+
+    def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
+        """(name, parameter, part) of every trained parameter, in a fixed order."""
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad:
+                vision = any(mark in f".{name}" for mark in self.vision_marks)
+                yield name, parameter, "vision" if vision else "language"
+        yield from head_parameters(self.value_head)
+
+
+def spread(values_N: Tensor, mask_RU: Tensor) -> Tensor:
+    """Row-by-row values into [R, U], 0 where masked."""
+    return torch.zeros(mask_RU.shape, dtype=values_N.dtype, device=mask_RU.device).masked_scatter(mask_RU, values_N)

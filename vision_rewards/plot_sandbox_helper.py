@@ -1,0 +1,274 @@
+"""The helper process of `plot_sandbox`: run as a script, with nothing of the parent but two pipes.
+
+It never sees the code that it draws: each forked child reads the request itself, so that no drawing finds the code of
+another, such as the target's, in its memory.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import os
+import platform
+import resource
+import select
+import shutil
+import signal
+import struct
+import sys
+import time
+
+HEADER = struct.Struct("<BHHI")
+REQUEST = struct.Struct("<III")
+OK, TIME, MEMORY, CRASH, FORBIDDEN, FAILED, NO_FIGURE, NO_SANDBOX = range(8)
+LONG_SIDE = 256  # pixels
+CLOCK_SECONDS = 5.0  # for one drawing; processor time is what normally ends it
+MAX_REPLY = HEADER.size + 3 * LONG_SIDE * LONG_SIDE
+
+_ALLOWED_MODULES = (
+    "__future__ calendar collections datetime functools itertools math matplotlib mpl_toolkits numpy operator random "
+    "statistics string textwrap"
+)
+_REFUSED_NAMES = (
+    "breakpoint compile delattr eval exec exit getattr globals help input locals memoryview open quit setattr vars"
+)
+MODULES, NAMES = frozenset(_ALLOWED_MODULES.split()), frozenset(_REFUSED_NAMES.split())
+
+# System calls that reading, computing and answering need, by machine; all others fail with EPERM.
+_CALLS = {
+    "x86_64": (
+        0xC000003E,
+        "read 0 write 1 close 3 stat 4 fstat 5 lstat 6 lseek 8 mmap 9 mprotect 10 munmap 11 brk 12 rt_sigaction 13 "
+        "rt_sigprocmask 14 rt_sigreturn 15 pread64 17 readv 19 writev 20 access 21 sched_yield 24 mremap 25 madvise 28 "
+        "dup 32 getpid 39 exit 60 uname 63 fcntl 72 getcwd 79 readlink 89 gettimeofday 96 getrlimit 97 getrusage 98 "
+        "sysinfo 99 times 100 getuid 102 getgid 104 geteuid 107 getegid 108 getppid 110 sigaltstack 131 statfs 137 "
+        "fstatfs 138 gettid 186 futex 202 sched_getaffinity 204 getdents64 217 restart_syscall 219 clock_gettime 228 "
+        "clock_getres 229 exit_group 231 newfstatat 262 readlinkat 267 faccessat 269 set_robust_list 273 "
+        "getrandom 318 statx 332 rseq 334 faccessat2 439",
+        # open and openat, with the number of the argument that holds the flags.
+        ((2, 1), (257, 2)),
+    ),
+    "aarch64": (
+        0xC00000B7,
+        "getcwd 17 dup 23 fcntl 25 statfs 43 fstatfs 44 faccessat 48 close 57 getdents64 61 lseek 62 read 63 write 64 "
+        "readv 65 writev 66 pread64 67 readlinkat 78 newfstatat 79 fstat 80 exit 93 exit_group 94 futex 98 "
+        "set_robust_list 99 clock_gettime 113 clock_getres 114 sched_getaffinity 123 sched_yield 124 "
+        "restart_syscall 128 sigaltstack 132 rt_sigaction 134 rt_sigprocmask 135 rt_sigreturn 139 times 153 uname 160 "
+        "getrlimit 163 getrusage 165 gettimeofday 169 getpid 172 getppid 173 getuid 174 geteuid 175 getgid 176 "
+        "getegid 177 gettid 178 sysinfo 179 brk 214 munmap 215 mremap 216 mmap 222 mprotect 226 madvise 233 "
+        "getrandom 278 statx 291 rseq 293 faccessat2 439",
+        ((56, 2),),
+    ),
+}
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32)]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction))]
+
+
+def filter_instructions(machine: str) -> list[tuple[int, int, int, int]]:
+    """A classic BPF program (code, jump if true, jump if false, k) over `struct seccomp_data`."""
+    load, equal, any_bit, answer = 0x20, 0x15, 0x45, 0x06
+    kill, allow, refuse = 0x80000000, 0x7FFF0000, 0x00050000 | 1  # EPERM
+    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+    arch, calls, opening = _CALLS[machine]
+    program = [(load, 0, 0, 4), (equal, 1, 0, arch), (answer, 0, 0, kill), (load, 0, 0, 0)]
+    for number in map(int, calls.split()[1::2]):
+        program += [(equal, 0, 1, number), (answer, 0, 0, allow)]
+    for number, argument in opening:
+        program += [(equal, 0, 4, number), (load, 0, 0, 16 + 8 * argument), (any_bit, 1, 0, writing)]
+        program += [(answer, 0, 0, allow), (answer, 0, 0, refuse)]
+    return [*program, (answer, 0, 0, refuse)]
+
+
+def confine(cpu_seconds: int, megabytes: int) -> None:
+    """Give up, for good, what drawing does not need.
+
+    Raises:
+        OSError, KeyError: the kernel or the machine does not allow it.
+    """
+    with open("/proc/self/statm", "rb") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    limits = {
+        resource.RLIMIT_AS: used + megabytes * 2**20,
+        resource.RLIMIT_CPU: cpu_seconds,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 64,
+    }
+    for kind, value in limits.items():
+        # At the hard limit of processor time the kernel kills; at the soft one it says why.
+        resource.setrlimit(kind, (value, value + (kind == resource.RLIMIT_CPU)))
+    instructions = filter_instructions(platform.machine())
+    array = (_Instruction * len(instructions))(*instructions)
+    program = _Program(len(instructions), array)
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
+    if prctl(no_new_privileges, 1, 0, 0, 0) or prctl(set_seccomp, filter_mode, ctypes.byref(program), 0, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def is_allowed(tree: ast.AST) -> bool:
+    """Whether code keeps to plotting: known modules, no private names, nothing that reaches the interpreter."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""] if not node.level else [""]
+        else:
+            names = []
+        if any(name.split(".")[0] not in MODULES for name in names):
+            return False
+        name = getattr(node, "attr", None) or getattr(node, "id", None)
+        if isinstance(name, str) and (name in NAMES or (name.startswith("__") and name != "__name__")):
+            return False
+    return True
+
+
+def draw(code: str) -> tuple[int, int, int, bytes]:
+    """(state, height, width, RGB bytes) of the last figure of the code."""
+    import matplotlib.pyplot as plt
+
+    try:
+        tree = ast.parse(code)
+        if not is_allowed(tree):
+            return FORBIDDEN, 0, 0, b""
+        exec(compile(tree, "<plot>", "exec"), {"__name__": "__main__"})
+        if not plt.get_fignums():
+            return NO_FIGURE, 0, 0, b""
+        return OK, *rasterize(plt.gcf())
+    except MemoryError:
+        return MEMORY, 0, 0, b""
+    except BaseException:
+        # SystemExit too: whatever the code raised, it has drawn nothing that counts.
+        return FAILED, 0, 0, b""
+
+
+def rasterize(figure) -> tuple[int, int, bytes]:
+    """(height, width, RGB bytes) of a figure on white paper, its longer side LONG_SIDE pixels."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(LONG_SIDE / max(figure.get_size_inches()))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    rgba = np.asarray(canvas.buffer_rgba())[:LONG_SIDE, :LONG_SIDE].astype(np.uint16)
+    alpha = rgba[..., 3:]
+    rgb = ((rgba[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+    return rgb.shape[0], rgb.shape[1], rgb.tobytes()
+
+
+def prepare() -> None:
+    """Import what drawings need, draw once so that fonts are loaded, and take the effect out of shows and saves."""
+    import importlib
+
+    import matplotlib
+    import matplotlib.pyplot as plt
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    importlib.import_module("mpl_toolkits.mplot3d")
+
+    figure = plt.figure()
+    axes = figure.add_subplot()
+    axes.plot([0, 1])
+    axes.set_title("0 $x^2$")
+    rasterize(figure)
+    plt.close(figure)
+
+    def nothing(*args, **kwargs):
+        return None
+
+    for place, names in ((plt, "show savefig close pause switch_backend"), (Figure, "savefig show")):
+        for name in names.split():
+            setattr(place, name, nothing)
+    matplotlib.use = nothing
+    default_rng = np.random.default_rng
+    np.random.default_rng = lambda seed=None: default_rng(0 if seed is None else seed)
+
+
+def answer_one(output: int) -> None:
+    """In a child: read one request, give up all rights, draw, answer, end."""
+    import random
+
+    import numpy
+
+    cpu_seconds, megabytes, length = REQUEST.unpack(sys.stdin.buffer.read(REQUEST.size))
+    code = sys.stdin.buffer.read(length).decode("utf-8", "replace")
+    os.close(0)
+    os.close(1)
+    # Python reseeds `random` in a child.
+    random.seed(0)
+    numpy.random.seed(0)
+    confine(cpu_seconds, megabytes)
+    state, height, width, data = draw(code)
+    reply = HEADER.pack(state, height, width, len(data)) + data
+    while reply:
+        reply = reply[os.write(output, reply) :]
+    os._exit(0)
+
+
+def collect(pid: int, source: int) -> bytes:
+    """What the child answered, checked; a header with a reason if it broke a limit or answered nonsense."""
+    reply, deadline = b"", time.monotonic() + CLOCK_SECONDS
+    while len(reply) <= MAX_REPLY:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([source], [], [], left)[0]:
+            break
+        chunk = os.read(source, 1 << 16)
+        if not chunk:
+            break
+        reply += chunk
+    late = time.monotonic() >= deadline
+    os.kill(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    if late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
+        return HEADER.pack(TIME, 0, 0, 0)
+    if HEADER.size <= len(reply) <= MAX_REPLY:
+        state, height, width, length = HEADER.unpack(reply[: HEADER.size])
+        whole = length == len(reply) - HEADER.size
+        if whole and (length == 3 * height * width if state == OK else TIME < state <= NO_FIGURE):
+            return reply
+    return HEADER.pack(CRASH, 0, 0, 0)
+
+
+def can_confine() -> bool:
+    """Whether a child can give up its rights, tried on one."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            confine(1, 200)
+        except (OSError, KeyError):
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def main() -> None:
+    """Say whether children can be confined, then fork one for each request until the parent closes the line."""
+    prepare()
+    confined = can_confine()
+    sys.stdout.buffer.write(HEADER.pack(OK if confined else NO_SANDBOX, 0, 0, 0))
+    sys.stdout.buffer.flush()
+    waiting = select.poll()
+    waiting.register(0, select.POLLIN)
+    while confined and waiting.poll()[0][1] & select.POLLIN:
+        source, output = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(source)
+            answer_one(output)
+        os.close(output)
+        reply = collect(pid, source)
+        os.close(source)
+        sys.stdout.buffer.write(reply)
+        sys.stdout.buffer.flush()
+    shutil.rmtree(os.getcwd(), ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

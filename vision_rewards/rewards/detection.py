@@ -1,0 +1,130 @@
+"""All objects of an image, boxes and labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vision_rewards import metrics
+from vision_rewards.parsers import MAX_ANSWER, MAX_BOXES, normalize_label, parse_labelled_boxes, read_box
+from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
+
+_PETS = {"boxes": [{"box": [0, 0, 40, 40], "label": "cat"}, {"box": [60, 0, 100, 40], "label": "dog"}]}
+_CAT, _DOG = '{"bbox_2d": [0, 0, 40, 40], "label": "cat"}', '{"bbox_2d": [60, 0, 100, 40], "label": "dog"}'
+
+
+def target_boxes(target) -> tuple[list, list | None]:
+    """(boxes, labels) of a target; labels are None where it has none."""
+    boxes, labels = target["boxes"], target.get("labels")
+    if any(isinstance(item, dict) for item in boxes):
+        labels = [item.get("label") for item in boxes]
+        boxes = [item["box"] for item in boxes]
+        labels = None if all(label is None for label in labels) else labels
+    return list(boxes), list(labels) if labels is not None else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(AnswerReward):
+    """F1 of the answer's boxes after the best one-to-one matching, each pair counted by its IoU."""
+
+    name = "detection"
+    summary = "Soft F1 of a list of labelled boxes, one-to-one matched."
+    target_keys: ClassVar = {
+        "boxes": "list of [x1, y1, x2, y2] or of {box: […], label: str}; empty where there is nothing to find",
+        "labels?": "list of str, one per box, where `boxes` does not hold them",
+    }
+    formula = (
+        "2 Σ IoU of matched pairs / (boxes answered + boxes there), or with a threshold 2 · pairs / (…), over the "
+        "one-to-one matching in which that is largest; a pair with different labels has IoU 0; two empty lists score 1"
+    )
+    source = "F1 by Hungarian matching (Kuhn 1955); replaces COCO's AP as VLM-R1's `od_ap` and `weighted_sum` use it"
+    closes = (
+        "each extra or repeated box lowers the score: AP without confidences forgives any number after the right ones",
+        "boxes with a label that is not in the image count as extra; they are not dropped",
+        "a box of the wrong label takes no target from a right one, since labels count before matching",
+        "an unlabelled box matches nothing where the target has labels",
+        "confidences are not read: no ranking, no reward for claiming certainty",
+        "saying `None` for nothing found is not an answer: `[]` is, and earns 1 only where nothing is there",
+        "a cut-off list earns 0",
+    )
+    tasks = (
+        "detection",
+        "object detection",
+        "open vocabulary detection",
+        "det",
+        "od",
+        "od ap",
+        "od ap50",
+        "odlength",
+        "map",
+        "weighted sum",
+    )
+    examples = (
+        (_PETS, f"[{_CAT}, {_DOG}]", "both"),
+        (_PETS, f"[{_CAT}]", "one of two"),
+        (_PETS, f"[{_CAT}, {_DOG}, {_DOG}]", "one twice"),
+        (_PETS, '[{"bbox_2d": [0, 0, 40, 40], "label": "dog"}]', "a wrong label"),
+        ({"boxes": [[0, 0, 40, 40]], "labels": ["cat"]}, f"[{_CAT}]", "labels beside the boxes"),
+        ({"boxes": [[0, 0, 40, 40]]}, "[[0, 0, 40, 20]]", "half a box, without labels"),
+        ({"boxes": []}, "[]", "nothing there, nothing found"),
+    )
+    part_defaults: ClassVar = {"precision": 0.0, "recall": 0.0, "f1@0.5": 0.0}
+    metric_part = "f1@0.5"
+
+    threshold: float | None = param(
+        None, "count pairs from this IoU on as 1 and others as 0; none: by their IoU", low=0.01, high=1
+    )
+    labels: str = param("match", "`ignore`: boxes alone count", choices=("match", "ignore"))
+
+    def check_target(self, target):
+        items, labels = target["boxes"], target.get("labels")
+        if not isinstance(items, (list, tuple)) or len(items) > MAX_BOXES:
+            raise TargetError(f"'boxes' is {str(items)[:60]}, not a list of at most {MAX_BOXES} boxes")
+        if labels is not None and not isinstance(labels, (list, tuple)):
+            raise TargetError(f"'labels' is {str(labels)[:60]}, not a list of str")
+        nested = [item for item in items if isinstance(item, dict)]
+        if nested and (labels is not None or len(nested) != len(items)):
+            raise TargetError("'boxes' mixes boxes and mappings, or repeats what 'labels' says; give labels in one way")
+        for index, item in enumerate(items):
+            if read_box(item.get("box") if isinstance(item, dict) else item) is None:
+                raise TargetError(f"'boxes'[{index}] is {str(item)[:80]}, without x1 < x2 and y1 < y2")
+        boxes, labels = target_boxes(target)
+        if labels is not None and (
+            len(labels) != len(boxes) or not all(isinstance(text, str) and normalize_label(text) for text in labels)
+        ):
+            raise TargetError(f"'labels' are {str(labels)[:60]}, not one visible str for each of {len(boxes)} boxes")
+        if len(self.gold_answer(target)) > MAX_ANSWER:
+            raise TargetError(f"'boxes' take more than {MAX_ANSWER} characters to write, more than is read")
+
+    def gold_answer(self, target):
+        boxes, labels = target_boxes(target)
+        if labels is None:
+            return json.dumps([{"bbox_2d": list(box)} for box in boxes])
+        items = [{"bbox_2d": list(box), "label": label} for box, label in zip(boxes, labels)]
+        return json.dumps(items, ensure_ascii=False)
+
+    def score_answer(self, answer, target):
+        found, reason = parse_labelled_boxes(answer)
+        if reason != "ok":
+            return self.failed(reason)
+        boxes, labels = target_boxes(target)
+        named = {}
+        if labels is not None and self.labels == "match":
+            # A box without a label equals no target's label.
+            named["predicted_labels"] = [None if item.label is None else normalize_label(item.label) for item in found]
+            named["target_labels"] = [normalize_label(label) for label in labels]
+        match = metrics.match_boxes([item.box for item in found], boxes, threshold=self.threshold, **named)
+        gained = float(match.ious.sum()) if self.threshold is None else len(match.ious)
+        half = (
+            match
+            if self.threshold == 0.5
+            else metrics.match_boxes([item.box for item in found], boxes, threshold=0.5, **named)
+        )
+        parts = {
+            "precision": len(half.ious) / len(found) if found else float(not boxes),
+            "recall": len(half.ious) / len(boxes) if boxes else float(not found),
+            "f1@0.5": metrics.soft_f1(len(half.ious), len(found), len(boxes)),
+        }
+        score = metrics.soft_f1(gained, len(found), len(boxes))
+        return RewardResult(min(score, 1.0), parts, [item._asdict() for item in found], "ok")

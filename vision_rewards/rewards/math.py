@@ -1,0 +1,110 @@
+"""Equivalence of mathematical answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vision_rewards.parsers import (
+    bracket_kind,
+    drop_symbol,
+    parse_math_number,
+    same_number,
+    strip_math,
+    words_of,
+)
+from vision_rewards.pool import Exceeded, bounded
+from vision_rewards.types import AnswerReward, RewardResult, TargetError, is_number, param
+
+MAX_LENGTH = 1000  # characters of one expression
+_RELATIONS = ("<", ">", "\\le", "\\ge", "\\lt", "\\gt", "≤", "≥")
+_IRRATIONAL = ("\\sqrt", "\\pi", "\\ln", "\\log", "\\exp", "e^")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Math(AnswerReward):
+    """1 if the answer is mathematically the target."""
+
+    name = "math"
+    summary = "Mathematical equivalence: numbers exactly, all else by math-verify in a process that can be killed."
+    target_keys: ClassVar = {"answer": "str, int or float: LaTeX or plain text, with or without `$` and `\\boxed{}`"}
+    formula = (
+        "[answer ≡ target]. Equal texts after removal of delimiters and layout; else, for a target that is a number, "
+        "equal values, or a decimal of six significant digits or more within its last place; for words, equal labels; "
+        "for all else math-verify's `verify(target, answer)`, in one second and 200 MB. `x = 3` answers `3`; a per "
+        "cent sign is a unit, as in the graders of MATH; unequal units are wrong"
+    )
+    source = "math-verify (Hugging Face), on the last `\\boxed{}` or the whole answer; MATH (Hendrycks et al. 2021)"
+    closes = (
+        "the whole answer is the expression: `10 or 12` is not 12, two candidates are a set",
+        "where the target is a number, an expression that evaluates to it (`2 + 5` for 7, the question restated) is "
+        "wrong",
+        "`10%` has one reading, where math-verify takes it for 10 and for 0.1",
+        "an interval is no set and a tuple no list: (1, 2) is not {1, 2}",
+        "`5 = 3` is not read as 3: the left of an equation is one symbol",
+        "power towers, deep brackets and long text end with the worker's time or memory, and score 0",
+        "model text never reaches Python's eval, which math-verify's plain-text reader calls",
+    )
+    tasks = ("math", "mathematics", "math vqa", "geometry")
+    examples = (
+        ({"answer": "\\frac{1}{2}"}, "<think>half</think>The answer is $0.5$.", "equal value"),
+        ({"answer": "\\frac{1}{2}"}, "0.333", "another number"),
+        ({"answer": "7"}, "2 + 5", "not evaluated"),
+        ({"answer": "x^2 + 2x + 1"}, "\\boxed{(x+1)^2}", "equal as polynomials"),
+    )
+
+    waits = True
+
+    literal: bool = param(True, "where the target is a number, only a number answers it, not an expression")
+
+    def check_target(self, target):
+        answer = target["answer"]
+        if not isinstance(answer, str) and not is_number(answer):
+            raise TargetError(f"'answer' is {str(answer)[:60]!r}, not a str or a number")
+        if not strip_math(str(answer)) or len(str(answer)) > MAX_LENGTH:
+            raise TargetError(f"'answer' is {str(answer)[:60]!r}, not 1 to {MAX_LENGTH} characters of mathematics")
+
+    def gold_answer(self, target):
+        return str(target["answer"])
+
+    def score_answer(self, answer, target):
+        text, gold = strip_math(answer), strip_math(str(target["answer"]))
+        if not text:
+            return self.failed("no_answer")
+        if len(text) > MAX_LENGTH:
+            return self.failed("too_long")
+        if text == gold:
+            return _result(True, text)
+        if "=" in text and "=" not in gold:
+            text = drop_symbol(text)
+        elif "=" in gold and "=" not in text:
+            gold = drop_symbol(gold) or gold
+        if not text:
+            return self.failed("unparsable")
+        return self._compare(text, gold)
+
+    def _compare(self, text: str, gold: str) -> RewardResult:
+        number, expected = parse_math_number(text), parse_math_number(gold)
+        if number and expected:
+            return _result(same_number(number, expected), text)
+        if expected and self.literal and not (expected.step and any(mark in text for mark in _IRRATIONAL)):
+            return self.failed("not_a_number")
+        words = words_of(gold)
+        if words is not None or (len(gold) == 1 and gold.isalpha()):
+            return _result(words == words_of(text) if words else gold == text.strip("()"), text)
+        related = any(mark in gold for mark in _RELATIONS)
+        if not related and bracket_kind(text) != bracket_kind(gold):
+            return _result(False, text)
+        try:
+            same = bounded("vision_rewards.math_worker:equivalent", gold, text)
+        except Exceeded as error:
+            return self.failed(f"exceeded_{error.kind}")
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"reward 'math' needs {error.name}: pip install 'math-verify[antlr4_9_3]' (or another antlr4 extra)"
+            ) from error
+        return self.failed("unparsable") if same is None else _result(same, text)
+
+
+def _result(same: bool, text: str) -> RewardResult:
+    return RewardResult(float(same), {}, text, "ok")

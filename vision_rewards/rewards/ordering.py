@@ -1,0 +1,79 @@
+"""An order of given items: jigsaw pieces, frames, events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from json import dumps
+from typing import ClassVar
+
+from vision_rewards import metrics
+from vision_rewards.parsers import normalize_label, parse_distinct
+from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
+
+MAX_ITEMS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordering(AnswerReward):
+    """How far the answer, a permutation of the target's items, has the target's order."""
+
+    name = "ordering"
+    summary = "The order of given items: exact, by position, or by pairs."
+    target_keys: ClassVar = {"order": "list of distinct int or str, 2 to 200, in the right order"}
+    formula = (
+        "o the answer, g the target, n items. exact: [o = g]; position: (1/n) Σ [oᵢ = gᵢ]; pairwise: share of the "
+        "n(n − 1)/2 pairs in g's order; kendall: max(0, τ) = max(0, 2 · pairwise − 1). A graded score that is not "
+        "exact is multiplied by `partial`. What is no permutation of g scores 0"
+    )
+    source = (
+        "position: Jigsaw-R1 (Wang et al. 2025), and with partial = 0.2 Visual Jigsaw (Wu et al. 2025); kendall: "
+        "Kendall 1938"
+    )
+    closes = (
+        "every item once: a repeated, missing or foreign item scores 0, also where the rest is right",
+        "a second list after the first one is no permutation either",
+        "kendall gives the reversed order 0 and a random one little, where pairwise gives a random one 1/2",
+    )
+    tasks = ("ordering", "jigsaw", "event ordering", "temporal ordering", "sorting", "frame ordering")
+    part_defaults: ClassVar = {"exact": 0.0, "position": 0.0, "pairwise": 0.0}
+    metric_part = "exact"
+    examples = (
+        ({"order": [3, 1, 2]}, "<answer>[3, 1, 2]</answer>", "the order"),
+        ({"order": ["A", "C", "B"]}, "A -> B -> C", "one position of three", {"metric": "position"}),
+        ({"order": [1, 2, 3, 4]}, "1 2 4 3", "five pairs of six, τ = 2/3", {"metric": "kendall"}),
+        ({"order": [1, 2, 3, 4]}, "1 2 2 4", "no permutation", {"metric": "position"}),
+        ({"order": [1, 2]}, "2, 1", "reversed", {"metric": "pairwise"}),
+    )
+
+    metric: str = param("exact", "which measure is the score", choices=("exact", "position", "pairwise", "kendall"))
+    partial: float = param(1.0, "factor of a graded score below 1", low=0, high=1)
+
+    def check_target(self, target):
+        order = target["order"]
+        if not isinstance(order, (list, tuple)) or not all(type(item) in (int, str) for item in order):
+            raise TargetError(f"'order' is {str(order)[:60]!r}, not a list of int or str")
+        names = [normalize_label(str(item)) for item in order]
+        if not 2 <= len(names) <= MAX_ITEMS or not all(names) or len(set(names)) != len(names):
+            raise TargetError(f"'order' has {len(names)} items, not 2 to {MAX_ITEMS} distinct names")
+
+    def gold_answer(self, target):
+        return dumps(list(target["order"]), ensure_ascii=False)
+
+    def score_answer(self, answer, target):
+        expected = [normalize_label(str(item)) for item in target["order"]]
+        short = all(len(name) == 1 for name in expected)
+        if short and len(answer) == len(expected) and answer.isalnum():
+            # "312" or "CAB": one character each.
+            answer = " ".join(answer)
+        order, reason = parse_distinct(answer, lambda item: normalize_label(item) or None, spaces=True)
+        if order is None:
+            return self.failed(reason)
+        if set(order) != set(expected):
+            return self.failed("not_a_permutation", order)
+        parts = {
+            "exact": float(order == expected),
+            "position": metrics.position_accuracy(order, expected),
+            "pairwise": metrics.pairwise_order_accuracy(order, expected),
+        }
+        score = max(0.0, 2.0 * parts["pairwise"] - 1.0) if self.metric == "kendall" else parts[self.metric]
+        return RewardResult(score if parts["exact"] else self.partial * score, parts, order, "ok")
