@@ -124,7 +124,7 @@ class RewardConfig(Settings):
     """One part of the reward: a name in vision_rewards, or the user's `module:function`."""
 
     name: str = "route"
-    weight: PositiveFloat = 1.0
+    weight: float = Field(1.0, ge=0.0, description="0 only measures")
     params: dict[str, Any] = {}
 
 
@@ -239,6 +239,8 @@ class Recipe(Settings):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages: names must differ, got {names}")
+        if not any(reward.weight for reward in self.rewards):
+            raise ValueError("rewards: every weight is 0, so nothing is rewarded; set one above 0")
         for stage in self.stages:
             _check_stage(stage, several=len(self.stages) > 1)
             self._check_critic(stage)

@@ -8,8 +8,10 @@ seccomp filter, can only read files and compute: no network, no writing, no othe
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -42,18 +44,27 @@ def draw(code: str) -> tuple[np.ndarray | None, str]:
 
     Raises:
         ImportError: matplotlib is not installed.
-        RuntimeError: this system cannot confine the child, or the helper process died.
+        RuntimeError: this system cannot confine the child, or the helper process died, twice in a row.
     """
     data = code.encode("utf-8", "replace")
     if len(data) > MAX_CODE:
         return None, "memory"
-    return _helper().draw(data)
+    try:
+        return _helper().draw(data)
+    except _HelperDied:
+        # Killed from outside, such as by a kernel short of memory: a drawing itself cannot.
+        return _helper().draw(data)
 
 
 @lru_cache(maxsize=64)
 def draw_cached(code: str) -> tuple[np.ndarray | None, str]:
     """`draw`, remembered: for targets, which a group of completions shares."""
     return draw(code)
+
+
+class _HelperDied(RuntimeError):
+    def __init__(self, code: int):
+        super().__init__(f"the helper process that draws plots ended with code {code}")
 
 
 class _Helper:
@@ -65,9 +76,9 @@ class _Helper:
         if importlib.util.find_spec("matplotlib") is None:
             raise ImportError("drawing plots needs matplotlib: pip install matplotlib")
         self.lock = threading.Lock()
-        # The helper removes it; it outlives a parent that is killed.
-        folder = tempfile.mkdtemp(prefix="plot-")
-        environment = {"HOME": folder, "MPLCONFIGDIR": folder, "MPLBACKEND": "agg", "PYTHONHASHSEED": "0"}
+        # The helper removes it too, since it outlives a parent that is killed.
+        self.folder = tempfile.mkdtemp(prefix="plot-")
+        environment = {"HOME": self.folder, "MPLCONFIGDIR": self.folder, "MPLBACKEND": "agg", "PYTHONHASHSEED": "0"}
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         script = Path(__file__).with_name("plot_sandbox_helper.py")
         self.process = subprocess.Popen(
@@ -75,16 +86,17 @@ class _Helper:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=folder,
+            cwd=self.folder,
             env={**environment, **threads},
             start_new_session=True,
         )
-
         try:
             state = self._header()[0]
         except BrokenPipeError:
-            raise self._death() from None
+            self.end()
+            raise _HelperDied(self.process.returncode) from None
         if state == "no_sandbox":
+            self.end()
             raise RuntimeError("this system refuses a seccomp filter, and without one no plot is drawn")
 
     def draw(self, data: bytes) -> tuple[np.ndarray | None, str]:
@@ -94,7 +106,7 @@ class _Helper:
                 self.process.stdin.flush()
                 state, height, width, length = self._header()
             except BrokenPipeError:
-                raise self._death() from None
+                raise _HelperDied(self.process.wait()) from None
             pixels = self.process.stdout.read(length)
         if state != "ok":
             return None, state
@@ -107,13 +119,21 @@ class _Helper:
         state, *rest = _HEADER.unpack(header)
         return STATES[state], *rest
 
-    def _death(self) -> RuntimeError:
-        return RuntimeError(f"the helper process that draws plots ended with code {self.process.wait()}")
+    def hang_up(self) -> None:
+        """Close the line, at which the helper ends."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
 
     def end(self) -> None:
-        """Close the line, at which the helper ends."""
-        self.process.stdin.close()
-        self.process.stdout.close()
+        """Hang up and wait until nothing of the helper is left."""
+        self.hang_up()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 _shared: _Helper | None = None
@@ -123,7 +143,10 @@ _lock = threading.Lock()
 def _helper() -> _Helper:
     global _shared
     with _lock:
-        if _shared is None or _shared.process.poll() is not None:
+        if _shared is not None and _shared.process.poll() is not None:
+            _shared.end()
+            _shared = None
+        if _shared is None:
             _shared = _Helper()
         return _shared
 
@@ -131,16 +154,12 @@ def _helper() -> _Helper:
 def _at_exit() -> None:
     if _shared is not None:
         _shared.end()
-        try:
-            _shared.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            _shared.process.kill()
 
 
 def _after_fork() -> None:
     global _shared, _lock
     if _shared is not None:
-        _shared.end()
+        _shared.hang_up()
         # Not this process's child: Popen must not wait for it.
         _shared.process.returncode = 0
     _shared, _lock = None, threading.Lock()

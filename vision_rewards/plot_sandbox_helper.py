@@ -260,8 +260,11 @@ def main() -> None:
         source, output = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.close(source)
-            answer_one(output)
+            try:
+                os.close(source)
+                answer_one(output)
+            finally:
+                os._exit(1)
         os.close(output)
         reply = collect(pid, source)
         os.close(source)

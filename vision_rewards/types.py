@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from vision_rewards.parsers import EXTRACT_MODES, extract_answer, wrap_answer
@@ -169,6 +169,15 @@ class Reward(ABC):
     def at(self, progress: float) -> Reward:
         """The reward at this point of the training, 0 at its start and 1 at its end: itself, unless it tightens."""
         return self
+
+    @property
+    def needs_group(self) -> bool:
+        """Whether a target can be scored only after `with_group`."""
+        return False
+
+    def with_group(self, completions: Sequence[str], target: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The target with what this reward takes from all completions of one prompt; most take nothing."""
+        return target
 
     def dress(self, completion: str) -> str:
         """Give a completion the form that this reward asks for."""

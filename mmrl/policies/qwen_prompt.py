@@ -25,8 +25,8 @@ _BOX = re.compile(
 )
 
 
-# Keys of a target that hold boxes: one, several (bare or labelled), one a frame.
-BOX_KEYS = {"box", "boxes", "track"}
+# Keys of a target that hold boxes (one, several, bare or labelled, one a frame) or a point.
+BOX_KEYS = {"box", "boxes", "track", "end_box", "point"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +243,9 @@ def _scaled(box: Sequence[float], scale: tuple[float, float]) -> list[int]:
 
 def _scaled_target(target: Mapping[str, Any], scale: tuple[float, float]) -> dict[str, Any]:
     result = dict(target)
-    if "box" in target:
-        result["box"] = _scaled(target["box"], scale)
+    for key in ("box", "end_box", "point"):
+        if target.get(key) is not None:
+            result[key] = _scaled(target[key], scale)
     if "boxes" in target:
         result["boxes"] = [
             {**item, "box": _scaled(item["box"], scale)} if isinstance(item, Mapping) else _scaled(item, scale)

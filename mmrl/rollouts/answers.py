@@ -23,10 +23,11 @@ def answer(
     completions = engine.generate([prompt for _, prompt in pairs], sampling, n, seed)
     drafts = []
     for (sample, prompt), answers in zip(pairs, completions):
-        for completion in answers:
-            text = policy.decode_text(completion.tokens)
+        texts = [policy.decode_text(completion.tokens) for completion in answers]
+        seen = rewarder.with_group(texts, sample) if n > 1 else sample
+        for completion, text in zip(answers, texts):
             decision = Decision(prompt, completion.tokens, completion.log_probs)
-            drafts.append((Trajectory((decision,), text=text, truncated=completion.truncated), sample))
+            drafts.append((Trajectory((decision,), text=text, truncated=completion.truncated), seen))
     scored = iter(rewarder.score_all(drafts))
     return [Group(sample, tuple(next(scored) for _ in answers)) for (sample, _), answers in zip(pairs, completions)]
 

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -61,10 +62,19 @@ class Rewarder:
             if is_user:
                 continue
             try:
-                chosen = reward.for_task(sample.task) if hasattr(reward, "for_task") else reward
-                chosen.check(sample.target)
+                chosen = reward.for_task(sample.task)
+                if not chosen.needs_group:
+                    chosen.check(sample.target)
             except ValueError as error:
                 raise BadSample(sample.where, f"reward '{name}' cannot read the target: {error}") from None
+
+    def with_group(self, texts: Sequence[str], sample: Sample) -> Sample:
+        """The sample with what rewards of agreement take from all answers to it."""
+        target = sample.target
+        for _, _, reward, is_user in self.parts:
+            if not is_user:
+                target = reward.for_task(sample.task).with_group(texts, target)
+        return sample if target is sample.target else replace(sample, target=target)
 
     def score_all(self, pairs: Sequence[tuple[Trajectory, Sample]]) -> list[Trajectory]:
         """`score` of each pair, in order.
@@ -83,7 +93,7 @@ class Rewarder:
 
     def score(self, trajectory: Trajectory, sample: Sample) -> Trajectory:
         """The trajectory with its reward in [0, 1] (weighted mean over the parts that apply), parts and accuracy."""
-        total, weight_sum, parts, info, answered = 0.0, 0.0, {}, {}, False
+        total, weight_sum, parts, info, answered, applied = 0.0, 0.0, {}, {}, False, False
         for name, weight, reward, is_user in self.parts:
             if is_user:
                 score, more = _from_user(reward, trajectory.text, sample)
@@ -92,20 +102,25 @@ class Rewarder:
             parts[name] = score
             parts.update({f"{name}.{k}": v for k, v in more.pop("parts", {}).items()})
             if score is not None:
-                total, weight_sum = total + weight * score, weight_sum + weight
+                total, weight_sum, applied = total + weight * score, weight_sum + weight, True
             # The answer's accuracy counts, not that of a format or length part listed before it.
             if more.pop("is_answer") and not answered and score is not None:
                 info, answered = {**info, **more}, True
             else:
                 info = {**more, **info}
-        if not weight_sum:
+        if not applied and not self._needs_group(sample):
             raise BadSample(sample.where, f"no reward gave a score for task '{sample.task}': {info['reason']}")
-        info.setdefault("accuracy", total / weight_sum)
-        return trajectory.with_reward(total / weight_sum, parts, **info)
+        # A group without a majority, and an answer that is only measured, earn nothing.
+        reward = total / weight_sum if weight_sum else 0.0
+        info.setdefault("accuracy", reward)
+        return trajectory.with_reward(reward, parts, **info)
+
+    def _needs_group(self, sample: Sample) -> bool:
+        return any(not is_user and reward.for_task(sample.task).needs_group for _, _, reward, is_user in self.parts)
 
 
 def _from_library(reward: Any, text: str, sample: Sample) -> tuple[float | None, dict[str, Any]]:
-    chosen = reward.for_task(sample.task) if hasattr(reward, "for_task") else reward
+    chosen = reward.for_task(sample.task)
     result = chosen(text, sample.target)
     info = {
         "parsed": result.parsed,

@@ -10,6 +10,7 @@ from collections import Counter
 import numpy as np
 
 from vision_rewards.metrics.overlap import f1
+from vision_rewards.pool import bounded
 
 # Calls that leave the picture as it is.
 _NEUTRAL = frozenset(("show", "savefig", "close", "print", "use", "pause"))
@@ -92,8 +93,6 @@ def plot_code_similarity(prediction: str, target: str) -> float:
     Raises:
         vision_rewards.pool.Exceeded: parsing took more than a second or 200 MB.
     """
-    from vision_rewards.pool import bounded
-
     first, second = bounded(plot_features, prediction), bounded(plot_features, target)
     return 0.0 if first is None or second is None else feature_similarity(first, second)
 

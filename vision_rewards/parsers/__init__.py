@@ -60,6 +60,7 @@ from vision_rewards.parsers.numbers import parse_number
 from vision_rewards.parsers.points import parse_points
 from vision_rewards.parsers.sequences import parse_distinct, parse_items
 from vision_rewards.parsers.spaces import rescale
+from vision_rewards.parsers.tables import MAX_TABLE_NODES, TableTree, parse_table
 from vision_rewards.parsers.tracks import MAX_FRAMES, Track, frame_number, is_interval, parse_track
 from vision_rewards.parsers.words import split_pieces, split_words
 
@@ -74,10 +75,12 @@ __all__ = [
     "MAX_COORDINATE",
     "MAX_FRAMES",
     "MAX_INTERVALS",
+    "MAX_TABLE_NODES",
     "MAX_TIME",
     "Action",
     "LabelledBox",
     "Mask",
+    "TableTree",
     "Track",
     "bracket_kind",
     "canonical_answer",
@@ -115,6 +118,7 @@ __all__ = [
     "parse_number",
     "parse_point_vlmevalkit",
     "parse_points",
+    "parse_table",
     "parse_timestamp",
     "parse_track",
     "parse_word_vsibench",

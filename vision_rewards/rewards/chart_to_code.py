@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+from vision_rewards.metrics.plots import feature_similarity, picture_similarity
 from vision_rewards.parsers import MAX_ANSWER
 from vision_rewards.pool import Exceeded, bounded
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
@@ -68,8 +69,6 @@ class ChartToCode(AnswerReward):
         return target["code"]
 
     def score_answer(self, answer, target):
-        from vision_rewards.metrics.plots import feature_similarity
-
         code, reason = _code(answer)
         if code is None:
             return self.failed(reason)
@@ -118,7 +117,6 @@ def _picture_problem(code: str) -> str | None:
 
 
 def _image_score(code: str, target_code: str) -> tuple[float, str]:
-    from vision_rewards.metrics.plots import picture_similarity
     from vision_rewards.plot_sandbox import draw, draw_cached
 
     image, reason = draw(code)

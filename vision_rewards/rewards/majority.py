@@ -82,6 +82,14 @@ class Majority(AnswerReward):
         ({"majority": "B", "options": ["a cat", "a dog"]}, "a dog", "the text of B"),
     )
 
+    @property
+    def needs_group(self):
+        return True
+
+    def with_group(self, completions, target):
+        options = target.get("options")
+        return {**target, "majority": majority_answer(completions, extract=self.extract, options=options)}
+
     def check_target(self, target):
         options, majority = target.get("options"), target["majority"]
         if options is not None:

@@ -67,7 +67,10 @@ class OpenEnded(AnswerReward):
     def check_target(self, target):
         if not self.applies(target):
             raise TargetError(f"metric={self.metric!r} needs the key {self._key()!r}; the target has {sorted(target)}")
-        self._check_keywords(target) if self.metric in _KEYWORD_METRICS else self._check_references(target)
+        if self.metric in _KEYWORD_METRICS:
+            self._check_keywords(target)
+        else:
+            self._check_references(target)
 
     def _check_references(self, target) -> None:
         texts = _references(target)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+from vision_rewards.metrics.tables import table_similarity
 from vision_rewards.parsers import MAX_ANSWER
 from vision_rewards.parsers.tables import MAX_TABLE_NODES, TableTree, parse_table
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
@@ -58,8 +59,6 @@ class Table(AnswerReward):
         return target["html"]
 
     def score_answer(self, answer, target):
-        from vision_rewards.metrics.tables import table_similarity
-
         tree, reason = parse_table(answer, sections=self.sections)
         if tree is None:
             return self.failed(reason)
