@@ -36,3 +36,26 @@ def test_step_throughput_prints_its_result(tmp_path: Path) -> None:
     written = json.loads(output.read_text())
     assert written["value"] == result["value"]
     assert {"date", "machine"} <= set(written)
+
+
+def test_rewards_prints_its_result() -> None:
+    """A smoke run ends with the JSON line, and its value is the slowest of the light rewards that were measured."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.rewards",
+        "--seconds",
+        "0.01",
+        "--only",
+        "iou",
+        "ocr",
+        "table",
+        "judge",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["name"], result["higher_is_better"]) == ("rewards", True)
+    rates = result["details"]["scores_per_second"]
+    assert set(rates) == {"iou", "ocr", "table", "judge"}
+    assert result["value"] == min(rates["iou"], rates["ocr"]) > 0

@@ -16,7 +16,10 @@ def random_texts(seed, count, alphabet=ALPHABET, most=14):
     return ["".join(rng.choices(alphabet, k=rng.randrange(most))) for _ in range(count)]
 
 
-def sentences(seed, count, words="red car turns left a the cars turning stops runners nationally".split()):
+WORDS = ["red", "car", "turns", "left", "a", "the", "cars", "turning", "stops", "runners", "nationally"]
+
+
+def sentences(seed, count, words=WORDS):
     rng = random.Random(seed)
     return [" ".join(rng.choices(words, k=rng.randrange(1, 12))) for _ in range(count)]
 

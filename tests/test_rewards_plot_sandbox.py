@@ -1,7 +1,6 @@
 """Code that draws plots can draw, and nothing else."""
 
 import os
-import platform
 import struct
 import subprocess
 import sys
@@ -55,9 +54,43 @@ def test_sizes():
     assert draw(LINE + "plt.figure(figsize=(4, 2))\nplt.plot([1])")[0].shape == (128, 256, 3)
 
 
+# What real code draws, each by means that it loads only when used.
+PLOTS = [
+    "plt.title(r'$\\frac{a}{b} \\sum_i x_i \\mathcal{R}$', fontweight='bold', style='italic')",
+    "plt.title('x', fontfamily='monospace')\nplt.xlabel('y', fontfamily='serif', fontweight='bold')",
+    "plt.rcParams['font.family'] = ['Arial', 'SimHei', 'sans-serif']\nplt.title('a \u4e2d \U0001f600')",
+    "plt.rcParams['mathtext.fontset'] = 'stix'\nplt.title('$x^2$')",
+    "plt.rcParams['mathtext.fontset'] = 'cm'\nplt.title('$\\int x$')",
+    "plt.style.use('seaborn-v0_8')\nplt.plot([1, 2], label='a')\nplt.legend()",
+    "plt.style.use('ggplot')\nplt.pie([1, 2], labels=['a', 'b'], autopct='%1.1f%%')",
+    "from datetime import datetime as d\nplt.plot([d.strptime('2020-01-01', '%Y-%m-%d'), d(2021, 1, 1)], [1, 2])",
+    "import numpy as np\nplt.hist(np.random.normal(size=99), bins='auto')\nplt.yscale('log')",
+    "import numpy as np\nplt.contourf(np.outer(range(9), range(9)), cmap='viridis')\nplt.colorbar()",
+    "import numpy as np\nplt.plot(np.fft.fft(range(8)).real, np.polyfit([1, 2, 3], [1, 2, 3], 1)[0] * np.arange(8))",
+    "plt.subplot(projection='polar').plot([0, 1], [0, 1])",
+    "from mpl_toolkits.mplot3d import Axes3D\nplt.axes(projection='3d').scatter([1, 2], [1, 2], [1, 2])",
+    "import matplotlib.dates as d\nplt.plot([1, 99])\nplt.gca().xaxis.set_major_formatter(d.DateFormatter('%b'))",
+    "import matplotlib.patches as p\nimport matplotlib.gridspec as g\nplt.gca().add_patch(p.Circle((0, 0), 1))",
+    "plt.table([['a', 'b']])\nplt.annotate('x', (0, 0), (1, 1), arrowprops={'arrowstyle': '->'})\nplt.tight_layout()",
+    "plt.imshow([[1, 2]])\nplt.quiver([1], [1])\nplt.barbs([1], [1])",
+    "plt.subplots(2, 2, constrained_layout=True)[1][0][0].boxplot([[1, 2, 3]])\nplt.violinplot([[1, 2, 3]])",
+    "plt.xkcd()\nplt.bar([1], [2], hatch='//')",
+    "from mpl_toolkits.axes_grid1.inset_locator import inset_axes\ninset_axes(plt.gca(), '30%', '30%').plot([1])",
+]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_real_plots_need_no_file(plot):
+    image, reason = draw(PLT + plot)
+    assert reason == "ok"
+    assert (image != image[0, 0]).any()
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
+        (PLT + "plt.imread('/proc/self/exe')", "failed"),
+        ("import numpy\nnumpy.fromfile('/proc/self/environ')", "failed"),
         ("", "no_figure"),
         ("x = 1", "no_figure"),
         ("1 / 0", "failed"),
@@ -96,24 +129,23 @@ def test_what_is_refused(code, reason):
 
 
 def test_the_kernel_refuses_the_rest(tmp_path):
-    """Each call must answer −1 and leave no trace; a sleep must not sleep."""
+    """Each call must answer −1 and leave no trace."""
     victim = tmp_path / "victim"
     victim.write_text("here")
     calls = [
         "socket(2, 1, 0)", "socketpair(1, 1, 0, b' ' * 16)", "fork()", "vfork()", "unshare(0)",
-        f"kill({os.getpid()}, 9)", "kill(libc.getppid(), 9)", "kill(-1, 9)", f"ptrace(16, {os.getpid()}, 0, 0)",
-        f"creat({os.fsencode(victim)!r}, 511)", f"open64({os.fsencode(victim)!r}, 513, 511)",
+        f"kill({os.getpid()}, 0)", "kill(libc.getppid(), 0)", "kill(-1, 0)", f"ptrace(16, {os.getpid()}, 0, 0)",
+        f"open64({os.fsencode(victim)!r}, 0)", f"creat({os.fsencode(victim)!r}, 511)",
+        f"open64({os.fsencode(victim)!r}, 513, 511)",
         f"unlink({os.fsencode(victim)!r})", f"rename({os.fsencode(victim)!r}, b'/tmp/x')", "mkdir(b'made', 511)",
         f"chmod({os.fsencode(victim)!r}, 0)", f"symlink(b'/', {os.fsencode(tmp_path / 'link')!r})",
         "execv(b'/bin/true', None)", "setrlimit(0, b' ' * 16)", "prctl(22, 0, 0, 0, 0)", "ioctl(0, 0x5412, b'x')",
-        "usleep(2000000)", "pause()", "poll(None, 0, 3000)", "memfd_create(b'x', 0)", "setuid(0)", "mount(b'a', b'/', b'b', 0, 0)",
+        "usleep(2000000)", "pause()", "poll(None, 0, 3000)", "memfd_create(b'x', 0)", "setuid(0)",
     ]  # fmt: skip
     names = "[" + ", ".join(f"libc.{call}" for call in calls) + "]"
-    start = time.monotonic()
     code = LIBC + f"answers = {names}\nassert answers == [-1] * {len(calls)}, answers\n" + LINE
     image, reason = draw(code)
     assert (reason, image is not None) == ("ok", True)
-    assert time.monotonic() - start < 3
     assert victim.read_text() == "here"
     assert [path.name for path in tmp_path.iterdir()] == ["victim"]
 
@@ -150,13 +182,20 @@ def test_threads_take_turns():
     assert all((found[place] == expected[code]).all() for place, code in enumerate(codes))
 
 
-def test_a_killed_helper_is_named_and_replaced():
+def test_a_killed_helper_is_replaced(monkeypatch):
     draw(LINE)
-    helper = plot_sandbox._shared
-    helper.process.kill()
-    helper.process.wait()
-    assert draw(LINE)[1] == "ok"
-    assert plot_sandbox._shared is not helper
+    for wait in (True, False):
+        helper = plot_sandbox._shared
+        helper.process.kill()
+        if wait:
+            helper.process.wait()
+        assert draw(LINE)[1] == "ok"
+        assert plot_sandbox._shared is not helper
+        assert not os.path.exists(helper.folder)
+    monkeypatch.setattr(plot_sandbox.sys, "executable", "/bin/false")
+    plot_sandbox._shared.process.kill()
+    with pytest.raises(RuntimeError, match="helper process that draws plots ended with code 1"):
+        draw(LINE)
 
 
 def test_the_helper_ends_with_its_parent():
@@ -182,22 +221,24 @@ def run_filter(program, machine, number, arguments):
         elif code == 0x06:
             return k
         else:
-            place += if_true if (value == k if code == 0x15 else value & k) else if_false
+            assert code == 0x15
+            place += if_true if value == k else if_false
 
 
 @pytest.mark.parametrize(
-    ("machine", "arch", "opening", "read", "socket"),
-    [("x86_64", 0xC000003E, 257, 0, 41), ("aarch64", 0xC00000B7, 56, 63, 198)],
+    ("machine", "arch", "read", "refused"),
+    [
+        # open, pipe, socket, clone, execve, kill, prctl, openat
+        ("x86_64", 0xC000003E, 0, (2, 22, 41, 56, 59, 62, 157, 257)),
+        # openat, pipe2, kill, prctl, socket, clone, execve
+        ("aarch64", 0xC00000B7, 63, (56, 59, 129, 167, 198, 220, 221)),
+    ],
 )
-def test_the_filter_decides_as_meant(machine, arch, opening, read, socket):
+def test_the_filter_decides_as_meant(machine, arch, read, refused):
     program = filter_instructions(machine)
     kill, allow, refuse = 0x80000000, 0x7FFF0000, 0x00050001
     assert run_filter(program, arch, read, [0]) == allow
-    assert run_filter(program, arch, socket, [2]) == refuse
-    assert run_filter(program, arch, opening, [0, 0, os.O_RDONLY | os.O_CLOEXEC]) == allow
-    for flags in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_RDONLY | os.O_TRUNC, os.O_TMPFILE | os.O_RDWR):
-        assert run_filter(program, arch, opening, [0, 0, flags]) == refuse
+    assert {run_filter(program, arch, number, [0]) for number in refused} == {refuse}
     assert run_filter(program, 0x40000003, read, [0]) == kill
     # The x32 numbers of x86-64.
     assert run_filter(program, arch, 0x40000000 + read, [0]) == refuse
-    assert platform.machine() in ("x86_64", "aarch64")

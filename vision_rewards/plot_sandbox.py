@@ -1,8 +1,8 @@
 """Draws the plot of a piece of matplotlib code without trusting the code.
 
 A helper process with an empty environment imports matplotlib once and forks a child for each drawing. The child may
-use `CPU_SECONDS` of processor time and `MEGABYTES` beyond what matplotlib needs, works in an empty folder, and, by a
-seccomp filter, can only read files and compute: no network, no writing, no other process, no sleeping. Linux only.
+use `CPU_SECONDS` of processor time and `MEGABYTES` beyond what matplotlib needs and, by a seccomp filter, can compute
+and answer, nothing else: no file, no network, no other process, no sleeping. Linux only.
 """
 
 from __future__ import annotations

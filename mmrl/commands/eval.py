@@ -11,7 +11,7 @@ from mmrl.tracking.files import json_text, write_atomic
 
 
 def run(args: Namespace) -> int:
-    """Prints accuracy per task; writes it as JSON if asked."""
+    """Prints accuracy per task, and what it took where frames vary; writes both as JSON if asked."""
     source = Path(args.recipe)
     if not source.exists():
         siblings = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []
@@ -21,18 +21,21 @@ def run(args: Namespace) -> int:
     output = Path(args.output) if args.output else None
     if output is not None and output.is_dir():
         raise UserError(f"--output: '{output}' is a folder; give a file, e.g. '{output / 'eval.json'}'")
-    from mmrl.run import evaluate
+    from mmrl.run import measure
 
-    results = evaluate(args.recipe, overrides=args.overrides, checkpoint=args.checkpoint)
+    results, figures = measure(args.recipe, overrides=args.overrides, checkpoint=args.checkpoint)
     print(table(results))
+    if figures:
+        print(table(figures, "figure", "value"))
     if output is not None:
         facts = {"recipe": args.recipe, "overrides": args.overrides, "checkpoint": args.checkpoint, "accuracy": results}
+        facts |= {"figures": figures} if figures else {}
         print(f"written: {write_atomic(output, json_text(facts))}")
     return 0
 
 
-def table(results: Mapping[str, float]) -> str:
-    """Tasks in order, `mean` last."""
+def table(results: Mapping[str, float], kind: str = "task", value: str = "accuracy") -> str:
+    """Names in order, `mean` last, under two headings."""
     names = [*sorted(set(results) - {"mean"}), *(["mean"] if "mean" in results else [])]
-    width = max(map(len, ["task", *names]))
-    return "\n".join([f"{'task':<{width}}  accuracy", *(f"{name:<{width}}  {results[name]:8.3f}" for name in names)])
+    width = max(map(len, [kind, *names]))
+    return "\n".join([f"{kind:<{width}}  {value:>8}", *(f"{name:<{width}}  {results[name]:8.3f}" for name in names)])

@@ -96,8 +96,10 @@ def stem_words(words: Sequence[str]) -> list[str]:
 
 @lru_cache
 def _stemmer():
-    from nltk.stem.porter import PorterStemmer
-
+    try:
+        from nltk.stem.porter import PorterStemmer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("stemming needs nltk: pip install nltk") from error
     return PorterStemmer()
 
 

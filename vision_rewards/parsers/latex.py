@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-_FENCE = re.compile(r"^\s*```[a-z]{0,10}[ \t]*\n|\n?[ \t]*```\s*$")
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*")
 # What only spaces or names things, with its argument, and delimiters that are not drawn.
 _SILENT = re.compile(r"\\(?:[hv]space|label)\*?\s{0,5}\{[^{}]{0,100}\}|\\(?:left|right)\s{0,5}\.")
@@ -48,7 +47,7 @@ def latex_tokens(text: str) -> list[str]:
     around a single token. Made one: synonyms (`\le`, `\leq`), `x'` and `x^{\prime}`, `x^2_1` and `x_1^2`.
     Braces that do not match stay as they are.
     """
-    text = _OPERATOR.sub(r"\\\1 ", _SILENT.sub(" ", _COMMENT.sub("", _FENCE.sub("", text))))
+    text = _OPERATOR.sub(r"\\\1 ", _SILENT.sub(" ", _COMMENT.sub("", _unfenced(text))))
     tokens: list[str] = []
     for token in _TOKEN.findall(text):
         token = re.sub(r"\s", "", token) if token.startswith((r"\begin", r"\end")) else token
@@ -61,6 +60,15 @@ def latex_tokens(text: str) -> list[str]:
             tokens.append(token)
     tree = _group(tokens)
     return [token for token in tokens if token != _SPLICE] if tree is None else _flatten(tree)
+
+
+def _unfenced(text: str) -> str:
+    """The text without a Markdown fence around all of it."""
+    stripped = text.strip()
+    if not (stripped.startswith("```") and stripped.endswith("```") and len(stripped) > 6):
+        return text
+    language, line_end, rest = stripped[3:-3].partition("\n")
+    return rest if line_end and (not language.strip() or language.strip().isalpha()) else stripped[3:-3]
 
 
 def _group(tokens: list[str]) -> list | None:
@@ -92,11 +100,18 @@ def _in_order(units: list) -> list:
     """The units of one group with subscripts before superscripts."""
     # A command for upright text without braces reaches one character, or the rest of the group: nothing to splice.
     units = [unit for unit in units if unit != _SPLICE]
-    for place in range(len(units) - 3):
-        first, operand, second, other = units[place : place + 4]
-        if first == "^" and second == "_" and operand not in _SCRIPTS and other not in _SCRIPTS:
-            units[place : place + 4] = [second, other, first, operand]
-    return units
+    ordered, place = [], 0
+    while place < len(units):
+        scripts = []
+        while place + 1 < len(units) and units[place] in _SCRIPTS and units[place + 1] not in _SCRIPTS:
+            scripts.append(units[place : place + 2])
+            place += 2
+        if scripts:
+            ordered += [unit for script in sorted(scripts, key=lambda script: script[0] != "_") for unit in script]
+        else:
+            ordered.append(units[place])
+            place += 1
+    return ordered
 
 
 def _flatten(tree: list) -> list[str]:

@@ -13,7 +13,7 @@ from vision_rewards.parsers import MAX_ANSWER
 from vision_rewards.pool import Exceeded, bounded
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
-_FENCE = re.compile(r"```[a-zA-Z0-9]{0,20}[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z0-9]{0,20}[ \t]{0,20}\n(.*?)```", re.DOTALL)
 _METRICS = ("structure", "image", "mean")
 _BARS = "import matplotlib.pyplot as plt\nplt.bar(['a', 'b'], [3, 5], color='red')\nplt.title('Sales')\n"
 
@@ -37,7 +37,7 @@ class ChartToCode(AnswerReward):
         "code that is no Python, or does not draw, scores 0 for that part",
         "an empty page, of whatever colour, is like nothing, though most of a plot is paper",
         "repeated or superfluous calls, texts and numbers cost precision; comments and loose values do not count",
-        "code is parsed in a worker and run in a child without network, files to write, environment or other processes",
+        "code is parsed in a worker and run in a child without files, network, environment or other processes",
         "dead code counts for `structure` only: `image` sees what is drawn",
     )
     waits = True
@@ -88,10 +88,10 @@ def _code(answer: str) -> tuple[str | None, str]:
     """The one fenced block of the answer, or all of it where there is no fence."""
     if "```" not in answer:
         return answer, "ok"
-    blocks = _FENCE.findall(answer)
-    if len(blocks) != 1 or answer.count("```") != 2:
-        return None, "many_blocks" if len(blocks) > 1 else "unparsable"
-    return blocks[0], "ok"
+    if answer.count("```") > 2:
+        return None, "many_blocks"
+    block = _FENCE.search(answer)
+    return (block[1], "ok") if block else (None, "unparsable")
 
 
 def _features(code: str) -> tuple[dict[str, Counter] | None, str]:

@@ -1,0 +1,53 @@
+"""A simulator of one world that fails on request, for tests of worker processes."""
+
+import os
+import threading
+from typing import Any
+
+from robotics.registry import make
+from robotics.tabletop import TabletopEnv
+
+CRASH, HANG, RAISE = 101, 102, 103
+
+
+class FaultyWorld(TabletopEnv):
+    """A tabletop that fails in the way its id names, at chunk `at` of the episode; 0 is the reset."""
+
+    at = 2
+
+    def reset(self, ids, worlds=None):
+        self.fault, self.chunks = int(ids[0]), 0
+        self._fail()
+        return super().reset(ids, worlds)
+
+    def chunk_step(self, actions):
+        self.chunks += 1
+        self._fail()
+        return super().chunk_step(actions)
+
+    def _fail(self):
+        if self.chunks != self.at:
+            return
+        if self.fault == CRASH:
+            os._exit(7)
+        if self.fault == HANG:
+            threading.Event().wait()
+        if self.fault == RAISE:
+            raise ArithmeticError("the physics\nexploded")
+
+
+def faulty_world(at: int = 2) -> FaultyWorld:
+    """One such world."""
+    env = FaultyWorld(**{name: option.default for name, option in TabletopEnv.OPTIONS.items()} | {"num_envs": 1})
+    env.at = at
+    return env
+
+
+def one_tabletop(**options: Any) -> TabletopEnv:
+    """A tabletop of one world."""
+    return make({"type": "tabletop", "num_envs": 1, **options})
+
+
+def broken_world(error: type[BaseException]) -> TabletopEnv:
+    """A world that cannot be made."""
+    raise error("no\nsuch assets")

@@ -1,0 +1,39 @@
+"""The contract's checks over simulators whose worker processes take seconds to start."""
+
+from collections.abc import Callable
+
+from robotics import contract
+from robotics.base import VectorEnv
+
+# First the one that needs an object that was never reset.
+CHECKS = [
+    contract.check_refusals,
+    contract.check_shapes,
+    contract.check_equal_starts,
+    contract.check_equal_rollouts,
+    contract.check_masks,
+    contract.check_chunking,
+    contract.check_partial_reset,
+    contract.check_success,
+    contract.check_global_rng,
+]
+
+
+class Kept:
+    """Hands out simulators, and hands them out again after their `close`; `end` closes them all."""
+
+    def __init__(self, make_env: Callable[[], VectorEnv]):
+        self._make, self._free, self._close = make_env, [], []
+
+    def __call__(self) -> VectorEnv:
+        if not self._free:
+            env = self._make()
+            self._close.append(env.close)
+            env.close = lambda: self._free.append(env)
+            return env
+        return self._free.pop()
+
+    def end(self) -> None:
+        """Close every simulator that was made."""
+        for close in self._close:
+            close()

@@ -1,0 +1,203 @@
+"""`mmrl cache build`, `stats` and `verify` on real encoded files."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from mmrl.cli import main
+from mmrl.commands import cache_build
+from mmrl.config import PolicyConfig, VideoDigitsData
+from mmrl.data.video_digits import VideoDigits
+from mmrl.data.videos import VideoReader, open_cache
+from video.inventory import scan
+
+av = pytest.importorskip("av")
+
+
+def write_video(path: Path, seed: int, frames: int = 12, side: int = 64) -> Path:
+    """An encoded video of a moving bright square, 4 frames a second."""
+    random = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=Fraction(4))
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuv420p"
+        for _ in range(frames):
+            picture = np.full((side, side, 3), 40, np.uint8)
+            x, y = random.integers(0, side - 16, 2)
+            picture[y : y + 16, x : x + 16] = random.integers(100, 256, 3)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def row(prompt: str, *videos: str) -> str:
+    return json.dumps({"prompt": prompt, "task": "counting", "target": {"count": 1}, "videos": list(videos)})
+
+
+@pytest.fixture
+def dataset(workplace) -> Path:
+    """Five rows: a video, the same and another, a missing one, one that is text, and a good one beside a broken one."""
+    for seed, name in enumerate(("a", "b", "c")):
+        write_video(workplace / f"{name}.mp4", seed)
+    (workplace / "text.mp4").write_text("not a video")
+    (workplace / "cut.mp4").write_bytes((workplace / "c.mp4").read_bytes()[:-600])
+    path = workplace / "rows.jsonl"
+    rows = [
+        row("<video>?", "a.mp4"),
+        row("<video><video>?", "a.mp4", "b.mp4"),
+        row("<video>?", "gone.mp4"),
+        row("<video>?", "text.mp4"),
+        row("<video><video>?", "cut.mp4", "c.mp4"),
+    ]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def build(dataset: Path, *extra: str) -> int:
+    return main(
+        ["cache", "build", str(dataset), "--policy", "quickstart", "--folder", "cache", "--workers", "2", *extra]
+    )
+
+
+def entries(folder: str = "cache") -> list[Path]:
+    return [item.path for item in scan(Path(folder)) if item.kind == "entry"]
+
+
+def test_build_names_what_is_broken_and_goes_on_where_it_stopped(capsys, dataset):
+    assert build(dataset, "video.frames=4") == 2
+    printed = capsys.readouterr().out.splitlines()
+    # Two of the videos are the same file: whoever comes second finds it, or waits for it.
+    assert printed[0] == "5 rows, 6 videos: 3 decoded, 1 already there, 3 broken"
+    broken = [line for line in printed if line.startswith("broken: ")]
+    for line, (number, path, reason) in zip(
+        broken, [(2, "gone.mp4", "does not exist"), (3, "text.mp4", "[not_a_video]"), (4, "cut.mp4", "")], strict=True
+    ):
+        assert f"rows.jsonl row {number} " in line
+        assert path in line
+        assert reason in line
+    assert len(entries()) == 3
+
+    assert build(dataset, "video.frames=4", "--show", "1") == 2
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "5 rows, 6 videos: 0 decoded, 4 already there, 3 broken"
+    assert printed[2] == "… and 2 more; --show names more"
+    assert build(dataset, "video.frames=6", "--limit", "2") == 0
+    assert len(entries()) == 5
+
+
+def test_interrupted_build_is_resumed(capsys, dataset, monkeypatch):
+    whole = VideoReader.read
+
+    def interrupted(self, sample):
+        if sample.videos == ("b.mp4",):
+            raise KeyboardInterrupt
+        return whole(self, sample)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoReader, "read", interrupted)
+        assert build(dataset, "--workers", "1", "--limit", "2") == 130
+    assert len(entries()) == 1
+    assert build(dataset, "--limit", "2") == 0
+    assert capsys.readouterr().out.startswith("2 rows, 3 videos: 1 decoded, 2 already there, 0 broken")
+
+
+def test_training_hits_what_a_recipes_build_decoded(capsys, workplace, tiny_recipe, tiny_qwen):
+    data = {"type": "video_digits", "size": 3, "folder": "files"}
+    settings = {"video": {"max_pixels": 140_000}, "cache": {"folder": "cache", "compression": "lossless"}}
+    tiny_recipe["data"] = {"train": [data | {"video": {"fps": 1.0}}], "eval": [data], "cache": settings["cache"]}
+    tiny_recipe["policy"] |= {"path": str(tiny_qwen("qwen3_vl")), "video": settings["video"]}
+    Path("recipe.yaml").write_text(yaml.safe_dump(tiny_recipe))
+    assert main(["cache", "build", "recipe.yaml", "data.train.0.size=2", "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith("5 rows, 5 videos: 5 decoded, 0 already there, 0 broken")
+
+    from mmrl.config import load_recipe
+    from mmrl.data.mixture import open_dataset
+    from mmrl.policies.registry import load_policy
+
+    recipe = load_recipe("recipe.yaml")
+    policy = load_policy(recipe.policy)
+    policy.videos.cache = cache = open_cache(recipe.data.cache)
+
+    def refuse(source, spec):
+        raise AssertionError(f"decoded {source} again, for {spec}")
+
+    cache.decode = refuse
+    for config in (*recipe.data.train, *recipe.data.eval):
+        for sample in open_dataset(config)[:2]:
+            (frames,) = policy.videos.read(sample)
+            assert frames.pixels.dtype == torch.uint8
+    assert cache.counts["hits"] == 4
+
+
+def test_stats_and_verify(capsys, dataset):
+    build(dataset, "video.frames=4")
+    capsys.readouterr()
+    assert main(["cache", "stats", "cache"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("entries     3, ")
+    assert "12 frames" in printed
+    assert "settings    3 entries" in printed
+    assert "sampling.frames=4" in printed
+
+    assert main(["cache", "verify", "cache"]) == 0
+    assert capsys.readouterr().out == "3 entries, 0 broken, 0 files of dead writers\n"
+    victim = entries()[1]
+    content = bytearray(victim.read_bytes())
+    content[-5] ^= 4
+    victim.write_bytes(content)
+    assert main(["cache", "verify", "cache", "--workers", "2"]) == 2
+    assert capsys.readouterr().out.startswith(f"{victim}: broken: its bytes do not match its checksum\n3 entries, 1")
+    assert main(["cache", "verify", "cache", "--remove"]) == 0
+    assert len(entries()) == 2
+    assert not victim.exists()
+    assert main(["cache", "verify", "cache"]) == 0
+
+
+def error(capsys, *argv: str) -> str:
+    assert main(["cache", *argv]) == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_errors_name_the_cure(capsys, dataset, recipe_file):
+    assert "--policy is needed for a dataset" in error(capsys, "build", str(dataset))
+    assert "--folder is needed" in error(capsys, "build", str(dataset), "--policy", "quickstart")
+    assert "has no data.cache; give --folder" in error(capsys, "build", str(recipe_file))
+    assert "no cache folder at 'cahce'" in error(capsys, "stats", "cahce")
+    assert "--workers 0" in error(capsys, "verify", ".", "--workers", "0")
+    wrong = ["build", str(dataset), "--policy", "quickstart", "--folder", "cache"]
+    assert "unknown key 'fsp'. Did you mean 'fps'" in error(capsys, *wrong, "video.fsp=2")
+    assert "[bad_spec]" in error(capsys, *wrong, "video.max_pixels=50")
+    assert "--limit 0" in error(capsys, *wrong, "--limit", "0")
+    assert "is a file" in error(capsys, *wrong[:-1], str(dataset))
+
+
+def test_cache_that_cannot_be_written_stops_the_build(capsys, dataset):
+    Path("cache").mkdir()
+    for number in range(256):
+        Path(f"cache/{number:02x}").write_text("in the way")
+    assert "cache" in (line := error(capsys, "build", str(dataset), "--policy", "quickstart", "--folder", "cache"))
+    assert "cannot be written: File exists" in line
+
+
+def test_reader_of_a_build_is_the_policys_own(tiny_qwen):
+    for family in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
+        from mmrl.policies.registry import load_policy
+
+        config = PolicyConfig(path=str(tiny_qwen(family)))
+        mine, theirs = cache_build.video_reader(config), load_policy(config).videos
+        assert mine.spec(1.0, 3.0) == theirs.spec(1.0, 3.0)
+
+
+def test_rows_without_videos_count_as_rows(capsys, workplace):
+    rows = VideoDigits(VideoDigitsData(type="video_digits", size=1, folder=str(workplace / "files")))
+    path = Path("rows.jsonl")
+    path.write_text(row("nothing to see") + "\n" + row("<video>?", str(rows[0].videos[0])) + "\n")
+    assert build(path, "root=files") == 0
+    assert capsys.readouterr().out.startswith("2 rows, 1 videos: 1 decoded")

@@ -1,0 +1,103 @@
+"""Single images, lists of images and folders of frames."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from video.paths import resolve
+from video.types import VideoError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".gif")
+MAX_PIXELS = 178_956_970
+
+
+def folder_frames(folder: Path) -> list[Path]:
+    """The image files of a folder in natural order: frame_2 comes before frame_10.
+
+    Raises:
+        VideoError: `no_frames`.
+    """
+    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    if not files:
+        raise VideoError("no_frames", folder, "no image in the folder", f"frames are files of {', '.join(SUFFIXES)}")
+    return sorted(files, key=lambda path: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", path.name)])
+
+
+def load_images(sources: Sequence[Any], root: str | os.PathLike[str] | None, name: str) -> Iterator[np.ndarray]:
+    """Each source as uint8 [H, W, 3], all of one size.
+
+    Raises:
+        VideoError: `mixed_sizes`, and what `load_image` raises.
+    """
+    size = None
+    for number, source in enumerate(sources):
+        image = load_image(source, root, f"frame {number} of {name}")
+        size = size or image.shape
+        if image.shape != size:
+            raise VideoError(
+                "mixed_sizes",
+                name,
+                f"frame {number} is {image.shape[1]}x{image.shape[0]}, the first is {size[1]}x{size[0]}",
+                "give frames of one size",
+            )
+        yield image
+
+
+def load_image(source: Any, root: str | os.PathLike[str] | None = None, name: str = "image") -> np.ndarray:
+    """uint8 [H, W, 3] in RGB, turned as its EXIF orientation says, transparency laid over white.
+
+    Args:
+        source: a path, a `PIL.Image.Image` or an array uint8 [H, W, 3].
+        root: folder that paths must stay under, see `video.paths.resolve`.
+        name: what to call a source that is no path.
+
+    Raises:
+        VideoError: `missing`, `outside_root`, `not_an_image`.
+    """
+    from PIL import Image
+
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+            problem = f"an array of {source.dtype} {list(source.shape)}"
+            raise VideoError("not_an_image", name, problem, "give uint8 [height, width, 3]")
+        return source
+    if isinstance(source, Image.Image):
+        return _decode(source, name)
+    if not isinstance(source, (str, os.PathLike)):
+        raise VideoError("not_an_image", name, f"a {type(source).__name__}", "give a path, a PIL image or an array")
+    path = resolve(source, root)
+    try:
+        with Image.open(path) as image:
+            return _decode(image, str(path))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise VideoError("not_an_image", path, f"cannot be read ({error})", "replace the file") from error
+
+
+def _decode(image: Any, name: str) -> np.ndarray:
+    from PIL import ImageOps
+
+    if image.width * image.height > MAX_PIXELS:
+        raise VideoError("not_an_image", name, f"{image.width}x{image.height} pixels", f"the limit is {MAX_PIXELS}")
+    try:
+        image.load()
+        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    # Decoders raise whatever their format makes them raise (struct.error, SyntaxError, zlib.error, ...).
+    except Exception as error:
+        problem = f"cannot be read ({error or type(error).__name__})"
+        raise VideoError("not_an_image", name, problem, "replace the file") from error
+
+
+def _to_rgb(image: Any) -> Any:
+    from PIL import Image
+
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(paper, layer).convert("RGB")
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise ValueError(f"pixels of mode {image.mode} have no defined 8-bit range")
+    return image.convert("RGB")

@@ -1,0 +1,91 @@
+"""How large frames and images become: Qwen's rules for a policy's patch and merge size.
+
+The rules are those of qwen-vl-utils (`smart_resize`, `fetch_image`, `fetch_video`), which count in units of
+factor^2 pixels, the area of one visual token.
+"""
+
+import math
+
+from video.types import Budget, VideoError
+
+MAX_RATIO = 200
+IMAGE_MIN_TOKENS = 4
+IMAGE_MAX_TOKENS = 16384
+FRAME_MIN_TOKENS = 128
+FRAME_MAX_TOKENS = 768
+# Nine tenths of a 128,000-token context: what one video may fill where no total is set.
+VIDEO_TOTAL_TOKENS = 128_000 * 0.9
+# Per frame, the total never pushes the maximum below this multiple of the minimum.
+MIN_HEADROOM = 1.05
+
+
+def smart_resize(
+    height: int, width: int, factor: int, min_pixels: float, max_pixels: float, name: str = "picture"
+) -> tuple[int, int]:
+    """(height, width) as multiples of `factor`, between the bounds in area, near the given aspect ratio.
+
+    A side shorter than `factor` becomes `factor`, so extreme ratios may miss the bounds, as in qwen-vl-utils. `name` is
+    what errors call the picture.
+
+    Raises:
+        VideoError: `bad_ratio` where one side is over 200 times the other; `bad_spec` where min_pixels > max_pixels.
+    """
+    if min_pixels > max_pixels:
+        raise VideoError(
+            "bad_spec",
+            name,
+            f"min_pixels={min_pixels:g} > max_pixels={max_pixels:g} (unset bounds take Qwen's defaults for the factor)",
+            "raise max_pixels or set min_pixels lower",
+        )
+    ratio = max(height, width) / min(height, width)
+    if ratio > MAX_RATIO:
+        problem = f"{width}x{height} pixels, an aspect ratio over {MAX_RATIO}"
+        raise VideoError("bad_ratio", name, problem, "crop or drop it")
+    high = max(factor, round(height / factor) * factor)
+    wide = max(factor, round(width / factor) * factor)
+    if high * wide > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        high = max(factor, math.floor(height / shrink / factor) * factor)
+        wide = max(factor, math.floor(width / shrink / factor) * factor)
+    elif high * wide < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        high = math.ceil(height * grow / factor) * factor
+        wide = math.ceil(width * grow / factor) * factor
+    return high, wide
+
+
+def image_bounds(budget: Budget) -> tuple[int, int]:
+    """(min_pixels, max_pixels) of one image."""
+    token = budget.factor**2
+    lower = IMAGE_MIN_TOKENS * token if budget.min_pixels is None else budget.min_pixels
+    upper = IMAGE_MAX_TOKENS * token if budget.max_pixels is None else budget.max_pixels
+    return lower, upper
+
+
+def frame_bounds(frames: int, budget: Budget, frame_factor: int = 2) -> tuple[float, float]:
+    """(min_pixels, max_pixels) of one frame of a video of `frames` frames.
+
+    The total is spread over temporal patches of `frame_factor` frames; it lowers the maximum per frame, though never
+    below 1.05 times the minimum.
+    """
+    token = budget.factor**2
+    lower = FRAME_MIN_TOKENS * token if budget.min_pixels is None else budget.min_pixels
+    total = VIDEO_TOTAL_TOKENS * token if budget.total_pixels is None else budget.total_pixels
+    upper = max(min(FRAME_MAX_TOKENS * token, total / frames * frame_factor), int(lower * MIN_HEADROOM))
+    return lower, upper if budget.max_pixels is None else min(budget.max_pixels, upper)
+
+
+def image_size(height: int, width: int, budget: Budget | None, name: str = "picture") -> tuple[int, int]:
+    """(height, width) of one image under the budget; its own size without one."""
+    if budget is None:
+        return height, width
+    return smart_resize(height, width, budget.factor, *image_bounds(budget), name)
+
+
+def video_size(
+    frames: int, height: int, width: int, budget: Budget | None, frame_factor: int = 2, name: str = "picture"
+) -> tuple[int, int]:
+    """(height, width) of every frame of a video under the budget; its own size without one."""
+    if budget is None:
+        return height, width
+    return smart_resize(height, width, budget.factor, *frame_bounds(frames, budget, frame_factor), name)
