@@ -38,7 +38,7 @@ from benchmarks.video_files import RATE, write_video
 from video import Budget, Frames, Sampling, TensorCache, VideoSpec
 from video.codecs import CODECS
 from video.inventory import scan
-from video.read import read
+from video.reading import read
 
 FPS = 2.0
 WORK = {

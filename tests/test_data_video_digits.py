@@ -14,7 +14,7 @@ from mmrl.data.video_digits import FPS, TASKS, VideoDigits, default_folder
 from mmrl.data.videos import augmented
 from mmrl.errors import UserError
 from video import Sampling, VideoSpec
-from video.read import read
+from video.reading import read
 
 ALL = VideoSpec(Sampling(all_frames=True, frame_factor=1), None)
 

@@ -10,7 +10,7 @@ import robotics
     ("config", "words"),
     [
         ({}, ["'type'", "tabletop"]),
-        ({"type": "tabeltop"}, ["type='tabeltop'", "allowed: tabletop", "did you mean 'tabletop'"]),
+        ({"type": "tabeltop"}, ["type='tabeltop'", "allowed: libero, maniskill, tabletop", "did you mean 'tabletop'"]),
         ({"type": "tabletop", "num_env": 4}, ["'num_env'", "value 4", "num_envs", "did you mean 'num_envs'"]),
         ({"type": "tabletop", "tasks": ["pick_plaec"]}, ["tasks='pick_plaec'", "sort", "did you mean 'pick_place'"]),
         ({"type": "tabletop", "tasks": "reach"}, ["tasks='reach'", "a list of str"]),

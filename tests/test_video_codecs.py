@@ -11,7 +11,7 @@ from shared_media import SHARED, needs_shared
 
 from video import Budget, ImageSpec, Sampling, TensorCache, VideoSpec
 from video.codecs import CODECS, decode, encode
-from video.read import read
+from video.reading import read
 
 VIDEOS = SHARED / "media" / "video"
 

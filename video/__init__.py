@@ -8,13 +8,13 @@ from video.types import Budget, Frames, ImageSpec, Sampling, VideoError, VideoMe
 if TYPE_CHECKING:
     from video.cache import TensorCache
     from video.prefetch import Prefetcher
-    from video.read import probe, read, read_frames, read_image
+    from video.reading import probe, read, read_frames, read_image
 
 _LAZY = {
-    "probe": "video.read",
-    "read": "video.read",
-    "read_frames": "video.read",
-    "read_image": "video.read",
+    "probe": "video.reading",
+    "read": "video.reading",
+    "read_frames": "video.reading",
+    "read_image": "video.reading",
     "TensorCache": "video.cache",
     "Prefetcher": "video.prefetch",
 }

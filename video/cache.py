@@ -312,7 +312,7 @@ class TensorCache:
 
 def decode_source(source: Source, spec: Spec) -> Frames:
     """The package's own decoding, of encoded images in memory as well."""
-    from video.read import read
+    from video.reading import read
 
     return read(open_image(source) if isinstance(source, bytes | bytearray | memoryview) else source, spec)
 

@@ -100,18 +100,26 @@ class Row:
             return item
         return self._path(item, column, "an image")
 
-    def videos(self, column: str) -> tuple[str, ...]:
-        """Video paths of the column, which exist under the root."""
-        items = (item.get("path") if isinstance(item, Mapping) else item for item in self.items(column))
-        return tuple(self._path(item, column, "a video") for item in items)
+    def videos(self, column: str) -> tuple[Any, ...]:
+        """Videos of the column: paths of files or folders that exist under the root, or clips of such."""
+        return tuple(self._video(item, column) for item in self.items(column))
 
-    def _path(self, item: Any, column: str, what: str) -> str:
+    def _video(self, item: Any, column: str) -> Any:
+        if isinstance(item, (list, tuple)):
+            return [self._path(frame, column, "an image") for frame in item]
+        if not isinstance(item, Mapping):
+            return self._path(item, column, "a video", folders=True)
+        path = self._path(item.get("path"), column, "a video", folders=True)
+        clip = {key: item[key] for key in ("start", "end") if item.get(key) is not None}
+        return {"path": path, **clip} if clip else path
+
+    def _path(self, item: Any, column: str, what: str, folders: bool = False) -> str:
         if not isinstance(item, str) or not item:
             raise self.bad(f"column '{column}' holds {type(item).__name__}, not {what}")
         if self.root is None:
             raise self.bad(f"column '{column}' has the path '{item}', and the dataset has no folder; set its `root`")
         try:
-            resolve_media(item, self.root, self.where)
+            resolve_media(item, self.root, self.where, folders)
         except BadSample as error:
             raise self.bad(f"column '{column}': {error.reason}") from error
         return item

@@ -18,8 +18,10 @@ MAX_PIXELS = 178_956_970
 NAMES_COMPARED = 500
 
 
-def resolve_media(path: str | os.PathLike[str], root: str | os.PathLike[str] | None, where: str) -> Path:
-    """The existing file that a row's media path names.
+def resolve_media(
+    path: str | os.PathLike[str], root: str | os.PathLike[str] | None, where: str, folders: bool = False
+) -> Path:
+    """The existing file that a row's media path names; with `folders` it may be a folder (of a video's frames).
 
     Args:
         path: relative to `root`, or absolute and inside it.
@@ -38,7 +40,7 @@ def resolve_media(path: str | os.PathLike[str], root: str | os.PathLike[str] | N
         full = (base / name).resolve()
         if root is not None and not full.is_relative_to(base):
             raise BadSample(where, f"path '{name}' leaves the media folder '{root}'")
-        if not full.is_file():
+        if not full.is_file() and not (folders and full.is_dir()):
             kind = "is a folder" if full.is_dir() else "does not exist"
             siblings = islice(full.parent.iterdir(), NAMES_COMPARED) if full.parent.is_dir() else ()
             hint = nearest(full.name, [path.name for path in siblings])

@@ -23,6 +23,9 @@ DATASETS = {
     "file": "mmrl.data.readers:FileDataset",
     "python": "mmrl.data.mixture:PythonRows",
     "episodes": "mmrl.data.episodes:Episodes",
+    "lerobot": "mmrl.data.robot.lerobot:LeRobotDataset",
+    "libero_hdf5": "mmrl.data.robot.libero_hdf5:LiberoDemonstrations",
+    "maniskill_h5": "mmrl.data.robot.maniskill_h5:ManiSkillDemonstrations",
 }
 REASONS_KEPT = 100
 STREAMS = ("all", "demonstrations")
@@ -245,7 +248,7 @@ class Mixture:
             tried.add(row)
             try:
                 sample = rows[row]
-                if stream == "demonstrations" and sample.demonstration is None:
+                if stream == "demonstrations" and not sample.demonstrated:
                     continue
                 if self.check is not None:
                     self.check(sample, stream == "all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,10 @@ from mmrl.objectives.settings import Settings
 
 DIGIT_TASKS = ("classification", "ocr", "grounding", "counting", "multiple_choice")
 PRETRAINING_TASKS = ("caption", "skill")
+# The last dimension of an action: -1 open to 1 closed, 1 open to -1 closed, 0 closed to 1 open, 0 open to 1 closed.
+Gripper = Literal["close_positive", "open_positive", "open_fraction", "close_fraction"]
 VIDEO_TASKS = ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking")
+LONG_VIDEO_TASKS = ("classification",)
 
 
 class PixelBudget(Settings):
@@ -131,8 +135,8 @@ class VideoDigitsData(DatasetConfig):
         from mmrl.errors import unknown
 
         for task in tasks:
-            if task not in VIDEO_TASKS:
-                raise ValueError(unknown("video_digits task", task, VIDEO_TASKS))
+            if task not in (*VIDEO_TASKS, *LONG_VIDEO_TASKS):
+                raise ValueError(unknown("video_digits task", task, (*VIDEO_TASKS, *LONG_VIDEO_TASKS)))
         return tasks
 
 
@@ -165,7 +169,74 @@ class EpisodeData(DatasetConfig):
     size: PositiveInt = 1024
 
 
-AnyData = Annotated[DigitsData | VideoDigitsData | FileData | PythonData | EpisodeData, Field(discriminator="type")]
+class RobotData(DatasetConfig):
+    """Recorded episodes of a robot: a demonstration of actions at every recorded step."""
+
+    use: Literal["demonstrations"] = Field("demonstrations", description="nothing rewards recorded actions")
+    path: str
+    cameras: dict[str, str] | None = Field(
+        None, description="cameras that are read, in this order: name in the file -> name for the policy"
+    )
+    chunk: PositiveInt = Field(1, description="actions a decision; the stage's rollout.action_chunk")
+    episodes: list[int] | str | None = Field(
+        None, description="which ones are read: numbers, or a range such as '0:50'"
+    )
+    instruction: str | None = Field(None, description="for every sample, instead of the file's own")
+    rotate: bool = Field(False, description="turn the pictures by 180 degrees")
+    image_size: PositiveInt | None = Field(None, description="side in pixels that pictures are resized to")
+    gripper: Gripper | None = Field(None, description="how the last dimension is recorded; None: there is no gripper")
+    gripper_to: Gripper | None = Field(None, description="how the simulator reads it; None: as it is recorded")
+    drop_noops: bool = Field(False, description="leave steps out that neither move nor open or close (delta actions)")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> RobotData:
+        if isinstance(self.episodes, str) and not re.fullmatch(r"\d*:\d*", self.episodes):
+            raise ValueError(
+                f"episodes '{self.episodes}' is no range; write first:end, e.g. 0:50, or a list of numbers"
+            )
+        if self.gripper_to is not None and self.gripper is None:
+            raise ValueError(
+                f"gripper_to is '{self.gripper_to}' and gripper, how the file has it, is unset; set it too"
+            )
+        if self.cameras is not None and len(set(self.cameras.values())) < max(1, len(self.cameras)):
+            raise ValueError(f"cameras must give each of at least one camera a name of its own, got {self.cameras}")
+        return self
+
+
+class LeRobotData(RobotData):
+    """A LeRobot dataset, v3: a folder of parquet and mp4 files."""
+
+    type: Literal["lerobot"]
+    action: str = Field("action", description="the feature that holds the actions")
+    state: str | None = Field("observation.state", description="the feature that holds the robot's state; None: none")
+    cache: CacheConfig | None = Field(None, description="whole episodes decoded once; None decodes frame by frame")
+    statistics: Literal["file", "steps"] = Field(
+        "file", description="steps: exact, even where meta/stats.json has them"
+    )
+
+
+class LiberoData(RobotData):
+    """LIBERO's demonstrations: an HDF5 file of a task, or a folder of them."""
+
+    type: Literal["libero_hdf5"]
+    rotate: bool = Field(True, description="files hold MuJoCo's upside-down pictures; policies see them turned by 180")
+    gripper: Gripper = Field("close_positive", description="how the last dimension is recorded")
+
+
+class ManiSkillData(RobotData):
+    """ManiSkill's trajectories: an HDF5 file with a JSON file of the same name beside it."""
+
+    type: Literal["maniskill_h5"]
+    gripper: Gripper | None = Field("open_positive", description="as for every robot; None where the robot has none")
+    control_mode: str | None = Field(None, description="the one that the simulator has; another in the file is refused")
+    successful_only: bool = Field(True, description="leave out trajectories that did not end in success")
+    state: bool = Field(True, description="read the robot's state")
+
+
+AnyData = Annotated[
+    DigitsData | VideoDigitsData | FileData | PythonData | EpisodeData | LeRobotData | LiberoData | ManiSkillData,
+    Field(discriminator="type"),
+]
 
 
 class DataConfig(Settings):

@@ -226,6 +226,15 @@ def _where(draw: _Draw) -> Question:
     return Question(scenes, text, {"track": track}, json.dumps(track), f"It is a {digit.label}.")
 
 
+def _flash(draw: _Draw) -> Question:
+    """An empty canvas on which a digit is seen for one second: most frames of a long video say nothing."""
+    (digit,) = draw.cells(draw.labels(1))
+    (second,) = draw.times(1)
+    scenes = draw.scenes(lambda slot: [digit] if slot == second else [])
+    answer = str(digit.label)
+    return Question(scenes, "Which digit flashes?", {"answer": answer}, answer, f"A {answer} flashes at {second}.")
+
+
 # Named as the rewards know them; `route` picks choice, counting, order, interval and track rewards by these.
 TASKS: dict[str, Callable[[_Draw], Question]] = {
     "multiple_choice": _first_or_last,
@@ -233,4 +242,5 @@ TASKS: dict[str, Callable[[_Draw], Question]] = {
     "ordering": _order,
     "temporal_grounding": _when,
     "tracking": _where,
+    "classification": _flash,
 }

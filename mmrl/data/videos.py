@@ -15,6 +15,8 @@ from mmrl.errors import BadSample, UserError, unknown
 from mmrl.types import Sample
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from video import Frames, TensorCache, VideoSpec
 
 CLIP_KEYS = ("path", "start", "end")
@@ -105,7 +107,7 @@ class VideoReader:
             raise BadSample(sample.where, f"video {error}") from error
 
     def _fetch(self, where: Any, spec: VideoSpec) -> Frames:
-        from video.read import read
+        from video.reading import read
 
         return self.cache.get(where, spec) if self.cache is not None else read(where, spec)
 
@@ -118,7 +120,7 @@ class VideoReader:
                 raise BadSample(sample.where, unknown("key of a video", word, CLIP_KEYS))
             source, clip = source["path"], source
         if isinstance(source, str | Path):
-            return _video_path(str(source), sample), clip
+            return str(resolve_media(source, sample.root, sample.where, folders=True)), clip
         if isinstance(source, Sequence):
             return [_frame(item, sample) for item in source], clip
         raise BadSample(sample.where, f"a video is a path or a list of images, not {type(source).__name__}")
@@ -143,14 +145,17 @@ def augmented(frames: Frames, key: str, shuffle: bool, drop: float, factor: int)
         wanted = max(factor, round(count * (1 - drop) / factor) * factor)
         kept = torch.randperm(count, generator=generator)[:wanted].sort().values
     order = kept[torch.randperm(len(kept), generator=generator)] if shuffle else kept
-    taken, rate = frames.metadata, frames.metadata.sampled_fps
-    metadata = dataclasses.replace(
-        taken,
-        indices=tuple(taken.indices[i] for i in kept.tolist()),
-        sampled_fps=rate * len(kept) / count if rate is not None else None,
-    )
+    rate = frames.metadata.sampled_fps
+    left = selected(frames, kept, rate * len(kept) / count if rate is not None else None)
+    return dataclasses.replace(left, pixels=frames.pixels[order])
+
+
+def selected(frames: Frames, kept: Tensor, rate: float | None) -> Frames:
+    """Some of the frames (int64 indices) with their own times, said to come at `rate` a second of the clip."""
+    taken = frames.metadata
+    metadata = dataclasses.replace(taken, indices=tuple(taken.indices[i] for i in kept.tolist()), sampled_fps=rate)
     return dataclasses.replace(
-        frames, pixels=frames.pixels[order], timestamps=frames.timestamps[kept], metadata=metadata
+        frames, pixels=frames.pixels[kept], timestamps=frames.timestamps[kept], metadata=metadata
     )
 
 
@@ -167,16 +172,6 @@ def open_cache(config: CacheConfig | None) -> TensorCache | None:
         )
     except (OSError, ValueError) as error:
         raise UserError(f"data.cache.folder '{config.folder}' cannot be used: {error}") from error
-
-
-def _video_path(path: str, sample: Sample) -> str:
-    if sample.root is not None:
-        folder = (Path(sample.root) / path).resolve()
-        if folder.is_dir() and folder.is_relative_to(Path(sample.root).resolve()):
-            return str(folder)
-    elif Path(path).is_dir():
-        return path
-    return str(resolve_media(path, sample.root, sample.where))
 
 
 def _frame(item: Any, sample: Sample) -> Any:

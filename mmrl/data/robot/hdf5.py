@@ -1,0 +1,103 @@
+"""HDF5 files, opened for as long as one read takes: a dataset then survives forks and thousands of files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrl.errors import BadSample, UserError, nearest
+
+INSTALL = "pip install 'h5py>=3.10'"
+
+
+@contextmanager
+def open_h5(path: Path) -> Iterator[Any]:
+    """The file as `h5py.File`, to read. Raises UserError where h5py is absent or the file is none of its kind."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(f"'{path}' is HDF5, and h5py is not installed: {INSTALL}") from error
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"'{path}' is no HDF5 file, or is cut short ({_short(error)}); copy it again") from None
+    with file:
+        yield file
+
+
+def find_files(path: str, suffixes: tuple[str, ...]) -> list[Path]:
+    """The file itself, or those of a folder by name.
+
+    Raises:
+        UserError: nothing there, or no file of that kind.
+    """
+    local = Path(path).expanduser()
+    if local.is_file():
+        return [local]
+    if not local.is_dir():
+        siblings = [p.name for p in local.parent.iterdir()] if local.parent.is_dir() else []
+        raise UserError(f"dataset '{path}' does not exist.{nearest(local.name, siblings)}")
+    found = sorted(p for p in local.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+    if not found:
+        raise UserError(f"dataset folder '{path}' has no {' or '.join(suffixes)} file")
+    return found
+
+
+def numbered(group: Any, prefix: str) -> list[tuple[int, str]]:
+    """(number, key) of the members `<prefix><number>`, by number."""
+    rest = ((key.removeprefix(prefix), key) for key in group if key.startswith(prefix))
+    return sorted((int(number), key) for number, key in rest if number.isdigit())
+
+
+def read_vectors(group: Any, key: str, place: str) -> np.ndarray:
+    """float32 [T, D] of a dataset; a list of T numbers becomes [T, 1].
+
+    Raises:
+        UserError: no such dataset, or one of another shape.
+    """
+    import h5py
+
+    found = group.get(key)
+    if not isinstance(found, h5py.Dataset):
+        keys = ", ".join(sorted(group)) or "nothing"
+        raise UserError(f"{place}: '{key}' is {'a group' if found is not None else 'missing'}; there is {keys}")
+    values = np.asarray(found[()], dtype=np.float32)
+    if values.ndim not in (1, 2):
+        raise UserError(f"{place}: '{key}' has shape {values.shape}, expected a vector a step")
+    return values[:, None] if values.ndim == 1 else values
+
+
+def read_state(parts: Mapping[str, np.ndarray], place: str) -> np.ndarray:
+    """float32 [T, S]: vectors of each step, one behind the other.
+
+    Args:
+        parts: name -> float32 [T, D].
+
+    Raises:
+        UserError: the parts differ in length.
+    """
+    if len({len(values) for values in parts.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(values)}" for name, values in parts.items())
+        raise UserError(f"{place} is damaged: lengths {lengths} must be equal; copy the file again")
+    return np.concatenate(list(parts.values()), axis=1)
+
+
+def read_picture(file: Any, key: str, step: int, where: str) -> np.ndarray:
+    """uint8 [H, W, 3]: one picture of a dataset of them. Raises BadSample."""
+    try:
+        pixels = file[key][step]
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        raise BadSample(where, f"'{file.filename}': picture '{key}' cannot be read ({_short(error)})") from None
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise BadSample(
+            where, f"'{file.filename}': '{key}' holds {pixels.dtype} {pixels.shape}, expected uint8 [H, W, 3]"
+        )
+    return pixels
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

@@ -1,0 +1,154 @@
+"""ManiSkill's recorded trajectories as samples.
+
+    <name>.h5    traj_<id>/{actions [T, A], obs/{sensor_data/<camera>/rgb uint8 [T + 1, H, W, 3], agent/…, extra/…}}
+    <name>.json  {env_info: {env_id, env_kwargs}, episodes: [{episode_id, control_mode, success, …}]}
+
+State: the members of `agent`, then of `extra`, in the order in which they were written, as ManiSkill flattens them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrl.config import ManiSkillData
+from mmrl.data.robot.hdf5 import find_files, open_h5, read_picture, read_state, read_vectors
+from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes
+from mmrl.errors import UserError, unknown
+
+STATE = ("agent", "extra")
+
+
+class ManiSkillDemonstrations(RobotRows):
+    """Episodes are numbered by their `episode_id`.
+
+    Raises:
+        UserError: no such file, no JSON beside it, trajectories without pictures, another control mode, an unknown
+            camera, or members of the state whose order is not known.
+    """
+
+    def __init__(self, config: ManiSkillData):
+        [path, *others] = find_files(config.path, (".h5",))
+        title = f"dataset '{config.path}'"
+        if others:
+            raise UserError(f"{title} holds {1 + len(others)} .h5 files; name one")
+        facts = _read_json(path)
+        known = {int(one["episode_id"]): one for one in facts["episodes"]}
+        _check_control(config, path, facts, known)
+        numbers = [n for n, one in known.items() if one.get("success", True) or not config.successful_only]
+        chosen = choose_episodes(config.episodes, sorted(numbers), title)
+        instruction = config.instruction or _instruction(facts["env_info"].get("env_id"), title)
+        with open_h5(path) as file:
+            cameras: dict[str, str] = {}
+            episodes = []
+            for number in chosen:
+                key = f"traj_{number}"
+                if key not in file:
+                    raise UserError(f"{title}: '{path}' has no {key}, which its JSON file lists; copy both again")
+                if not cameras:
+                    found = _cameras(file[key], _replay(path, "-o rgb"))
+                    cameras = choose_cameras(config.cameras, found, {}, title)
+                episodes.append(_episode(file[key], path, number, instruction, list(cameras), config.state))
+        if not episodes:
+            raise UserError(f"{title} lists no successful trajectory; set successful_only: false to take all")
+        super().__init__(config, str(facts["env_info"].get("env_id") or path.stem), cameras, episodes)
+
+    def _pictures(self, episode: Episode, step: int, where: str) -> list[np.ndarray]:
+        path, key = episode.key
+        with open_h5(path) as file:
+            return [read_picture(file, f"{key}/obs/sensor_data/{name}/rgb", step, where) for name in self.cameras]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    beside = path.with_suffix(".json")
+    try:
+        facts = json.loads(beside.read_text())
+        [one["episode_id"] for one in facts["episodes"]], facts["env_info"].get
+    except FileNotFoundError:
+        raise UserError(f"'{beside}' is missing; ManiSkill writes it beside '{path.name}': copy both") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"'{beside}' is no trajectory list of ManiSkill: {error!r}; copy it again") from None
+    return facts
+
+
+def _check_control(config: ManiSkillData, path: Path, facts: Mapping[str, Any], known: Mapping[int, Any]) -> None:
+    usual = (facts["env_info"].get("env_kwargs") or {}).get("control_mode")
+    modes = sorted({str(one.get("control_mode") or usual) for one in known.values()})
+    if config.control_mode is not None and modes != [config.control_mode]:
+        raise UserError(
+            f"dataset '{config.path}': recorded with control_mode {', '.join(modes)}, not '{config.control_mode}'; "
+            f"convert it: {_replay(path, f'-c {config.control_mode} -o rgb')}"
+        )
+
+
+def _replay(path: Path, options: str) -> str:
+    return f"python -m mani_skill.trajectory.replay_trajectory --traj-path {path} {options} --save-traj"
+
+
+def _instruction(task: str | None, title: str) -> str:
+    """The simulator's own words for a task."""
+    from robotics.maniskill_tasks import INSTRUCTIONS
+
+    if task not in INSTRUCTIONS:
+        raise UserError(
+            f"{title}: no instruction is known for {unknown('task', str(task), INSTRUCTIONS)}; set `instruction`"
+        )
+    return INSTRUCTIONS[task]
+
+
+def _cameras(trajectory: Any, cure: str) -> list[str]:
+    seen = trajectory.get("obs")
+    sensors = seen.get("sensor_data") if hasattr(seen, "keys") else None
+    found = [name for name, sensor in (sensors or {}).items() if "rgb" in sensor]
+    if not found:
+        raise UserError(
+            f"'{trajectory.file.filename}' {trajectory.name} holds no pictures; replay it with them: {cure}"
+        )
+    return found
+
+
+def _episode(trajectory: Any, path: Path, number: int, instruction: str, cameras: list[str], state: bool) -> Episode:
+    place = f"{path.name} traj_{number}"
+    actions = read_vectors(trajectory, "actions", place)
+    states = _states(trajectory["obs"], place) if state else None
+    sensors = trajectory["obs"]["sensor_data"]
+    for camera in cameras:
+        if camera not in sensors or "rgb" not in sensors[camera]:
+            raise UserError(f"{place}: camera '{camera}' is missing; name others in `cameras`, or leave it out")
+    lengths = {camera: len(sensors[camera]["rgb"]) for camera in cameras}
+    lengths |= {} if states is None else {"state": len(states)}
+    if set(lengths.values()) != {len(actions) + 1}:
+        raise UserError(f"{place} is damaged: {lengths} must be {len(actions) + 1}, one more than its actions")
+    # The last observation is what the last action led to, and no action follows it.
+    seen = None if states is None else states[:-1]
+    return Episode(number, (path, f"traj_{number}"), place, instruction, actions, seen, np.arange(len(actions)))
+
+
+def _states(seen: Any, place: str) -> np.ndarray:
+    parts = {path: values for name in STATE if name in seen for path, values in _members(seen[name], place)}
+    if not parts:
+        raise UserError(
+            f"{place}: obs has no {' and no '.join(STATE)}; set state: false to do without the robot's state"
+        )
+    return read_state(parts, f"{place}/obs")
+
+
+def _members(group: Any, place: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(path, vectors) of a group's members and of the groups in it, in the order of writing."""
+    import h5py
+
+    tracked = group.id.get_create_plist().get_link_creation_order() & h5py.h5p.CRT_ORDER_TRACKED
+    if len(group) > 1 and not tracked:
+        raise UserError(
+            f"{place}: '{group.name}' does not keep the order of its {len(group)} members, and ManiSkill's state "
+            "follows it; record it with mani_skill 3, or set state: false"
+        )
+    for name, member in group.items():
+        if isinstance(member, h5py.Group):
+            yield from _members(member, place)
+        else:
+            yield member.name, read_vectors(group, name, f"{place}/obs")

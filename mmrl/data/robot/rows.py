@@ -1,0 +1,194 @@
+"""What all recorded datasets share: from episodes to one sample a step, pictures read when it is asked for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mmrl.config import RobotData
+from mmrl.data.robot.actions import convert_gripper, moving_steps
+from mmrl.data.robot.statistics import compute_statistics
+from mmrl.data.rows import Rows
+from mmrl.errors import BadSample, UserError, unknown
+from mmrl.types import Sample
+
+EVERY = slice(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One recorded episode of T steps, without its pictures.
+
+    Attributes:
+        number: its number in the dataset.
+        key: where its pictures are; read by the dataset's own `_pictures`.
+        place: file and episode, for error messages.
+        instruction: what the robot was told.
+        actions_TA: float32 [T, A].
+        states_TS: float32 [T, S], the state that each action was chosen in, or None.
+        kept_K: int64 [K], the steps that become samples, ascending.
+    """
+
+    number: int
+    key: Any
+    place: str
+    instruction: str
+    actions_TA: np.ndarray
+    states_TS: np.ndarray | None
+    kept_K: np.ndarray
+
+    def chunk(self, index: int, size: int) -> np.ndarray:
+        """float32 [C, A]: the action of the `index`-th kept step and those of the next; C <= size at the end."""
+        return self.actions_TA[self.kept_K[index : index + size]]
+
+
+class RobotRows(Rows):
+    """A sample for each kept step: pictures, state and instruction, and the chunk of actions that followed.
+
+    Actions and states are held in memory, pictures are not. A chunk is cut where its episode ends, as the actions that
+    do not count in a simulator are: nothing is padded.
+
+    Raises:
+        UserError: on opening, no such file, unknown cameras or episodes, or missing columns.
+        BadSample: on access, a picture that cannot be read, or a number that is not finite.
+    """
+
+    def __init__(self, config: RobotData, name: str, cameras: Mapping[str, str], episodes: Sequence[Episode]):
+        """
+        Args:
+            name: in samples, logs and statistics; `config.name` goes before it.
+            cameras: name in the file -> name for the policy.
+            episodes: as recorded; gripper and steps are seen to here.
+        """
+        self.config, self.cameras = config, dict(cameras)
+        self.name = config.name or name
+        self.episodes = [made for made in map(self._converted, episodes) if len(made.kept_K)]
+        self._starts = np.cumsum([0, *(len(e.kept_K) for e in self.episodes)])
+        if not self.episodes:
+            raise UserError(f"{self.title} has no step to learn from among {len(episodes)} episodes")
+        sizes = {e.actions_TA.shape[1] for e in self.episodes}
+        if len(sizes) > 1:
+            raise UserError(f"{self.title} mixes actions of {sorted(sizes)} dimensions; name episodes of one robot")
+
+    @property
+    def title(self) -> str:
+        """What an error of the whole dataset begins with."""
+        return f"dataset '{self.config.path}'"
+
+    @abstractmethod
+    def _pictures(self, episode: Episode, step: int, where: str) -> list[np.ndarray]:
+        """uint8 [H, W, 3] of each camera at a step. Raises BadSample."""
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def _converted(self, episode: Episode) -> Episode:
+        config, actions = self.config, episode.actions_TA
+        if config.gripper is not None:
+            actions = convert_gripper(actions, config.gripper, config.gripper_to or config.gripper)
+        kept = episode.kept_K
+        if config.drop_noops:
+            kept = kept[moving_steps(actions[kept], config.gripper is not None)]
+        return replace(episode, actions_TA=actions, kept_K=kept, instruction=config.instruction or episode.instruction)
+
+    def _row(self, row: int) -> Sample:
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        episode, index = self.episodes[number], row - int(self._starts[number])
+        step = int(episode.kept_K[index])
+        where = f"dataset '{self.name}' row {row} ({episode.place}, step {step})"
+        actions = episode.chunk(index, self.config.chunk)
+        state = None if episode.states_TS is None else episode.states_TS[step]
+        for what, values in (("action", actions), ("state", state)):
+            if values is not None and not np.isfinite(values).all():
+                raise BadSample(where, f"its {what} is not finite")
+        if not episode.instruction:
+            raise BadSample(where, "its episode has no instruction; set `instruction`")
+        images = tuple(self._image(pixels) for pixels in self._pictures(episode, step, where))
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": episode.instruction}]
+        return Sample(
+            id=f"{self.name}/{episode.number}/{step}",
+            messages=({"role": "user", "content": content},),
+            task=self.name,
+            target={},
+            images=images,
+            dataset=self.name,
+            row=row,
+            cameras=tuple(self.cameras.values()),
+            state=None if state is None else torch.from_numpy(state.copy()),
+            actions=torch.from_numpy(actions.copy()),
+        )
+
+    def _image(self, pixels_HWC: np.ndarray) -> Image.Image:
+        turned = pixels_HWC[::-1, ::-1] if self.config.rotate else pixels_HWC
+        image, side = Image.fromarray(np.ascontiguousarray(turned)), self.config.image_size
+        return image if side is None else image.resize((side, side), Image.Resampling.BICUBIC)
+
+    def steps(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Kept actions [K, A] and states [K, S] of each episode."""
+        for episode in self.episodes:
+            states = episode.states_TS
+            yield episode.actions_TA[episode.kept_K], None if states is None else states[episode.kept_K]
+
+    @property
+    def action_mask(self) -> list[bool]:
+        """Dimensions that are normalised: all but the gripper."""
+        size = self.episodes[0].actions_TA.shape[1]
+        return [True] * (size - (self.config.gripper is not None)) + [False] * (self.config.gripper is not None)
+
+    def statistics(self) -> dict[str, Any]:
+        """Normalisation statistics of all kept steps, see `mmrl.data.robot.statistics`."""
+        found = compute_statistics(self.steps(), self.action_mask)
+        return {**found, "num_trajectories": len(self.episodes)}
+
+
+def choose_episodes(wanted: Sequence[int] | str | None, numbers: Sequence[int], title: str) -> list[int]:
+    """The episodes that a config asks for, in its order.
+
+    Raises:
+        UserError: one that is not there, or a range without any.
+    """
+    if wanted is None:
+        return list(numbers)
+    if isinstance(wanted, str):
+        first, _, end = wanted.partition(":")
+        low, high = int(first or 0), int(end) if end else max(numbers, default=0) + 1
+        chosen = [n for n in numbers if low <= n < high]
+        if not chosen:
+            raise UserError(f"{title}: episodes '{wanted}' is empty; there are {_span(numbers)}")
+        return chosen
+    known = set(numbers)
+    for number in wanted:
+        if number not in known:
+            raise UserError(f"{title}: episode {number} is not there; there are {_span(numbers)}")
+    return list(wanted)
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return f"{len(numbers)}, from {min(numbers)} to {max(numbers)}" if numbers else "none"
+
+
+def choose_cameras(
+    wanted: Mapping[str, str] | None, found: Sequence[str], usual: Mapping[str, str], title: str
+) -> dict[str, str]:
+    """Name in the file -> name for the policy.
+
+    Args:
+        found: the file's cameras.
+        usual: names for the policy of the file's cameras; others keep theirs.
+
+    Raises:
+        UserError: a camera that the file lacks, or no camera at all.
+    """
+    for camera in wanted or ():
+        if camera not in found:
+            raise UserError(f"{title}: cameras: {unknown('camera', camera, found)}")
+    chosen = dict(wanted) if wanted else {camera: usual.get(camera, camera) for camera in found}
+    if not chosen:
+        raise UserError(f"{title} has no pictures, and a policy sees at least one camera")
+    return chosen

@@ -1,0 +1,156 @@
+"""Normalisation statistics of actions and states, in the layout of OpenVLA's `norm_stats`.
+
+    {dataset: {"action": {mean, std, min, max, q01, q99, mask}, "proprio": {…, no mask}, "num_transitions": n}}
+
+Every entry is a list of a number for each dimension.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrl.errors import ConfigError, UserError
+
+FILE = "dataset_statistics.json"
+# A controller's bounds, plus what float32 and a little overshoot of a recorder make of them.
+RANGE_SLACK = 1e-3
+
+# Steps kept for the quantiles: 2^20 steps of 16 float32 are 64 MiB.
+EXACT_STEPS = 2**20
+QUANTILES = {"q01": 0.01, "q99": 0.99}
+
+
+class Running:
+    """Statistics of vectors that come in blocks.
+
+    Mean, (population) std, min and max are exact for any number of vectors. Quantiles (numpy's, linear between values)
+    are exact up to `exact` vectors and, beyond them, those of a uniform sample of as many, drawn with a fixed seed.
+    """
+
+    def __init__(self, exact: int = EXACT_STEPS):
+        self.count, self.exact = 0, exact
+        self._rng = np.random.default_rng(0)
+        self._kept: list[np.ndarray] = []
+        self._sample: np.ndarray | None = None
+
+    def add(self, values_ND: np.ndarray) -> None:
+        """Takes float [N, D]."""
+        values = np.asarray(values_ND, dtype=np.float64)
+        if not len(values):
+            return
+        if self.count == 0:
+            self._mean, self._squares = np.zeros(values.shape[1]), np.zeros(values.shape[1])
+            self._low, self._high = np.full(values.shape[1], np.inf), np.full(values.shape[1], -np.inf)
+        # Chan, Golub, LeVeque 1979: two blocks' means and sums of squared deviations into one.
+        total, shift = self.count + len(values), values.mean(0) - self._mean
+        self._squares += ((values - values.mean(0)) ** 2).sum(0) + shift**2 * self.count * len(values) / total
+        self._mean += shift * len(values) / total
+        self._low, self._high = np.minimum(self._low, values.min(0)), np.maximum(self._high, values.max(0))
+        self._keep(values)
+        self.count = total
+
+    def _keep(self, values: np.ndarray) -> None:
+        """Algorithm R: each vector beyond the first `exact` replaces one with chance exact / (vectors so far)."""
+        free = max(0, self.exact - self.count)
+        self._kept.append(values[:free].astype(np.float32))
+        rest = values[free:]
+        if not len(rest):
+            return
+        if self._sample is None:
+            self._sample, self._kept = np.concatenate(self._kept), []
+        seen = self.count + free + np.arange(1, len(rest) + 1)
+        places = self._rng.integers(0, seen)
+        for place, vector in zip(places[places < self.exact], rest[places < self.exact]):
+            self._sample[place] = vector
+
+    def result(self) -> dict[str, list[float]]:
+        """mean, std, min, max, q01, q99. Raises ValueError without a single vector."""
+        if self.count == 0:
+            raise ValueError("statistics of nothing")
+        sample = self._sample if self._sample is not None else np.concatenate(self._kept)
+        found = {
+            "mean": self._mean,
+            "std": np.sqrt(self._squares / self.count),
+            "min": self._low,
+            "max": self._high,
+            **{name: np.quantile(sample.astype(np.float64), q, axis=0) for name, q in QUANTILES.items()},
+        }
+        return {name: values.tolist() for name, values in found.items()}
+
+
+def compute_statistics(
+    steps: Iterable[tuple[np.ndarray, np.ndarray | None]], mask: Sequence[bool], exact: int = EXACT_STEPS
+) -> dict[str, Any]:
+    """`action` and, where there are states, `proprio` statistics, and `num_transitions`.
+
+    Args:
+        steps: blocks of actions float [N, A] and states float [N, S] or None.
+        mask: bool [A], dimensions of actions that are normalised.
+        exact: see `Running`.
+    """
+    actions, states = Running(exact), Running(exact)
+    for actions_NA, states_NS in steps:
+        actions.add(actions_NA)
+        if states_NS is not None:
+            states.add(states_NS)
+    entry: dict[str, Any] = {"action": {**actions.result(), "mask": list(map(bool, mask))}}
+    if states.count:
+        entry["proprio"] = states.result()
+    return {**entry, "num_transitions": actions.count}
+
+
+def share_statistics(policy: Any, datasets: Iterable[Any]) -> dict[str, Any]:
+    """Gives a policy the statistics of the recorded datasets that it trains on; what it has by a name stays.
+
+    A policy that was trained under statistics keeps them, since its outputs mean nothing under others.
+
+    Returns:
+        dataset -> {"from": "checkpoint" or "dataset", and the statistics that hold}, for the run's records.
+
+    Raises:
+        UserError: two datasets of one name with different statistics.
+        ConfigError: actions that this policy cannot represent.
+    """
+    shared: dict[str, Any] = {}
+    for rows in map(_inmost, datasets):
+        if not hasattr(rows, "statistics"):
+            continue
+        if rows.name in shared:
+            raise UserError(
+                f"data.train: two datasets of recorded actions are called '{rows.name}'; give each a `name`"
+            )
+        if not hasattr(policy, "set_statistics"):
+            raise ConfigError(f"policy.type '{policy.config.type}' does not act; leave dataset '{rows.name}' out")
+        known = policy.statistics.get(rows.name)
+        if known is None:
+            policy.set_statistics(rows.name, rows.statistics())
+        entry: Mapping[str, Any] = policy.statistics[rows.name]
+        shared[rows.name] = {"from": "dataset" if known is None else "checkpoint", **entry}
+    return shared
+
+
+def check_range(entry: Mapping[str, Any], key: str, policy: str) -> None:
+    """Raises ConfigError unless all actions lie between -1 and 1, where a policy's bins do."""
+    low, high = min(entry["action"]["min"]), max(entry["action"]["max"])
+    if max(-low, high) > 1 + RANGE_SLACK:
+        raise ConfigError(
+            f"policy.type '{policy}' has bins from -1 to 1, and actions of dataset '{key}' run from {low:.4g} to "
+            f"{high:.4g}; use policy.type openvla, which normalises them, or actions of a normalised controller"
+        )
+
+
+def save_statistics(statistics: Mapping[str, Any], folder: Path) -> None:
+    """Writes `dataset_statistics.json`."""
+    (folder / FILE).write_text(json.dumps(statistics, indent=1))
+
+
+def _inmost(rows: Any) -> Any:
+    """The dataset itself, without the wrappers that cut it or give it budgets."""
+    while not hasattr(rows, "statistics") and hasattr(rows, "rows"):
+        rows = rows.rows
+    return rows
