@@ -79,7 +79,7 @@ def reinforced(task: str, start: Path, folder: Path, steps: int, seed: int) -> d
                 "train": [{"type": "digits", "tasks": [task], "size": 20000}],
                 "eval": [{"type": "digits", "tasks": [task], "split": "test", "size": HELD_OUT}],
             },
-            "rewards": [{"name": "route", "params": {"params": {"iou": {"kind": "giou"}}}}],
+            "rewards": [{"name": "route"}],
             "method": "grpo",
             "steps": steps,
             "prompts": 32,

@@ -22,8 +22,12 @@ from mmrl.data.settings import (
     DigitsData,
     EpisodeData,
     FileData,
+    LeRobotData,
+    LiberoData,
+    ManiSkillData,
     PixelBudget,
     PythonData,
+    RobotData,
     VideoBudget,
     VideoDigitsData,
 )
@@ -44,15 +48,20 @@ __all__ = [
     "EvalConfig",
     "FileData",
     "GreedyConfig",
+    "LeRobotData",
+    "LiberoData",
     "Lora",
+    "ManiSkillData",
     "OptimConfig",
     "PixelBudget",
     "PolicyConfig",
     "PythonData",
     "Recipe",
     "RewardConfig",
+    "RobotData",
     "RolloutConfig",
     "SamplingConfig",
+    "SparseToDense",
     "StageConfig",
     "TrackingConfig",
     "ValueHeadConfig",
@@ -184,6 +193,41 @@ class GreedyConfig(SamplingConfig):
     temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
 
 
+class SparseToDense(Settings):
+    """Reading each held-out video with few frames first, and with more where the sampled answers disagree."""
+
+    start: PositiveInt = Field(32, description="frames of the first level; each level after it has twice as many")
+    max: PositiveInt = Field(128, description="frames beyond which no level goes")
+    frames: list[PositiveInt] | None = Field(None, description="frames of each level, rising, instead of start and max")
+    samples: PositiveInt = Field(5, description="answers a level")
+    agreement: float = Field(1.0, gt=0.0, le=1.0, description="share of the samples that must give one answer")
+    temperature: float = Field(0.7, ge=0.0, description="of the samples; evaluation.sampling has the rest")
+
+    @model_validator(mode="after")
+    def _rising(self) -> SparseToDense:
+        # By value: a resolved recipe carries every default.
+        doubling = {name: type(self).model_fields[name].default for name in ("start", "max")}
+        if self.frames is not None and doubling != {name: getattr(self, name) for name in doubling}:
+            raise ValueError("frames names the levels; leave start and max out beside it")
+        if self.start > self.max:
+            raise ValueError(f"start {self.start} is above max {self.max}")
+        if not self.levels or sorted(set(self.levels)) != self.levels:
+            raise ValueError(f"frames must name at least one level, and rise from level to level, not {self.frames}")
+        if self.samples > 1 and self.temperature == 0.0:
+            raise ValueError(f"temperature 0 samples one answer {self.samples} times; set it above 0, or samples to 1")
+        return self
+
+    @property
+    def levels(self) -> list[int]:
+        """Frames of each level."""
+        if self.frames is not None:
+            return list(self.frames)
+        levels = [self.start]
+        while 2 * levels[-1] <= self.max:
+            levels.append(2 * levels[-1])
+        return levels
+
+
 class EvalConfig(Settings):
     """Held-out evaluation: greedy unless said otherwise."""
 
@@ -191,6 +235,7 @@ class EvalConfig(Settings):
     limit: PositiveInt | None = Field(None, description="rows a dataset")
     sampling: GreedyConfig = GreedyConfig()
     batch_size: PositiveInt = 256
+    sparse_to_dense: SparseToDense | None = None
 
 
 class CheckpointConfig(Settings):
@@ -251,7 +296,29 @@ class Recipe(Settings):
                     raise ValueError(unknown("simulator", data.simulator, self.simulators))
                 if self.policy.action_bins is None and self.policy.type in BINNED:
                     raise ValueError("policy.action_bins is unset, and data of type 'episodes' needs it; 33 is a start")
+        self._check_recorded()
         return self
+
+    def _check_recorded(self) -> None:
+        """Recorded actions fit the policy and the stages that draw them."""
+        from mmrl.objectives.methods import resolve_objective
+        from mmrl.policies.registry import BINNED
+
+        for i, data in enumerate(self.data.eval):
+            if isinstance(data, RobotData):
+                raise ValueError(f"data.eval.{i}: recorded actions are no test of a policy; give data of type episodes")
+        for i, data in enumerate(self.data.train):
+            if not isinstance(data, RobotData):
+                continue
+            if self.policy.action_bins is None and self.policy.type in BINNED:
+                raise ValueError(f"policy.action_bins is unset, and data of type '{data.type}' needs it; 33 is a start")
+            for stage in self.stages:
+                drawn = resolve_objective(stage.method, stage.objective).demonstrations
+                if drawn and data.chunk != stage.rollout.action_chunk:
+                    raise ValueError(
+                        f"data.train.{i}.chunk {data.chunk} differs from rollout.action_chunk "
+                        f"{stage.rollout.action_chunk} of stage '{stage.name}'; give both the same number"
+                    )
 
     def _check_critic(self, stage: StageConfig) -> None:
         """The value head and the chunks of actions fit the objective."""

@@ -12,12 +12,14 @@ import torch
 from mmrl import memory
 from mmrl.config import EpisodeData, Recipe, StageConfig
 from mmrl.data.mixture import open_dataset
+from mmrl.data.robot.statistics import share_statistics
 from mmrl.errors import BadSample, UserError
 from mmrl.memory import readable
 from mmrl.objectives.methods import resolve_objective
 from mmrl.objectives.settings import Objective
 from mmrl.policies.loading import resolve_device
 from mmrl.policies.registry import load_policy
+from mmrl.rollouts.answers import demonstrated_units
 from mmrl.rollouts.engines import make_engine
 from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
@@ -40,6 +42,7 @@ class Probe:
     prompts: list[int] = field(default_factory=list)
     images: list[int] = field(default_factory=list)
     demonstrations: list[int] = field(default_factory=list)
+    chunks: list[int] = field(default_factory=list)
     episodes: int = 0
     bad: list[BadSample] = field(default_factory=list)
 
@@ -63,6 +66,7 @@ def dry_run(recipe: Recipe) -> str:
     held_out = open_eval_sets(recipe)
     policy = load_policy(recipe.policy)
     attach_cache(policy, recipe)
+    share_statistics(policy, [rows for _, rows in train.values()])
     for stage in recipe.stages:
         make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
     _open_simulators(recipe)
@@ -105,8 +109,10 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
             continue
         probe.prompts.append(prompt.length)
         probe.images.append(_image_tokens(policy, prompt))
-        if sample.demonstration:
-            probe.demonstrations.append(len(policy.demonstration(sample, max_units=2**31)))
+        if sample.demonstrated:
+            # Chunks of actions have their own length, which rollout.max_new_tokens does not limit.
+            lengths = probe.demonstrations if sample.actions is None else probe.chunks
+            lengths.append(len(demonstrated_units(policy, sample, max_units=2**31)))
     return probe
 
 
@@ -119,7 +125,7 @@ def _check_demonstrations(recipe: Recipe, probes: Sequence[Probe]) -> None:
     """Refuses a training set that was read to its end without a demonstration, where a stage draws them."""
     drawing = [stage.name for stage in recipe.stages if _objective(stage).demonstrations]
     for probe in probes:
-        if drawing and probe.rows == probe.size and not probe.demonstrations and not probe.bad:
+        if drawing and probe.rows == probe.size and not (probe.demonstrations or probe.chunks or probe.bad):
             raise UserError(
                 f"{probe.name}: none of the {probe.size} rows has a demonstration, which stage '{drawing[0]}' draws; "
                 "add them or choose a method without (grpo)"
@@ -134,8 +140,8 @@ def _too_long(recipe: Recipe, train: dict, policy: Any) -> list[BadSample]:
         for row in range(min(PROBED_ROWS, len(data)) if limits else 0):
             try:
                 sample = data[row]
-                if sample.demonstration:
-                    policy.demonstration(sample, min(limits))
+                if sample.demonstrated:
+                    demonstrated_units(policy, sample, min(limits))
             except BadSample as error:
                 found.append(error)
     return found
@@ -160,6 +166,8 @@ def _describe_data(probes: Sequence[Probe], limit: int) -> list[str]:
             note = f", {over} above rollout.max_new_tokens {limit}" if over else ""
             lengths = f"{len(probe.demonstrations)} demonstrations of {_spread(probe.demonstrations)} tokens"
             figures.append(lengths + note)
+        if probe.chunks:
+            figures.append(f"{len(probe.chunks)} demonstrations of actions, {_spread(probe.chunks)} units each")
         if probe.episodes:
             figures.append(f"{probe.episodes} episodes")
         if probe.bad:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 
 from mmrl.config import Recipe
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
+from mmrl.data.robot.statistics import share_statistics
 from mmrl.data.videos import open_cache
 from mmrl.errors import CheckpointError, UserError
 from mmrl.policies.loading import difference
@@ -55,6 +56,7 @@ def open_run(
     attach_cache(policy, recipe)
     preparer = Preparer(policy, rewarder)
     mixture = open_train(recipe, preparer, train_data)
+    statistics = share_statistics(policy, mixture.datasets)
     if policy.device.type == "cpu":
         # Repeated indices are otherwise summed in the order in which threads arrive.
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -64,7 +66,7 @@ def open_run(
         place = _resume(recipe, state, policy, mixture, source)
         if place.stage_step == 0:
             restore_parameters(policy, tensors)
-    tracker = _open_tracker(recipe, policy, place)
+    tracker = _open_tracker(recipe, policy, place, {"action_statistics": statistics} if statistics else {})
     if recipe.resume != "never":
         checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
     simulators = Simulators(recipe.simulators)
@@ -74,12 +76,12 @@ def open_run(
     return session, place
 
 
-def _open_tracker(recipe: Recipe, policy: Any, place: Place) -> Tracker:
+def _open_tracker(recipe: Recipe, policy: Any, place: Place, facts: Mapping[str, Any]) -> Tracker:
     resume_step = place.step if recipe.resume != "never" else None
     tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), resume_step)
     try:
         write_atomic(recipe.folder / "config.yaml", to_yaml(recipe))
-        tracker.environment(policy=recipe.policy.path, device=str(policy.device))
+        tracker.environment(policy=recipe.policy.path, device=str(policy.device), **facts)
     except BaseException:
         tracker.close()
         raise

@@ -39,6 +39,8 @@ class Sample:
         episode: the start-state id there.
         cameras: the simulator's name of each of `images`, where they are one observation.
         state: float32 [S], the robot's own sensors at that observation.
+        actions: float32 [C, A], a demonstration of actions: those that followed the observation, in the simulator's
+            units; fewer than the dataset's `chunk` at the end of an episode.
     """
 
     id: str
@@ -57,6 +59,12 @@ class Sample:
     episode: int = 0
     cameras: tuple[str, ...] = ()
     state: Tensor | None = None
+    actions: Tensor | None = None
+
+    @property
+    def demonstrated(self) -> bool:
+        """Whether it carries a demonstration, of text or of actions."""
+        return self.demonstration is not None or self.actions is not None
 
     @property
     def where(self) -> str:
@@ -65,7 +73,10 @@ class Sample:
 
 
 class Prompt(Protocol):
-    """One prepared prompt, opaque outside its policy. It exists once per group; decisions point at it."""
+    """One prepared prompt, opaque outside its policy. It exists once per group; decisions point at it.
+
+    Where a policy reads videos, its prompts also have `frames`: how many were read.
+    """
 
     @property
     def length(self) -> int:
@@ -78,9 +89,12 @@ class Decision:
 
     Attributes:
         prompt: the prepared observation, shared by identity between the decisions that start from it.
-        tokens: int64 [U], the sampled or demonstrated units, stop token included.
+        tokens: int64 [U], the sampled or demonstrated units, stop token included; of a flow policy float32, the
+            normalised actions.
         log_probs: float32 [U], log-probs under the distribution that sampled them (temperature and token bans
             applied, top-k/top-p not), or None where the behaviour is unknown (demonstrations).
+        context: what else the policy that sampled it needs to score it, opaque elsewhere: a flow policy's denoising
+            steps. None for demonstrations.
         restrict: name of the token set the sampling was restricted to (`action`), or None.
         reward: reward credited right after this decision (dense episode rewards); 0 for answers.
         step_rewards: the rewards of the counted steps of its chunk of actions, which add up to `reward`; empty for
@@ -93,6 +107,7 @@ class Decision:
     restrict: str | None = None
     reward: float = 0.0
     step_rewards: tuple[float, ...] = ()
+    context: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +160,11 @@ class PolicyBatch:
     Attributes:
         prompts: the distinct prompts of the batch.
         prompt_index_R: int64 [R], each row's prompt.
-        tokens_RU: int64 [R, U], right-padded with 0.
+        tokens_RU: int64 [R, U], right-padded with 0; float32 for flow policies.
         mask_RU: bool [R, U], true on real units.
         temperature: the softmax temperature under which log-probs are taken.
         restrict: token-set name that the softmax is restricted to, shared by all rows.
+        contexts: each row's `Decision.context`, [R]; or empty: no row has one.
     """
 
     prompts: Sequence[Prompt]
@@ -157,6 +173,7 @@ class PolicyBatch:
     mask_RU: Tensor
     temperature: float = 1.0
     restrict: str | None = None
+    contexts: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

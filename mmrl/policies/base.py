@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -29,12 +29,16 @@ class Policy(Protocol):
         device: where it lives.
         coordinates: how this model writes boxes: `resized_pixel` or `norm1000`.
         eos_ids: tokens that end a completion.
+        statistics: of a policy that acts, dataset -> its normalisation statistics.
+
+    A policy that only one engine can sample names it in `engine`; `prefill` and `decode` are then not asked of it.
     """
 
     module: nn.Module
     device: object
     coordinates: str
     eos_ids: tuple[int, ...]
+    statistics: Mapping[str, Any]
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prompt]:
         """Tokens, pixels and positions of each sample, once, for engine and trainer alike. Raises BadSample."""
@@ -71,6 +75,17 @@ class Policy(Protocol):
 
     def action_units(self, actions_BCA: Tensor) -> Tensor:
         """int64 [B, U]: the units nearest to given actions, for demonstrations."""
+
+    def set_statistics(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Takes normalisation statistics of recorded actions, to follow them where it normalises and to save them.
+
+        Args:
+            key: the dataset's name.
+            entry: {"action" | "proprio" -> {mean, std, min, max, q01, q99, mask}} as lists of a value a dimension.
+
+        Raises:
+            ConfigError: actions that it cannot represent.
+        """
 
     def reference(self) -> AbstractContextManager:
         """Inside, `log_probs` are the reference policy's. Raises ConfigError when none was kept."""

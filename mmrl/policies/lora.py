@@ -22,12 +22,12 @@ def add_lora(model: nn.Module, config: Lora) -> Any:
 
     linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     names = "|".join(map(re.escape, config.targets)) if isinstance(config.targets, list) else r"[^.]*"
-    pattern = re.compile(rf"(.*\.)?language_model\.(.*\.)?({names})")
+    pattern = re.compile(rf"(.*\.)?(language_model|dit)\.(.*\.)?({names})")
     # The output layer is inside `language_model` in some models; adapting it would adapt the vocabulary.
     chosen = sorted(name for name in linear if pattern.fullmatch(name) and not name.endswith("lm_head"))
     if chosen and config.vision:
         # The towers' layers have other names than the language model's, so all of them are adapted.
-        chosen += sorted(name for name in linear if re.search(r"(^|\.)(visual|vision_backbone)\.", name))
+        chosen += sorted(name for name in linear if re.search(r"(^|\.)(visual|vision_backbone|vision_tower)\.", name))
     if not chosen:
         raise ConfigError(f"policy.lora.targets: {config.targets} names no linear layer of this model")
     settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=chosen)

@@ -77,6 +77,11 @@ class QwenPrompt:
         """Prompt tokens, image placeholders expanded."""
         return len(self.input_ids)
 
+    @property
+    def frames(self) -> int:
+        """Frames read of all its videos."""
+        return sum(len(clip.timestamps) for clip in self.clips)
+
 
 def prepare_prompt(
     sample: Sample, processor: Any, tokens_per_second: float | None, max_tokens: int | None, videos: VideoReader
@@ -115,7 +120,7 @@ def prepare_prompt(
             images=images or None,
             videos=[one.pixels for one in frames] or None,
             images_kwargs=_image_settings(processor, sample),
-            videos_kwargs=_video_settings(frames),
+            videos_kwargs=video_settings(frames),
             return_tensors="pt",
         )
     except ValueError as error:
@@ -161,7 +166,7 @@ def _image_settings(processor: Any, sample: Sample) -> dict[str, Any]:
     return {"size": {"shortest_edge": low, "longest_edge": high}}
 
 
-def _video_settings(frames: Sequence[Frames]) -> dict[str, Any]:
+def video_settings(frames: Sequence[Frames]) -> dict[str, Any]:
     """Frames come sampled and sized; what is left to the processor is patches and, for Qwen3-VL, written times."""
     from transformers.video_utils import VideoMetadata
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrl.config import PolicyConfig
+from mmrl.data.robot.statistics import check_range, save_statistics
 from mmrl.data.videos import VideoReader
 from mmrl.errors import BadSample, ConfigError
 from mmrl.policies import layout, qwen_prompt
@@ -74,6 +75,7 @@ class QwenVL:
         self.end_of_turn = turn_end
         self.eos_ids = tuple(sorted({turn_end, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}))
         self._allowed: dict[str | None, Tensor] = {}
+        self.statistics: dict[str, Any] = {}
 
     @classmethod
     def from_pretrained(cls, config: PolicyConfig) -> QwenVL:
@@ -113,11 +115,15 @@ class QwenVL:
         head = load_value_head(config.value_head, size, config.path, next(model.parameters()).device)
         return cls(model, processor, config, head)
 
-    def prepare(self, samples: Sequence[Sample]) -> list[QwenPrompt]:
-        """Tokens, pixels and positions of each sample. Raises BadSample."""
+    def prepare(self, samples: Sequence[Sample], videos: VideoReader | None = None) -> list[QwenPrompt]:
+        """Tokens, pixels and positions of each sample; `videos` reads its videos, by default the policy's own reader.
+
+        Raises:
+            BadSample: it cannot be prepared.
+        """
         rate = getattr(self._model.config.vision_config, "tokens_per_second", None)
         limit = self.config.max_prompt_tokens
-        return [qwen_prompt.prepare_prompt(sample, self.processor, rate, limit, self.videos) for sample in samples]
+        return [qwen_prompt.prepare_prompt(s, self.processor, rate, limit, videos or self.videos) for s in samples]
 
     def localise(self, sample: Sample, prompt: QwenPrompt) -> Sample:
         """The sample with its boxes in this model's coordinates."""
@@ -184,6 +190,11 @@ class QwenVL:
         ids = self.action_ids()
         values = torch.linspace(-1.0, 1.0, len(ids))
         return ids[(actions_BCA[..., None] - values).abs().argmin(-1)].flatten(1)
+
+    def set_statistics(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Notes a dataset's statistics, to be saved. Raises ConfigError where its actions lie outside the bins."""
+        check_range(entry, key, self.config.type)
+        self.statistics[key] = dict(entry)
 
     def _autocast(self):
         if self.config.dtype == "bfloat16":
@@ -343,6 +354,8 @@ class QwenVL:
         else:
             self._model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+        if self.statistics:
+            save_statistics(self.statistics, Path(folder))
         save_value_head(self.value_head, folder)
 
 

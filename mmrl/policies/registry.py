@@ -9,11 +9,16 @@ from mmrl.errors import ConfigError, unknown
 
 POLICIES = {
     "qwen_vl": "mmrl.policies.qwen_vl:QwenVL",
+    "frame_selector": "mmrl.policies.frame_selector:FrameSelector",
     "openvla": "mmrl.policies.openvla.policy:OpenVLA",
     "openvla_oft": "mmrl.policies.openvla.oft:OpenVLAOFT",
+    "pi0": "mmrl.policies.pi0.policy:Pi0",
+    "pi05": "mmrl.policies.pi0.pi05_policy:Pi05",
 }
 # Policies whose actions are cut into policy.action_bins; the others' checkpoints say how they act.
 BINNED = frozenset({"qwen_vl"})
+# Policies whose actions have densities, not probabilities.
+FLOW = frozenset({"pi0", "pi05"})
 
 
 def load_policy(config: Any) -> Any:

@@ -86,7 +86,12 @@ def write_tiny(family: str, folder: str | Path, seed: int = 0, size: Mapping[str
 
 
 # Families that are not transformers' Qwen-VL: the module whose `write(family, folder, seed, size)` makes them.
-WRITERS = {"openvla": "mmrl.policies.tiny_openvla", "openvla_oft": "mmrl.policies.tiny_openvla"}
+WRITERS = {
+    "openvla": "mmrl.policies.tiny_openvla",
+    "openvla_oft": "mmrl.policies.tiny_openvla",
+    "pi0": "mmrl.policies.tiny_pi0",
+    "pi05": "mmrl.policies.tiny_pi0",
+}
 
 DEFAULT_SIZE: dict[str, int] = {
     "hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32, "mlp": 128,

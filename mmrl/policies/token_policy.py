@@ -1,25 +1,22 @@
 """What token policies share: one forward pass behind training, sampling and references.
 
-A subclass computes hidden states (`_hidden` over whole rows, `_next_hidden` for one more token); everything that follows
+A subclass computes hidden states (`_hidden` over whole rows, `_next_hidden` for one more token); all that follows
 from them is here.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmrl.config import PolicyConfig
-from mmrl.errors import ConfigError
 from mmrl.policies import layout
+from mmrl.policies.adapted_model import AdaptedModel
 from mmrl.policies.token_log_probs import token_log_probs
-from mmrl.policies.value_head import ValueHead, first_of_rows, head_parameters
+from mmrl.policies.value_head import first_of_rows
 from mmrl.types import Likelihood, PolicyBatch, Prompt
 
 
@@ -72,20 +69,8 @@ def pad_prompts(ids: Sequence[Tensor], positions: Sequence[Tensor], side: str) -
     return PaddedPrompts(input_ids, positions_3BT, seen, last)
 
 
-class TokenPolicy:
+class TokenPolicy(AdaptedModel):
     """The shared half of an adapter; see `mmrl.policies.base.Policy` for the contract."""
-
-    # Modules whose parameters train at the rate of the vision tower, by a part of their names.
-    vision_marks: tuple[str, ...] = ()
-
-    def __init__(self, model: nn.Module, config: PolicyConfig, value_head: ValueHead | None = None):
-        self.config = config
-        self.value_head = value_head
-        self.module = model
-        self.device = next(model.parameters()).device
-        # Under LoRA `module` is peft's wrapper; forward passes go to the transformers model inside it.
-        self._model = model.get_base_model() if config.lora else model
-        self._reference: nn.Module | None = None
 
     def allowed_tokens(self, restrict: str | None) -> Tensor:
         """bool [V]: tokens that may be sampled."""
@@ -104,11 +89,6 @@ class TokenPolicy:
     def _positions(self, prompt: Any) -> Tensor:
         """int64 [3, P] positions of a prompt."""
         raise NotImplementedError
-
-    def _autocast(self):
-        if self.config.dtype == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
 
     def _mask(self, mask: Tensor) -> Tensor:
         """SDPA reads bool masks; eager attention adds them."""
@@ -215,45 +195,6 @@ class TokenPolicy:
             )
             logits = self._model.get_output_embeddings()(hidden_BH)
         return CachedState(state.cache, seen, state.next_position_B + 1, logits)
-
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        """Inside, `log_probs` are the reference policy's."""
-        if self.config.lora:
-            with self.module.disable_adapter():
-                yield
-            return
-        if self._reference is None:
-            raise ConfigError("no reference policy was kept; KL needs one")
-        current, self._model = self._model, self._reference
-        try:
-            yield
-        finally:
-            self._model = current
-
-    def keep_reference(self) -> None:
-        """Freezes a copy of the current weights as the reference; under LoRA the base already is."""
-        if not self.config.lora:
-            self._reference = copy.deepcopy(self._model).requires_grad_(False).eval()
-
-    def reference_state(self) -> dict[str, Tensor] | None:
-        """The kept reference's weights, for checkpoints; None where there is none to save."""
-        return dict(self._reference.named_parameters()) if self._reference is not None else None
-
-    def load_reference(self, state: dict[str, Tensor]) -> None:
-        """Restores what `reference_state` gave."""
-        self.keep_reference()
-        with torch.no_grad():
-            for name, parameter in self._reference.named_parameters():
-                parameter.copy_(state[name])
-
-    def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
-        """(name, parameter, part) of every trained parameter, in a fixed order."""
-        for name, parameter in self.module.named_parameters():
-            if parameter.requires_grad:
-                vision = any(mark in f".{name}" for mark in self.vision_marks)
-                yield name, parameter, "vision" if vision else "language"
-        yield from head_parameters(self.value_head)
 
 
 def spread(values_N: Tensor, mask_RU: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from mmrl.config import SamplingConfig
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
@@ -23,7 +25,7 @@ def answer(
     completions = engine.generate([prompt for _, prompt in pairs], sampling, n, seed)
     drafts = []
     for (sample, prompt), answers in zip(pairs, completions):
-        texts = [policy.decode_text(completion.tokens) for completion in answers]
+        texts = [one.text if one.text is not None else policy.decode_text(one.tokens) for one in answers]
         seen = rewarder.with_group(texts, sample) if n > 1 else sample
         for completion, text in zip(answers, texts):
             decision = Decision(prompt, completion.tokens, completion.log_probs)
@@ -34,6 +36,21 @@ def answer(
 
 def demonstrate(policy: Any, sample: Sample, prompt: Prompt, max_units: int) -> Group:
     """The sample's demonstration as a group of one. Raises BadSample where it is missing or too long."""
-    tokens = policy.demonstration(sample, max_units)
+    if sample.actions is not None:
+        decision = Decision(prompt, demonstrated_units(policy, sample, max_units), restrict="action")
+        shown = {"actions": sample.actions.tolist()}
+        return Group(sample, (Trajectory((decision,), source=DEMO, info=shown),))
+    tokens = demonstrated_units(policy, sample, max_units)
     trajectory = Trajectory((Decision(prompt, tokens),), source=DEMO, text=sample.demonstration or "")
     return Group(sample, (trajectory,))
+
+
+def demonstrated_units(policy: Any, sample: Sample, max_units: int) -> Tensor:
+    """The units of a sample's demonstration; `max_units` limits text, chunks of actions have their own length.
+
+    Raises:
+        BadSample: it has none, or one that this policy cannot represent.
+    """
+    if sample.actions is None:
+        return policy.demonstration(sample, max_units)
+    return policy.action_units(sample.actions[None])[0]

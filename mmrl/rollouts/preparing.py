@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmrl.errors import BadSample
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.types import Prompt, Sample
 
@@ -26,6 +27,10 @@ class Preparer:
         Args:
             rewarded: False for demonstrations, which no reward has to read.
         """
+        if rewarded and sample.actions is not None:
+            raise BadSample(
+                sample.where, "is a demonstration of actions, which nothing rewards; give its dataset to SFT"
+            )
         self._ready[id(sample)] = (sample, self.make(sample, rewarded))
 
     def take(self, sample: Sample) -> tuple[Sample, Prompt | None]:
@@ -39,6 +44,6 @@ class Preparer:
             return sample, None
         prompt = self.policy.prepare([sample])[0]
         local = self.policy.localise(sample, prompt)
-        if rewarded:
+        if rewarded and sample.actions is None:
             self.rewarder.check(local)
         return local, prompt

@@ -71,7 +71,7 @@ class LeRobotDataset(RobotRows):
 
         path, first = self.layout.video(pictures.recorded, camera, where)
         # Containers round times to their ticks; half a frame later the frame that is meant is on screen for sure.
-        half = 0.0
+        half = 0.5 / self.layout.fps
         times_T = first + pictures.times_T
         try:
             if self._cache is not None:

@@ -37,9 +37,9 @@ class ManiSkillDemonstrations(RobotRows):
         if others:
             raise UserError(f"{title} holds {1 + len(others)} .h5 files; name one")
         facts = _read_json(path)
-        known = {int(one["episode_id"]): one for one in facts["episodes"]}
+        known = facts["episodes"]
         _check_control(config, path, facts, known)
-        numbers = [n for n, one in known.items() if one.get("success", True) or not config.successful_only]
+        numbers = [n for n, one in known.items() if np.all(one.get("success", True)) or not config.successful_only]
         chosen = choose_episodes(config.episodes, sorted(numbers), title)
         instruction = config.instruction or _instruction(facts["env_info"].get("env_id"), title)
         with open_h5(path) as file:
@@ -64,10 +64,14 @@ class ManiSkillDemonstrations(RobotRows):
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """{"env_info": mapping, "episodes": {episode_id: mapping}}. Raises UserError."""
     beside = path.with_suffix(".json")
     try:
-        facts = json.loads(beside.read_text())
-        [one["episode_id"] for one in facts["episodes"]], facts["env_info"].get
+        raw = json.loads(beside.read_text())
+        facts = {
+            "env_info": dict(raw["env_info"]),
+            "episodes": {int(e["episode_id"]): dict(e) for e in raw["episodes"]},
+        }
     except FileNotFoundError:
         raise UserError(f"'{beside}' is missing; ManiSkill writes it beside '{path.name}': copy both") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

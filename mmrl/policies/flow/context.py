@@ -1,0 +1,92 @@
+"""What travels with a flow policy's decisions, and what its network is given."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlowPrompt:
+    """One prepared observation.
+
+    Attributes:
+        input_ids: int64 [P], a placeholder for each image feature, then the text.
+        pixels: float32 [N, 3, S, S] of the cameras, normalised.
+        state: float32 [max_state_dim], normalised and padded with 0; None where the state is in the text.
+        digest: of all of them.
+    """
+
+    input_ids: Tensor
+    pixels: Tensor
+    state: Tensor | None
+    digest: bytes
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt, image features included."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlowContext:
+    """The trained denoising steps of one decision, over the whole horizon H and all D action dims of the network.
+
+    Attributes:
+        steps_S: int64, which of the sampler's steps.
+        before_SHD, after_SHD: float32, x before and after each.
+    """
+
+    steps_S: Tensor
+    before_SHD: Tensor
+    after_SHD: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Prompts as the expert sees them.
+
+    Attributes:
+        layers: (keys, values) of each layer, [P, heads, T, head_dim].
+        seen_PT: bool, true on real tokens.
+        hidden_PTH: the language model's last states.
+        state_PS: each prompt's state, or None.
+    """
+
+    layers: Sequence[tuple[Tensor, Tensor]]
+    seen_PT: Tensor
+    hidden_PTH: Tensor
+    state_PS: Tensor | None
+
+    def take(self, rows: Tensor) -> Prefix:
+        """The prefix of each of `rows` (int64, indices of prompts)."""
+        # index_select, not indexing: the backward of repeated indices is then summed in a fixed order.
+        layers = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.layers]
+        state = None if self.state_PS is None else self.state_PS.index_select(0, rows)
+        return Prefix(layers, self.seen_PT.index_select(0, rows), self.hidden_PTH.index_select(0, rows), state)
+
+    def mean(self) -> Tensor:
+        """[P, H]: the mean state over each prompt's tokens."""
+        weight = self.seen_PT[:, :, None].to(self.hidden_PTH.dtype)
+        return (self.hidden_PTH * weight).sum(1) / weight.sum(1)
+
+
+def digest_of(*parts: Any) -> bytes:
+    """16 bytes that tell apart what differs in any of the tensors, bytes or numbers."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, Tensor):
+            part = part.detach().cpu().contiguous().numpy().tobytes()
+        found.update(part if isinstance(part, bytes) else repr(part).encode())
+        found.update(b"|")
+    return found.digest()
+
+
+def generator_of(*parts: Any) -> torch.Generator:
+    """A CPU generator seeded by what `digest_of` reads."""
+    return torch.Generator().manual_seed(int.from_bytes(digest_of(*parts)[:7], "big"))

@@ -1,0 +1,265 @@
+"""The π0 adapter: images, instruction and the robot's state to a chunk of actions, on transformers' PI0."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmrl.config import PolicyConfig
+from mmrl.errors import BadSample, ConfigError
+from mmrl.policies.flow.context import FlowPrompt, Prefix, digest_of
+from mmrl.policies.flow.noise_head import NoiseHead, load_noise_head, save_noise_head
+from mmrl.policies.flow.normaliser import Kind
+from mmrl.policies.flow.policy import FlowPolicy
+from mmrl.policies.flow.settings import FlowParams
+from mmrl.policies.loading import resolve_device
+from mmrl.policies.lora import add_lora, merged_state
+from mmrl.policies.openvla.processor import instruction_of, select_images
+from mmrl.policies.pi0 import checkpoint
+from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
+from mmrl.reading import validate
+from mmrl.types import Sample
+
+NOISE = "noise_head."
+# Small, without pretrained weights to stay near to, or (openpi) trained in full beside adapters.
+WHOLE = ("embed_action_time", "action_out_proj", "noise_head")
+
+
+class Pi0(FlowPolicy):
+    """π0 (arXiv 2410.24164). The critic reads the state token's output, which no action token can reach."""
+
+    family: ClassVar[str] = "pi0"
+    default_kind: ClassVar[Kind] = "mean_std"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        processor: Any,
+        statistics: Mapping[str, Any],
+        params: FlowParams,
+        config: PolicyConfig,
+        kind: Kind,
+        value_head: ValueHead | None = None,
+    ):
+        super().__init__(model, statistics, params, config, kind, value_head)
+        self.processor = processor
+        self._reference_parts: dict[str, nn.Module] = {}
+
+    @classmethod
+    def from_pretrained(cls, config: PolicyConfig) -> Pi0:
+        """Loads a checkpoint folder or hub name, in transformers' layout or lerobot's.
+
+        Raises:
+            CheckpointError: nothing there, of another family, or weights missing, unknown or of other shapes.
+            ConfigError: settings that this policy does not have.
+        """
+        params = validate(cls.params_model, config.params, place="policy.params")
+        _refuse(config)
+        device = resolve_device(config.device)
+        loaded = checkpoint.load(config, params, cls.family, cls.default_kind)
+        model, sizes = loaded.model, loaded.model.config
+        if params.sampler == "noise":
+            head = NoiseHead(sizes.dit_config.hidden_size, sizes.max_action_dim, params.noise_low, params.noise_high)
+            model.noise_head = load_noise_head(head, loaded.folder)
+        model = _prepare_training(model.to(device).train(), config)
+        head = load_value_head(config.value_head, cls.critic_size(sizes), str(loaded.folder), device)
+        return cls(model, loaded.processor, loaded.statistics, params, config, loaded.kind, head)
+
+    @classmethod
+    def critic_size(cls, sizes: Any) -> int:
+        """Width of the states that the value head reads."""
+        return sizes.dit_config.hidden_size
+
+    # --- prompts
+
+    def prepare(self, samples: Sequence[Sample]) -> list[FlowPrompt]:
+        """Tokens, pixels and states of each observation. Raises BadSample."""
+        seen = [select_images(sample, self.params.cameras, None) for sample in samples]
+        flat = [image for images in seen for image in images]
+        pixels = self.processor.image_processor(flat, return_tensors="pt")["pixel_values"]
+        parts = pixels.float().split([len(images) for images in seen])
+        return [self._prompt(sample, one) for sample, one in zip(samples, parts)]
+
+    def _prompt(self, sample: Sample, pixels_N3SS: Tensor) -> FlowPrompt:
+        state = self._state(sample)
+        shape = self._model.config.vlm_config
+        features = (shape.vision_config.image_size // shape.vision_config.patch_size) ** 2
+        ids = torch.tensor([shape.image_token_id] * (features * len(pixels_N3SS)) + self._text_ids(sample, state))
+        limit = self.config.max_prompt_tokens
+        if limit is not None and len(ids) > limit:
+            raise BadSample(
+                sample.where, f"the prompt has {len(ids)} tokens, above policy.max_prompt_tokens {limit}; raise it"
+            )
+        given = self._given_state(state)
+        # A copy: a slice would keep the pixels of every sample prepared with this one.
+        return FlowPrompt(ids, pixels_N3SS.clone(), given, digest_of(ids, pixels_N3SS, given))
+
+    def _state(self, sample: Sample) -> Tensor:
+        """float32 [S], normalised."""
+        if sample.state is None:
+            raise BadSample(sample.where, f"has no robot state, and policy.type '{self.config.type}' reads it")
+        normaliser, found = self.normaliser("proprio"), sample.state.numel()
+        known, limit = len(normaliser.shift_A), self._model.config.max_state_dim
+        if found != known or found > limit:
+            raise ConfigError(
+                f"the robot's state has {found} values, the policy's statistics {known}, and the checkpoint takes up "
+                f"to {limit}; set policy.params.statistics to a dataset of this robot"
+            )
+        return normaliser.normalise(sample.state.flatten())
+
+    def _text_ids(self, sample: Sample, state_S: Tensor) -> list[int]:
+        return self._encode(f"{instruction_of(sample)}\n")
+
+    def _encode(self, text: str) -> list[int]:
+        """Start token and text."""
+        tokenizer = self.processor.tokenizer
+        return [tokenizer.bos_token_id, *tokenizer.encode(text, add_special_tokens=False)]
+
+    def _given_state(self, state_S: Tensor) -> Tensor | None:
+        """What the network gets beside the prompt: float32 [max_state_dim]."""
+        return nn.functional.pad(state_S, (0, self._model.config.max_state_dim - len(state_S)))
+
+    # --- the network
+
+    def _prefix(self, prompts: Sequence[FlowPrompt]) -> Prefix:
+        vlm = self._model.model.vlm
+        trained = any(parameter.requires_grad for parameter in vlm.parameters())
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            return self._run_prefix(prompts)
+
+    def _run_prefix(self, prompts: Sequence[FlowPrompt]) -> Prefix:
+        width, cameras = max(p.length for p in prompts), max(len(p.pixels) for p in prompts)
+        ids_PT = torch.zeros(len(prompts), width, dtype=torch.long)
+        pixels = torch.zeros(len(prompts), cameras, *prompts[0].pixels.shape[1:])
+        shown = torch.zeros(len(prompts), cameras, dtype=torch.bool)
+        for i, prompt in enumerate(prompts):
+            ids_PT[i, : prompt.length] = prompt.input_ids
+            pixels[i, : len(prompt.pixels)], shown[i, : len(prompt.pixels)] = prompt.pixels, True
+        lengths = torch.tensor([p.length for p in prompts], device=self.device)
+        seen_PT = torch.arange(width, device=self.device)[None] < lengths[:, None]
+        model = self._model.model
+        pixels = pixels.to(self.device, model.vlm.vision_tower.dtype)
+        embeds = model.embed_prefix(ids_PT.to(self.device), pixels, shown.to(self.device))
+        found = model.vlm(
+            inputs_embeds=embeds,
+            attention_mask=seen_PT.long(),
+            position_ids=seen_PT.long().cumsum(-1) - 1,
+            token_type_ids=torch.zeros(seen_PT.shape, dtype=torch.long, device=self.device),
+            use_cache=True,
+        )
+        layers = [(layer.keys, layer.values) for layer in found.past_key_values.layers]
+        states = [p.state for p in prompts]
+        state = None if states[0] is None else torch.stack(states).to(self.device)
+        return Prefix(layers, seen_PT, found.last_hidden_state, state)
+
+    @staticmethod
+    def _cache(prefix: Prefix) -> Any:
+        """A key-value cache of the prefix, for one pass of the expert: the pass appends its own."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        for index, (keys, values) in enumerate(prefix.layers):
+            cache.update(keys, values, index)
+        return cache
+
+    def _velocity(self, prefix_E: Prefix, x_EHD: Tensor, time_E: Tensor) -> tuple[Tensor, Tensor]:
+        model = self._model
+        dtype = model.action_out_proj.weight.dtype
+        embeds = model.embed_action_time(prefix_E.state_PS.to(dtype), x_EHD.to(dtype), time_E)
+        states = model.model(
+            action_embeds=embeds, attention_mask=prefix_E.seen_PT.long(), past_key_values=self._cache(prefix_E)
+        ).last_hidden_state
+        return model.action_out_proj(states[:, -self.horizon :]).float(), states
+
+    def _critic_states(self, prefix: Prefix, states_ETH: Tensor) -> Tensor:
+        return states_ETH[:, 0]
+
+    # --- reference and checkpoints
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Inside, `log_probs` are the reference policy's; under LoRA, parts that train whole are kept copies."""
+        if self.config.lora and not self._reference_parts:
+            raise ConfigError("no reference policy was kept; KL needs one")
+        current = {name: getattr(self._model, name) for name in self._reference_parts}
+        self._swap(self._reference_parts)
+        try:
+            with super().reference():
+                yield
+        finally:
+            self._swap(current)
+
+    def _swap(self, parts: Mapping[str, nn.Module]) -> None:
+        for name, part in parts.items():
+            setattr(self._model, name, part)
+
+    def keep_reference(self) -> None:
+        """Freezes a copy of the current weights; under LoRA, of the parts that train whole."""
+        super().keep_reference()
+        if self.config.lora:
+            parts = {name: getattr(self._model, name) for name in WHOLE if hasattr(self._model, name)}
+            self._reference_parts = {n: copy.deepcopy(p).requires_grad_(False) for n, p in parts.items()}
+
+    def reference_state(self) -> dict[str, Tensor] | None:
+        """The kept reference's weights, for checkpoints; None where there is none to save."""
+        if self._reference_parts:
+            return {f"{n}.{k}": v for n, part in self._reference_parts.items() for k, v in part.named_parameters()}
+        return super().reference_state()
+
+    def load_reference(self, state: dict[str, Tensor]) -> None:
+        """Restores what `reference_state` gave."""
+        if not self.config.lora:
+            super().load_reference(state)
+            return
+        self.keep_reference()
+        with torch.no_grad():
+            for name, part in self._reference_parts.items():
+                for key, parameter in part.named_parameters():
+                    parameter.copy_(state[f"{name}.{key}"])
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes transformers' layout, statistics and heads; LoRA adapters are merged into the weights written."""
+        folder = Path(folder)
+        state = merged_state(self._model) if self.config.lora else self._model.state_dict()
+        noise = {k.removeprefix(NOISE): v for k, v in state.items() if k.startswith(NOISE)}
+        rest = {k: v for k, v in state.items() if not k.startswith(NOISE)}
+        checkpoint.save(self._model, rest, self.processor, self.statistics, self.kind, folder)
+        save_value_head(self.value_head, folder)
+        if noise:
+            save_noise_head(noise, folder)
+
+
+def _refuse(config: PolicyConfig) -> None:
+    if config.action_bins is not None:
+        raise ConfigError(f"policy.action_bins: {config.type} acts in continuous units; leave it out")
+    if config.image.min_pixels or config.image.max_pixels:
+        raise ConfigError(f"policy.image: {config.type} resizes to its checkpoint's size; leave it out")
+    if config.attention == "flash_attention_2":
+        raise ConfigError(f"policy.attention: {config.type} attends in blocks; set it to sdpa or eager")
+    if config.gradient_checkpointing:
+        # transformers' checkpointed layers drop the cache, through which the expert sees the prompt.
+        raise ConfigError(f"policy.gradient_checkpointing: {config.type}'s expert reads a key-value cache; turn it off")
+
+
+def _prepare_training(model: Any, config: PolicyConfig) -> Any:
+    """Freezing, adapters and float32 master weights, as the settings say."""
+    vlm = model.model.vlm
+    for part, module in (("vision", vlm.vision_tower), ("language", vlm.language_model), ("backbone", vlm)):
+        if part in config.freeze:
+            module.requires_grad_(False)
+    if config.lora:
+        whole = [getattr(model, name) for name in WHOLE if hasattr(model, name)]
+        model = add_lora(model, config.lora)
+        for part in whole:
+            part.requires_grad_(True)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # Master weights: AdamW on bfloat16 parameters loses small updates.
+            parameter.data = parameter.data.float()
+    return model
