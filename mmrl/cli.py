@@ -17,7 +17,7 @@ from mmrl.errors import UserError
 USAGE_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-FAMILIES = "qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_vl_moe, openvla or openvla_oft"
+FAMILIES = "qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_vl_moe, openvla, openvla_oft, pi0 or pi05"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -279,6 +279,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         from mmrl.errors import unknown
+        from mmrl.policies.flow.checks import check_stage
         from mmrl.policies.registry import BINNED
 
         names = [stage.name for stage in self.stages]
@@ -290,6 +291,7 @@ class Recipe(Settings):
             _check_stage(stage, several=len(self.stages) > 1)
             self._check_critic(stage)
             self._check_episodes(stage)
+            check_stage(stage, self.policy)
         for data in (*self.data.train, *self.data.eval):
             if isinstance(data, EpisodeData):
                 if data.simulator not in self.simulators:

@@ -96,12 +96,25 @@ def evaluate(
         recipe: as for `train`, or the folder of a run: its recipe with its newest checkpoint.
         checkpoint: another checkpoint folder (its `model/` is loaded), instead of the recipe's policy.
     """
+    return measure(recipe, overrides=overrides, checkpoint=checkpoint, reward=reward, eval_data=eval_data)[0]
+
+
+def measure(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    checkpoint: str | None = None,
+    reward: UserReward | None = None,
+    eval_data: Sequence[Sample] | None = None,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """(`evaluate`'s accuracy, what it took: the figures of `evaluation.sparse_to_dense`, none without it)."""
     folder = Path(recipe) if isinstance(recipe, str | Path) and Path(recipe).is_dir() else None
     if folder is not None:
         recipe = run_recipe(folder)
         checkpoint = checkpoint or str(newest_model(folder))
     recipe = opened(recipe, overrides)
     from mmrl.evaluation.heldout import evaluate as run_evaluation
+    from mmrl.evaluation.sparse_to_dense import figures
     from mmrl.policies.registry import load_policy
     from mmrl.rollouts.episodes import Simulators
     from mmrl.rollouts.preparing import Preparer
@@ -116,7 +129,7 @@ def evaluate(
     attach_cache(policy, recipe)
     preparer = Preparer(policy, Rewarder(recipe.rewards, reward))
     try:
-        results, _ = run_evaluation(
+        results, groups = run_evaluation(
             policy,
             sets,
             recipe.evaluation,
@@ -129,7 +142,7 @@ def evaluate(
         )
     except BadSample as error:
         raise with_cure(error, recipe) from None
-    return results
+    return results, figures(groups)
 
 
 def opened(recipe: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Recipe:

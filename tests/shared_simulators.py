@@ -17,6 +17,8 @@ CHECKS = [
     contract.check_success,
     contract.check_global_rng,
 ]
+# Those that need one object at a time, for settings that others of the same simulator have been checked with.
+ONE_OBJECT = [contract.check_equal_rollouts, contract.check_masks, contract.check_partial_reset, contract.check_success]
 
 
 class Kept:

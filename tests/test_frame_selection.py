@@ -157,9 +157,10 @@ def test_the_reader_sees_the_chosen_frames_in_the_order_of_time(tiny_qwen, clips
             assert f"<{(times[8] + times[9]) / 2:.1f} seconds>" in text
 
 
-def test_features_are_of_one_moment_each(tiny_qwen, clips):
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_features_are_of_one_moment_each(tiny_qwen, clips, family):
     """A change of one frame changes the features of its moment and of no other."""
-    policy = selector(tiny_qwen())
+    policy = selector(tiny_qwen(family))
     (prompt,) = policy.prepare([video_sample(clips[0])])
     pixels = prompt.candidates.pixels.clone()
     pixels[5] = 255 - pixels[5]
@@ -209,6 +210,13 @@ def test_what_does_not_fit_is_refused(tiny_qwen, clips, tmp_path):
     policy.save_pretrained(tmp_path / "model")
     with pytest.raises(CheckpointError, match=r"does not fit policy\.params\.width 8"):
         load_policy(PolicyConfig(type="frame_selector", path=str(tmp_path / "model"), params={"width": 8}))
+
+
+def test_a_demonstrated_answer_is_no_demonstration_of_a_choice(tiny_qwen, clips):
+    policy = selector(tiny_qwen())
+    sample = video_sample(clips[0], demonstration="a")
+    (prompt,) = policy.prepare([sample])
+    assert policy.localise(sample, prompt).demonstration is None
 
 
 # --- through the trainer

@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
+from shared_media import SHARED, needs_shared
 from shared_policy import FAMILIES, demo_rows, distance, gradients, load, log_probs, sampled_rows, text_sample
 from shared_videos import video_sample, write_video
 
-from mmrl.config import CacheConfig, SamplingConfig, VideoBudget
+from mmrl.config import CacheConfig, SamplingConfig, VideoBudget, load_recipe
 from mmrl.data.videos import open_cache
 from mmrl.errors import BadSample, UserError
 from mmrl.objectives.methods import resolve_objective
+from mmrl.reading import to_yaml
 from mmrl.rollouts.engines.hf import HFEngine
 from mmrl.trainer.update import accumulate, plan_step
 
@@ -150,6 +152,23 @@ def test_cached_and_read_ahead_videos_give_the_same_prompt(tiny_qwen, clips, tmp
     assert cached.videos.cache.counts["hits"] >= 2
 
 
+@needs_shared
+def test_a_large_picture_is_cached_with_the_size_of_its_file(tiny_qwen, tmp_path):
+    """A cold and a warm cache give the same pixels, within a level of the processor's own."""
+    budget = {"min_pixels": 3136, "max_pixels": 64 * 28 * 28}
+    plain, cached = (load(tiny_qwen(), image=budget) for _ in range(2))
+    cached.videos.cache = open_cache(CacheConfig(folder=str(tmp_path)))
+    target = {"box": [0, 0, 900, 600]}
+    sample = replace(video_sample(images=[None], target=target), images=(str(SHARED / "media/image/truck.jpg"),))
+    wanted, cold, warm = plain.prepare([sample])[0], cached.prepare([sample])[0], cached.prepare([sample])[0]
+    assert cached.videos.cache.counts["hits"] == 1
+    assert torch.equal(cold.pixel_values, warm.pixel_values)
+    assert wanted.image_sizes == cold.image_sizes == ((1800, 1200),)
+    assert plain.localise(sample, wanted).target == cached.localise(sample, cold).target
+    # One level of 255 in normalised pixels, whose deviation is about 0.27.
+    assert float((wanted.pixel_values - cold.pixel_values).abs().max()) < 1.01 / 255 / 0.26
+
+
 def test_errors_read_ahead_are_raised_where_the_sample_is_used(tiny_qwen, tmp_path):
     policy = load(tiny_qwen(), video=SMALL)
     (tmp_path / "broken.mp4").write_bytes(b"no video at all" * 50)
@@ -185,11 +204,28 @@ def test_the_count_of_videos_must_match_the_marks(tiny_qwen, clips):
 
 def test_budgets_that_contradict_are_refused_when_read():
     with pytest.raises(ValueError, match="frames fixes the number of frames"):
-        VideoBudget(frames=8, fps=2.0)
+        VideoBudget(frames=8, fps=1.0)
+    assert VideoBudget(fps=4.0).merged({}).fps == 4.0
     with pytest.raises(ValueError, match="min_pixels 9 is above max_pixels 4"):
         VideoBudget(min_pixels=9, max_pixels=4)
     assert VideoBudget(fps=1.0, max_frames=4).merged({"frames": 2}).frames == 2
     assert VideoBudget(frames=2).merged({"fps": 1.0}).frames is None
+
+
+def test_a_resolved_recipe_reads_as_it_was_written(tiny_recipe, tmp_path):
+    """A run's config.yaml carries every default, beside a fixed number of frames and a dataset's own settings."""
+    data = {"type": "video_digits", "video": {"shuffle": True, "max_frames": 4}, "image": {"max_pixels": 3136}}
+    raw = {**tiny_recipe, "data": {"train": [data]}}
+    raw["policy"] = {**raw["policy"], "video": {"frames": 6, "max_pixels": 3136}}
+    first = load_recipe(raw)
+    (tmp_path / "config.yaml").write_text(to_yaml(first))
+    again = load_recipe(tmp_path / "config.yaml")
+    assert again == first
+    for recipe in (first, again):
+        (train,) = recipe.data.train
+        assert train.budgets == {"image": {"max_pixels": 3136}, "video": {"shuffle": True, "max_frames": 4}}
+        merged = recipe.policy.video.merged(train.budgets["video"])
+        assert (merged.frames, merged.max_frames, merged.max_pixels, merged.shuffle) == (None, 4, 3136, True)
 
 
 def test_a_cache_folder_that_is_a_file_is_refused(tmp_path):

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 from shared_media import SHARED
-from shared_simulators import CHECKS, Kept
+from shared_simulators import CHECKS, ONE_OBJECT, Kept
 
 import robotics
-from robotics import contract
 from robotics.libero import SUITES, name_start
 
 ASSETS = SHARED / "libero_assets"
@@ -26,7 +25,6 @@ SMALL = {"type": "libero", "num_envs": 2, "image_size": 32, "max_steps": 7, "ass
 # Suite -> tasks: two different ones make a worker rebuild its scene. The first goes through every check, the others
 # through those that need one object.
 SCENES = {"libero_goal": (7, 2), "libero_spatial": (2,), "libero_object": (1,)}
-ONE_OBJECT = [contract.check_equal_rollouts, contract.check_masks, contract.check_partial_reset, contract.check_success]
 
 
 def test_ids_count_through_tasks_and_then_start_states():

@@ -41,7 +41,7 @@ def build(args: Namespace) -> int:
     reader = video_reader(policy)
     reader.cache = cache = open_cache(config)
     if workers(args) > 1:
-        from video.read import read
+        from video.reading import read
 
         # Several videos at once already use all cores.
         cache.decode = partial(read, threads=1)

@@ -18,6 +18,9 @@ VIDEO_TASKS = ("multiple_choice", "counting", "ordering", "temporal_grounding", 
 LONG_VIDEO_TASKS = ("classification",)
 
 
+BY_RATE = ("fps", "min_frames", "max_frames")
+
+
 class PixelBudget(Settings):
     """Pixels per image after resizing; None keeps the checkpoint's own setting."""
 
@@ -29,6 +32,23 @@ class PixelBudget(Settings):
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
         return self
+
+
+class VideoOverrides(Settings):
+    """A dataset's own settings over `policy.video`; what is null follows the policy."""
+
+    fps: PositiveFloat | None = None
+    frames: PositiveInt | None = None
+    min_frames: PositiveInt | None = None
+    max_frames: PositiveInt | None = None
+    min_pixels: PositiveInt | None = None
+    max_pixels: PositiveInt | None = None
+    total_pixels: PositiveInt | None = None
+    rounding: Literal["qwen", "time"] | None = None
+    backend: str | None = None
+    truncated: Literal["refuse", "keep"] | None = None
+    shuffle: bool | None = None
+    drop: float | None = Field(None, ge=0.0, lt=1.0)
 
 
 class VideoBudget(Settings):
@@ -52,17 +72,19 @@ class VideoBudget(Settings):
         for low, high in (("min_pixels", "max_pixels"), ("min_frames", "max_frames")):
             if getattr(self, low) and getattr(self, high) and getattr(self, low) > getattr(self, high):
                 raise ValueError(f"{low} {getattr(self, low)} is above {high} {getattr(self, high)}")
-        if self.frames and {"fps", "min_frames", "max_frames"} & self.model_fields_set:
+        # By value: a resolved recipe carries every default.
+        by_rate = {name: type(self).model_fields[name].default for name in BY_RATE}
+        if self.frames and any(getattr(self, name) != default for name, default in by_rate.items()):
             raise ValueError("frames fixes the number of frames; leave fps, min_frames and max_frames out beside it")
         return self
 
     def merged(self, overrides: Mapping[str, Any]) -> VideoBudget:
-        """A copy in which the fields that `overrides` sets replace these."""
-        mine = self.model_dump(exclude_unset=True)
-        if overrides.get("frames") is not None:
-            mine = {k: v for k, v in mine.items() if k not in ("fps", "min_frames", "max_frames")}
-        if {"fps", "min_frames", "max_frames"} & set(overrides):
-            mine.pop("frames", None)
+        """A copy in which what `overrides` sets replaces these; frames and a rate replace each other."""
+        mine = self.model_dump()
+        if "frames" in overrides:
+            mine |= {name: type(self).model_fields[name].default for name in BY_RATE}
+        elif set(BY_RATE) & set(overrides):
+            mine["frames"] = None
         return VideoBudget(**{**mine, **overrides})
 
 
@@ -84,13 +106,13 @@ class DatasetConfig(Settings):
     limit: PositiveInt | None = Field(None, description="use the first n rows only")
     control: bool = Field(False, description="held out beside the others: figures of its own, left out of the mean")
     image: PixelBudget | None = Field(None, description="overrides policy.image for these rows, field by field")
-    video: VideoBudget | None = Field(None, description="overrides policy.video for these rows, field by field")
+    video: VideoOverrides | None = Field(None, description="overrides policy.video for these rows, field by field")
 
     @property
     def budgets(self) -> dict[str, dict[str, Any]]:
-        """The fields that the dataset's own budgets set."""
+        """What the dataset's own budgets set."""
         given = {"image": self.image, "video": self.video}
-        return {kind: budget.model_dump(exclude_unset=True) for kind, budget in given.items() if budget is not None}
+        return {kind: budget.model_dump(exclude_none=True) for kind, budget in given.items() if budget is not None}
 
 
 class DigitsData(DatasetConfig):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from video import Frames, TensorCache, VideoSpec
 
 CLIP_KEYS = ("path", "start", "end")
+# The only files whose reading leaves nothing to choose: 8 bits a channel, no transparency.
+JPEG = (".jpg", ".jpeg")
 
 
 class VideoReader:
@@ -31,7 +33,7 @@ class VideoReader:
         frame_factor: frames of one temporal patch.
 
     Attributes:
-        cache: decoded videos on disk; None decodes each time.
+        cache: decoded videos, and large pictures, on disk; None decodes each time.
     """
 
     def __init__(self, budget: VideoBudget, factor: int, frame_factor: int):
@@ -62,6 +64,22 @@ class VideoReader:
     def read(self, sample: Sample) -> list[Frames]:
         """The frames of each of the sample's videos, in order. Raises BadSample with the row, path and reason."""
         return [self._read(source, sample) for source in sample.videos]
+
+    def picture(self, source: Any, sample: Sample, min_pixels: int, max_pixels: int) -> Frames | None:
+        """An image file through the cache, sized for the policy; None where there is no cache or it is no JPEG.
+
+        Large pictures are decoded and resized once. The pixels differ from the processor's own resizing by at most a
+        level of 255, with a cold cache and a warm one alike.
+        """
+        from video import Budget, ImageSpec, VideoError
+
+        if self.cache is None or not isinstance(source, str) or Path(source).suffix.lower() not in JPEG:
+            return None
+        path = resolve_media(source, sample.root, sample.where)
+        try:
+            return self.cache.get_image(str(path), ImageSpec(Budget(self.factor, min_pixels, max_pixels)))
+        except VideoError as error:
+            raise BadSample(sample.where, f"image {error}") from error
 
     def read_ahead(self, samples: Sequence[Sample], threads: int = 2) -> None:
         """Starts reading samples' videos in threads; `read` then takes what is there, errors included.

@@ -1,17 +1,21 @@
-"""Held-out accuracy per task, greedy by default."""
+"""Held-out accuracy per task: greedy by default, sparse-to-dense over videos where the recipe says so."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mmrl.config import EvalConfig
 from mmrl.errors import BadSample
+from mmrl.evaluation.sparse_to_dense import settle
 from mmrl.rollouts.answers import answer
 from mmrl.rollouts.engines import make_engine
 from mmrl.rollouts.episodes import Simulators, play
 from mmrl.rollouts.preparing import Preparer
-from mmrl.types import Group, Sample
+from mmrl.types import Group, Prompt, Sample
+
+Pair = tuple[Sample, Prompt | None]
 
 
 def evaluate(
@@ -38,10 +42,12 @@ def evaluate(
     for name, dataset in datasets.items():
         rows = range(min(len(dataset), config.limit or len(dataset)))
         for start in range(0, len(rows), config.batch_size):
-            samples, failed = _read(dataset, rows[start : start + config.batch_size], preparer, on_bad)
+            failed: list[str] = []
+            samples = _read(dataset, rows[start : start + config.batch_size], on_bad, failed)
+            prepare = partial(_prepare, preparer=preparer, on_bad=on_bad, failed=failed)
+            made = _run(policy, engine, samples, config, prepare, preparer.rewarder, simulators, seed, chunk)
             for task in failed:
                 scores.setdefault((name, task), []).append(0.0)
-            made = _run(policy, engine, samples, config, preparer, simulators, seed, chunk)
             for group in made:
                 accuracy = float(group.trajectories[0].info["accuracy"])
                 scores.setdefault((name, group.sample.task), []).append(accuracy)
@@ -58,28 +64,44 @@ def evaluate(
     return results, groups
 
 
-def _read(dataset, rows, preparer: Preparer, on_bad: str) -> tuple[list[tuple[Sample, Any]], list[str]]:
-    pairs, failed = [], []
+def _read(dataset: Sequence[Sample], rows: Sequence[int], on_bad: str, failed: list[str]) -> list[Sample]:
+    """Rows that can be read; the others raise or, with `skip`, are noted in `failed`."""
+    samples = []
     for row in rows:
-        task = "unreadable"
         try:
-            sample = dataset[row]
-            task = sample.task
+            samples.append(dataset[row])
+        except BadSample:
+            if on_bad == "stop":
+                raise
+            failed.append("unreadable")
+    return samples
+
+
+def _prepare(samples: Sequence[Sample], preparer: Preparer, on_bad: str, failed: list[str]) -> list[Pair | None]:
+    """A pair for each sample; a bad one raises or, with `skip`, gives None and leaves its task in `failed`."""
+    pairs: list[Pair | None] = []
+    for sample in samples:
+        try:
             pairs.append(preparer.make(sample))
         except BadSample:
             if on_bad == "stop":
                 raise
-            failed.append(task)
-    return pairs, failed
+            failed.append(sample.task)
+            pairs.append(None)
+    return pairs
 
 
-def _run(policy, engine, pairs, config: EvalConfig, preparer, simulators, seed: int, chunk: int) -> list[Group]:
+def _run(policy, engine, samples, config: EvalConfig, prepare, rewarder, simulators, seed, chunk) -> list[Group]:
+    dense = config.sparse_to_dense
+    climbing = [s for s in samples if dense is not None and s.videos]
+    pairs = [pair for pair in prepare([s for s in samples if dense is None or not s.videos]) if pair is not None]
     answers = [(s, p) for s, p in pairs if p is not None]
-    groups = answer(policy, engine, answers, config.sampling, 1, seed, preparer.rewarder) if answers else []
+    groups = answer(policy, engine, answers, config.sampling, 1, seed, rewarder) if answers else []
+    groups += settle(policy, engine, climbing, dense, config.sampling, prepare, rewarder, seed) if climbing else []
     episodes: dict[str, list[Sample]] = {}
     for sample, prompt in pairs:
         if prompt is None:
             episodes.setdefault(str(sample.simulator), []).append(sample)
-    for samples in episodes.values():
-        groups += play(policy, engine, simulators, samples, config.sampling, 1, chunk, seed)
+    for played in episodes.values():
+        groups += play(policy, engine, simulators, played, config.sampling, 1, chunk, seed)
     return groups

@@ -6,7 +6,7 @@ Each entry names its source; `docs/methods.md` is generated from this table.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmrl.errors import ConfigError, unknown
@@ -16,17 +16,28 @@ from mmrl.reading import merge, validate
 
 @dataclass(frozen=True)
 class Method:
-    """A method: its objective (or its stages, each a name, a method and a share of the steps) and its source."""
+    """A method: its objective (or its stages, each a name, a method and a share of the steps) and its source.
+
+    `params` are the `policy.params` of a flow policy that the method stands for; a recipe with others is refused.
+    """
 
     source: str
     objective: Mapping[str, Any] | None = None
     stages: tuple[tuple[str, str, float], ...] = ()
     notes: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 _PPO = {"kind": "ppo_clip", "low": 0.2, "high": 0.2}
 _RL = {"coefficient": _PPO}
 _SFT = {"coefficient": {"kind": "one"}, "normalise": "token"}
+
+# The chunk is the unit: its log-probs add up to one ratio, and it has one value.
+_PI_RL = {
+    "streams": {"rl": {"coefficient": {**_PPO, "level": "decision"}, "normalise": "decision"}},
+    "advantage": {"baseline": "value", "scale": "batch_std", "gamma": 0.99, "lam": 0.95},
+    "value": {"weight": 1.0, "clip": 0.2, "huber": 10.0},
+}
 
 METHODS: dict[str, Method] = {
     "sft": Method(
@@ -104,6 +115,18 @@ METHODS: dict[str, Method] = {
             "advantage": {"baseline": "group_mean", "scale": "group_std"},
         },
         notes="set objective.inject.below to replace in failing groups only; demonstrations end with their end token",
+    ),
+    "pi_rl_sde": Method(
+        source="pi_RL, arXiv 2510.25889, Flow-SDE: PPO on one noisy denoising step a decision",
+        objective=_PI_RL,
+        params={"sampler": "sde", "trained": "one"},
+        notes="for policy.type pi0 and pi05 with policy.value_head; policy.params: {sampler: sde, trained: one}",
+    ),
+    "pi_rl_noise": Method(
+        source="pi_RL, arXiv 2510.25889, Flow-Noise: PPO on all denoising steps, with learned noise",
+        objective={**_PI_RL, "entropy": 0.005},
+        params={"sampler": "noise", "trained": "all"},
+        notes="for policy.type pi0 and pi05 with policy.value_head; policy.params: {sampler: noise, trained: all}",
     ),
     "dagger": Method(
         source="DAgger, arXiv 1011.0686, by the simulator's expert; with takeover as HG-DAgger, arXiv 1810.02890",

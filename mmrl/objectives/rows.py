@@ -111,6 +111,7 @@ def collate(rows: Sequence[Row]) -> PolicyBatch:
         mask_RU=torch.arange(width)[None, :] < lengths[:, None],
         temperature=rows[0].temperature,
         restrict=rows[0].decision.restrict,
+        contexts=tuple(row.decision.context for row in rows),
     )
 
 

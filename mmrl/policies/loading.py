@@ -55,6 +55,10 @@ def read_config(path: str) -> Any:
     ensure_torchvision()
     from transformers import AutoConfig
 
+    from mmrl.policies.pi0 import lerobot
+
+    if lerobot.is_lerobot(Path(checkpoint_path(path))):
+        return lerobot.model_config(Path(checkpoint_path(path)))
     try:
         return AutoConfig.from_pretrained(checkpoint_path(path))
     except (OSError, ValueError, json.JSONDecodeError) as error:

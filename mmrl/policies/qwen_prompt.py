@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mmrl.data.media import load_image
@@ -111,7 +112,8 @@ def prepare_prompt(
             raise BadSample(
                 sample.where, f"its text holds the placeholder {mark}; use an image or video part, or remove it"
             )
-    images = [load_image(image, sample.root, sample.where) for image in sample.images]
+    size = _image_budget(processor, sample)
+    images, sizes = _load_images(sample, videos, size)
     frames = videos.read(sample)
     text = processor.apply_chat_template(list(sample.messages), add_generation_prompt=True, tokenize=False)
     try:
@@ -119,7 +121,7 @@ def prepare_prompt(
             text=[text],
             images=images or None,
             videos=[one.pixels for one in frames] or None,
-            images_kwargs=_image_settings(processor, sample),
+            images_kwargs={"size": size},
             videos_kwargs=video_settings(frames),
             return_tensors="pt",
         )
@@ -139,7 +141,6 @@ def prepare_prompt(
     positions = mrope_positions(types, grid, video_grid, merge, seconds, tokens_per_second)
     patch = processor.image_processor.patch_size
     resized = tuple((int(w) * patch, int(h) * patch) for _, h, w in (grid.tolist() if grid is not None else ()))
-    sizes = tuple(image.size for image in images)
     return QwenPrompt(
         input_ids,
         positions,
@@ -153,17 +154,30 @@ def prepare_prompt(
     )
 
 
-def _image_settings(processor: Any, sample: Sample) -> dict[str, Any]:
-    """The dataset's own pixel budget over the policy's, where it has one."""
-    budget = sample.budgets.get("image", {})
-    if not budget:
-        return {}
-    size = processor.image_processor.size
+def _load_images(
+    sample: Sample, videos: VideoReader, size: Mapping[str, int]
+) -> tuple[list[Image.Image], tuple[tuple[int, int], ...]]:
+    """The sample's pictures, and (width, height) of each as it is in its file."""
+    images, sizes = [], []
+    for source in sample.images:
+        frames = videos.picture(source, sample, size["shortest_edge"], size["longest_edge"])
+        if frames is None:
+            images.append(load_image(source, sample.root, sample.where))
+            sizes.append(images[-1].size)
+        else:
+            images.append(Image.fromarray(frames.pixels[0].permute(1, 2, 0).numpy()))
+            sizes.append((frames.metadata.width, frames.metadata.height))
+    return images, tuple(sizes)
+
+
+def _image_budget(processor: Any, sample: Sample) -> dict[str, int]:
+    """Pixels an image: the dataset's own budget over the policy's."""
+    budget, size = sample.budgets.get("image", {}), processor.image_processor.size
     low = budget.get("min_pixels") or size["shortest_edge"]
     high = budget.get("max_pixels") or size["longest_edge"]
     if low > high:
         raise BadSample(sample.where, f"image.min_pixels {low} of its dataset is above max_pixels {high}")
-    return {"size": {"shortest_edge": low, "longest_edge": high}}
+    return {"shortest_edge": low, "longest_edge": high}
 
 
 def video_settings(frames: Sequence[Frames]) -> dict[str, Any]:

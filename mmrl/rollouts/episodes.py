@@ -63,7 +63,10 @@ def play(
         actions = torch.zeros(len(episodes.decisions), chunk, env.action_dim)
         for i, prompt, (completion,) in zip(worlds, prompts, chosen):
             actions[i] = policy.actions(completion.tokens[None], env.action_dim)[0]
-            episodes.decisions[i].append(Decision(prompt, completion.tokens, completion.log_probs, restrict="action"))
+            taken = Decision(
+                prompt, completion.tokens, completion.log_probs, restrict="action", context=completion.context
+            )
+            episodes.decisions[i].append(taken)
         episodes.step(actions)
         call += 1
     finals = [i for i, cut in enumerate(episodes.cut.tolist()) if cut] if bootstrap else []

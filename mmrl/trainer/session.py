@@ -11,6 +11,7 @@ import torch
 from mmrl.config import Recipe, StageConfig
 from mmrl.data.mixture import Mixture
 from mmrl.errors import CheckpointError, ConfigError, unknown
+from mmrl.evaluation import sparse_to_dense
 from mmrl.evaluation.heldout import evaluate
 from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
@@ -44,6 +45,7 @@ class Session:
         self.recipe, self.policy, self.mixture, self.eval_sets = recipe, policy, mixture, eval_sets
         self.preparer, self.simulators, self.tracker, self.stop = preparer, simulators, tracker, stop
         self._resumed, self._resumed_state = resumed, resumed_state
+        self._figures: dict[str, float] = {}  # of the latest evaluation, besides accuracy
         self.folder = recipe.folder / "checkpoints"
 
     def evaluate(self) -> dict[str, float]:
@@ -54,7 +56,7 @@ class Session:
         """
         if not self.eval_sets:
             return {}
-        results, _ = evaluate(
+        results, groups = evaluate(
             self.policy,
             self.eval_sets,
             self.recipe.evaluation,
@@ -65,6 +67,7 @@ class Session:
             on_bad=self.recipe.data.on_bad_sample,
             controls=self.recipe.data.controls,
         )
+        self._figures = sparse_to_dense.figures(groups)
         best = self.recipe.checkpoint.best
         if best is not None and best not in results:
             raise ConfigError(f"checkpoint.best: {unknown('held-out figure', best, results)}")
@@ -79,7 +82,8 @@ class Session:
 
     def log(self, place: Place, stage: StageConfig, metrics: dict, results: Mapping[str, float] | None) -> None:
         """One line of metrics: the step's and, where there was one, the evaluation's."""
-        self.tracker.log(place.step, stage.name, {**metrics, **{f"eval/{k}": v for k, v in (results or {}).items()}})
+        held_out = {**{f"eval/{k}": v for k, v in results.items()}, **self._figures} if results else {}
+        self.tracker.log(place.step, stage.name, {**metrics, **held_out})
 
     def note_rollouts(self, step: int, stage: StageConfig, groups: Sequence[Group]) -> None:
         """Writes the step's sampled trajectories."""

@@ -250,6 +250,9 @@ def _refuse(config: PolicyConfig) -> None:
 def _prepare_training(model: Any, config: PolicyConfig) -> Any:
     """Freezing, adapters and float32 master weights, as the settings say."""
     vlm = model.model.vlm
+    if hasattr(model.model.dit, "embed_tokens"):
+        # The expert gets embeddings, never tokens.
+        model.model.dit.embed_tokens.requires_grad_(False)
     for part, module in (("vision", vlm.vision_tower), ("language", vlm.language_model), ("backbone", vlm)):
         if part in config.freeze:
             module.requires_grad_(False)

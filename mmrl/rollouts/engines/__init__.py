@@ -7,11 +7,20 @@ from typing import Any
 
 from mmrl.errors import ConfigError, unknown
 
-ENGINES = {"hf": "mmrl.rollouts.engines.hf:HFEngine"}
+ENGINES = {
+    "hf": "mmrl.rollouts.engines.hf:HFEngine",
+    "frames": "mmrl.rollouts.engines.frames:FrameEngine",
+    "flow": "mmrl.rollouts.engines.flow:FlowEngine",
+}
 
 
 def make_engine(name: str, policy: Any, batch_size: int) -> Any:
-    """The engine that a recipe names. Raises ConfigError on unknown names."""
+    """The engine that a recipe names, or the one that the policy names because nothing else can sample it.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    name = getattr(policy, "engine", name)
     if name not in ENGINES:
         raise ConfigError(f"rollout.engine: {unknown('engine', name, ENGINES)}")
     module, _, attribute = ENGINES[name].partition(":")

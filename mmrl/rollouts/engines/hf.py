@@ -22,11 +22,21 @@ COMPACT_BELOW = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled answer: int64 [U] tokens (end token included), float32 [U] log-probs, and whether it was cut off."""
+    """One sampled answer.
+
+    Attributes:
+        tokens: int64 [U], end token included; see `Decision.tokens`.
+        log_probs: float32 [U].
+        truncated: whether it was cut off.
+        text: what it says, where that is not what its tokens decode to.
+        context: see `Decision.context`.
+    """
 
     tokens: Tensor
     log_probs: Tensor
     truncated: bool
+    text: str | None = None
+    context: Any = None
 
 
 class HFEngine:

@@ -1,0 +1,165 @@
+"""Reading and writing π0 and π0.5 checkpoint folders: transformers' layout and, for reading, lerobot's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrl.compat import ensure_torchvision
+from mmrl.config import PolicyConfig
+from mmrl.errors import CheckpointError, unknown
+from mmrl.policies.flow.normaliser import Kind
+from mmrl.policies.flow.settings import FlowParams
+from mmrl.policies.loading import read_config, refuse_incomplete
+from mmrl.policies.openvla.checkpoint import local_folder
+from mmrl.policies.openvla.statistics import FILE as STATISTICS
+from mmrl.policies.openvla.statistics import read_statistics
+from mmrl.policies.pi0 import lerobot
+
+SHARD_SIZE = "5GB"
+PROCESSOR = "processor_config.json"
+# What transformers' processor calls the statistics, and what they are called here.
+PROCESSOR_STATISTICS = {"action": ("actions_mean", "actions_std"), "proprio": ("state_mean", "state_std")}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint: model, transformers' PI0Processor, statistics by dataset and how they normalise, and its folder."""
+
+    model: Any
+    processor: Any
+    statistics: dict[str, Any]
+    kind: Kind
+    folder: Path
+
+
+def model_class(family: str) -> Any:
+    """The network of a family."""
+    ensure_torchvision()
+    if family == "pi05":
+        from mmrl.policies.pi0.pi05_model import PI05ForConditionalGeneration
+
+        return PI05ForConditionalGeneration
+    from transformers import PI0ForConditionalGeneration
+
+    return PI0ForConditionalGeneration
+
+
+def load(config: PolicyConfig, params: FlowParams, family: str, default_kind: Kind) -> Loaded:
+    """Model, processor and statistics of `config.path`.
+
+    Raises:
+        CheckpointError: nothing there, another family, or weights that are damaged, missing, unknown or misshapen.
+        ConfigError: lerobot's checkpoint normalises in a way that is not known here.
+    """
+    ensure_torchvision()
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    folder, cls = local_folder(config.path), model_class(family)
+    found = read_config(str(folder))
+    if found.model_type != family:
+        raise CheckpointError(
+            f"policy.path: '{config.path}' is a {unknown(f'{family} family', found.model_type, [family])}; "
+            "set policy.type to the adapter of that family"
+        )
+    if found.time_sampling_beta_beta != 1.0:
+        raise CheckpointError(
+            f"policy.path: config.json of '{config.path}' has time_sampling_beta_beta {found.time_sampling_beta_beta}; "
+            "only 1.0 is known"
+        )
+    if lerobot.is_lerobot(folder):
+        kind, statistics = lerobot.read_statistics(folder)
+        model = lerobot.load_model(cls, found, folder, config)
+    else:
+        kind = getattr(found, "normalization", default_kind)
+        statistics = read_statistics(_processor_statistics(folder), folder)
+        model = _load_model(cls, folder, config)
+    return Loaded(model, _load_processor(folder, model.config, params, config.path), statistics, kind, folder)
+
+
+def _load_model(cls: Any, folder: Path, config: PolicyConfig) -> Any:
+    from safetensors import SafetensorError
+
+    try:
+        model, info = cls.from_pretrained(
+            folder,
+            dtype=getattr(torch, config.dtype),
+            attn_implementation=config.attention,
+            output_loading_info=True,
+            use_safetensors=True,
+        )
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"policy.path: a weights file of '{config.path}' is damaged ({_first_line(error)}); copy it again"
+        ) from None
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise CheckpointError(f"policy.path: '{config.path}' does not load: {_first_line(error)}") from None
+    # The expert gets embeddings, never tokens: its table is read by nothing, and files often lack it.
+    unread = "model.dit.embed_tokens.weight"
+    refuse_incomplete({**info, "missing_keys": [k for k in info["missing_keys"] if k != unread]}, config.path)
+    return model
+
+
+def _load_processor(folder: Path, sizes: Any, params: FlowParams, shown: str) -> Any:
+    """The folder's processor, or one made of the tokenizer that settings or lerobot's files name."""
+    from transformers import AutoProcessor, AutoTokenizer, PI0Processor
+    from transformers.models.pi0.image_processing_pi0 import PI0ImageProcessor
+
+    if (folder / PROCESSOR).is_file():
+        return AutoProcessor.from_pretrained(folder)
+    own = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
+    source = params.tokenizer or (str(folder) if own else lerobot.tokenizer_name(folder))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"policy.path: '{shown}' has no tokenizer, and '{source}' cannot be had ({_first_line(error)}); set "
+            "policy.params.tokenizer to a folder with PaliGemma's"
+        ) from None
+    vision = sizes.vlm_config.vision_config
+    side = vision.image_size
+    images = PI0ImageProcessor(
+        size={"max_height": side, "max_width": side},
+        pad_size={"height": side, "width": side},
+        image_seq_length=(side // vision.patch_size) ** 2,
+    )
+    return PI0Processor(images, tokenizer)
+
+
+def _processor_statistics(folder: Path) -> dict[str, Any] | None:
+    """Statistics that processor_config.json spells out.
+
+    They are read from the file, for the processor itself falls back on LIBERO's without a word.
+    """
+    path = folder / PROCESSOR
+    if not path.is_file():
+        return None
+    raw = json.loads(path.read_text())
+    entry = {
+        part: {"mean": raw[mean], "std": raw[std]}
+        for part, (mean, std) in PROCESSOR_STATISTICS.items()
+        if mean in raw and std in raw
+    }
+    return {"checkpoint": entry} if entry else None
+
+
+def save(
+    model: Any, state: Mapping[str, Tensor], processor: Any, statistics: Mapping[str, Any], kind: Kind, folder: Path
+) -> None:
+    """Writes weights, config.json, the processor's files and the statistics."""
+    model.config.normalization = kind
+    model.save_pretrained(folder, state_dict=dict(state), max_shard_size=SHARD_SIZE)
+    processor.save_pretrained(folder)
+    if statistics:
+        (folder / STATISTICS).write_text(json.dumps(dict(statistics), indent=1))
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,190 @@
+"""lerobot's checkpoints of π0 and π0.5: their config, weight names and statistics.
+
+A folder holds config.json ("type": "pi0" | "pi05"), model.safetensors, and policy_preprocessor.json and
+policy_postprocessor.json, each naming the files that hold its normalisation statistics.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrl.config import PolicyConfig
+from mmrl.errors import CheckpointError, ConfigError, unknown
+from mmrl.policies.flow.normaliser import Kind
+from mmrl.policies.loading import refuse_incomplete
+
+FAMILIES = ("pi0", "pi05")
+KINDS: dict[str, Kind] = {"MEAN_STD": "mean_std", "QUANTILES": "quantiles"}
+PALIGEMMA = "google/paligemma-3b-pt-224"
+VOCABULARY = 257152
+
+# Sizes of the Gemma variants that lerobot's config names.
+VARIANTS: dict[str, dict[str, int]] = {
+    "gemma_2b": {"hidden_size": 2048, "num_hidden_layers": 18, "intermediate_size": 16384},
+    "gemma_300m": {"hidden_size": 1024, "num_hidden_layers": 18, "intermediate_size": 4096},
+}
+HEADS = {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256}
+SIGLIP = {
+    "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "patch_size": 14,
+    "num_hidden_layers": 27, "num_attention_heads": 16, "vision_use_head": False,
+}  # fmt: skip
+
+# lerobot's names, after its leading "model.", to ours; the first pattern that fits is taken.
+RENAMES = (
+    (r"^paligemma_with_expert\.paligemma\.lm_head\.", "model.vlm.language_model.embed_tokens."),
+    (r"^paligemma_with_expert\.paligemma\.language_model\.model\.", "model.vlm.language_model."),
+    (r"^paligemma_with_expert\.paligemma\.(model\.)?vision_tower\.(vision_model\.)?", "model.vlm.vision_tower."),
+    (r"^paligemma_with_expert\.paligemma\.(model\.)?", "model.vlm."),
+    (r"^paligemma_with_expert\.gemma_expert\.lm_head\.", "model.dit.embed_tokens."),
+    (r"^paligemma_with_expert\.gemma_expert\.(model\.)?", "model.dit."),
+    (r"^(state_proj|action_in_proj|action_time_mlp_in|action_time_mlp_out|time_mlp_in|time_mlp_out)\.",
+     r"embed_action_time.\1."),
+)  # fmt: skip
+# Tables of tokens that the expert never gets.
+UNREAD = "model.dit.embed_tokens."
+
+
+def is_lerobot(folder: Path) -> bool:
+    """Whether the folder's config.json is lerobot's."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return False
+    raw = _json(path)
+    return "model_type" not in raw and raw.get("type") in FAMILIES
+
+
+def model_config(folder: Path) -> Any:
+    """transformers' config of a lerobot checkpoint. Raises CheckpointError on sizes that are not known."""
+    from transformers import PI0Config
+
+    raw = _json(folder / "config.json")
+    if raw["type"] == "pi05":
+        from mmrl.policies.pi0.pi05_model import PI05Config as Config
+    else:
+        Config = PI0Config
+    text, expert = (_variant(raw, key) for key in ("paligemma_variant", "action_expert_variant"))
+    height, width = raw.get("image_resolution", (224, 224))
+    if height != width:
+        raise CheckpointError(
+            f"policy.path: '{folder}' has image_resolution {height} x {width}; only squares are known"
+        )
+    vlm = {
+        "model_type": "paligemma",
+        "text_config": {"model_type": "gemma", "vocab_size": VOCABULARY, **text},
+        "vision_config": {**SIGLIP, "image_size": height},
+        "projection_dim": text["hidden_size"],
+        "image_token_id": VOCABULARY,
+    }
+    names = ("chunk_size", "max_state_dim", "max_action_dim", "num_inference_steps", "min_period", "max_period")
+    given = {name: raw[name] for name in names if name in raw}
+    dit = {"model_type": "gemma", "vocab_size": VOCABULARY, **expert}
+    return Config(vlm_config=vlm, dit_config=dit, **given)
+
+
+def _variant(raw: Mapping[str, Any], key: str) -> dict[str, int]:
+    name = raw.get(key, {"paligemma_variant": "gemma_2b", "action_expert_variant": "gemma_300m"}[key])
+    if name not in VARIANTS:
+        raise CheckpointError(f"policy.path: config.json has {key}: {unknown('Gemma variant', name, VARIANTS)}")
+    return {**HEADS, **VARIANTS[name]}
+
+
+def our_name(name: str) -> str:
+    """The name of one of lerobot's weights in transformers' layout."""
+    short = name.removeprefix("model.")
+    for pattern, replacement in RENAMES:
+        renamed, count = re.subn(pattern, replacement, short)
+        if count:
+            return renamed
+    return short
+
+
+def load_model(cls: Any, config: Any, folder: Path, policy: PolicyConfig) -> Any:
+    """The model with the folder's weights. Raises CheckpointError where they are missing, unknown or misshapen."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = sorted(folder.glob("*.safetensors"))
+    weights = [path for path in files if not path.name.startswith("policy_") and "_head" not in path.name]
+    if not weights:
+        raise CheckpointError(f"policy.path: '{policy.path}' holds no model.safetensors")
+    try:
+        state = {our_name(name): value for path in weights for name, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise CheckpointError(f"policy.path: a weights file of '{policy.path}' is damaged ({error}); copy it") from None
+    model = cls._from_config(config, dtype=getattr(torch, policy.dtype), attn_implementation=policy.attention)
+    own = model.state_dict()
+    refuse_incomplete(
+        {
+            "missing_keys": [name for name in own if name not in state and not name.startswith(UNREAD)],
+            "unexpected_keys": [name for name in state if name not in own and not name.startswith(UNREAD)],
+            "mismatched_keys": [name for name in state if name in own and own[name].shape != state[name].shape],
+        },
+        policy.path,
+    )
+    model.load_state_dict({name: value for name, value in state.items() if name in own}, strict=False)
+    return model
+
+
+def read_statistics(folder: Path) -> tuple[Kind, dict[str, Any]]:
+    """How actions are normalised, and {"lerobot": {"action" | "proprio": {mean, std, q01, …}}}.
+
+    Raises:
+        ConfigError: a normalisation that is not known here, or one for actions and another for states.
+    """
+    raw = _json(folder / "config.json")
+    mapping = raw.get("normalization_mapping", {})
+    usual = {"pi0": "MEAN_STD", "pi05": "QUANTILES"}[raw["type"]]
+    found = {mapping.get(part, usual) for part in ("ACTION", "STATE")}
+    if len(found) > 1 or not found <= set(KINDS):
+        raise ConfigError(
+            f"policy.path: config.json of '{folder}' has normalization_mapping {dict(mapping)}; actions and states "
+            f"must share one of {', '.join(KINDS)}"
+        )
+    tensors: dict[str, Tensor] = {}
+    for name in ("policy_postprocessor.json", "policy_preprocessor.json"):
+        tensors |= _step_tensors(folder, name)
+    entry = {}
+    for part, feature in (("action", "action"), ("proprio", "observation.state")):
+        values = {
+            key.removeprefix(f"{feature}."): value.flatten().tolist()
+            for key, value in tensors.items()
+            if key.startswith(f"{feature}.")
+        }
+        if values:
+            entry[part] = values
+    return KINDS[found.pop()], {"lerobot": entry} if entry else {}
+
+
+def _step_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """All tensors of a processor's steps."""
+    from safetensors.torch import load_file
+
+    if not (folder / name).is_file():
+        return {}
+    files = [step["state_file"] for step in _json(folder / name).get("steps", []) if step.get("state_file")]
+    for file in files:
+        if Path(file).name != file:
+            raise CheckpointError(f"policy.path: '{folder / name}' names '{file}', which is outside the checkpoint")
+    return {key: value for file in files for key, value in load_file(folder / file).items()}
+
+
+def tokenizer_name(folder: Path) -> str:
+    """The tokenizer that policy_preprocessor.json names, else PaliGemma's."""
+    path = folder / "policy_preprocessor.json"
+    steps = _json(path).get("steps", []) if path.is_file() else []
+    names = [step.get("config", {}).get("tokenizer_name") for step in steps]
+    return next((name for name in names if name), PALIGEMMA)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"policy.path: '{path}' cannot be read: {error}") from None
