@@ -47,13 +47,16 @@ class FakeBase:
         level = {"none": torch.zeros(self.num_envs)}.get(self._mode, 1.0 - (self.x - self.goal).abs()[:, 0])
         return None, level, None, None, self.get_info()
 
+    def get_reward(self, obs, action, info):
+        assert action.shape == (self.num_envs, 2)
+
     def _get_obs_agent(self):
         return {"qpos": self.x.clone()}
 
     def _get_obs_extra(self, info):
         return {"goal": self.goal - self.x, "near": info["success"]}
 
-    def get_obs(self, unflattened):
+    def get_obs(self, info, unflattened):
         self.rendered += self._obs_mode == "rgb"
         seen = {"agent": self._get_obs_agent(), "extra": self._get_obs_extra(self.get_info())}
         if self._obs_mode == "rgb":

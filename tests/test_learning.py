@@ -49,6 +49,17 @@ def test_quickstart_does_not_gain_from_rewards_that_ignore_the_answer(quickstart
     assert summary["final"]["mean"] <= summary["start"]["mean"] + 0.03
 
 
+def test_video_quickstart_learns_what_happens_when(tmp_path):
+    """Time is used: with its frames in random order, the same policy no longer knows the order of events."""
+    summary = mmrl.train(recipe("quickstart_video", tmp_path)).summary
+    start, taught, final = (summary[when] for when in ("start", "after_sft", "final"))
+    assert taught["mean"] >= start["mean"] + 0.4
+    assert final["mean"] >= taught["mean"] + 0.03
+    for task in ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking"):
+        assert taught[task] > start[task]
+    assert final["shuffled/ordering"] <= final["ordering"] - 0.3
+
+
 def sft_steps():
     return read_yaml(CONFIGS / "quickstart.yaml")["stages"][0]["steps"]
 
