@@ -1,10 +1,12 @@
 """Does raising a reward raise held-out accuracy? One GRPO run a task of `digits`, from one SFT checkpoint.
 
-    python -m benchmarks.reward_runs [--steps 80] [--tasks ocr counting] [--output FILE]
+    python -m benchmarks.reward_runs [--steps 120] [--tasks ocr counting] [--output FILE]
 
 Each run trains on one task with that task's reward and nothing else, and is measured before and after on held-out rows
 by the task's accuracy: a reward that rises while accuracy does not would be hacked. `value` is the number of runs in
-which both rise. The limit: tasks that the checkpoint almost never solves give few groups with differing rewards.
+which both rise. Grounding is rewarded by IoU >= 0.5: rewarded by the IoU itself, this model learns boxes that cover more
+and hit less (mean IoU 0.10 to 0.16, Acc@0.5 0.09 to 0.03). The limit: tasks that the checkpoint almost never solves give
+few groups with differing rewards.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ HELD_OUT = 300
 def main(argv: list[str] | None = None) -> None:
     """Runs the tasks and prints one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--tasks", nargs="+", default=list(DIGIT_TASKS), choices=DIGIT_TASKS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="write the line to this file as well")
@@ -79,7 +81,7 @@ def reinforced(task: str, start: Path, folder: Path, steps: int, seed: int) -> d
                 "train": [{"type": "digits", "tasks": [task], "size": 20000}],
                 "eval": [{"type": "digits", "tasks": [task], "split": "test", "size": HELD_OUT}],
             },
-            "rewards": [{"name": "route"}],
+            "rewards": [{"name": "route", "params": {"params": {"iou": {"threshold": 0.5}}}}],
             "method": "grpo",
             "steps": steps,
             "prompts": 32,
