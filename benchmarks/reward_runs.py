@@ -4,9 +4,9 @@
 
 Each run trains on one task with that task's reward and nothing else, and is measured before and after on held-out rows
 by the task's accuracy: a reward that rises while accuracy does not would be hacked. `value` is the number of runs in
-which both rise. Grounding is rewarded by IoU >= 0.5: rewarded by the IoU itself, this model learns boxes that cover more
-and hit less (mean IoU 0.10 to 0.16, Acc@0.5 0.09 to 0.03). The limit: tasks that the checkpoint almost never solves give
-few groups with differing rewards.
+which both rise. Grounding is rewarded by IoU >= 0.5: rewarded by the IoU itself, this model learns boxes that cover
+more and hit less (mean IoU 0.10 to 0.16, Acc@0.5 0.09 to 0.03). The limit: tasks that the checkpoint almost never
+solves give few groups with differing rewards.
 """
 
 from __future__ import annotations
