@@ -49,7 +49,10 @@ SETTINGS = {
     "mistyped engine": (["rollout.engine=hff"], "stages.grpo.rollout.engine: unknown engine 'hff'. Did you mean 'hf'?"),
     "mistyped reward": (["rewards=[{name: rout}]"], "rewards.0.name: unknown reward 'rout'"),
     "mistyped policy type": (["policy.type=qwen"], "policy.type: unknown policy 'qwen'. Did you mean 'qwen_vl'?"),
-    "reward that cannot be imported": (["rewards=[{name: 'no_such:f'}]"], "rewards.0.name: 'no_such:f': no module 'no_such'"),
+    "reward that cannot be imported": (
+        ["rewards=[{name: 'no_such:f'}]"],
+        "rewards.0.name: 'no_such:f': no module 'no_such'",
+    ),
     "attention that cannot mask groups": (
         ["policy.attention=flash_attention_2"],
         "policy: attention 'flash_attention_2' cannot mask shared prompts; set policy.packing to 'row'",

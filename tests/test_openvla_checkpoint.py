@@ -39,7 +39,10 @@ def published_keys(dino: int, siglip: int, llama: int) -> set[str]:
         ("language_model.", LLAMA, llama),
     )
     return {
-        prefix + name.replace("*", str(layer)) for prefix, names, depth in parts for name in names for layer in range(depth)
+        prefix + name.replace("*", str(layer))
+        for prefix, names, depth in parts
+        for name in names
+        for layer in range(depth)
     }
 
 
@@ -262,9 +265,13 @@ def test_other_models_and_settings_are_refused(tiny_qwen, copy):
     assert "policy.action_bins" in refused(folder, ConfigError, action_bins=33)
     assert "policy.image" in refused(folder, ConfigError, image={"min_pixels": 4})
     assert "policy.params: qwen_vl has none" in refused(tiny_qwen(), ConfigError, type="qwen_vl", params={"x": 1})
-    assert "unknown part of qwen_vl 'backbone'" in refused(tiny_qwen(), ConfigError, type="qwen_vl", freeze=["backbone"])
+    assert "unknown part of qwen_vl 'backbone'" in refused(
+        tiny_qwen(), ConfigError, type="qwen_vl", freeze=["backbone"]
+    )
     assert "policy.params.chunk is unset" in refused(folder, ConfigError, type="openvla_oft")
-    text = refused(folder, ConfigError, "openvla_oft", params={"chunk": 2}, attention="flash_attention_2", packing="row")
+    text = refused(
+        folder, ConfigError, "openvla_oft", params={"chunk": 2}, attention="flash_attention_2", packing="row"
+    )
     assert "both directions" in text
 
 

@@ -271,9 +271,10 @@ def test_lora_trains_adapters_and_saves_them_merged(tiny_qwen, tmp_path):
     with policy.reference():
         assert torch.allclose(log_probs(policy, rows), log_probs(base, rows), atol=1e-5)
     policy.save_pretrained(tmp_path / "model")
-    assert load_file(tmp_path / "model" / "model.safetensors").keys() == load_file(
-        tiny_qwen("openvla") / "model.safetensors"
-    ).keys()
+    assert (
+        load_file(tmp_path / "model" / "model.safetensors").keys()
+        == load_file(tiny_qwen("openvla") / "model.safetensors").keys()
+    )
     merged = load(tmp_path / "model", awake=False)
     assert float((log_probs(merged, rows) - expected).abs().max()) < 1e-4
 

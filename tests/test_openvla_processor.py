@@ -68,7 +68,10 @@ def test_pixels_equal_torchvision_s(tmp_path, strategy):
 
 
 def test_rounded_values_of_published_files_are_the_ones_applied(tmp_path):
-    norms = [{"mean": [0.484375, 0.455, 0.40625], "std": [0.2285, 0.2236, 0.2246]}, {"mean": [0.5] * 3, "std": [0.4] * 3}]
+    norms = [
+        {"mean": [0.484375, 0.455, 0.40625], "std": [0.2285, 0.2236, 0.2246]},
+        {"mean": [0.5] * 3, "std": [0.4] * 3},
+    ]
     ours = transform(tmp_path, tvf_normalize_params=norms)
     image = picture((56, 56))
     expected = published(image, "resize-naive", [n["mean"] for n in norms], [n["std"] for n in norms])

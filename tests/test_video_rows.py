@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from shared_clips import add_sound, cut, encode, scene
+from shared_clips import cut, encode, scene
 from shared_runs import recipe
 
 import mmrl

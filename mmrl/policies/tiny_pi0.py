@@ -9,7 +9,7 @@ from typing import Any
 
 SIZE: dict[str, Any] = {
     "hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32, "mlp": 128, "vocab": 896,
-    "vision_hidden": 64, "vision_layers": 2, "vision_heads": 2, "vision_mlp": 128, "image": 56, "patch": 14,
+    "vision_hidden": 64, "vision_layers": 2, "vision_heads": 2, "vision_mlp": 128, "image": 28, "patch": 7,
     "expert_hidden": 64, "expert_mlp": 128, "horizon": 4, "action_dim": 3, "state_dim": 4, "dataset": "tabletop",
 }  # fmt: skip
 # Those of uniform actions in [-1, 1] and states in [0, 1].
@@ -47,7 +47,8 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     cls = model_class(family)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = cls(_config(cls.config_class, sizes, len(processor.tokenizer)))
+        model = cls(_config(cls.config_class, sizes, processor.image_token_id))
+        _draw(model)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -55,7 +56,18 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     return folder
 
 
-def _config(cls: Any, sizes: Mapping[str, Any], tokens: int) -> Any:
+def _draw(model: Any) -> None:
+    """Draws matrices at 1 / sqrt(fan-in): large models' initialisation is too small for inputs this narrow."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Norms' modulations start at 0, and tables of tokens are scaled by the model.
+            if parameter.ndim > 1 and not name.endswith(("norm.dense.weight", "embed_tokens.weight")):
+                parameter.normal_(std=parameter[0].numel() ** -0.5)
+
+
+def _config(cls: Any, sizes: Mapping[str, Any], image_token: int) -> Any:
     heads = {
         "num_hidden_layers": sizes["layers"], "num_attention_heads": sizes["heads"],
         "num_key_value_heads": sizes["kv_heads"], "head_dim": sizes["head_dim"],
@@ -72,7 +84,7 @@ def _config(cls: Any, sizes: Mapping[str, Any], tokens: int) -> Any:
     }  # fmt: skip
     vlm = {
         "model_type": "paligemma", "text_config": text, "vision_config": vision, "projection_dim": sizes["hidden"],
-        "image_token_id": tokens, "initializer_range": sizes["hidden"] ** -0.5,
+        "image_token_id": image_token, "initializer_range": sizes["hidden"] ** -0.5,
     }  # fmt: skip
     expert = {
         "model_type": "gemma", "vocab_size": 8, "hidden_size": sizes["expert_hidden"],

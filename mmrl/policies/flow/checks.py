@@ -29,7 +29,7 @@ def check_stage(stage: Any, policy: Any) -> None:
         given = policy.params.get(key, FlowParams.model_fields[key].default)
         if given != value:
             raise ValueError(
-                f"{where}: method '{stage.method}' needs policy.params.{key}: {value}, which is {given}; change one of them"
+                f"{where}: method '{stage.method}' needs policy.params.{key}: {value}, and it is {given}; change one"
             )
     _check_objective(stage, resolve_objective(stage.method, stage.objective), where)
 
@@ -41,8 +41,8 @@ def _check_objective(stage: Any, objective: Any, where: str) -> None:
         if kind not in allowed:
             why = "its demonstrations have a loss and no likelihood" if name == "demo" else "it reads probabilities"
             raise ValueError(
-                f"{where}: objective.streams.{name}.coefficient.kind '{kind}' does not fit a flow policy, whose actions "
-                f"have densities: {why}. Allowed: {', '.join(allowed)}"
+                f"{where}: objective.streams.{name}.coefficient.kind '{kind}' does not fit a flow policy, whose "
+                f"actions have densities: {why}. Allowed: {', '.join(allowed)}"
             )
     if objective.inject is not None:
         raise ValueError(

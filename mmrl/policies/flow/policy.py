@@ -1,8 +1,8 @@
 """The shared half of flow policies: sampling, densities of sampled steps, and the flow-matching loss, on one network.
 
 A unit is one dimension of one executed action, in normalised coordinates, action after action. Its log-prob is the mean
-over the decision's trained denoising steps of the log-density of x after the step (pi_RL, arXiv 2510.25889); a row of a
-demonstration has none, and minus its flow-matching loss stands in the place, so that a coefficient of 1 gives the policy's
+over the decision's trained denoising steps of the log-density of x after the step (pi_RL, arXiv 2510.25889). A row of a
+demonstration has none, and minus its flow-matching loss stands in the place: a coefficient of 1 then gives the policy's
 own supervised loss.
 """
 
@@ -245,7 +245,7 @@ class FlowPolicy(AdaptedModel):
     # --- scoring
 
     def log_probs(self, batch: PolicyBatch, entropy: str = "none") -> Likelihood:
-        """Mean log-densities of rows with a context, minus the flow-matching loss of the others; temperature has no part.
+        """Mean log-densities of rows with a context, minus the flow-matching loss of the others; no temperature.
 
         Entropies are those of the Gaussians, 0 for demonstrations. The values read the observation alone.
         """

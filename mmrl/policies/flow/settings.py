@@ -34,9 +34,9 @@ class FlowParams(Settings):
             raise ValueError(f"noise_low {self.noise_low} is not below noise_high {self.noise_high}")
         if self.sampler == "cps" and self.eta >= 1:
             raise ValueError(f"eta {self.eta} is above what sampler cps allows; set it below 1")
-        if isinstance(self.trained, list):
-            if not self.trained or len(set(self.trained)) < len(self.trained) or min(self.trained) < 0:
-                raise ValueError(f"trained {self.trained} must name different steps, counted from 0")
+        listed = self.trained if isinstance(self.trained, list) else [0]
+        if not listed or len(set(listed)) < len(listed) or min(listed) < 0:
+            raise ValueError(f"trained {self.trained} must name different steps, counted from 0")
         return self
 
     def noisy_steps(self, steps: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Actions as tokens: 256 uniform bins in [-1, 1] stand on the last ids of the vocabulary (arXiv 2406.09246, sec. 3.2)."""
+"""Actions as tokens: 256 uniform bins in [-1, 1] on the last ids of the vocabulary (arXiv 2406.09246, sec. 3.2)."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrl.policies.openvla.config import OpenVLAConfig
-from mmrl.policies.openvla.vision import ProprioProjector, Projector, VisionBackbone
+from mmrl.policies.openvla.vision import Projector, ProprioProjector, VisionBackbone
 
 from transformers import AutoModelForCausalLM, PreTrainedModel  # isort: skip  (torchvision's cure comes first)
 

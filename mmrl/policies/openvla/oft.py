@@ -1,7 +1,7 @@
 """OpenVLA-OFT with its discrete head: every token of a chunk of actions from one forward pass (arXiv 2502.19645).
 
-The row is the prompt, one empty slot for each action token, and the end token; all of it attends to all of it. As in the
-published code, the state before a slot predicts the slot's token, the first from the prompt's last token.
+The row is the prompt, one empty slot for each action token, and the end token; all of it attends to all of it. As in
+the published code, the state before a slot predicts the slot's token, the first from the prompt's last token.
 """
 
 from __future__ import annotations

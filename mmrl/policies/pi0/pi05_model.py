@@ -1,6 +1,6 @@
 """π0.5's network: π0's, but the action expert's norms are conditioned on time and the state is in the prompt.
 
-Source: π0.5 (arXiv 2504.16054) as published in openpi; weight names are those of lerobot's port, in transformers' π0 layout.
+Source: π0.5 (arXiv 2504.16054) as published in openpi; weight names are lerobot's, in transformers' layout.
 """
 
 from __future__ import annotations
@@ -32,13 +32,17 @@ class PI05Config(PI0Config):
 AutoConfig.register("pi05", PI05Config, exist_ok=True)
 
 
+class Modulation(nn.Linear):
+    """A linear layer that starts at 0."""
+
+
 class AdaptiveNorm(nn.Module):
     """RMS norm whose scale, shift and residual gate follow from a condition; at its start (0) it is a plain one."""
 
     def __init__(self, size: int, condition_size: int, eps: float):
         super().__init__()
         self.eps = eps
-        self.dense = nn.Linear(condition_size, 3 * size)
+        self.dense = Modulation(condition_size, 3 * size)
 
     def forward(self, x_BTH: Tensor, condition_BH: Tensor) -> tuple[Tensor, Tensor]:
         """(normed x [B, T, H], gate [B, 1, H] of the residual branch that reads it)."""
@@ -150,7 +154,8 @@ class PI05ForConditionalGeneration(PI0PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         from transformers import initialization as init
 
-        super()._init_weights(module)
-        if isinstance(module, AdaptiveNorm):
-            init.zeros_(module.dense.weight)
-            init.zeros_(module.dense.bias)
+        if isinstance(module, Modulation):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
