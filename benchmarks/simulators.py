@@ -5,9 +5,9 @@
 `value` is the lowest ratio over the real simulators. Both sides do the same work in one loop each: random actions, a
 step of the simulator for each, and the policy's cameras rendered once a chunk. The bare loop calls the simulator's own
 environment in the measuring process; the contract's side has its world in a worker process and adds masks, records,
-checks and the pipe. Blocks of both alternate, and a ratio is the median over pairs of neighbouring blocks, so that other
-load on the machine weighs on both; by processor seconds of all processes it is steadier. `own_loop` is the simulator used
-as it comes, observing and rendering at every step: what chunks save. Resets are measured apart.
+checks and the pipe. Blocks of both alternate, and a ratio is the median over pairs of neighbouring blocks, so that
+other load on the machine weighs on both; by processor seconds of all processes it is steadier. `own_loop` is the
+simulator used as it comes, observing and rendering at every step: what chunks save. Resets are measured apart.
 
 The tabletop has no other loop than the contract's, so it has throughput but no ratio. What needs a GPU, a package or
 assets that are not there is skipped in words.
@@ -31,9 +31,10 @@ import torch
 
 import robotics
 
+# block: seconds that each side runs before the other takes over.
 WORK = {
-    "full": {"pairs": 15, "block": 64, "worlds": [1, 4, 16, 64, 256, 1024, 4096], "gpu_worlds": [64, 256, 1024]},
-    "small": {"pairs": 2, "block": 8, "worlds": [1, 8], "gpu_worlds": [4]},
+    "full": {"pairs": 15, "block": 1.0, "worlds": [1, 4, 16, 64, 256, 1024, 4096], "gpu_worlds": [64, 256, 1024]},
+    "small": {"pairs": 2, "block": 0.1, "worlds": [1, 8], "gpu_worlds": [4]},
 }
 Step = Callable[[torch.Tensor], Any]
 MANY_STEPS = 1_000_000
@@ -65,7 +66,7 @@ def spawn(name: str, argv: list[str]) -> dict[str, Any]:
     """Runs one part in a fresh process, with one thread for torch and numpy, and reads its result."""
     command = [sys.executable, "-m", "benchmarks.simulators", *argv, "--part", name]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"the part {name} failed:\n{done.stderr[-4000:]}")
     result = json.loads(done.stdout.splitlines()[-1])
@@ -99,32 +100,41 @@ def compare(args: argparse.Namespace, config: dict[str, Any], bare: Step, own: S
     """A simulator of one world through the contract against two loops that take a chunk's actions [C, A]."""
     facts, env = _made({**config, "num_envs": 1})
     sides = {"contract": lambda chunk: env.chunk_step(chunk[None]), "bare_loop": bare, "own_loop": own}
+    actions = torch.rand(args.chunk, env.action_dim, generator=torch.Generator().manual_seed(0)) - 0.5
+    chunks = {}
+    for name, step in sides.items():
+        _timed(step, actions, 2)
+        chunks[name] = max(1, round(args.block / _timed(step, actions, 2)[0]))
     wall: dict[str, list[float]] = {name: [] for name in sides}
-    cpu: dict[str, list[float]] = {name: [] for name in sides}
-    for pair in range(args.pairs + 1):
+    cpu = dict.fromkeys(sides, 0.0)
+    for _ in range(args.pairs):
         for name, step in sides.items():
-            seconds, processor = _timed(args, step, env.action_dim)
-            # The first round warms up.
-            if pair:
-                wall[name].append(seconds)
-                cpu[name].append(processor)
+            seconds, processor = _timed(step, actions, chunks[name])
+            wall[name].append(seconds)
+            cpu[name] += processor / args.pairs
     env.close()
     ratios = [bare / ours for bare, ours in zip(wall["bare_loop"], wall["contract"])]
-    many = os.cpu_count() or 1
-    _, env = _made({**config, "num_envs": many})
-    _timed(args, lambda chunk: env.chunk_step(chunk.expand(many, -1, -1)), env.action_dim)
-    together, _ = _timed(args, lambda chunk: env.chunk_step(chunk.expand(many, -1, -1)), env.action_dim)
-    env.close()
     return {
         "ratio": round(median(ratios), 3),
         "ratio_quartiles": [round(q, 3) for q in quantiles(ratios, n=4)],
-        "ratio_by_cpu_seconds": round(median(cpu["bare_loop"]) / median(cpu["contract"]), 3),
+        "ratio_by_cpu_seconds": round(cpu["bare_loop"] / cpu["contract"], 3),
         "ratio_to_own_loop": round(median(wall["own_loop"]) / median(wall["contract"]), 2),
-        "steps_per_s": {name: round(1 / median(values), 1) for name, values in wall.items()},
-        "steps_per_cpu_s": {name: round(1 / median(values), 1) for name, values in cpu.items()},
-        f"steps_per_s_of_{many}_workers": round(many / together, 1),
+        "steps_per_s": {name: round(args.chunk / median(values), 1) for name, values in wall.items()},
+        "steps_per_cpu_s": {name: round(args.chunk / value, 1) for name, value in cpu.items()},
+        **_together(args, config, actions, chunks["contract"]),
         **facts,
     }
+
+
+def _together(args: argparse.Namespace, config: dict[str, Any], actions: torch.Tensor, chunks: int) -> dict[str, float]:
+    """Steps per second of all worlds, with a worker for each core."""
+    many = os.cpu_count() or 1
+    _, env = _made({**config, "num_envs": many})
+    actions_BCA = actions.expand(many, -1, -1)
+    _timed(env.chunk_step, actions_BCA, 2)
+    seconds, _ = _timed(env.chunk_step, actions_BCA, chunks)
+    env.close()
+    return {f"steps_per_s_of_{many}_workers": round(many * args.chunk / seconds, 1)}
 
 
 def _made(config: dict[str, Any]) -> tuple[dict[str, float], Any]:
@@ -137,15 +147,12 @@ def _made(config: dict[str, Any]) -> tuple[dict[str, float], Any]:
     return {"start_s": round(made - begun, 1), "reset_s": round((time.perf_counter() - made) / 2, 3)}, env
 
 
-def _timed(args: argparse.Namespace, step: Step, action_dim: int) -> tuple[float, float]:
-    """Seconds and processor seconds of all processes that one step of a block took."""
-    blocks = max(1, args.block // args.chunk)
-    actions = torch.rand(blocks, args.chunk, action_dim, generator=torch.Generator().manual_seed(0)) - 0.5
+def _timed(step: Step, actions: torch.Tensor, chunks: int) -> tuple[float, float]:
+    """Seconds, and processor seconds of all processes, that a chunk takes."""
     begun, used = time.perf_counter(), _processor_seconds()
-    for chunk in actions:
-        step(chunk)
-    steps = blocks * args.chunk
-    return (time.perf_counter() - begun) / steps, (_processor_seconds() - used) / steps
+    for _ in range(chunks):
+        step(actions)
+    return (time.perf_counter() - begun) / chunks, (_processor_seconds() - used) / chunks
 
 
 def _processor_seconds() -> float:
@@ -258,7 +265,7 @@ def maniskill_gpu(args: argparse.Namespace) -> dict[str, Any]:
             env = robotics.make({**config, "backend": "physx_cuda"})
             env.reset([0] * worlds)
             actions = torch.rand(args.pairs, worlds, args.chunk, env.action_dim, device="cuda") * 2 - 1
-            ours = [_gpu_rate(lambda chunk: env.chunk_step(chunk), chunk) for chunk in actions]
+            ours = [_gpu_rate(env.chunk_step, chunk) for chunk in actions]
             env.close()
             base = gymnasium.make(
                 "PickCube-v1",

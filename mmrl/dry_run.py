@@ -92,7 +92,8 @@ def _open_simulators(recipe: Recipe) -> None:
     used = {d.simulator for d in (*recipe.data.train, *recipe.data.eval) if isinstance(d, EpisodeData)}
     simulators = Simulators(recipe.simulators)
     for name in sorted(used):
-        simulators.get(name, 1).reset(torch.tensor([0]))
+        simulators.get(name, 1).reset(torch.tensor([0]), worlds=[0])
+    simulators.close()
 
 
 def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
@@ -140,7 +141,8 @@ def _too_long(recipe: Recipe, train: dict, policy: Any) -> list[BadSample]:
         for row in range(min(PROBED_ROWS, len(data)) if limits else 0):
             try:
                 sample = data[row]
-                if sample.demonstrated:
+                # The expert of a simulator demonstrates episodes, whose length is their own.
+                if sample.demonstrated and sample.simulator is None:
                     demonstrated_units(policy, sample, min(limits))
             except BadSample as error:
                 found.append(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from robotics.types import Observation, StepResult
 
@@ -18,13 +18,17 @@ class VectorEnv(ABC):
     """`num_envs` parallel worlds, stepped together.
 
     A subclass sets the attributes below in `__init__(**options)`, which reads its options through `OPTIONS`.
-    Every action dim lies in [action_low, action_high]; values outside are clamped.
+    Every action dim lies in [action_low, action_high]; values outside are clamped. elastic: worlds cost so little that
+    a caller makes as many as it needs; of others it keeps one object and plays episodes after each other in its worlds.
+    dropped_episodes: how many episodes the simulator failed in so far.
     """
 
     OPTIONS: ClassVar[dict[str, Option]] = {}
     action_low: ClassVar[float] = -1.0
     action_high: ClassVar[float] = 1.0
     has_expert: ClassVar[bool] = False
+    elastic: ClassVar[bool] = False
+    dropped_episodes: int = 0
 
     num_envs: int
     action_dim: int
@@ -32,12 +36,20 @@ class VectorEnv(ABC):
     cameras: tuple[str, ...]
     max_steps: int
 
-    @abstractmethod
-    def reset(self, ids: Tensor | Sequence[int]) -> Observation:
-        """Start an episode in every world. `ids`: `num_envs` integers (int64).
+    @classmethod
+    def build(cls, options: dict[str, Any]) -> VectorEnv:
+        """The simulator for checked options; one that puts its worlds in processes of their own overrides this."""
+        return cls(**options)
 
-        Equal ids give exactly the same start, whatever the batch, the order, the process or the global RNG state.
-        Raises ValueError unless there are `num_envs` integer ids.
+    @abstractmethod
+    def reset(self, ids: Tensor | Sequence[int], worlds: Tensor | Sequence[int] | None = None) -> Observation:
+        """Start an episode in every world, or only in `worlds` (different indices), and observe all of them.
+
+        `ids`: one integer (int64) per started world. Equal ids give exactly the same start, whatever the batch, the
+        order, the process or the global RNG state. A world in which no episode was started yet counts as done, and
+        what is observed of it means nothing.
+
+        Raises ValueError on wrong ids or worlds.
         """
 
     @abstractmethod
@@ -56,8 +68,8 @@ class VectorEnv(ABC):
         raise RuntimeError(f"{type(self).__name__} has no scripted expert")
 
     @abstractmethod
-    def render(self) -> Tensor:
-        """Present picture of every world, uint8 [B, H, W, 3], for videos and reports."""
+    def render(self, worlds: Tensor | Sequence[int] | None = None) -> Tensor:
+        """Present picture of every world, or of `worlds`, uint8 [W, H, W, 3], for videos and reports."""
 
     def close(self) -> None:
         """Release what the simulator holds. The object is not usable afterwards."""

@@ -23,6 +23,7 @@ INFO = {
     "return": torch.float32,
     "episode_len": torch.int64,
     "done": torch.bool,
+    "dropped": torch.bool,
 }
 
 
@@ -34,6 +35,7 @@ def check_contract(make_env: Callable[[], VectorEnv], ids: Sequence[int]) -> Non
     check_equal_rollouts(make_env, ids)
     check_masks(make_env, ids)
     check_chunking(make_env, ids)
+    check_partial_reset(make_env, ids)
     check_success(make_env, ids)
     check_refusals(make_env, ids)
     check_global_rng(make_env, ids)
@@ -46,14 +48,17 @@ def random_actions(env: VectorEnv, ids: Sequence[int], steps: int) -> Tensor:
     return env.action_low + actions * (env.action_high - env.action_low)
 
 
-def assert_same(left: Observation, right: Observation, rows: Sequence[int] | None = None) -> None:
-    """Bit-equal observations; `rows` picks and orders the worlds of `left`."""
-    rows = list(range(len(left.instruction))) if rows is None else list(rows)
-    assert [left.instruction[row] for row in rows] == right.instruction, "instructions differ"
-    assert torch.equal(left.state[rows], right.state), "states differ"
+def assert_same(
+    left: Observation, right: Observation, rows: Sequence[int] | None = None, only: Sequence[int] | None = None
+) -> None:
+    """Bit-equal observations; `rows` picks and orders the worlds of `left`, `only` those of `right`."""
+    rows = list(range(len(left.instruction)) if rows is None else rows)
+    only = list(range(len(right.instruction)) if only is None else only)
+    assert [left.instruction[row] for row in rows] == [right.instruction[row] for row in only], "instructions differ"
+    assert torch.equal(left.state[rows], right.state[only]), "states differ"
     assert left.images.keys() == right.images.keys(), "cameras differ"
     for camera, image in left.images.items():
-        assert torch.equal(image[rows], right.images[camera]), f"images of {camera} differ"
+        assert torch.equal(image[rows], right.images[camera][only]), f"images of {camera} differ"
 
 
 def check_shapes(make_env: Callable[[], VectorEnv], ids: list[int], chunk: int = 3) -> None:
@@ -70,14 +75,16 @@ def check_shapes(make_env: Callable[[], VectorEnv], ids: list[int], chunk: int =
         value = result.info[name]
         assert value.shape == (env.num_envs,), f"info[{name!r}] has shape {tuple(value.shape)}"
         assert value.dtype == dtype, f"info[{name!r}] is {value.dtype}"
+    assert not result.info["dropped"].any(), "an episode was dropped"
     picture = env.render()
     assert picture.dtype == torch.uint8, "render() is not uint8"
     assert picture.dim() == 4, f"render() has shape {tuple(picture.shape)}"
     assert picture.shape[::3] == (env.num_envs, 3), f"render() has shape {tuple(picture.shape)}"
+    assert torch.equal(env.render([env.num_envs - 1]), picture[-1:]), "render(worlds) is not those rows of render()"
     env.close()
 
 
-def _check_observation(env: VectorEnv, observation: Observation) -> None:
+def _check_observation(env: VectorEnv, observation: Observation, idle: Sequence[int] = ()) -> None:
     assert tuple(observation.images) == tuple(env.cameras), "images are not those of env.cameras"
     for camera, image in observation.images.items():
         assert image.dtype == torch.uint8, f"image {camera} is {image.dtype}"
@@ -87,7 +94,8 @@ def _check_observation(env: VectorEnv, observation: Observation) -> None:
     assert observation.state.dtype == torch.float32, f"state is {observation.state.dtype}"
     assert torch.isfinite(observation.state).all(), "state is not finite"
     assert len(observation.instruction) == env.num_envs, "not one instruction per world"
-    assert all(isinstance(text, str) and text for text in observation.instruction), "an instruction is empty"
+    told = [text for world, text in enumerate(observation.instruction) if world not in idle]
+    assert all(isinstance(text, str) and text for text in told), "an instruction is empty"
 
 
 def check_equal_starts(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
@@ -169,6 +177,33 @@ def check_chunking(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
     env.close()
 
 
+def check_partial_reset(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
+    """A world that is reset alone starts as it would with all others, which go on undisturbed."""
+    env = make_env()
+    last = len(ids) - 1
+    actions = random_actions(env, ids, 4)
+    start = env.reset(ids)
+    before = env.chunk_step(actions[:, :2]).observation
+    after = env.reset(ids[:1], worlds=[last])
+    others = list(range(last))
+    assert torch.equal(after.state[last], start.state[0]), "a world reset alone starts elsewhere"
+    assert torch.equal(after.state[others], before.state[others]), "a partial reset moved another world"
+    assert after.instruction == [*before.instruction[:last], start.instruction[0]], "the instructions are wrong"
+    for camera, image in after.images.items():
+        assert torch.equal(image[last], start.images[camera][0]), "a world reset alone looks different"
+        assert torch.equal(image[others], before.images[camera][others]), "a partial reset changed another picture"
+    resumed = env.chunk_step(actions[:, 2:])
+    env.reset(ids)
+    whole = env.chunk_step(actions)
+    assert torch.equal(resumed.observation.state[others], whole.observation.state[others]), (
+        "another world was disturbed"
+    )
+    for name in INFO:
+        assert torch.equal(resumed.info[name][others], whole.info[name][others]), f"{name} of another world changed"
+    assert resumed.info["episode_len"][last] <= 2, "the records of a world reset alone went on"
+    env.close()
+
+
 def check_success(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
     """No world starts solved; success_once never goes back; the expert, where there is one, succeeds somewhere."""
     env = make_env()
@@ -194,7 +229,17 @@ def check_refusals(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
     _assert_raises(RuntimeError, lambda: env.chunk_step(zeros))
     for wrong in (ids[:-1], [*ids, 0], [0.5] * len(ids)):
         _assert_raises(ValueError, lambda wrong=wrong: env.reset(wrong))
+    last = env.num_envs - 1
+    seen = env.reset(ids[:1], worlds=[last])
+    _check_observation(env, seen, idle=range(last))
+    info = env.chunk_step(zeros).info
+    assert info["done"].tolist() == [True] * last + [False], "a world in which no episode was started is not done"
+    assert info["episode_len"].tolist() == [0] * last + [2], "a world without an episode counts steps"
+    assert_same(env.reset(ids[:1] * env.num_envs), seen, rows=[last], only=[last])
     env.reset(ids)
+    for wrong in ([env.num_envs], [-1], [0.0], []):
+        _assert_raises(ValueError, lambda wrong=wrong: env.reset(ids[:1], worlds=wrong))
+    _assert_raises(ValueError, lambda: env.reset(ids[:2], worlds=[0, 0]))
     for wrong in (zeros[:, 0], zeros[:, :0], zeros[..., :-1], zeros[:-1], torch.full_like(zeros, float("nan"))):
         _assert_raises(ValueError, lambda wrong=wrong: env.chunk_step(wrong))
     env.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -35,11 +33,3 @@ def uniform(keys_B: Tensor, counters_N: Tensor) -> Tensor:
     """float32 [B, N] in [0, 1): one number for each key (int64 [B]) and counter (int64 [N])."""
     hashed_BN = splitmix64(keys_B[:, None] + splitmix64(counters_N)[None, :])
     return _shift_right(hashed_BN, 40).to(torch.float32) * 2.0**-24
-
-
-def as_ids(ids: Tensor | Sequence[int], num_envs: int) -> Tensor:
-    """`ids` as int64 [num_envs] on the CPU. Raises ValueError unless there are `num_envs` integers."""
-    ids_B = torch.as_tensor(ids).cpu()
-    if ids_B.dtype == torch.bool or ids_B.is_floating_point() or ids_B.is_complex() or ids_B.shape != (num_envs,):
-        raise ValueError(f"ids: expected {num_envs} integers, got shape {tuple(ids_B.shape)} of {ids_B.dtype}")
-    return ids_B.to(torch.int64)

@@ -29,14 +29,19 @@ class EpisodeTracker:
     ):
         self.num_envs, self.max_steps, self.device = num_envs, max_steps, device
         self.terminate_on_success = terminate_on_success
-        self.reset()
+        false_B = torch.zeros(num_envs, dtype=torch.bool, device=device)
+        self.done_B, self.success_once_B, self.success_at_end_B, self.dropped_B = ~false_B, false_B, false_B, false_B
+        self.return_B = torch.zeros(num_envs, device=device)
+        self.length_B = torch.zeros(num_envs, dtype=torch.int64, device=device)
 
-    def reset(self) -> None:
-        """Begin a new episode in every world."""
-        false_B = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        self.done_B, self.success_once_B, self.success_at_end_B = false_B, false_B, false_B
-        self.return_B = torch.zeros(self.num_envs, device=self.device)
-        self.length_B = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+    def reset(self, worlds_W: Tensor | None = None) -> None:
+        """Begin a new episode in every world, or in `worlds_W` (int64 indices). Before that a world is done."""
+        for name in ("done_B", "success_once_B", "success_at_end_B", "return_B", "length_B"):
+            record_B = getattr(self, name)
+            if worlds_W is None:
+                setattr(self, name, torch.zeros_like(record_B))
+            else:
+                setattr(self, name, record_B.index_fill(0, worlds_W.to(record_B.device), 0))
 
     @property
     def active_B(self) -> Tensor:
@@ -67,6 +72,7 @@ class EpisodeTracker:
             "return": self.return_B,
             "episode_len": self.length_B,
             "done": self.done_B,
+            "dropped": self.dropped_B,
         }
 
 

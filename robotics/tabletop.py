@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from robotics.arguments import as_actions, as_ids, as_worlds
 from robotics.base import VectorEnv
-from robotics.counter_rng import as_ids
 from robotics.episodes import EpisodeTracker, StepRecord, stack_steps
 from robotics.options import Option
 from robotics.tabletop_layout import instructions, start_world
@@ -40,6 +40,7 @@ class TabletopEnv(VectorEnv):
         "device": Option(str, "cpu"),
     }
     has_expert: ClassVar[bool] = True
+    elastic: ClassVar[bool] = True
 
     def __init__(self, **options: Any):
         self.num_envs, self.tasks, self.cameras = options["num_envs"], options["tasks"], options["cameras"]
@@ -68,26 +69,33 @@ class TabletopEnv(VectorEnv):
             raise RuntimeError("tabletop: reset(ids) comes first")
         return self._world
 
-    def reset(self, ids: Tensor | Sequence[int]) -> Observation:
+    def reset(self, ids: Tensor | Sequence[int], worlds: Tensor | Sequence[int] | None = None) -> Observation:
         """See `VectorEnv.reset`. World `i` has task `tasks[i % len(tasks)]`."""
-        start = start_world(as_ids(ids, self.num_envs), self.tasks, self.num_blocks, self.colours)
-        self._instructions = instructions(start)
-        self._world = start.to(self.device)
+        worlds_W = as_worlds(worlds, self.num_envs)
+        start = self._start(as_ids(ids, len(worlds_W)))
+        if worlds is None:
+            self._world, self._instructions = start.to(self.device), instructions(start)
+            self._tracker.reset()
+        else:
+            if self._world is None:
+                idle = self._start(torch.zeros(self.num_envs, dtype=torch.int64))
+                self._world, self._instructions = idle.to(self.device), instructions(idle)
+            self._world = self._world.put(worlds_W.to(self.device), start.to(self.device))
+            for world, text in zip(worlds_W.tolist(), instructions(start)):
+                self._instructions[world] = text
+            self._tracker.reset(worlds_W)
         self._pushable_B = self._pushable_N[self._world.task_B]
         self._graspable_B = self._graspable_N[self._world.task_B]
         self._potential_B = self._potential(self._world) if self.dense else None
-        self._tracker.reset()
         return self._observe()
+
+    def _start(self, ids_W: Tensor) -> World:
+        return start_world(ids_W, self.tasks, self.num_blocks, self.colours)
 
     def chunk_step(self, actions: Tensor) -> StepResult:
         """See `VectorEnv.chunk_step`. `info` has what the contract names and nothing more."""
-        actions_BCA = torch.as_tensor(actions).to(device=self.device, dtype=torch.float32)
-        expected = (self.num_envs, max(actions_BCA.shape[1], 1) if actions_BCA.dim() == 3 else "C", self.action_dim)
-        if actions_BCA.shape != expected:
-            raise ValueError(f"tabletop: actions have shape {tuple(actions_BCA.shape)}; expected {expected}")
-        if not torch.isfinite(actions_BCA).all():
-            raise ValueError("tabletop: actions must be finite")
-        actions_BCA = actions_BCA.clamp(self.action_low, self.action_high)
+        limits = (self.action_low, self.action_high)
+        actions_BCA = as_actions("tabletop", actions, self.num_envs, self.action_dim, *limits).to(self.device)
         records = [self._step(actions_BCA[:, step]) for step in range(actions_BCA.shape[1])]
         return StepResult(observation=self._observe(), info=self._tracker.info(), **stack_steps(records))
 
@@ -96,9 +104,11 @@ class TabletopEnv(VectorEnv):
         world = self.world
         return self._by_task({task: TASKS[task].expert(world) for task in self.tasks})
 
-    def render(self) -> Tensor:
+    def render(self, worlds: Tensor | Sequence[int] | None = None) -> Tensor:
         """See `VectorEnv.render`: the `top` camera, also where `cameras` is empty."""
-        return self._renderer(self.world)
+        if worlds is None:
+            return self._renderer(self.world)
+        return self._renderer(self.world.take(as_worlds(worlds, self.num_envs).to(self.device)))
 
     def _step(self, action_BA: Tensor) -> StepRecord:
         active_B = self._tracker.active_B

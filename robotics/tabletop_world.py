@@ -60,6 +60,19 @@ class World:
         """The same worlds on `device`."""
         return World(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
+    def put(self, worlds_W: Tensor, other: World) -> World:
+        """The same worlds with those at `worlds_W` (int64 [W]) replaced by the W worlds of `other`."""
+        return World(
+            **{
+                field.name: getattr(self, field.name).index_copy(0, worlds_W, getattr(other, field.name))
+                for field in fields(self)
+            }
+        )
+
+    def take(self, worlds_W: Tensor) -> World:
+        """The W worlds at `worlds_W` (int64 [W])."""
+        return World(**{field.name: getattr(self, field.name)[worlds_W] for field in fields(self)})
+
     def held_BK(self) -> Tensor:
         """bool [B, K]: which block is held."""
         return self.held_B[:, None] == torch.arange(self.blocks_BK2.shape[1], device=self.held_B.device)

@@ -1,4 +1,4 @@
-"""As much of ManiSkill's environment as `robotics.maniskill` uses, with many worlds on a CPU, which ManiSkill itself lacks.
+"""As much of ManiSkill's environment as `robotics.maniskill` uses, with many worlds on a CPU, which it does not offer.
 
 A world is a point that its actions move along a line and whose goal is at 1.
 """

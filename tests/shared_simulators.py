@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from robotics import contract
 from robotics.base import VectorEnv
+from robotics.types import StepResult
 
 # First the one that needs an object that was never reset.
 CHECKS = [
@@ -19,6 +20,16 @@ CHECKS = [
 ]
 # Those that need one object at a time, for settings that others of the same simulator have been checked with.
 ONE_OBJECT = [contract.check_equal_rollouts, contract.check_masks, contract.check_partial_reset, contract.check_success]
+
+
+def expert_episode(env: VectorEnv) -> tuple[list[float], StepResult]:
+    """Rewards and last result of the expert's episode in a simulator of one world that was just reset."""
+    rewards, done = [], False
+    while not done:
+        result = env.chunk_step(env.expert_action()[:, None])
+        rewards.append(result.reward.item())
+        done = result.info["done"].item()
+    return rewards, result
 
 
 class Kept:

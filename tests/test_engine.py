@@ -6,8 +6,8 @@ from shared_policy import ALL_FAMILIES, FAMILIES, digits, image_sample, load, te
 
 from mmrl.config import SamplingConfig
 from mmrl.objectives.rows import Row, collate
-from mmrl.policies.qwen_vl import QwenDecodeState
 from mmrl.policies.tiny import write_tiny
+from mmrl.policies.token_policy import CachedState
 from mmrl.rollouts.engines import hf
 from mmrl.rollouts.engines.hf import HFEngine
 from mmrl.types import Decision
@@ -114,13 +114,13 @@ def test_dropping_finished_rows_changes_nothing(tiny_qwen, monkeypatch):
     policy = load(tiny_qwen("qwen2_5_vl"))
     prompts = policy.prepare(mixed_samples())
     end_early(policy, prompts)
-    select, cuts = QwenDecodeState.select, []
+    select, cuts = CachedState.select, []
 
     def noting(state, rows):
         cuts.append(len(rows))
         return select(state, rows)
 
-    monkeypatch.setattr(QwenDecodeState, "select", noting)
+    monkeypatch.setattr(CachedState, "select", noting)
     found, counts = [], []
     for threshold in (0.0, 0.75, 1.01):
         monkeypatch.setattr(hf, "COMPACT_BELOW", threshold)

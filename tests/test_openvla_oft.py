@@ -112,7 +112,7 @@ def test_a_chunk_cut_short_keeps_its_log_probs(tiny_qwen):
     policy = oft(tiny_qwen)
     (row,) = rows_of(policy, observations(1), n=1)
     short = replace(row, decision=replace(row.decision, tokens=row.decision.tokens[:DIM]))
-    assert torch.equal(log_probs(policy, [short]), log_probs(policy, [row])[:DIM])
+    assert torch.allclose(log_probs(policy, [short]), log_probs(policy, [row])[:DIM], atol=1e-5)
 
 
 def test_a_longer_chunk_than_the_policy_s_is_refused(tiny_qwen):
@@ -251,5 +251,5 @@ def test_values_come_from_the_state_before_the_first_slot(tiny_qwen):
     rows = rows_of(policy, observations(3), n=2)
     values = policy.log_probs(collate(rows)).value_RV
     assert values.shape == (6, 1)
-    assert torch.equal(values[0::2], values[1::2])
+    assert torch.allclose(values[0::2], values[1::2], atol=1e-5)
     assert float(values.detach().std()) > 1e-3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from shared_media import SHARED
-from shared_simulators import CHECKS, ONE_OBJECT, Kept
+from shared_simulators import CHECKS, ONE_OBJECT, Kept, expert_episode
 
 import robotics
 from robotics.libero import SUITES, name_start
@@ -54,10 +54,7 @@ def test_the_scripted_hand_succeeds(suite, task):
     options = {**SMALL, "suite": suite, "tasks": [task], "num_envs": 1, "image_size": 16, "max_steps": 150}
     env = robotics.make({**options, "cameras": ["agentview"]})
     env.reset([3])
-    rewards = []
-    while not rewards or not result.info["done"].item():
-        result = env.chunk_step(env.expert_action()[:, None])
-        rewards.append(result.reward.item())
+    rewards, result = expert_episode(env)
     env.close()
     assert result.info["success_once"].item()
     assert result.info["success_at_end"].item()
@@ -97,7 +94,8 @@ np.savez(
     out, recorded=recorded, restored=restored,
     **{f"start_{name}": image[0] for name, image in start.images.items()}, start_state=start.state[0],
     **{f"moved_{name}": image[0] for name, image in moved.images.items()}, moved_state=moved.state[0],
-    **{f"first_{name}": value for name, value in first.items()}, **{f"last_{name}": value for name, value in last.items()},
+    **{f"first_{name}": value for name, value in first.items()},
+    **{f"last_{name}": value for name, value in last.items()},
 )
 """
 
@@ -221,8 +219,8 @@ def test_suites_are_those_of_the_package():
     pytest.importorskip("libero")
     script = (
         "import json, sys; from pathlib import Path; from robotics.libero_setup import package_root; "
-        "names = {p.name: len(list(p.glob('*.bddl'))) for p in (package_root() / 'bddl_files').iterdir() if p.is_dir()}; "
-        "print(json.dumps(names))"
+        "suites = [path for path in (package_root() / 'bddl_files').iterdir() if path.is_dir()]; "
+        "print(json.dumps({path.name: len(list(path.glob('*.bddl'))) for path in suites}))"
     )
     found = json.loads(
         subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout

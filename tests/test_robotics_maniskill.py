@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 import torch
-from shared_simulators import CHECKS, ONE_OBJECT, Kept
+from shared_simulators import CHECKS, ONE_OBJECT, Kept, expert_episode
 
 import robotics
 from robotics import contract
@@ -36,8 +36,6 @@ POOLS = {
 }
 
 
-
-
 @pytest.mark.parametrize("name", POOLS)
 def test_contract(name):
     pool = Kept(lambda: robotics.make({**SMALL, **POOLS[name]}))
@@ -67,10 +65,7 @@ def test_the_scripted_hand_succeeds(task):
     lengths = []
     for start_id in range(20):
         env.reset([start_id])
-        rewards = []
-        while not rewards or not result.info["done"].item():
-            result = env.chunk_step(env.expert_action()[:, None])
-            rewards.append(result.reward.item())
+        rewards, result = expert_episode(env)
         assert rewards == [0.0] * (len(rewards) - 1) + [1.0]
         assert result.terminated.item()
         assert result.info["success_at_end"].item()
@@ -91,7 +86,9 @@ def test_an_id_is_the_package_s_seed_whatever_came_before(task):
         for _ in range(10):
             env.chunk_step(torch.zeros(1, 1, env.action_dim) if not env.has_expert else env.expert_action()[:, None])
         seen, _ = stock.reset(seed=start_id, options={"reconfigure": True})
-        torch.testing.assert_close(env.reset([start_id]).state, flatten_state_dict(seen, use_torch=True), rtol=0, atol=0)
+        torch.testing.assert_close(
+            env.reset([start_id]).state, flatten_state_dict(seen, use_torch=True), rtol=0, atol=0
+        )
         actions = contract.random_actions(env, [start_id], 6)
         result = env.chunk_step(actions)
         for step in range(6):
@@ -187,7 +184,10 @@ def test_several_robots_and_modes_with_bounds():
         ({"control_mode": "pd_ee_delta_pso"}, ["control_mode='pd_ee_delta_pso'", "did you mean 'pd_ee_delta_pos'"]),
         ({"robot": "pnda"}, ["robot='pnda'", "did you mean 'panda'"]),
         ({"observation": "rgb", "cameras": ["wrist"]}, ["cameras='wrist'", "allowed: base_camera"]),
-        ({"task": "StackPyramid-v1", "reward": "dense"}, ["reward='dense' is not allowed for StackPyramid-v1", "sparse"]),
+        (
+            {"task": "StackPyramid-v1", "reward": "dense"},
+            ["reward='dense' is not allowed for StackPyramid-v1", "sparse"],
+        ),
         ({"task": "MS-CartpoleBalance-v1"}, ["has no success", "reward='only_success'"]),
         (
             {"task": "PutCarrotOnPlateInScene-v1"},
@@ -206,7 +206,9 @@ def test_mistakes_are_named(given, words):
 def test_a_wrong_action_dimension_is_told():
     env = one_world(observation="state")
     env.reset([0])
-    with pytest.raises(ValueError, match=r"maniskill: actions have shape \(1, 2, 7\); expected \(1, C, 8\): .* 8 action dims"):
+    with pytest.raises(
+        ValueError, match=r"maniskill: actions have shape \(1, 2, 7\); expected \(1, C, 8\): .* 8 action dims"
+    ):
         env.chunk_step(torch.zeros(1, 2, 7))
     env.close()
 
@@ -222,5 +224,5 @@ def test_without_a_vulkan_device_the_cure_is_told(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_physx_cuda_is_refused():
-    with pytest.raises(ValueError, match="backend='physx_cuda' needs a CUDA GPU.*allowed: physx_cpu"):
+    with pytest.raises(ValueError, match=r"backend='physx_cuda' needs a CUDA GPU.*allowed: physx_cpu"):
         robotics.make({**SMALL, "backend": "physx_cuda"})

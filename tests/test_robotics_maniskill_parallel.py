@@ -93,5 +93,5 @@ def test_cameras_render_once_a_chunk_and_only_those_asked_for(make):
 
 def test_values_outside_the_simulation_state_are_noticed(make):
     env = make(hidden=0.5, observation="state")
-    with pytest.raises(RuntimeError, match="outside its simulation state.*set backend: physx_cpu"):
+    with pytest.raises(RuntimeError, match=r"outside its simulation state.*set backend: physx_cpu"):
         env.reset(IDS)

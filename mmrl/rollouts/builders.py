@@ -77,6 +77,8 @@ class Builder:
             rollouts = kept
         if self.objective.demonstrations:
             demos = demos + self._demonstrations(self.stage.demonstrations)
+        if any(group.sample.simulator for group in (*rollouts, *demos)):
+            metrics["episode/dropped"] = float(self.simulators.dropped)
         metrics["time/rollout"] = time.perf_counter() - start
         return StepBatch(tuple(rollouts), tuple(demos), tuple(sampled), metrics)
 

@@ -34,10 +34,10 @@ def relabelled_episodes(
     episodes = Episodes(env, samples, 1)
     sampling = sampling.model_copy(update={"max_new_tokens": policy.units_per_action(env.action_dim), "stop": []})
     call = 0
-    while worlds := episodes.running():
+    while worlds := episodes.begin():
         prompts = policy.prepare([episodes.view(i) for i in worlds])
         chosen = engine.generate(prompts, sampling, 1, seed + 7919 * call, restrict="action")
-        labels_BU = policy.action_units(env.expert_action().cpu()[:, None])
+        labels_BU = policy.action_units(episodes.expert_action()[:, None])
         expert_BCA = policy.actions(labels_BU, env.action_dim)
         actions_BCA = expert_BCA.clone()
         for i, prompt, (completion,) in zip(worlds, prompts, chosen):

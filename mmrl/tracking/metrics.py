@@ -91,6 +91,12 @@ _ENTRIES = (
     Metric("episode/success_at_end", "share", "Episodes that were in success at their last step.", True),
     Metric("episode/return", "1", "Mean sum of rewards of an episode.", True),
     Metric("episode/length", "steps", "Mean simulator steps of an episode."),
+    Metric(
+        "episode/dropped",
+        "episodes",
+        "Episodes since the start in which a simulator failed; each was played again.",
+        False,
+    ),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ENTRIES}

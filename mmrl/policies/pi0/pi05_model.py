@@ -101,7 +101,23 @@ class AdaptiveExpert(nn.Module):
         return self.norm(x_BTH, condition_BH)[0]
 
 
-class PI05Model(PI0Model):
+class PI05PreTrainedModel(PI0PreTrainedModel):
+    """How new weights are drawn."""
+
+    config: PI05Config
+    config_class = PI05Config
+
+    def _init_weights(self, module: nn.Module) -> None:
+        from transformers import initialization as init
+
+        if isinstance(module, Modulation):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+
+
+class PI05Model(PI05PreTrainedModel, PI0Model):
     """Language model and expert."""
 
     def __init__(self, config: PI05Config):
@@ -138,11 +154,8 @@ class ActionTimeEmbedding(nn.Module):
         return self.action_in_proj(x_BHD), condition
 
 
-class PI05ForConditionalGeneration(PI0PreTrainedModel):
+class PI05ForConditionalGeneration(PI05PreTrainedModel):
     """π0.5 with its flow-matching head."""
-
-    config: PI05Config
-    config_class = PI05Config
 
     def __init__(self, config: PI05Config):
         super().__init__(config)
@@ -150,12 +163,3 @@ class PI05ForConditionalGeneration(PI0PreTrainedModel):
         self.embed_action_time = ActionTimeEmbedding(config)
         self.action_out_proj = nn.Linear(config.dit_config.hidden_size, config.max_action_dim)
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        from transformers import initialization as init
-
-        if isinstance(module, Modulation):
-            init.zeros_(module.weight)
-            init.zeros_(module.bias)
-        else:
-            super()._init_weights(module)

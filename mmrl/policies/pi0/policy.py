@@ -117,9 +117,9 @@ class Pi0(FlowPolicy):
         return self._encode(f"{instruction_of(sample)}\n")
 
     def _encode(self, text: str) -> list[int]:
-        """Start token and text."""
+        """Start token and text, as transformers' processor encodes them: in one go."""
         tokenizer = self.processor.tokenizer
-        return [tokenizer.bos_token_id, *tokenizer.encode(text, add_special_tokens=False)]
+        return tokenizer.encode(f"{tokenizer.bos_token}{text}", add_special_tokens=False)
 
     def _given_state(self, state_S: Tensor) -> Tensor | None:
         """What the network gets beside the prompt: float32 [max_state_dim]."""

@@ -1,0 +1,223 @@
+"""ManiSkill's tasks: on one GPU all worlds in one process (`physx_cuda`), elsewhere a worker process per world."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from robotics.arguments import as_actions, as_ids, as_worlds
+from robotics.base import VectorEnv
+from robotics.episodes import EpisodeTracker, StepRecord, stack_steps
+from robotics.maniskill_build import (
+    action_bounds,
+    action_spaces,
+    build_base,
+    choose_cameras,
+    own_limit,
+    reward_ignores_observation,
+)
+from robotics.maniskill_starts import RestoredStarts, SeededStarts, map_states, take_rows
+from robotics.maniskill_tasks import EXPERT_CONTROL, EXPERTS, instructions
+from robotics.options import Option
+from robotics.types import Observation, StepResult
+from robotics.workers import WorkerEnv
+
+# The option's value -> ManiSkill's own reward mode.
+REWARDS = {
+    "only_success": "none",
+    "sparse": "sparse",
+    "dense": "dense",
+    "normalized_dense": "normalized_dense",
+    "relative": "normalized_dense",
+}
+
+
+class ManiSkillEnv(VectorEnv):
+    """A registered ManiSkill task in this process; docs/simulators.md has options, states and rewards.
+
+    `physx_cpu` allows one world a process, so `robotics.make` then gives a `WorkerEnv` of these. With `physx_cuda` one
+    more world than asked for is simulated, world 0 of `RestoredStarts`.
+    """
+
+    OPTIONS: ClassVar[dict[str, Option]] = {
+        "task": Option(str, "PickCube-v1"),
+        "num_envs": Option(int, 4, low=1),
+        "observation": Option(str, "rgb", choices=("rgb", "state")),
+        "cameras": Option(str, None, optional=True, many=True),
+        "image_size": Option(int, 128, low=16, high=1024),
+        "render_size": Option(int, 256, low=16, high=1024),
+        "reward": Option(str, "only_success", choices=tuple(REWARDS)),
+        "control_mode": Option(str, None, optional=True),
+        "robot": Option(str, None, optional=True),
+        "instruction": Option(str, None, optional=True),
+        "max_steps": Option(int, None, low=1, optional=True),
+        "terminate_on_success": Option(bool, True),
+        "backend": Option(str, "auto", choices=("auto", "physx_cpu", "physx_cuda")),
+        "timeout": Option(float, 120.0, low=1.0),
+    }
+
+    @classmethod
+    def build(cls, options: dict[str, Any]) -> VectorEnv:
+        """See `VectorEnv.build`. `auto` is `physx_cuda` where torch sees a GPU."""
+        backend, gpu = options["backend"], torch.cuda.is_available()
+        if backend == "physx_cuda" and not gpu:
+            raise ValueError(
+                "maniskill: backend='physx_cuda' needs a CUDA GPU, and torch sees none; allowed: physx_cpu"
+            )
+        if backend == "physx_cuda" or (backend == "auto" and gpu):
+            return cls(**{**options, "backend": "physx_cuda"})
+        world = functools.partial(cls, **{**options, "backend": "physx_cpu", "num_envs": 1})
+        return WorkerEnv("maniskill", world, options["num_envs"], options["timeout"])
+
+    def __init__(self, **options: Any):
+        parallel = options["backend"] == "physx_cuda"
+        self.num_envs, self.task, self.reward = options["num_envs"], options["task"], options["reward"]
+        self._text, self._rgb = options["instruction"], options["observation"] == "rgb"
+        self._base = base = build_base(options, REWARDS[self.reward], self.num_envs + parallel)
+        self._rows = torch.arange(self.num_envs, device=base.device) + int(parallel)
+        self._starts = RestoredStarts(base) if parallel else SeededStarts(base)
+        self._spaces = action_spaces(base)
+        self._low_A, self._high_A = (bound.to(base.device) for bound in action_bounds(self._spaces))
+        self.action_dim = len(self._low_A)
+        self.cameras = choose_cameras(base, options["cameras"]) if self._rgb else ()
+        self.max_steps = options["max_steps"] or own_limit(self.task)
+        self.has_expert = self.task in EXPERTS and base.control_mode == EXPERT_CONTROL
+        if self.reward == "only_success" and "success" not in base.get_info():
+            raise ValueError(f"maniskill: task={self.task!r} has no success, so reward='only_success' is not allowed")
+        self._tracker = EpisodeTracker(self.num_envs, self.max_steps, base.device, options["terminate_on_success"])
+        self._none_B, self._zero_B = self._tracker.dropped_B, self._tracker.return_B
+        self._level_B = self._zero_B
+        self._between = "none" if reward_ignores_observation(base) else "state_dict"
+        self.state_dim = self._observe().state.shape[1]
+        self._seen: Observation | None = None
+
+    def reset(self, ids: Tensor | Sequence[int], worlds: Tensor | Sequence[int] | None = None) -> Observation:
+        """See `VectorEnv.reset`. Ids from 0 to 2^31 - 1 are ManiSkill's own episode seeds."""
+        chosen = as_worlds(worlds, self.num_envs)
+        ids_W = as_ids(ids, len(chosen))
+        self._starts.start(ids_W.tolist(), self._rows[chosen])
+        if self._seen is None:
+            self._ended_state = self._state()
+        self._tracker.reset(chosen)
+        started_B = self._none_B.index_fill(0, chosen.to(self._none_B.device), True)
+        self._level_B = self._level_B.masked_fill(started_B, 0.0)
+        seen = self._observe()
+        self._seen = seen if self._seen is None else _merge(started_B, seen, self._seen)
+        return self._seen
+
+    def chunk_step(self, actions: Tensor) -> StepResult:
+        """See `VectorEnv.chunk_step`. Actions are scaled from [-1, 1] to the bounds of the control mode."""
+        if self._seen is None:
+            raise RuntimeError("maniskill: reset(ids) comes first")
+        limits = (self.action_low, self.action_high)
+        actions_BCA = as_actions("maniskill", actions, self.num_envs, self.action_dim, *limits)
+        scaled_BCA = (actions_BCA.to(self._low_A.device) + 1.0) / 2.0
+        raw_BCA = self._low_A + scaled_BCA * (self._high_A - self._low_A)
+        running_B = self._tracker.active_B
+        records = [self._step(raw_BCA[:, step]) for step in range(raw_BCA.shape[1])]
+        if running_B.any():
+            moved = self._hold(self._tracker.done_B)
+            self._seen = _merge(running_B, self._observe(None if moved else self._info), self._seen)
+        return StepResult(observation=self._seen, info=self._tracker.info(), **stack_steps(records))
+
+    def expert_action(self) -> Tensor:
+        """See `VectorEnv.expert_action`: for the tasks in `EXPERTS`, with the control mode `EXPERT_CONTROL`."""
+        if not self.has_expert:
+            return super().expert_action()
+        return self._own(EXPERTS[self.task](self._base))
+
+    def render(self, worlds: Tensor | Sequence[int] | None = None) -> Tensor:
+        """See `VectorEnv.render`: the task's camera for people, where goal markers show too."""
+        return self._base.render_rgb_array()[self._rows[as_worlds(worlds, self.num_envs)]]
+
+    def close(self) -> None:
+        """Release the scene."""
+        self._base.close()
+
+    def _step(self, raw_BA: Tensor) -> StepRecord:
+        if not self._tracker.active_B.any():
+            return self._tracker.step(self._zero_B, self._none_B)
+        _, level_N, _, _, info = self._base.step(self._command(raw_BA))
+        self._info = info
+        success_B = self._own(info["success"]) if "success" in info else self._none_B
+        failure_B = self._own(info["fail"]) if "fail" in info else None
+        reward_B = self._rewarded(self._own(level_N).to(torch.float32), success_B)
+        record = self._tracker.step(reward_B, success_B, failure_B)
+        ended_B = record.terminated | record.truncated
+        if self.num_envs > 1 and ended_B.any():
+            self._ended_state = map_states(lambda new, old: _where(ended_B, new, old), self._state(), self._ended_state)
+        return record
+
+    def _own(self, value_N: Any) -> Any:
+        """The rows of the worlds that play."""
+        return value_N[self._base.num_envs - self.num_envs :]
+
+    def _command(self, raw_BA: Tensor) -> Any:
+        """The action as ManiSkill takes it: one row per simulated world, by robot where there are several."""
+        spare = self._base.num_envs - self.num_envs
+        rest_A = (self._low_A + self._high_A) / 2
+        raw_NA = torch.cat([rest_A.expand(spare, -1), raw_BA]) if spare else raw_BA
+        if len(self._spaces) == 1:
+            return raw_NA
+        parts = raw_NA.split([len(box.low) for box in self._spaces.values()], dim=1)
+        return dict(zip(self._spaces, parts))
+
+    def _rewarded(self, level_B: Tensor, success_B: Tensor) -> Tensor:
+        if self.reward == "only_success":
+            return (success_B & ~self._tracker.success_once_B).to(torch.float32)
+        if self.reward != "relative":
+            return level_B
+        change_B, self._level_B = level_B - self._level_B, level_B
+        return change_B
+
+    def _state(self) -> Any:
+        return map_states(self._own, self._base.get_state_dict())
+
+    def _hold(self, done_B: Tensor) -> bool:
+        """Put finished worlds back to where they ended, and say whether that changed the scene.
+
+        A single world does not step on.
+        """
+        if self.num_envs == 1 or not done_B.any():
+            return False
+        self._base.set_state_dict(take_rows(self._ended_state, done_B.nonzero()[:, 0]), self._rows[done_B])
+        return True
+
+    def _observe(self, info: dict[str, Any] | None = None) -> Observation:
+        """What the worlds show now. info: the last step's, where the scene did not change since."""
+        from mani_skill.utils.common import flatten_state_dict
+
+        base = self._base
+        for name in set(base._sensors) - set(self.cameras):
+            del base._sensors[name]
+        base._obs_mode = "rgb" if self._rgb else "state_dict"
+        seen = base.get_obs(info, unflattened=True)
+        # Left to itself, every step of ManiSkill observes, and in its rgb mode renders; here only ends of chunks do.
+        base._obs_mode = self._between
+        parts = {"agent": seen["agent"], "extra": seen["extra"]}
+        state_NS = flatten_state_dict(parts, use_torch=True, device=base.device).to(torch.float32)
+        return Observation(
+            images={name: self._own(seen["sensor_data"][name]["rgb"]) for name in self.cameras},
+            state=self._own(state_NS),
+            instruction=self._own(instructions(base, self.task, self._text)),
+        )
+
+
+def _where(chosen_B: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(chosen_B.view(-1, *[1] * (new.dim() - 1)), new, old)
+
+
+def _merge(chosen_B: Tensor, new: Observation, old: Observation) -> Observation:
+    """`new` of the worlds `chosen_B`, `old` of the others."""
+    if chosen_B.all():
+        return new
+    picked = chosen_B.tolist()
+    return Observation(
+        images={name: _where(chosen_B, image, old.images[name]) for name, image in new.images.items()},
+        state=_where(chosen_B, new.state, old.state),
+        instruction=[a if take else b for take, a, b in zip(picked, new.instruction, old.instruction)],
+    )

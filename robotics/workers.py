@@ -1,0 +1,166 @@
+"""Simulators that allow one world per process, side by side: one worker process per world behind the contract.
+
+A worker that crashes, hangs or raises is replaced. The episode it was in is dropped: no step of the failed chunk
+counts, `info["done"]` and `info["dropped"]` are True until the world's next reset, and `dropped_episodes` grows by one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robotics.arguments import as_actions, as_ids, as_worlds
+from robotics.base import VectorEnv
+from robotics.types import Observation, StepResult
+from robotics.worker_process import END_SECONDS, Failure, Worker, join_observations, join_steps
+
+START_SECONDS = 600.0
+# A world that fails this often in a row has a cause that another process does not cure.
+MAX_FAILURES = 3
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerEnv(VectorEnv):
+    """`num_envs` worlds, each a simulator of one world in a process of its own.
+
+    what: the simulator's name, for messages. make_world: picklable, called once in each worker; gives a VectorEnv of
+    one world. timeout: seconds that a worker may take for one call before it counts as hung.
+
+    The processes are spawned, so a script that builds this needs the `if __name__ == "__main__"` guard. Calls of one
+    object must not overlap; two objects may be driven from two threads.
+
+    Raises what `make_world` raises in a worker: ValueError and ImportError as such, others as RuntimeError.
+    """
+
+    def __init__(self, what: str, make_world: Callable[[], VectorEnv], num_envs: int, timeout: float):
+        self.what, self.num_envs, self.timeout = what, num_envs, timeout
+        self._workers = [Worker(f"{what} worker {index}", make_world) for index in range(num_envs)]
+        self._failures = [0] * num_envs
+        self._seen: list[Observation | None] = [None] * num_envs
+        self._dropped_B = torch.zeros(num_envs, dtype=torch.bool)
+        self._idle_B = ~self._dropped_B
+        try:
+            facts = self._ready(range(num_envs))[0]
+        except BaseException:
+            self.close()
+            raise
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+    def reset(self, ids: Tensor | Sequence[int], worlds: Tensor | Sequence[int] | None = None) -> Observation:
+        """See `VectorEnv.reset`. A worker that fails here is replaced and asked again, `MAX_FAILURES` times at most."""
+        chosen = as_worlds(worlds, self.num_envs)
+        ids_W = as_ids(ids, len(chosen))
+        pending = dict(zip(chosen.tolist(), ids_W.tolist()))
+        while pending:
+            self._ready(pending)
+            replies = self._call({world: ("reset", ([id],)) for world, id in pending.items()}, self.timeout)
+            for world, reply in replies.items():
+                if isinstance(reply, Failure):
+                    self._replace(world, reply, fatal=reply.kind in ("ValueError", "ImportError"))
+                else:
+                    self._seen[world] = reply
+                    del pending[world]
+        self._dropped_B = self._dropped_B.index_fill(0, chosen, False)
+        self._idle_B = self._idle_B.index_fill(0, chosen, False)
+        return join_observations(self._seen)
+
+    def chunk_step(self, actions: Tensor) -> StepResult:
+        """See `VectorEnv.chunk_step`. Worlds whose episode was dropped stay as they are until their next reset."""
+        if self._idle_B.all():
+            raise RuntimeError(f"{self.what}: reset(ids) comes first")
+        actions_BCA = as_actions(
+            self.what, actions, self.num_envs, self.action_dim, self.action_low, self.action_high
+        ).cpu()
+        worlds = (~(self._dropped_B | self._idle_B)).nonzero()[:, 0].tolist()
+        replies = self._call(
+            {world: ("chunk_step", (actions_BCA[world : world + 1],)) for world in worlds}, self.timeout
+        )
+        for world, reply in list(replies.items()):
+            if isinstance(reply, Failure):
+                self._drop(world, replies.pop(world))
+            else:
+                self._seen[world] = reply.observation
+                self._failures[world] = 0
+        steps = [replies.get(world) for world in range(self.num_envs)]
+        return join_steps(steps, self._seen, self._dropped_B, actions_BCA.shape[1])
+
+    def expert_action(self) -> Tensor:
+        """See `VectorEnv.expert_action`. Zeros for worlds without an episode."""
+        if not self.has_expert:
+            return super().expert_action()
+        return self._gather("expert_action", range(self.num_envs), torch.zeros(1, self.action_dim))
+
+    def render(self, worlds: Tensor | Sequence[int] | None = None) -> Tensor:
+        """See `VectorEnv.render`. Black for worlds without an episode."""
+        if self._idle_B.all():
+            raise RuntimeError(f"{self.what}: reset(ids) comes first")
+        return self._gather("render", as_worlds(worlds, self.num_envs).tolist(), None)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers:
+            worker.send(("close", ()))
+        deadline = time.monotonic() + END_SECONDS
+        for worker in self._workers:
+            worker.stop(deadline)
+
+    def _gather(self, call: str, worlds: Sequence[int], blank: Tensor | None) -> Tensor:
+        asked = [world for world in worlds if not self._dropped_B[world] and not self._idle_B[world]]
+        replies = self._call(dict.fromkeys(asked, (call, ())), self.timeout)
+        for world in asked:
+            if isinstance(replies[world], Failure):
+                self._drop(world, replies.pop(world))
+        if blank is None:
+            blank = torch.zeros_like(next(iter(replies.values()))) if replies else torch.zeros(1, 1, 1, 3).byte()
+        return torch.cat([replies.get(world, blank) for world in worlds])
+
+    def _drop(self, world: int, failure: Failure) -> None:
+        self._replace(world, failure)
+        self._dropped_B = self._dropped_B.index_fill(0, torch.tensor([world]), True)
+        self.dropped_episodes += 1
+
+    def _replace(self, world: int, failure: Failure, fatal: bool = False) -> None:
+        worker = self._workers[world]
+        self._failures[world] += 1
+        if fatal or self._failures[world] >= MAX_FAILURES:
+            self.close()
+            raise failure.error("" if fatal else f"{worker.name}, {self._failures[world]} failures in a row: ")
+        _log.warning("%s: %s; the worker is replaced", worker.name, failure.text)
+        worker.restart()
+
+    def _ready(self, worlds: Sequence[int] | Mapping[int, Any]) -> list[dict[str, Any]]:
+        """Wait for the hello of workers that were just started; their facts."""
+        waiting = [world for world in worlds if not self._workers[world].ready]
+        replies = self._receive(waiting, START_SECONDS)
+        for reply in replies.values():
+            if isinstance(reply, Failure):
+                raise reply.error("")
+        for world in waiting:
+            self._workers[world].ready = True
+        return list(replies.values())
+
+    def _call(self, commands: Mapping[int, tuple[str, tuple]], seconds: float) -> dict[int, Any]:
+        """Send each world its command and collect the replies, a `Failure` where none came."""
+        for world, command in commands.items():
+            self._workers[world].send(command)
+        return self._receive(list(commands), seconds)
+
+    def _receive(self, worlds: Sequence[int], seconds: float) -> dict[int, Any]:
+        deadline = time.monotonic() + seconds
+        replies: dict[int, Any] = {}
+        while missing := {self._workers[world].pipe: world for world in worlds if world not in replies}:
+            ready = wait(list(missing), timeout=max(deadline - time.monotonic(), 0.0))
+            if not ready:
+                late = Failure("TimeoutError", f"did not answer within {seconds:g} s")
+                replies.update(dict.fromkeys(missing.values(), late))
+            for pipe in ready:
+                replies[missing[pipe]] = self._workers[missing[pipe]].receive()
+        return {world: replies[world] for world in worlds}
