@@ -126,7 +126,8 @@ def _check_demonstrations(recipe: Recipe, probes: Sequence[Probe]) -> None:
     """Refuses a training set that was read to its end without a demonstration, where a stage draws them."""
     drawing = [stage.name for stage in recipe.stages if _objective(stage).demonstrations]
     for probe in probes:
-        if drawing and probe.rows == probe.size and not (probe.demonstrations or probe.chunks or probe.bad):
+        found = probe.demonstrations or probe.chunks or probe.episodes or probe.bad
+        if drawing and probe.rows == probe.size and not found:
             raise UserError(
                 f"{probe.name}: none of the {probe.size} rows has a demonstration, which stage '{drawing[0]}' draws; "
                 "add them or choose a method without (grpo)"
