@@ -51,29 +51,31 @@ def test_the_ode_is_transformers_sample_actions(tiny_qwen):
     assert float(theirs.std()) > 0.1
 
 
-def test_the_supervised_loss_is_transformers_own(tiny_qwen):
-    """Also where the robot has fewer dimensions than the network: the mean over all of them."""
-    for dims in (DIM, 5):
-        policy = load(tiny_qwen("pi0", action_dim=dims))
-        whole = {"mean": [0.0] * DIM, "std": [0.6] * DIM}
-        policy.statistics["tabletop"]["action"] = whole
-        rows = [row for row in demo_rows(policy, observations(4)) if row.units == UNITS]
-        torch.manual_seed(3)
-        batch = collate(rows)
-        found = policy.log_probs(batch).log_probs_RU
-        points = [policy._demonstration_point(batch, r) for r in range(len(rows))]
-        actions = torch.zeros(len(rows), HORIZON, dims)
-        actions[..., :DIM] = torch.stack([row.decision.tokens for row in rows]).unflatten(1, (HORIZON, DIM))
-        noise = torch.stack([velocity for _, _, velocity in points]) + actions
-        times = torch.stack([time for _, time, _ in points])
-        prompts = [row.decision.prompt for row in rows]
-        theirs = policy.module(**inputs(policy, prompts), actions=actions, noise=noise, timestep=times).loss
-        assert float(-found.mean()) == pytest.approx(float(theirs), rel=1e-5)
-        ours, expected = (
-            torch.autograd.grad(loss, policy.module.action_out_proj.weight, retain_graph=True)[0]
-            for loss in (-found.mean(), theirs)
-        )
-        assert torch.allclose(ours, expected, atol=1e-5)
+@pytest.mark.parametrize("dims", [DIM, 5])
+@pytest.mark.parametrize("shorter", [0, 1])
+def test_the_supervised_loss_is_transformers_own(tiny_qwen, dims, shorter):
+    """Also where the robot has fewer dimensions than the network, and a demonstration fewer actions: the mean over all."""
+    policy = load(tiny_qwen("pi0", action_dim=dims))
+    policy.statistics["tabletop"]["action"] = {"mean": [0.0] * DIM, "std": [0.6] * DIM}
+    kept = HORIZON - shorter
+    rows = [row for row in demo_rows(policy, observations(4)) if row.units == kept * DIM]
+    torch.manual_seed(3)
+    batch = collate(rows)
+    found = policy.log_probs(batch).log_probs_RU
+    points = [policy._demonstration_point(batch, r) for r in range(len(rows))]
+    actions = torch.zeros(len(rows), HORIZON, dims)
+    actions[:, :kept, :DIM] = torch.stack([row.decision.tokens for row in rows]).unflatten(1, (kept, DIM))
+    actions[:, kept:] = actions[:, kept - 1 : kept]
+    noise = torch.stack([velocity for _, _, velocity in points]) + actions
+    times = torch.stack([time for _, time, _ in points])
+    prompts = [row.decision.prompt for row in rows]
+    theirs = policy.module(**inputs(policy, prompts), actions=actions, noise=noise, timestep=times).loss
+    assert float(-found.detach().mean()) == pytest.approx(float(theirs.detach()), rel=1e-5)
+    ours, expected = (
+        torch.autograd.grad(loss, policy.module.action_out_proj.weight, retain_graph=True)[0]
+        for loss in (-found.mean(), theirs)
+    )
+    assert torch.allclose(ours, expected, atol=1e-5)
 
 
 def test_times_follow_the_published_distribution(tiny_qwen):

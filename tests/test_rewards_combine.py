@@ -23,6 +23,45 @@ def box_of(iou):
     return f"[0, 0, 10, {10 * iou}]"
 
 
+COUNT = [("counting", 3), ("format", 1, {"pattern": "answer"})]
+
+
+@pytest.mark.parametrize(
+    ("completion", "right", "tagged"),
+    [
+        ("<answer>3</answer>", 1, 1),
+        ("<answer>three</answer>", 1, 1),
+        ("<answer> 3 </answer>", 1, 1),
+        ("<answer>3.0</answer>", 1, 1),
+        ("3", 1, 0),
+        ("There are 3.", 1, 0),
+        ("three", 1, 0),
+        ("<answer>4</answer>", 0, 1),
+        ("<answer>-3</answer>", 0, 1),
+        ("<answer>33</answer>", 0, 1),
+        ("<answer>3 or 4</answer>", 0, 1),
+        ("<answer>not 3</answer>", 0, 1),
+        ("<answer>3 3</answer>", 0, 1),
+        ("<answer>30%</answer>", 0, 1),
+        ("<answer>1 2 3 4 5</answer>", 0, 1),
+        ("4", 0, 0),
+        ("", 0, 0),
+        ("   ", 0, 0),
+        ("<answer></answer>", 0, 0),
+        ("<answer>3", 0, 0),
+        ("answer: <b>", 0, 0),
+        ("3 4 5 6 7 8 9", 0, 0),
+    ],
+)
+def test_a_weighted_mean_and_a_gate_of_count_and_form(completion, right, tagged):
+    """3/4 for the count and 1/4 for the tags; the product gives nothing unless both are there."""
+    target = {"count": 3}
+    mean, product = (get_reward("combine", parts=COUNT, mode=mode) for mode in ("mean", "product"))
+    assert mean(completion, target).score == pytest.approx((3 * right + tagged) / 4)
+    assert product(completion, target).score == pytest.approx(right * tagged)
+    assert mean.accuracy(mean(completion, target)) == right
+
+
 @pytest.mark.parametrize(
     ("completion", "mean", "product"),
     [

@@ -269,7 +269,8 @@ class FlowPolicy(AdaptedModel):
             spread.append(self._units(sampling.entropy(std), len(sampled), width))
         if shown:
             target = torch.stack([velocity for _, _, velocity in demos]).to(self.device)
-            density.append(-self._matching_loss(v[split:], target)[:, :width])
+            units_E = batch.mask_RU.sum(1)[shown].to(self.device)
+            density.append(-self._matching_loss(v[split:], target, -(-units_E // self.action_dim))[:, :width])
             spread.append(torch.zeros_like(density[-1]))
         # Back from sampled rows first to the batch's order.
         order = torch.tensor([*sampled, *shown], device=self.device).argsort()
@@ -328,8 +329,16 @@ class FlowPolicy(AdaptedModel):
         uniform = torch.rand((), generator=generator)
         return shape.time_sampling_offset + shape.time_sampling_scale * uniform ** (1 / shape.time_sampling_beta_alpha)
 
-    def _matching_loss(self, v_EHD: Tensor, target_EHD: Tensor) -> Tensor:
-        """[E, H x A]: squared errors, shared out so that their mean over an action's units is that over all D dims."""
+    def _matching_loss(self, v_EHD: Tensor, target_EHD: Tensor, real_E: Tensor) -> Tensor:
+        """[E, H x A]: squared errors, shared out so that a row's mean over its units is that over all H x D elements.
+
+        Args:
+            real_E: int64, the demonstrated actions of each row. Like padded dimensions, those beyond them are learnt,
+                for they are denoised with the others.
+        """
         errors = (v_EHD - target_EHD).square()
         real, padding = errors[..., : self.action_dim], errors[..., self.action_dim :]
-        return ((real * self.action_dim + padding.sum(-1, keepdim=True)) / self.dims).flatten(1)
+        each = (real * self.action_dim + padding.sum(-1, keepdim=True)) / self.dims
+        tail = torch.arange(self.horizon, device=each.device)[None, :, None] >= real_E[:, None, None]
+        beyond = (each * tail).sum(1, keepdim=True)
+        return ((each * real_E[:, None, None] + beyond) / self.horizon).flatten(1)
