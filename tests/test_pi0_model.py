@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from shared_flow import DIM, FAMILIES, HORIZON, UNITS, completions, demo_rows, load
+from shared_flow import DIM, FAMILIES, HORIZON, completions, demo_rows, load
 from shared_openvla import observations
 
 from mmrl.objectives.rows import collate
@@ -54,7 +54,7 @@ def test_the_ode_is_transformers_sample_actions(tiny_qwen):
 @pytest.mark.parametrize("dims", [DIM, 5])
 @pytest.mark.parametrize("shorter", [0, 1])
 def test_the_supervised_loss_is_transformers_own(tiny_qwen, dims, shorter):
-    """Also where the robot has fewer dimensions than the network, and a demonstration fewer actions: the mean over all."""
+    """Also where the robot has fewer dimensions than the network, and a demonstration fewer actions."""
     policy = load(tiny_qwen("pi0", action_dim=dims))
     policy.statistics["tabletop"]["action"] = {"mean": [0.0] * DIM, "std": [0.6] * DIM}
     kept = HORIZON - shorter

@@ -4,6 +4,8 @@ import sys
 import pytest
 
 import robotics
+from robotics.maniskill import ManiSkillEnv
+from robotics.options import unknown
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,32 @@ def test_defaults_and_none():
     assert (env.num_envs, env.action_dim, env.state_dim, env.cameras) == (16, 3, 4, ("top",))
     assert env.max_steps == 24
     assert robotics.make({"type": "tabletop", "max_steps": 7}).max_steps == 7
+
+
+def test_how_many_worlds_a_caller_makes():
+    assert robotics.world_limit({"type": "tabletop"}) is None
+    assert robotics.world_limit({"type": "tabletop", "num_envs": 7}) == 7
+    assert robotics.world_limit({"type": "libero"}) == 4
+    assert robotics.world_limit({"type": "maniskill", "num_envs": 2}) == 2
+    with pytest.raises(ValueError, match=r"num_envs=0 is not allowed"):
+        robotics.world_limit({"type": "maniskill", "num_envs": 0})
+    with pytest.raises(ValueError, match=r"did you mean 'maniskill'"):
+        robotics.world_limit({"type": "maniskil"})
+
+
+def test_a_missing_simulator_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mani_skill", None)
+    options = {name: option.default for name, option in ManiSkillEnv.OPTIONS.items()} | {"backend": "physx_cpu"}
+    with pytest.raises(ImportError, match=r"^maniskill: .*; install it: pip install 'mani-skill>=3.0.1,<3.1'$"):
+        ManiSkillEnv(**options)
+
+
+def test_only_the_nearest_of_many_names_are_shown():
+    names = [f"Task{number}-v1" for number in range(100)]
+    words = str(unknown("simulator", "task", "Task77", names))
+    assert "'Task77-v1'" in words
+    assert "(100 in all)" in words
+    assert words.count("-v1") < 20
 
 
 def test_import_is_light():
