@@ -48,6 +48,13 @@ def test_tokens_equal_numpy_s_digitize_and_read_back_within_a_bin(values):
     assert np.abs(actions.numpy() - np.clip(values, -1, 1)).max() <= 1 / 255 + 1e-6
 
 
+def test_the_ends_of_the_range_have_ids_of_their_own():
+    """digitize counts -1 into the first bin; counted below it, it would get the id of the padding token."""
+    edges = tokens(mask=(False,)).encode(torch.tensor([[[-1.0], [1.0], [-7.0], [7.0]]]))
+    assert edges.tolist() == [[31999, 31744, 31999, 31744]]
+    assert tokens().encode(torch.tensor([[[-1.0]]])).item() == 31999
+
+
 def test_every_id_reads_back_as_itself_but_the_two_that_share_a_centre():
     mapping = tokens()
     ids = torch.arange(VOCABULARY - BINS, VOCABULARY)[:, None]

@@ -54,13 +54,13 @@ class Prefix:
     Attributes:
         layers: (keys, values) of each layer, [P, heads, T, head_dim].
         seen_PT: bool, true on real tokens.
-        hidden_PTH: the language model's last states.
+        mean_PH: the mean of the language model's last states over each prompt's tokens.
         state_PS: each prompt's state, or None.
     """
 
     layers: Sequence[tuple[Tensor, Tensor]]
     seen_PT: Tensor
-    hidden_PTH: Tensor
+    mean_PH: Tensor
     state_PS: Tensor | None
 
     def take(self, rows: Tensor) -> Prefix:
@@ -68,12 +68,7 @@ class Prefix:
         # index_select, not indexing: the backward of repeated indices is then summed in a fixed order.
         layers = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.layers]
         state = None if self.state_PS is None else self.state_PS.index_select(0, rows)
-        return Prefix(layers, self.seen_PT.index_select(0, rows), self.hidden_PTH.index_select(0, rows), state)
-
-    def mean(self) -> Tensor:
-        """[P, H]: the mean state over each prompt's tokens."""
-        weight = self.seen_PT[:, :, None].to(self.hidden_PTH.dtype)
-        return (self.hidden_PTH * weight).sum(1) / weight.sum(1)
+        return Prefix(layers, self.seen_PT.index_select(0, rows), self.mean_PH.index_select(0, rows), state)
 
 
 def digest_of(*parts: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mmrl.config import PolicyConfig
+from mmrl.data.robot.statistics import FILE, save_statistics
 from mmrl.errors import CheckpointError, unknown
 from mmrl.policies.loading import checkpoint_path, read_config, refuse_incomplete
-from mmrl.policies.openvla import statistics
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import OpenVLAForActionPrediction
 
@@ -25,7 +24,7 @@ PROPRIO_FILE = "proprio_projector.safetensors"
 PUBLISHED_PROPRIO = "proprio_projector--*checkpoint.pt"
 # Tokenizer, preprocessor and the published code: written back as they were read.
 COMPANIONS = (".json", ".model", ".txt", ".py", ".jinja")
-WRITTEN_ANEW = ("config.json", statistics.FILE, "model.safetensors.index.json")
+WRITTEN_ANEW = ("config.json", FILE, "model.safetensors.index.json")
 
 
 def local_folder(path: str) -> Path:
@@ -142,7 +141,7 @@ def save(
     for name, content in companions.items():
         (folder / name).write_bytes(content)
     if norm_stats:
-        (folder / statistics.FILE).write_text(json.dumps(norm_stats, indent=1))
+        save_statistics(norm_stats, folder)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrl.data.robot.statistics import FILE
 from mmrl.errors import CheckpointError, ConfigError, unknown
-
-FILE = "dataset_statistics.json"
 
 
 @dataclass(frozen=True, slots=True)

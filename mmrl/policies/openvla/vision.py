@@ -90,9 +90,8 @@ class ProprioProjector(nn.Module):
 def _tower(config: OpenVLAConfig, index: int) -> nn.Module:
     try:
         import timm
-        from timm.layers import LayerScale as TimmLayerScale
     except ImportError:
-        raise UserError("policy.type openvla needs the package timm; pip install 'timm>=1.0.20,<1.1'") from None
+        raise UserError("policy.type openvla needs the package timm; pip install 'timm>=1.0.12,<2'") from None
 
     acts, overrides = config.timm_override_act_layers, config.timm_overrides
     tower = timm.create_model(
@@ -106,7 +105,8 @@ def _tower(config: OpenVLAConfig, index: int) -> nn.Module:
     for block in tower.blocks:
         for name in ("ls1", "ls2"):
             layer = getattr(block, name)
-            if isinstance(layer, TimmLayerScale):
+            # timm has had several classes of this; a block without layer scales has an identity here.
+            if hasattr(layer, "gamma"):
                 setattr(block, name, LayerScale(layer.gamma.detach()))
     return tower
 

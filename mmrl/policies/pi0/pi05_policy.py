@@ -57,4 +57,4 @@ class Pi05(Pi0):
         return model.action_out_proj(states).float(), states
 
     def _critic_states(self, prefix: Prefix, states_ETH: Tensor) -> Tensor:
-        return prefix.mean()
+        return prefix.mean_PH

@@ -156,7 +156,8 @@ class Pi0(FlowPolicy):
         layers = [(layer.keys, layer.values) for layer in found.past_key_values.layers]
         states = [p.state for p in prompts]
         state = None if states[0] is None else torch.stack(states).to(self.device)
-        return Prefix(layers, seen_PT, found.last_hidden_state, state)
+        weight = seen_PT[:, :, None].to(found.last_hidden_state.dtype)
+        return Prefix(layers, seen_PT, (found.last_hidden_state * weight).sum(1) / weight.sum(1), state)
 
     @staticmethod
     def _cache(prefix: Prefix) -> Any:
