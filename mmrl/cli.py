@@ -82,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate = command("eval", "measure held-out accuracy")
     recipe(evaluate, "RECIPE_OR_RUN", "YAML file, or a run's folder (its newest checkpoint is measured)")
     evaluate.add_argument("--checkpoint", metavar="DIR", help="measure this checkpoint instead")
-    evaluate.add_argument("--output", metavar="FILE", help="write the figures to this JSON file as well")
+    evaluate.add_argument("--output", metavar="FILE", help="write the figures to this JSON file, and videos beside it")
     report = command("report", "write a run's HTML report")
     report.add_argument("folder", metavar="RUN", help="a run's folder")
     report.add_argument("--output", metavar="FILE", help="default: report.html in the run's folder")

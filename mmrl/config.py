@@ -101,7 +101,10 @@ class PolicyConfig(Settings):
     """The model and how it is trained."""
 
     type: str = Field("qwen_vl", description="adapter: a name in mmrl.policies.registry")
-    path: str = Field(description="folder or hub name of a checkpoint; `quickstart` is the one that ships with mmrl")
+    path: str = Field(
+        description="folder or hub name of a checkpoint; `quickstart` (Qwen2.5-VL) and `quickstart_robot` (OpenVLA) "
+        "ship with mmrl"
+    )
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = Field("auto", description="auto, cpu, cuda or cuda:n")
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
@@ -155,6 +158,9 @@ class RolloutConfig(SamplingConfig):
     n: PositiveInt = Field(8, description="trajectories a group")
     batch_size: PositiveInt = Field(256, description="sequences decoded at once")
     action_chunk: PositiveInt = Field(1, description="actions a decision, for episodes")
+    pipeline: PositiveInt = Field(
+        1, description="groups of worlds that take turns: one steps while the policy infers for another; 1: no turns"
+    )
 
 
 class OptimConfig(Settings):
@@ -234,8 +240,10 @@ class EvalConfig(Settings):
     every: PositiveInt | None = Field(None, description="steps between evaluations; None: only between stages")
     limit: PositiveInt | None = Field(None, description="rows a dataset")
     sampling: GreedyConfig = GreedyConfig()
+    action_chunk: PositiveInt | None = Field(None, description="actions a decision, for episodes; None: the stage's")
     batch_size: PositiveInt = 256
     sparse_to_dense: SparseToDense | None = None
+    videos: int = Field(0, ge=0, description="episodes of each held-out simulator set filmed at each evaluation")
 
 
 class CheckpointConfig(Settings):
@@ -278,9 +286,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
+        from mmrl.data.checks import check_rewarded
         from mmrl.errors import unknown
-        from mmrl.policies.flow.checks import check_stage
-        from mmrl.policies.registry import BINNED
+        from mmrl.policies.checks import check_data, check_policy, check_stage
+        from mmrl.rollouts.pipeline import check_groups
 
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
@@ -289,22 +298,23 @@ class Recipe(Settings):
             raise ValueError("rewards: every weight is 0, so nothing is rewarded; set one above 0")
         for stage in self.stages:
             _check_stage(stage, several=len(self.stages) > 1)
-            self._check_critic(stage)
-            self._check_episodes(stage)
+        check_policy(self.policy)
+        for stage in self.stages:
             check_stage(stage, self.policy)
+            self._check_critic(stage)
+            check_rewarded(stage, self.data.train)
+            self._check_episodes(stage)
+        check_data(self.data, self.policy)
         for data in (*self.data.train, *self.data.eval):
-            if isinstance(data, EpisodeData):
-                if data.simulator not in self.simulators:
-                    raise ValueError(unknown("simulator", data.simulator, self.simulators))
-                if self.policy.action_bins is None and self.policy.type in BINNED:
-                    raise ValueError("policy.action_bins is unset, and data of type 'episodes' needs it; 33 is a start")
+            if isinstance(data, EpisodeData) and data.simulator not in self.simulators:
+                raise ValueError(unknown("simulator", data.simulator, self.simulators))
         self._check_recorded()
+        check_groups({stage.name: stage.rollout.pipeline for stage in self.stages}, self.simulators)
         return self
 
     def _check_recorded(self) -> None:
         """Recorded actions fit the policy and the stages that draw them."""
         from mmrl.objectives.methods import resolve_objective
-        from mmrl.policies.registry import BINNED
 
         for i, data in enumerate(self.data.eval):
             if isinstance(data, RobotData):
@@ -312,8 +322,6 @@ class Recipe(Settings):
         for i, data in enumerate(self.data.train):
             if not isinstance(data, RobotData):
                 continue
-            if self.policy.action_bins is None and self.policy.type in BINNED:
-                raise ValueError(f"policy.action_bins is unset, and data of type '{data.type}' needs it; 33 is a start")
             for stage in self.stages:
                 drawn = resolve_objective(stage.method, stage.objective).demonstrations
                 if drawn and data.chunk != stage.rollout.action_chunk:
@@ -341,9 +349,14 @@ class Recipe(Settings):
         """Episodes have no token limit of their own."""
         from mmrl.objectives.methods import resolve_objective
 
-        if not any(isinstance(data, EpisodeData) for data in self.data.train):
-            return
         objective, where = resolve_objective(stage.method, stage.objective), f"stages.{stage.name}"
+        if not any(isinstance(data, EpisodeData) for data in self.data.train):
+            if objective.relabel is not None and not any(isinstance(data, PythonData) for data in self.data.train):
+                raise ValueError(
+                    f"{where}: relabelling asks a simulator's expert, and data.train has no data of type episodes; add "
+                    "some, or use another method (sft)"
+                )
+            return
         if objective.relabel is not None and stage.rollout.action_chunk != 1:
             raise ValueError(
                 f"{where}: relabelling asks the expert in every state, so rollout.action_chunk must be 1, not "
@@ -356,6 +369,15 @@ class Recipe(Settings):
             raise ValueError(
                 f"{where}: objective.streams.rl.max_units is needed for episodes: steps x action_dim of the longest one"
             )
+
+    def evaluation_chunk(self, stage: StageConfig) -> int:
+        """Actions a decision in held-out episodes of a policy that `stage` trains or is about to."""
+        return self.evaluation.action_chunk or stage.rollout.action_chunk
+
+    @property
+    def pipeline(self) -> int:
+        """Groups of worlds that take turns, in every stage and in held-out episodes."""
+        return self.stages[0].rollout.pipeline
 
     @property
     def folder(self) -> Path:

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-import torch
-
 from mmrl import memory
-from mmrl.config import EpisodeData, Recipe, StageConfig
+from mmrl.config import EpisodeData, Recipe, SamplingConfig, StageConfig
 from mmrl.data.mixture import open_dataset
 from mmrl.data.robot.statistics import share_statistics
 from mmrl.errors import BadSample, UserError
@@ -21,9 +19,10 @@ from mmrl.policies.loading import resolve_device
 from mmrl.policies.registry import load_policy
 from mmrl.rollouts.answers import demonstrated_units
 from mmrl.rollouts.engines import make_engine
-from mmrl.rollouts.episodes import Simulators
+from mmrl.rollouts.episodes import Episodes
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
+from mmrl.rollouts.simulators import Simulators
 from mmrl.run import with_cure
 from mmrl.setup import apply_threads, attach_cache, check_engines, claim, open_eval_sets, release
 from mmrl.trainer import checkpoint
@@ -69,7 +68,7 @@ def dry_run(recipe: Recipe) -> str:
     share_statistics(policy, [rows for _, rows in train.values()])
     for stage in recipe.stages:
         make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
-    _open_simulators(recipe)
+    _try_simulators(recipe, policy)
     preparer = Preparer(policy, rewarder)
     limit = max(stage.rollout.max_new_tokens for stage in recipe.stages)
     probes = [_probe(f"{key} {config.name or config.type}", data, preparer) for key, (config, data) in train.items()]
@@ -88,12 +87,27 @@ def dry_run(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def _open_simulators(recipe: Recipe) -> None:
-    used = {d.simulator for d in (*recipe.data.train, *recipe.data.eval) if isinstance(d, EpisodeData)}
-    simulators = Simulators(recipe.simulators)
-    for name in sorted(used):
-        simulators.get(name, 1).reset(torch.tensor([0]), worlds=[0])
-    simulators.close()
+def _try_simulators(recipe: Recipe, policy: Any) -> None:
+    """Starts an episode in each simulator and has the policy choose, but not play, its first actions."""
+    first: dict[str, Sample] = {}
+    for data in (*recipe.data.train, *recipe.data.eval):
+        if isinstance(data, EpisodeData):
+            first.setdefault(data.simulator, open_dataset(data)[0])
+    chunks = {stage.rollout.action_chunk for stage in recipe.stages}
+    if recipe.evaluation.action_chunk is not None:
+        chunks.add(recipe.evaluation.action_chunk)
+    engine = make_engine("hf", policy, 1)
+    simulators = Simulators(recipe.simulators, recipe.pipeline)
+    try:
+        for name, sample in sorted(first.items()):
+            episodes = Episodes(simulators.get(name, 1), [sample])
+            episodes.begin()
+            units = policy.units_per_action(episodes.env.action_dim)
+            prompts = policy.prepare([episodes.view(0)])
+            for chunk in sorted(chunks):
+                engine.generate(prompts, SamplingConfig(max_new_tokens=chunk * units), 1, 0, restrict="action")
+    finally:
+        simulators.close()
 
 
 def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
@@ -107,6 +121,11 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
             continue
         if prompt is None:
             probe.episodes += 1
+            continue
+        if sample.steps:
+            probe.prompts += [one.length for one in prompt]
+            probe.images += [_image_tokens(policy, one) for one in prompt]
+            probe.chunks += [len(demonstrated_units(policy, step, 0)) for step in sample.steps]
             continue
         probe.prompts.append(prompt.length)
         probe.images.append(_image_tokens(policy, prompt))
@@ -142,8 +161,8 @@ def _too_long(recipe: Recipe, train: dict, policy: Any) -> list[BadSample]:
         for row in range(min(PROBED_ROWS, len(data)) if limits else 0):
             try:
                 sample = data[row]
-                # The expert of a simulator demonstrates episodes, whose length is their own.
-                if sample.demonstrated and sample.simulator is None:
+                # Episodes have a length of their own, whether a simulator's expert demonstrates them or a file does.
+                if sample.demonstrated and sample.simulator is None and not sample.steps:
                     demonstrated_units(policy, sample, min(limits))
             except BadSample as error:
                 found.append(error)

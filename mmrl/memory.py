@@ -76,18 +76,20 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, image_tokens: int
     trainable = sum(p.numel() for p in trained)
     wants_reference = any(resolve_objective(s.method, s.objective).kl.weight > 0 for s in recipe.stages)
     element = 2 if recipe.policy.dtype == "bfloat16" else FLOAT
-    config = policy.module.config
+    # π0's language and vision models are one part of it; its expert samples no tokens.
+    config = getattr(policy.module.config, "vlm_config", policy.module.config)
+    text = config.get_text_config()
     tokens = max(recipe.micro_tokens, *(longest_prompt + s.rollout.max_new_tokens for s in recipe.stages))
     patches = round(tokens * image_tokens / max(1, longest_prompt)) * _merge(config) ** 2
     vision_trained = any(part == "vision" for _, _, part in policy.trainable())
     checkpointed = recipe.policy.gradient_checkpointing
     activations = element * (
-        _kept(config.get_text_config(), tokens, True, checkpointed)
+        _kept(text, tokens, True, checkpointed)
         + _kept(getattr(config, "vision_config", None), patches, vision_trained, checkpointed)
     )
     activations += element * trainable if recipe.policy.dtype == "bfloat16" else 0
-    vocabulary = int(config.get_text_config().vocab_size)
-    rollouts = [_cache(s, config.get_text_config(), longest_prompt, element) for s in recipe.stages if _samples(s)]
+    vocabulary = int(text.vocab_size) if config is policy.module.config else 0
+    rollouts = [_cache(s, text, longest_prompt, element) for s in recipe.stages if _samples(s)]
     return Estimate(
         weights=weights,
         reference=weights if wants_reference and recipe.policy.lora is None else 0,

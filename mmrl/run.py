@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mmrl.config import Recipe, load_recipe
+from mmrl.config import Recipe, StageConfig, load_recipe
 from mmrl.errors import BadSample, CheckpointError, UserError
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.types import Sample
@@ -64,7 +66,7 @@ def train(
     with StopRequest() as stop:
         try:
             session, place = open_run(recipe, stop, reward, train_data, eval_data)
-            with session.tracker:
+            with closing(session.simulators), session.tracker:
                 finished = train_all(session, place)
         except BaseException as error:
             # A run that never got through a step leaves no folder that would bar the next attempt.
@@ -89,14 +91,18 @@ def evaluate(
     checkpoint: str | None = None,
     reward: UserReward | None = None,
     eval_data: Sequence[Sample] | None = None,
+    videos: str | Path | None = None,
 ) -> dict[str, float]:
     """Held-out accuracy per task and `mean`, of a recipe's own policy or of a run.
 
     Args:
         recipe: as for `train`, or the folder of a run: its recipe with its newest checkpoint.
         checkpoint: another checkpoint folder (its `model/` is loaded), instead of the recipe's policy.
+        videos: where the films of the recipe's `evaluation.videos` go; None: none are made.
     """
-    return measure(recipe, overrides=overrides, checkpoint=checkpoint, reward=reward, eval_data=eval_data)[0]
+    return measure(
+        recipe, overrides=overrides, checkpoint=checkpoint, reward=reward, eval_data=eval_data, videos=videos
+    )[0]
 
 
 def measure(
@@ -106,6 +112,7 @@ def measure(
     checkpoint: str | None = None,
     reward: UserReward | None = None,
     eval_data: Sequence[Sample] | None = None,
+    videos: str | Path | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """(`evaluate`'s accuracy, what it took: the figures of `evaluation.sparse_to_dense`, none without it)."""
     folder = Path(recipe) if isinstance(recipe, str | Path) and Path(recipe).is_dir() else None
@@ -113,12 +120,14 @@ def measure(
         recipe = run_recipe(folder)
         checkpoint = checkpoint or str(newest_model(folder))
     recipe = opened(recipe, overrides)
+    from mmrl.evaluation.filming import Film
     from mmrl.evaluation.heldout import evaluate as run_evaluation
     from mmrl.evaluation.sparse_to_dense import figures
     from mmrl.policies.registry import load_policy
-    from mmrl.rollouts.episodes import Simulators
     from mmrl.rollouts.preparing import Preparer
+    from mmrl.rollouts.simulators import Simulators
     from mmrl.setup import apply_threads, attach_cache, open_eval_sets
+    from mmrl.tracking.videos import EpisodeVideos
     from mmrl.trainer.seeding import derive
 
     apply_threads(recipe)
@@ -128,20 +137,27 @@ def measure(
     policy = load_policy(policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
     attach_cache(policy, recipe)
     preparer = Preparer(policy, Rewarder(recipe.rewards, reward))
+    films = EpisodeVideos(Path(videos), {}) if videos is not None and recipe.evaluation.videos else None
+    simulators = Simulators(recipe.simulators, recipe.pipeline)
     try:
         results, groups = run_evaluation(
             policy,
             sets,
             recipe.evaluation,
             preparer,
-            Simulators(recipe.simulators),
+            simulators,
             seed=derive(recipe.seed, "eval"),
-            chunk=recipe.stages[0].rollout.action_chunk,
+            chunk=recipe.evaluation_chunk(stage_of(recipe, checkpoint)),
             on_bad=recipe.data.on_bad_sample,
             controls=recipe.data.controls,
+            film=Film(recipe.evaluation.videos, films.keep) if films else None,
         )
     except BadSample as error:
         raise with_cure(error, recipe) from None
+    finally:
+        simulators.close()
+    if films:
+        films.close()
     return results, figures(groups)
 
 
@@ -177,6 +193,18 @@ def newest_model(folder: Path) -> Path:
     if not whole:
         raise CheckpointError(f"run '{folder}' has no checkpoint yet")
     return whole[-1] / "model"
+
+
+def stage_of(recipe: Recipe, checkpoint: str | None) -> StageConfig:
+    """The stage that a policy comes from: before training the first, else the checkpoint's, or the last."""
+    if checkpoint is None:
+        return recipe.stages[0]
+    path = Path(checkpoint)
+    states = [folder / "state.json" for folder in (path, path.parent) if (folder / "state.json").is_file()]
+    if not states:
+        return recipe.stages[-1]
+    place = json.loads(states[0].read_text())["place"]
+    return recipe.stages[min(place["stage"], len(recipe.stages) - 1)]
 
 
 def policy_at(recipe: Recipe, folder: str):

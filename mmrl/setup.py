@@ -21,9 +21,9 @@ from mmrl.policies.loading import difference
 from mmrl.policies.registry import load_policy
 from mmrl.reading import to_yaml
 from mmrl.rollouts.engines import ENGINES
-from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder, UserReward
+from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.files import cannot_write, write_atomic
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
@@ -69,7 +69,7 @@ def open_run(
     tracker = _open_tracker(recipe, policy, place, {"action_statistics": statistics} if statistics else {})
     if recipe.resume != "never":
         checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
-    simulators = Simulators(recipe.simulators)
+    simulators = Simulators(recipe.simulators, recipe.pipeline)
     session = Session(
         recipe, policy, mixture, eval_sets, preparer, simulators, tracker, stop, resumed=tensors, resumed_state=state
     )

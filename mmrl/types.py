@@ -28,7 +28,7 @@ class Sample:
         target: ground truth in the form the task's reward reads.
         images: one of `PIL.Image.Image`, `bytes`, or a path, for every image part in order.
         videos: for every video part in order a path (file or folder of frames), a list of images, or a clip
-            `{"path": ..., "start": s, "end": s}`.
+            `{"path": ..., "start": s, "end": s, "source_fps": frames a second of a folder or list}`.
         budgets: the dataset's own pixel and frame budgets, `{"image": {...}, "video": {...}}`, over the policy's.
         demonstration: the assistant's reference answer, without special tokens.
         dataset: the name of the dataset it came from.
@@ -39,8 +39,11 @@ class Sample:
         episode: the start-state id there.
         cameras: the simulator's name of each of `images`, where they are one observation.
         state: float32 [S], the robot's own sensors at that observation.
+        expert_noise: for episodes, the share of the scripted expert's actions that a random one replaces.
         actions: float32 [C, A], a demonstration of actions: those that followed the observation, in the simulator's
             units; fewer than the dataset's `chunk` at the end of an episode.
+        rewards: [C], what each of `actions` earned.
+        steps: a whole recorded episode: the samples of its decisions, in time order; read when it is iterated over.
     """
 
     id: str
@@ -59,12 +62,15 @@ class Sample:
     episode: int = 0
     cameras: tuple[str, ...] = ()
     state: Tensor | None = None
+    expert_noise: float = 0.0
     actions: Tensor | None = None
+    rewards: tuple[float, ...] = ()
+    steps: Sequence[Sample] = ()
 
     @property
     def demonstrated(self) -> bool:
         """Whether it carries a demonstration, of text or of actions."""
-        return self.demonstration is not None or self.actions is not None
+        return self.demonstration is not None or self.actions is not None or len(self.steps) > 0
 
     @property
     def where(self) -> str:

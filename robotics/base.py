@@ -20,7 +20,8 @@ class VectorEnv(ABC):
     A subclass sets the attributes below in `__init__(**options)`, which reads its options through `OPTIONS`.
     Every action dim lies in [action_low, action_high]; values outside are clamped. elastic: worlds cost so little that
     a caller makes as many as it needs; of others it keeps one object and plays episodes after each other in its worlds.
-    dropped_episodes: how many episodes the simulator failed in so far.
+    concurrent: two objects may be driven from two threads at once. Of others one is called at a time, though not
+    always from the thread that made it. dropped_episodes: how many episodes the simulator failed in so far.
     """
 
     OPTIONS: ClassVar[dict[str, Option]] = {}
@@ -28,6 +29,7 @@ class VectorEnv(ABC):
     action_high: ClassVar[float] = 1.0
     has_expert: ClassVar[bool] = False
     elastic: ClassVar[bool] = False
+    concurrent: ClassVar[bool] = False
     dropped_episodes: int = 0
 
     num_envs: int

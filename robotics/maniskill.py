@@ -18,6 +18,7 @@ from robotics.maniskill_build import (
     build_base,
     choose_cameras,
     own_limit,
+    require_package,
     reward_ignores_observation,
 )
 from robotics.maniskill_starts import RestoredStarts, SeededStarts, map_states, take_rows
@@ -56,6 +57,7 @@ class ManiSkillEnv(VectorEnv):
         "instruction": Option(str, None, optional=True),
         "max_steps": Option(int, None, low=1, optional=True),
         "terminate_on_success": Option(bool, True),
+        "rebuild": Option(bool, False),
         "backend": Option(str, "auto", choices=("auto", "physx_cpu", "physx_cuda")),
         "timeout": Option(float, 120.0, low=1.0),
     }
@@ -69,7 +71,10 @@ class ManiSkillEnv(VectorEnv):
                 "maniskill: backend='physx_cuda' needs a CUDA GPU, and torch sees none; allowed: physx_cpu"
             )
         if backend == "physx_cuda" or (backend == "auto" and gpu):
+            if options["rebuild"]:
+                raise ValueError("maniskill: rebuild=True is not allowed with physx_cuda; set backend: physx_cpu")
             return cls(**{**options, "backend": "physx_cuda"})
+        require_package()
         world = functools.partial(cls, **{**options, "backend": "physx_cpu", "num_envs": 1})
         return WorkerEnv("maniskill", world, options["num_envs"], options["timeout"])
 
@@ -79,7 +84,7 @@ class ManiSkillEnv(VectorEnv):
         self._text, self._rgb = options["instruction"], options["observation"] == "rgb"
         self._base = base = build_base(options, REWARDS[self.reward], self.num_envs + parallel)
         self._rows = torch.arange(self.num_envs, device=base.device) + int(parallel)
-        self._starts = RestoredStarts(base) if parallel else SeededStarts(base)
+        self._starts = RestoredStarts(base) if parallel else SeededStarts(base, options["rebuild"])
         self._spaces = action_spaces(base)
         self._low_A, self._high_A = (bound.to(base.device) for bound in action_bounds(self._spaces))
         self.action_dim = len(self._low_A)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,12 @@ from robotics.options import unknown
 
 PACKAGE = "'mani-skill>=3.0.1,<3.1'"
 VULKAN = "install a Vulkan driver: NVIDIA's, or Mesa 24 or newer (apt-get install mesa-vulkan-drivers libvulkan1)"
+
+
+def require_package() -> None:
+    """Raises ImportError where mani_skill is not installed; nothing is imported."""
+    if importlib.util.find_spec("mani_skill") is None:
+        raise ImportError(f"maniskill: the package mani_skill is not installed; install it: pip install {PACKAGE}")
 
 
 def build_base(options: dict[str, Any], reward_mode: str, worlds: int) -> Any:

@@ -22,16 +22,20 @@ def episode_seed(start_id: int) -> int:
 
 
 class SeededStarts:
-    """Starts of a single world, from the seed."""
+    """Starts of a single world, from the seed.
 
-    def __init__(self, base: Any):
-        self._base = base
+    rebuild: build the scene anew for each. PhysX keeps an order of contacts from one episode to the next, so that else
+    equal actions lead to equal states, to the bit, only until something is touched.
+    """
+
+    def __init__(self, base: Any, rebuild: bool = False):
+        self._base, self._rebuild = base, rebuild
 
     def start(self, ids: Sequence[int], rows: Tensor) -> None:
         """Put the only world at the start that `ids` names."""
         seed = episode_seed(ids[0])
-        self._base.reset(seed=seed)
-        if self._base.reconfiguration_freq == 0:
+        self._base.reset(seed=seed, options={"reconfigure": True} if self._rebuild else {})
+        if not self._rebuild and self._base.reconfiguration_freq == 0:
             # Contacts of the last episode stay in the engine until it steps, and the first observation would show them.
             self._base.scene.step()
             self._base.reset(seed=seed)

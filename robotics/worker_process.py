@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -71,18 +73,17 @@ class Worker:
     def send(self, command: tuple[str, tuple]) -> None:
         """Send a method's name and arguments. A dead worker shows at the next `receive`."""
         try:
-            self.pipe.send(_pack(command))
+            _send(self.pipe, command)
         except OSError:
             return
 
     def receive(self) -> Any:
         """The waiting reply, or a `Failure` where the process died or its simulator raised."""
         try:
-            reply = self.pipe.recv()
+            return _receive(self.pipe)
         except (EOFError, OSError):
             self._process.join(END_SECONDS)
             return Failure("ChildProcessError", f"died (exit code {self._process.exitcode})")
-        return reply if isinstance(reply, Failure) else _unpack(reply)
 
     def _end(self) -> None:
         self._process.kill()
@@ -97,23 +98,24 @@ def _main(pipe: Connection, make_world: Callable[[], VectorEnv]) -> None:
     torch.set_num_threads(1)
     try:
         env = make_world()
-        pipe.send({name: getattr(env, name) for name in FACTS})
+        _send(pipe, {name: getattr(env, name) for name in FACTS})
     except BaseException as error:
-        pipe.send(_failure(error))
+        _send(pipe, _failure(error))
         return
     while True:
         try:
-            call, arguments = _unpack(pipe.recv())
+            call, arguments = _receive(pipe)
         except EOFError:
-            return
+            # The parent is gone, or has dropped this worker.
+            call = "close"
         if call == "close":
             env.close()
-            # Graphics libraries take seconds to unload, and some crash at it.
+            # Graphics libraries take seconds to unload, and some crash or complain at it.
             os._exit(0)
         try:
-            pipe.send(_pack(getattr(env, call)(*arguments)))
+            _send(pipe, getattr(env, call)(*arguments))
         except Exception as error:
-            pipe.send(_failure(error))
+            _send(pipe, _failure(error))
 
 
 def _failure(error: BaseException) -> Failure:
@@ -122,40 +124,39 @@ def _failure(error: BaseException) -> Failure:
     return Failure(kind, text if kind in _KINDS else f"raised {type(error).__name__}: {text}")
 
 
-def _pack(value: Any) -> Any:
-    """Tensors as arrays: torch's own pickling would pass file descriptors that die with the worker."""
-    return _map(value, Tensor, lambda tensor: tensor.detach().cpu().numpy())
+class _Pickler(pickle.Pickler):
+    """Writes tensors as arrays: torch's own pickling would pass file descriptors that die with the worker."""
+
+    dispatch_table: ClassVar[dict[type, Callable]] = {
+        Tensor: lambda tensor: (_tensor, (tensor.detach().cpu().numpy(),)),
+    }
 
 
-def _unpack(value: Any) -> Any:
-    return _map(value, np.ndarray, torch.from_numpy)
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array)
 
 
-def _map(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    if isinstance(value, kind):
-        return change(value)
-    if isinstance(value, dict):
-        return {key: _map(item, kind, change) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_map(item, kind, change) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: _map(getattr(value, f.name), kind, change) for f in fields(value)})
-    return value
+def _send(pipe: Connection, value: Any) -> None:
+    written = io.BytesIO()
+    _Pickler(written, pickle.HIGHEST_PROTOCOL).dump(value)
+    pipe.send_bytes(written.getbuffer())
+
+
+def _receive(pipe: Connection) -> Any:
+    return pickle.loads(pipe.recv_bytes())
 
 
 def join_observations(parts: Sequence[Observation | None]) -> Observation:
     """One observation of B worlds from observations of one; black, zero and wordless where there is none."""
-    some = next(part for part in parts if part is not None)
-    blank = Observation(
-        images={camera: torch.zeros_like(image) for camera, image in some.images.items()},
-        state=torch.zeros_like(some.state),
-        instruction=[""],
-    )
-    every = [blank if part is None else part for part in parts]
+    if None in parts:
+        some = next(part for part in parts if part is not None)
+        images = {camera: torch.zeros_like(image) for camera, image in some.images.items()}
+        blank = Observation(images, torch.zeros_like(some.state), instruction=[""])
+        parts = [part or blank for part in parts]
     return Observation(
-        images={camera: torch.cat([part.images[camera] for part in every]) for camera in some.images},
-        state=torch.cat([part.state for part in every]),
-        instruction=[text for part in every for text in part.instruction],
+        images={camera: _join([part.images[camera] for part in parts]) for camera in parts[0].images},
+        state=_join([part.state for part in parts]),
+        instruction=[text for part in parts for text in part.instruction],
     )
 
 
@@ -163,14 +164,20 @@ def join_steps(
     steps: Sequence[StepResult | None], seen: Sequence[Observation | None], dropped_B: Tensor, chunk: int
 ) -> StepResult:
     """One result of B worlds from results of one. A world without one has no valid step and is done."""
-    pattern = next((step.info for step in steps if step is not None), INFO)
-    info = {name: torch.zeros_like(value) for name, value in pattern.items()} | {"done": torch.tensor([True])}
-    zeros, no = torch.zeros(1, chunk), torch.zeros(1, chunk, dtype=torch.bool)
-    blank = StepResult(join_observations(seen), reward=zeros, terminated=no, truncated=no, valid=no, info=info)
-    every = [blank if step is None else step for step in steps]
+    observation = join_observations(seen)
+    if None in steps:
+        pattern = next((step.info for step in steps if step is not None), INFO)
+        info = {name: torch.zeros_like(value) for name, value in pattern.items()} | {"done": torch.tensor([True])}
+        zeros, no = torch.zeros(1, chunk), torch.zeros(1, chunk, dtype=torch.bool)
+        blank = StepResult(observation, reward=zeros, terminated=no, truncated=no, valid=no, info=info)
+        steps = [step or blank for step in steps]
     masks = ("reward", "terminated", "truncated", "valid")
     return StepResult(
-        observation=blank.observation,
-        info={name: torch.cat([step.info[name] for step in every]) for name in pattern} | {"dropped": dropped_B},
-        **{name: torch.cat([getattr(step, name) for step in every]) for name in masks},
+        observation=observation,
+        info={name: _join([step.info[name] for step in steps]) for name in steps[0].info} | {"dropped": dropped_B},
+        **{name: _join([getattr(step, name) for step in steps]) for name in masks},
     )
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

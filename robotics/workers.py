@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,13 +39,15 @@ class WorkerEnv(VectorEnv):
     Raises what `make_world` raises in a worker: ValueError and ImportError as such, others as RuntimeError.
     """
 
+    concurrent: ClassVar[bool] = True
+
     def __init__(self, what: str, make_world: Callable[[], VectorEnv], num_envs: int, timeout: float):
         self.what, self.num_envs, self.timeout = what, num_envs, timeout
         self._workers = [Worker(f"{what} worker {index}", make_world) for index in range(num_envs)]
         self._failures = [0] * num_envs
         self._seen: list[Observation | None] = [None] * num_envs
-        self._dropped_B = torch.zeros(num_envs, dtype=torch.bool)
-        self._idle_B = ~self._dropped_B
+        # Worlds in which no episode was started yet, and those whose episode was dropped.
+        self._idle, self._dropped = set(range(num_envs)), set[int]()
         try:
             facts = self._ready(range(num_envs))[0]
         except BaseException:
@@ -68,21 +70,21 @@ class WorkerEnv(VectorEnv):
                 else:
                     self._seen[world] = reply
                     del pending[world]
-        self._dropped_B = self._dropped_B.index_fill(0, chosen, False)
-        self._idle_B = self._idle_B.index_fill(0, chosen, False)
+        self._dropped.difference_update(chosen.tolist())
+        self._idle.difference_update(chosen.tolist())
         return join_observations(self._seen)
 
     def chunk_step(self, actions: Tensor) -> StepResult:
         """See `VectorEnv.chunk_step`. Worlds whose episode was dropped stay as they are until their next reset."""
-        if self._idle_B.all():
+        if len(self._idle) == self.num_envs:
             raise RuntimeError(f"{self.what}: reset(ids) comes first")
         actions_BCA = as_actions(
             self.what, actions, self.num_envs, self.action_dim, self.action_low, self.action_high
         ).cpu()
-        worlds = (~(self._dropped_B | self._idle_B)).nonzero()[:, 0].tolist()
-        replies = self._call(
-            {world: ("chunk_step", (actions_BCA[world : world + 1],)) for world in worlds}, self.timeout
-        )
+        commands = {
+            world: ("chunk_step", (actions_BCA[world : world + 1],)) for world in self._playing(range(self.num_envs))
+        }
+        replies = self._call(commands, self.timeout)
         for world, reply in list(replies.items()):
             if isinstance(reply, Failure):
                 self._drop(world, replies.pop(world))
@@ -90,7 +92,8 @@ class WorkerEnv(VectorEnv):
                 self._seen[world] = reply.observation
                 self._failures[world] = 0
         steps = [replies.get(world) for world in range(self.num_envs)]
-        return join_steps(steps, self._seen, self._dropped_B, actions_BCA.shape[1])
+        dropped_B = torch.tensor([world in self._dropped for world in range(self.num_envs)])
+        return join_steps(steps, self._seen, dropped_B, actions_BCA.shape[1])
 
     def expert_action(self) -> Tensor:
         """See `VectorEnv.expert_action`. Zeros for worlds without an episode."""
@@ -100,7 +103,7 @@ class WorkerEnv(VectorEnv):
 
     def render(self, worlds: Tensor | Sequence[int] | None = None) -> Tensor:
         """See `VectorEnv.render`. Black for worlds without an episode."""
-        if self._idle_B.all():
+        if len(self._idle) == self.num_envs:
             raise RuntimeError(f"{self.what}: reset(ids) comes first")
         return self._gather("render", as_worlds(worlds, self.num_envs).tolist(), None)
 
@@ -113,7 +116,7 @@ class WorkerEnv(VectorEnv):
             worker.stop(deadline)
 
     def _gather(self, call: str, worlds: Sequence[int], blank: Tensor | None) -> Tensor:
-        asked = [world for world in worlds if not self._dropped_B[world] and not self._idle_B[world]]
+        asked = self._playing(worlds)
         replies = self._call(dict.fromkeys(asked, (call, ())), self.timeout)
         for world in asked:
             if isinstance(replies[world], Failure):
@@ -122,9 +125,12 @@ class WorkerEnv(VectorEnv):
             blank = torch.zeros_like(next(iter(replies.values()))) if replies else torch.zeros(1, 1, 1, 3).byte()
         return torch.cat([replies.get(world, blank) for world in worlds])
 
+    def _playing(self, worlds: Sequence[int]) -> list[int]:
+        return [world for world in worlds if world not in self._idle and world not in self._dropped]
+
     def _drop(self, world: int, failure: Failure) -> None:
         self._replace(world, failure)
-        self._dropped_B = self._dropped_B.index_fill(0, torch.tensor([world]), True)
+        self._dropped.add(world)
         self.dropped_episodes += 1
 
     def _replace(self, world: int, failure: Failure, fatal: bool = False) -> None:

@@ -18,6 +18,7 @@ class Wrapper(VectorEnv):
         self.num_envs, self.action_dim, self.state_dim = env.num_envs, env.action_dim, env.state_dim
         self.cameras, self.max_steps = env.cameras, env.max_steps
         self.action_low, self.action_high, self.has_expert = env.action_low, env.action_high, env.has_expert
+        self.concurrent = env.concurrent
 
     @property
     def dropped_episodes(self) -> int:

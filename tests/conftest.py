@@ -59,3 +59,24 @@ def recipe_file(workplace, tiny_recipe) -> Path:
     path = workplace / "recipe.yaml"
     path.write_text(yaml.safe_dump(tiny_recipe))
     return path
+
+
+@pytest.fixture(scope="session")
+def maniskill() -> None:
+    """Skips where ManiSkill cannot run."""
+    from shared_simulators import skip_without
+
+    skip_without("mani_skill")
+
+
+@pytest.fixture(scope="session")
+def libero() -> Path:
+    """LIBERO's assets beside the checkout; skips where LIBERO cannot run."""
+    from shared_media import SHARED
+    from shared_simulators import skip_without
+
+    skip_without("libero")
+    assets = SHARED / "libero_assets"
+    if not assets.is_dir():
+        pytest.skip(f"no LIBERO assets at {assets}")
+    return assets

@@ -1,6 +1,12 @@
-"""The contract's checks over simulators whose worker processes take seconds to start."""
+"""The contract's checks over simulators whose worker processes take seconds to start, and whether they can run here."""
 
+import importlib.util
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+
+import pytest
 
 from robotics import contract
 from robotics.base import VectorEnv
@@ -18,8 +24,33 @@ CHECKS = [
     contract.check_success,
     contract.check_global_rng,
 ]
-# Those that need one object at a time, for settings that others of the same simulator have been checked with.
-ONE_OBJECT = [contract.check_equal_rollouts, contract.check_masks, contract.check_partial_reset, contract.check_success]
+# Those that depend on the task, for tasks beside the one that goes through all.
+OF_A_TASK = [
+    contract.check_equal_starts,
+    contract.check_equal_rollouts,
+    contract.check_masks,
+    contract.check_partial_reset,
+    contract.check_success,
+]
+# Package -> code that starts what draws its pictures, without anything of this project; what a failure means.
+RENDERERS = {
+    "mani_skill": ("import sapien; sapien.render.RenderSystem(sapien.Device('cpu'))", "no Vulkan device"),
+    "libero": (
+        "import os; os.environ['MUJOCO_GL'] = 'egl'; import mujoco; mujoco.GLContext(16, 16).make_current()",
+        "EGL does not work",
+    ),
+}
+
+
+def skip_without(package: str) -> None:
+    """Skips the test where the package of a simulator is not installed, or its renderer does not start."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"the package {package} is not installed")
+    code, lacking = RENDERERS[package]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        errors = re.findall(r"^[\w.]+Error: .*", done.stderr, re.MULTILINE) or [f"exit code {done.returncode}"]
+        pytest.skip(f"{package}: {lacking} ({errors[0]})")
 
 
 def expert_episode(env: VectorEnv) -> tuple[list[float], StepResult]:

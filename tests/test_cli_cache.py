@@ -13,7 +13,8 @@ import yaml
 
 from mmrl.cli import main
 from mmrl.commands import cache_build
-from mmrl.config import PolicyConfig, VideoDigitsData
+from mmrl.config import CacheConfig, FileData, PolicyConfig, VideoDigitsData
+from mmrl.data.mixture import open_dataset
 from mmrl.data.video_digits import VideoDigits
 from mmrl.data.videos import VideoReader, open_cache
 from video.inventory import scan
@@ -92,6 +93,16 @@ def test_build_names_what_is_broken_and_goes_on_where_it_stopped(capsys, dataset
     assert len(entries()) == 5
 
 
+def test_a_build_shows_how_far_it_is_on_a_terminal_only(capsys, dataset, monkeypatch):
+    build(dataset)
+    assert "5/5" not in capsys.readouterr().err
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    build(dataset)
+    error = capsys.readouterr().err
+    assert "5/5" in error
+    assert "6 videos, 3 broken" in error
+
+
 def test_interrupted_build_is_resumed(capsys, dataset, monkeypatch):
     whole = VideoReader.read
 
@@ -118,7 +129,6 @@ def test_training_hits_what_a_recipes_build_decoded(capsys, workplace, tiny_reci
     assert capsys.readouterr().out.startswith("5 rows, 5 videos: 5 decoded, 0 already there, 0 broken")
 
     from mmrl.config import load_recipe
-    from mmrl.data.mixture import open_dataset
     from mmrl.policies.registry import load_policy
 
     recipe = load_recipe("recipe.yaml")
@@ -134,6 +144,21 @@ def test_training_hits_what_a_recipes_build_decoded(capsys, workplace, tiny_reci
             (frames,) = policy.videos.read(sample)
             assert frames.pixels.dtype == torch.uint8
     assert cache.counts["hits"] == 4
+
+
+def test_every_level_of_a_sparse_to_dense_evaluation_is_built(capsys, workplace, tiny_recipe, tiny_qwen):
+    data = {"type": "video_digits", "size": 2, "folder": "files", "tasks": ["counting"]}
+    tiny_recipe["data"] = {"train": [data], "eval": [data | {"split": "test"}], "cache": {"folder": "cache"}}
+    tiny_recipe["policy"] |= {"path": str(tiny_qwen("qwen3_vl")), "video": {"max_pixels": 140_000}}
+    tiny_recipe["evaluation"] = {"sparse_to_dense": {"frames": [2, 4], "samples": 2}}
+    Path("recipe.yaml").write_text(yaml.safe_dump(tiny_recipe))
+    assert main(["cache", "build", "recipe.yaml", "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith("4 rows, 4 videos: 6 decoded, 0 already there, 0 broken")
+    assert main(["cache", "stats", "cache"]) == 0
+    printed = capsys.readouterr().out
+    for level in (2, 4):
+        assert f"sampling.max_frames={level}" in printed
+        assert f"sampling.min_frames={level}" in printed
 
 
 def test_stats_and_verify(capsys, dataset):
@@ -191,8 +216,56 @@ def test_reader_of_a_build_is_the_policys_own(tiny_qwen):
         from mmrl.policies.registry import load_policy
 
         config = PolicyConfig(path=str(tiny_qwen(family)))
-        mine, theirs = cache_build.video_reader(config), load_policy(config).videos
+        mine, theirs = cache_build.media_reader(config).videos, load_policy(config).videos
         assert mine.spec(1.0, 3.0) == theirs.spec(1.0, 3.0)
+
+
+def test_large_pictures_are_built_as_training_reads_them(capsys, workplace, tiny_qwen):
+    from PIL import Image
+
+    from mmrl.policies.registry import load_policy
+
+    shades = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
+    Image.fromarray(shades).resize((1200, 900)).save("large.png")
+    Image.fromarray(shades).resize((120, 90)).save("small.png")
+    Path("broken.png").write_bytes(Path("large.png").read_bytes()[:900])
+    write_video(workplace / "a.mp4", 0)
+    target = {"task": "counting", "target": {"count": 1}}
+    shown = [["large.png", "small.png"], ["broken.png"]]
+    rows = [
+        {"prompt": "<video>" + "<image>" * len(images) + "?", "images": images, "videos": ["a.mp4"], **target}
+        for images in shown
+    ]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    model = str(tiny_qwen("qwen3_vl"))
+    options = ["--folder", "cache", "--workers", "1", "image.max_pixels=100000"]
+    assert main(["cache", "build", "rows.jsonl", "--policy", model, *options]) == 2
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "2 rows, 2 videos, 1 large pictures: 2 decoded, 1 already there, 1 broken"
+    assert "row 1" in printed[1]
+    assert "broken.png" in printed[1]
+    policy = load_policy(PolicyConfig(path=model))
+    policy.videos.cache = cache = open_cache(CacheConfig(folder="cache"))
+    data = FileData(type="file", path="rows.jsonl", image={"max_pixels": 100_000})
+    policy.prepare([open_dataset(data)[0]])
+    assert (cache.counts["hits"], cache.counts["decoded"]) == (2, 0)
+
+
+def test_encoded_pictures_of_a_table_are_built_by_several_workers(capsys, workplace):
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((900, 1200, 3), 99, np.uint8)).save(buffer, "PNG")
+    row = {"prompt": "<image>?", "images": [{"bytes": buffer.getvalue(), "path": None}], "task": "counting"}
+    pq.write_table(pa.Table.from_pylist([row | {"target": '{"count": 1}'}] * 2), "rows.parquet")
+    options = ["--policy", "quickstart", "--folder", "cache", "--workers", "2"]
+    assert main(["cache", "build", "rows.parquet", *options]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "2 rows, 0 videos, 2 large pictures: 1 decoded, 1 already there, 0 broken"
 
 
 def test_rows_without_videos_count_as_rows(capsys, workplace):

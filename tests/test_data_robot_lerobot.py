@@ -75,6 +75,18 @@ def test_episodes_decoded_once_give_the_same_pictures(folder, tmp_path):
             assert np.array_equal(a, b)
 
 
+def test_rows_of_a_file_pass_over_its_packets_once(folder, monkeypatch):
+    from video import file_state, scan
+
+    scanned, collect = [], scan._Packets
+    monkeypatch.setattr(scan, "_Packets", lambda stream: scanned.append(1) or collect(stream))
+    monkeypatch.setattr(file_state, "UNSETTLED_NS", -1)
+    scan._remembered.cache_clear()
+    rows = opened(folder)
+    assert [spelled(rows[i].images[0]) for i in (31, 2, 17, 0, 39)] == [31, 2, 17, 0, 39]
+    assert len(scanned) == 2, "one for each camera"
+
+
 def test_pictures_in_parquet(tmp_path):
     rows = opened(write_lerobot(tmp_path / "arm", LENGTHS, stored=True))
     assert [spelled(rows[i].images[1]) for i in (0, 9, 10, 22, 23, 39)] == [100, 109, 110, 122, 123, 139]

@@ -1,7 +1,5 @@
 """A trajectory that ManiSkill itself records reads back as what it showed: needs mani_skill and a Vulkan driver."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
@@ -9,12 +7,7 @@ import torch
 from mmrl.config import ManiSkillData
 from mmrl.data.mixture import open_dataset
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("mani_skill") is None, reason="the package mani_skill is not installed"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("maniskill")]
 
 
 def test_rows_are_what_the_simulator_showed(tmp_path):

@@ -79,6 +79,22 @@ def test_a_track_is_where_the_digit_is(folder):
             assert not bool(outside.any())
 
 
+def test_a_tube_is_where_the_digit_is_and_only_while_it_is_there(folder):
+    for sample in rows(folder, 10, tasks=["spatial_temporal_grounding"]):
+        dark, (start, end) = ink_BYX(sample), sample.target["time"]
+        assert list(map(int, sample.target["track"])) == list(range(start, end))
+        for slot in range(4):
+            assert bool(dark[slot].any()) == (start <= slot < end)
+        for slot, (x1, y1, *_) in sample.target["track"].items():
+            assert shown_in(dark[int(slot)], x1, y1)
+
+
+def test_seconds_are_counted_where_the_digit_is_visible(folder):
+    for sample in rows(folder, 10, tasks=["numeric"]):
+        cells = ink_BYX(sample).unfold(1, 2, 2).unfold(2, 2, 2).flatten(3).any(-1).flatten(1).sum(1).tolist()
+        assert cells.count(2) == sample.target["answer"]
+
+
 def test_rows_do_not_depend_on_what_was_read_before(folder, tmp_path):
     forwards = rows(folder, 6)
     data = VideoDigits(VideoDigitsData(type="video_digits", folder=str(tmp_path)))

@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_refused(tiny_qwen, clips, tmp_path):
         policy.prepare([replace(video_sample(*clips), videos=(str(clips[0]),), messages=(), id="x")])
     with pytest.raises(ConfigError, match="learns from rewards"):
         policy.demonstration(video_sample(clips[0], demonstration="a"), 8)
-    with pytest.raises(ConfigError, match=r"policy\.lora: frame_selector trains its selector alone"):
+    with pytest.raises(ConfigError, match=r"policy\.lora: {} does not fit policy\.type 'frame_selector'"):
         load_policy(PolicyConfig(type="frame_selector", path=str(tiny_qwen()), lora={}))
     with pytest.raises(UserError, match=r"policy\.params.*moment"):
         load_policy(PolicyConfig(type="frame_selector", path=str(tiny_qwen()), params={"moment": 3}))

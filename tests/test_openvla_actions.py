@@ -12,7 +12,7 @@ from shared_openvla import load
 
 from mmrl.errors import CheckpointError, ConfigError
 from mmrl.policies.openvla.action_tokens import ActionTokens
-from mmrl.policies.openvla.statistics import Bounds, bounds, choose, read_statistics
+from mmrl.policies.statistics import Bounds, bounds, choose, read_statistics
 
 VOCABULARY, BINS = 32000, 256
 

@@ -168,8 +168,10 @@ def test_samples_that_are_no_observation_are_refused(tiny_qwen):
     whole = observation()
     with pytest.raises(BadSample, match="no instruction"):
         policy.prepare([replace(whole, messages=({"role": "user", "content": [{"type": "image"}]},))])
-    with pytest.raises(BadSample, match="no image"):
+    with pytest.raises(ConfigError, match=r"simulators\.table shows no pictures.*set its cameras"):
         policy.prepare([replace(whole, images=(), cameras=())])
+    with pytest.raises(BadSample, match="no image"):
+        policy.prepare([replace(whole, images=(), cameras=(), simulator=None)])
     with pytest.raises(BadSample, match="only acts"):
         policy.demonstration(replace(whole, demonstration="left"), 8)
     with pytest.raises(ConfigError, match=r"answers no text; use data of type episodes"):

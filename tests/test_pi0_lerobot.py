@@ -142,7 +142,7 @@ def test_configs_that_are_not_known_stop_the_load(published):
     expect(ConfigError, "must share one of MEAN_STD", normalization_mapping={"ACTION": "MIN_MAX", "STATE": "MIN_MAX"})
     expect(ConfigError, "must share one of", normalization_mapping={"ACTION": "QUANTILES", "STATE": "MEAN_STD"})
     expect(CheckpointError, "unknown Gemma variant 'gemma_3b'.*gemma_300m", action_expert_variant="gemma_3b")
-    expect(CheckpointError, "unknown pi0 family 'pi05'", type="pi05")
+    expect(CheckpointError, "is a checkpoint of pi05, and policy.type 'pi0' reads pi0", type="pi05")
     expect(CheckpointError, "only squares are known", image_resolution=[28, 56])
 
 

@@ -61,6 +61,32 @@ def test_log_probs_are_the_densities_of_the_steps(tiny_qwen):
     assert torch.equal(row.decision.tokens, context.after_SHD[-1].flatten())
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_learnt_noise_has_the_density_and_entropy_of_its_gaussians(tiny_qwen, family):
+    """log sigma^2 lies between those of noise_low and noise_high; the gradient in a log-deviation is z^2 - 1."""
+    low, high = 0.1, 0.3
+    params = {"sampler": "noise", "trained": "all", "noise_low": low, "noise_high": high}
+    policy = load(tiny_qwen(family), family, params=params)
+    (row, *_) = sampled_rows(policy, observations(1))
+    context, head = row.decision.context, policy.module.noise_head.layers
+    prefix = policy._prefix([row.decision.prompt]).take(torch.zeros(4, dtype=torch.long))
+    v, states = policy._velocity(prefix, context.before_SHD, 1 - torch.arange(4) / 4)
+    raw = head(states[:, -HORIZON:])
+    raw.retain_grad()
+    low_log, high_log = (2 * torch.tensor(x).log() for x in (low, high))
+    std = (0.5 * (low_log + (high_log - low_log) * (raw.tanh() + 1) / 2)).exp()
+    normal = torch.distributions.Normal(context.before_SHD - v / 4, std)
+    expected = normal.log_prob(context.after_SHD).mean(0)
+    found = policy.log_probs(collate([row]), "gradient")
+    assert torch.allclose(found.log_probs_RU[0], expected.flatten(), atol=1e-5)
+    assert torch.allclose(found.entropy_RU[0], normal.entropy().mean(0).flatten(), atol=1e-5)
+    assert float(std.detach().max()) - float(std.detach().min()) > 0.05
+    expected.sum().backward()
+    z = (context.after_SHD - normal.mean) / std
+    slope = (high_log - low_log) / 4 * (1 - raw.tanh() ** 2)
+    assert torch.allclose(raw.grad, (z**2 - 1) * slope / 4, atol=1e-5)
+
+
 def test_one_step_is_drawn_for_each_decision(tiny_qwen):
     policy = load(tiny_qwen("pi0"))
     rows = sampled_rows(policy, observations(4), n=16)
@@ -243,8 +269,11 @@ def test_bad_input_is_refused(tiny_qwen):
         ({"params": {"trained": [1, 1]}}, "must name different steps"),
         ({"params": {"noise_low": 0.2}}, "noise_low 0.2 is not below"),
         ({"params": {"samplr": "sde"}}, r"samplr.*sampler"),
-        ({"gradient_checkpointing": True}, "key-value cache; turn it off"),
-        ({"action_bins": 5}, "acts in continuous units"),
+        (
+            {"gradient_checkpointing": True},
+            "gradient_checkpointing: true .* reads a key-value cache. Allowed: false",
+        ),
+        ({"action_bins": 5}, "policy.action_bins: 5 .* has its checkpoint's own actions. Allowed: null"),
         ({"freeze": ["expert"]}, "expert"),
     ],
 )

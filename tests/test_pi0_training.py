@@ -55,11 +55,14 @@ def recipe(tiny_qwen, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("stages.0.objective.streams.demo.coefficient.kind=dft", r"streams.demo.coefficient.kind 'dft' does not fit"),
-        ("stages.0.objective.streams.demo.coefficient.kind=chord_phi", r"have a loss and no likelihood"),
-        ("stages.1.objective.streams.rl.coefficient.kind=luffy", r"it reads probabilities.*one, ppo_clip, cispo"),
-        ("stages.1.rollout.temperature=0.7", r"temperature 0.7 has no effect on a flow policy.*policy.params.eta"),
-        ("stages.1.objective.inject={}", r"objective.inject rates demonstrations"),
+        (
+            "stages.0.objective.streams.demo.coefficient.kind=dft",
+            r"sft.objective.streams.demo.coefficient.kind: dft does",
+        ),
+        ("stages.0.objective.streams.demo.coefficient.kind=chord_phi", r"and no likelihood of them. Allowed: one"),
+        ("stages.1.objective.streams.rl.coefficient.kind=luffy", r"reads probabilities. Allowed: one, ppo_clip, cispo"),
+        ("stages.1.rollout.temperature=0.7", r"stages.rl.rollout.temperature: 0.7 .* Allowed: 0.0, 1.0"),
+        ("stages.1.objective.inject={}", r"objective.inject: {} .* method co_train"),
         ("stages.1.method=pi_rl_noise", r"needs policy.params.sampler: noise, and it is sde"),
         ("policy.type=openvla", r"method 'pi_rl_sde' needs a flow policy; set policy.type to one of pi0, pi05"),
     ],

@@ -11,6 +11,7 @@ from shared_policy import FAMILIES, demo_rows, distance, gradients, load, log_pr
 from shared_videos import video_sample, write_video
 
 from mmrl.config import CacheConfig, SamplingConfig, VideoBudget, load_recipe
+from mmrl.data.ahead import ReadAhead
 from mmrl.data.videos import open_cache
 from mmrl.errors import BadSample, UserError
 from mmrl.objectives.methods import resolve_objective
@@ -142,13 +143,15 @@ def test_cached_and_read_ahead_videos_give_the_same_prompt(tiny_qwen, clips, tmp
     cached.videos.cache = open_cache(CacheConfig(folder=str(tmp_path / "cache")))
     samples = [video_sample(c) for c in clips]
     wanted = plain.prepare(samples)
+    cached.videos.ahead = ReadAhead(10**9)
     for way in ("cold", "warm", "ahead"):
         if way == "ahead":
-            cached.videos.read_ahead(samples)
+            cached.videos.ahead.want({key: job for one in samples for key, job in cached.videos.jobs(one).items()})
             assert any(t.name.startswith("read-ahead") for t in threading.enumerate())
         for a, b in zip(wanted, cached.prepare(samples)):
             assert torch.equal(a.pixel_values_videos, b.pixel_values_videos), way
             assert torch.equal(a.positions, b.positions), way
+    cached.videos.ahead.close()
     assert cached.videos.cache.counts["hits"] >= 2
 
 
@@ -173,9 +176,11 @@ def test_errors_read_ahead_are_raised_where_the_sample_is_used(tiny_qwen, tmp_pa
     policy = load(tiny_qwen(), video=SMALL)
     (tmp_path / "broken.mp4").write_bytes(b"no video at all" * 50)
     sample = video_sample("broken.mp4", root=str(tmp_path), dataset="clips", row=7)
-    policy.videos.read_ahead([sample])
+    policy.videos.ahead = ReadAhead(10**9)
+    policy.videos.ahead.want(policy.videos.jobs(sample))
     with pytest.raises(BadSample, match=r"clips row 7 .*broken\.mp4.*not_a_video"):
         policy.prepare([sample])
+    policy.videos.ahead.close()
 
 
 @pytest.mark.parametrize(

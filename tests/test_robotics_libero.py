@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from shared_media import SHARED
-from shared_simulators import CHECKS, ONE_OBJECT, Kept, expert_episode
+from shared_simulators import CHECKS, OF_A_TASK, Kept, expert_episode
 
 import robotics
 from robotics.libero import SUITES, name_start
@@ -18,7 +18,7 @@ ASSETS = SHARED / "libero_assets"
 installed = pytest.mark.skipif(
     importlib.util.find_spec("libero") is None, reason="the package hf-libero is not installed"
 )
-needs_assets = pytest.mark.skipif(not ASSETS.is_dir(), reason=f"no LIBERO assets at {ASSETS}")
+runs = pytest.mark.usefixtures("libero")
 slow = pytest.mark.slow
 
 SMALL = {"type": "libero", "num_envs": 2, "image_size": 32, "max_steps": 7, "assets": str(ASSETS)}
@@ -36,19 +36,17 @@ def test_ids_count_through_tasks_and_then_start_states():
 
 
 @slow
-@installed
-@needs_assets
+@runs
 @pytest.mark.parametrize("suite", SCENES)
 def test_contract(suite):
     pool = Kept(lambda: robotics.make({**SMALL, "suite": suite, "tasks": SCENES[suite]}))
-    for check in CHECKS if suite == "libero_goal" else ONE_OBJECT:
+    for check in CHECKS if suite == "libero_goal" else OF_A_TASK:
         check(pool, [12, (1 << 40) + 1])
     pool.end()
 
 
 @slow
-@installed
-@needs_assets
+@runs
 @pytest.mark.parametrize(("suite", "task"), [("libero_spatial", 0), ("libero_object", 0), ("libero_goal", 8)])
 def test_the_scripted_hand_succeeds(suite, task):
     options = {**SMALL, "suite": suite, "tasks": [task], "num_envs": 1, "image_size": 16, "max_steps": 150}
@@ -109,8 +107,7 @@ def field_state(seen, when):
 
 
 @slow
-@installed
-@needs_assets
+@runs
 def test_pictures_and_state_are_those_of_the_package_turned_by_180_degrees(tmp_path):
     command = [sys.executable, "-c", AGAINST_THE_PACKAGE, str(ASSETS), str(tmp_path / "seen.npz")]
     subprocess.run(command, check=True, capture_output=True)
@@ -130,9 +127,45 @@ def test_pictures_and_state_are_those_of_the_package_turned_by_180_degrees(tmp_p
     assert (table[..., 0] - table[..., 2]).mean() > (behind[..., 0] - behind[..., 2]).mean() + 10
 
 
+def is_dark(picture):
+    return picture.max(dim=-1).values < 70
+
+
+def is_brown(picture):
+    return picture[..., 0] - picture[..., 2] > 35
+
+
 @slow
-@installed
-@needs_assets
+@runs
+@pytest.mark.parametrize(
+    ("suite", "task", "landmark", "side"),
+    [
+        pytest.param("libero_spatial", 0, is_dark, "right", id="spatial-cabinet"),
+        pytest.param("libero_object", 0, is_brown, "left", id="object-basket"),
+        pytest.param("libero_goal", 8, is_dark, "right", id="goal-cabinet"),
+    ],
+)
+def test_where_things_stand_in_the_pictures(suite, task, landmark, side):
+    env = robotics.make({**SMALL, "suite": suite, "tasks": [task], "num_envs": 1, "image_size": 64})
+    start = env.reset([3]).images
+    up = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0]).expand(1, 6, 7)
+    moved = env.chunk_step(up).observation.images
+    env.close()
+    scene, wrist = start["agentview"][0].int(), start["robot0_eye_in_hand"][0].int()
+    # Only the arm moves. It reaches in from above, to less than the middle.
+    change_H = (moved["agentview"][0].int() - scene).abs().sum(dim=(1, 2))
+    assert (change_H * torch.arange(64)).sum() / change_H.sum() < 28
+    # At half height, what stands on one side of the table.
+    middle = landmark(scene)[21:53].float()
+    share = {"left": middle[:, :21].mean(), "right": middle[:, -21:].mean()}
+    assert share.pop(side) > 3 * next(iter(share.values()))
+    # The hand's camera sees the fingers, closed off by the dark hand below.
+    assert is_dark(wrist[-8:]).float().mean() > 0.9
+    assert is_dark(wrist[:8]).float().mean() < 0.5
+
+
+@slow
+@runs
 def test_gripper_signs():
     options = {**SMALL, "tasks": [2], "num_envs": 1, "image_size": 16, "max_steps": 40}
     opening = {}
@@ -186,8 +219,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 @slow
-@installed
-@needs_assets
+@runs
 @pytest.mark.parametrize(
     ("given", "environment", "words"),
     [

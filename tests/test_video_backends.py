@@ -21,7 +21,8 @@ from video.bitstream import closed_groups, is_refresh
 from video.scan import scan_file
 
 MEDIA = SHARED / "media" / "video"
-BACKENDS = ("decord", "pyav")
+# torchcodec where it loads.
+BACKENDS = ("decord", "pyav", *(["torchcodec"] if backends.load("torchcodec").available() is None else []))
 # Where decord cannot be trusted to find a frame again, and why: the words of its refusal.
 LEFT_TO_PYAV = {
     "open.mp4": ({"codec": "libx265", "x265-params": "keyint=6:open-gop=1:log-level=none"}, "groups of pictures"),
@@ -324,5 +325,5 @@ def test_a_failing_decord_is_replaced_under_auto_only(tmp_path, monkeypatch):
 def test_a_header_that_lies_about_the_count_is_kept_from_decord(tmp_path):
     """decord reserves memory for the announced number: four billion frames end the process."""
     scan = scan_file(encode(tmp_path / "a.mp4"))
-    assert backends.candidates("auto", scan) == ["decord", "pyav"]
-    assert backends.candidates("auto", replace(scan, announced=4_000_000_000)) == ["pyav"]
+    assert backends.candidates("auto", scan) == list(BACKENDS)
+    assert backends.candidates("auto", replace(scan, announced=4_000_000_000)) == list(BACKENDS[1:])

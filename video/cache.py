@@ -83,6 +83,7 @@ class TensorCache:
     Attributes:
         counts: this object's `hits`, `decoded`, `waited` (for another's decoding), `broken`, `foreign`, `evicted`,
             `not_stored`.
+        decode_seconds: what this object's decodings took, those of all threads added up.
         problem: why the last entry could not be stored, or None.
 
     Raises:
@@ -114,6 +115,7 @@ class TensorCache:
         self.mapped = not unlink_breaks_mappings(self.root) if mapped is None else mapped
         self.image_pixels = image_pixels
         self.counts: Counter[str] = Counter()
+        self.decode_seconds = 0.0
         self.problem: str | None = None
         self._known: int | None = None
         self._written = 0
@@ -123,7 +125,7 @@ class TensorCache:
         os.register_at_fork(after_in_child=lambda: (method := renew()) and method())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_counting": None, "_sizing": None, "counts": Counter()}
+        return {**self.__dict__, "_counting": None, "_sizing": None, "counts": Counter(), "decode_seconds": 0.0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -169,7 +171,7 @@ class TensorCache:
         """
         with open_image(source) as image:
             large = image.width * image.height >= self.image_pixels
-        return self.get(source, spec) if large else self.decode(source, spec)
+        return self.get(source, spec) if large else self._decoded(source, spec)
 
     def _locate(self, source: Source, spec: Spec, mode: fingerprints.Mode) -> _Place:
         found = fingerprints.fingerprint(source, mode)
@@ -251,10 +253,17 @@ class TensorCache:
             pause = min(2 * pause, LONGEST_POLL_S)
 
     def _decode(self, place: _Place) -> Frames | None:
-        frames = self.decode(place.source, place.spec)
+        frames = self._decoded(place.source, place.spec)
         if fingerprints.fingerprint(place.source, place.mode) != place.fingerprint:
             return None
         self._count("decoded")
+        return frames
+
+    def _decoded(self, source: Source, spec: Spec) -> Frames:
+        began = time.perf_counter()
+        frames = self.decode(source, spec)
+        with self._counting:
+            self.decode_seconds += time.perf_counter() - began
         return frames
 
     def _store(self, place: _Place, frames: Frames, token: str) -> Frames:
@@ -310,11 +319,12 @@ class TensorCache:
             self.counts[name] += by
 
 
-def decode_source(source: Source, spec: Spec) -> Frames:
-    """The package's own decoding, of encoded images in memory as well."""
+def decode_source(source: Source, spec: Spec, threads: int = 0) -> Frames:
+    """The package's own decoding, of encoded images in memory as well; `threads` as in `video.read`."""
     from video.reading import read
 
-    return read(open_image(source) if isinstance(source, bytes | bytearray | memoryview) else source, spec)
+    opened = open_image(source) if isinstance(source, bytes | bytearray | memoryview) else source
+    return read(opened, spec, threads=threads)
 
 
 def _one_of(name: str, value: str, allowed: Any) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 import xxhash
 
+from video.file_state import FileState, file_state
 from video.paths import resolve
 from video.types import VideoError
 
@@ -23,8 +23,6 @@ Mode = Literal["fast", "full"]
 MODES = ("fast", "full")
 BLOCK = 64 * 2**10
 BLOCKS = 64
-# A file written this recently may be written again without its timestamps moving: nothing is remembered about it.
-UNSETTLED_NS = 2 * 10**9
 
 
 @dataclass(frozen=True)
@@ -116,24 +114,22 @@ def _item(item: Any, mode: Mode) -> tuple[str, int, int, bool]:
 
 def _file(path: str, mode: Mode) -> tuple[str, int, int, bool]:
     try:
-        facts = os.stat(path)
-        blocks = mode == "fast" and facts.st_size > BLOCK * BLOCKS
-        state = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-        settled = time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > UNSETTLED_NS
-        digest = (_remembered if settled else _digest)(path, state, blocks)
+        state = file_state(path)
+        blocks = mode == "fast" and state.size > BLOCK * BLOCKS
+        digest = (_remembered if state.settled else _digest)(path, state, blocks)
     except OSError as error:
         raise VideoError(
             "missing", path, error.strerror or str(error), "check the path, and that the file can be read"
         ) from error
-    return digest, facts.st_size, facts.st_mtime_ns, not blocks
+    return digest, state.size, state.mtime_ns, not blocks
 
 
-def _digest(path: str, state: tuple[int, ...], blocks: bool) -> str:
+def _digest(path: str, state: FileState, blocks: bool) -> str:
     """Digest of the whole file, or of its evenly spread blocks."""
     total = xxhash.xxh3_128()
     with open(path, "rb", buffering=0) as file:
         if blocks:
-            last = state[2] - BLOCK
+            last = state.size - BLOCK
             for index in range(BLOCKS):
                 file.seek(index * last // (BLOCKS - 1))
                 total.update(file.read(BLOCK))

@@ -7,12 +7,14 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from video.bitstream import closed_groups, is_refresh
+from video.file_state import FileState, file_state
 from video.sampling import Timeline
 from video.types import VideoError, VideoMetadata
 
@@ -20,6 +22,8 @@ from video.types import VideoError, VideoMetadata
 REFUSED_CONTAINERS = ("hls", "dash", "concat", "image2", "tty", "sdp", "rtsp", "rtp", "lavfi", "ffmetadata")
 # Matroska announces its length only as a duration, rounded by writers; less missing than this is no sign of a cut.
 DURATION_SLACK = 0.25
+# Files whose scans a process remembers: 0.3 MB for 20,000 frames.
+REMEMBERED = 256
 AGAIN = "fetch or encode it again, or read what decodes with truncated='keep'"
 
 
@@ -163,12 +167,25 @@ def pick_stream(container: Any, path: Path, index: int | None) -> tuple[Any, boo
 
 
 def scan_file(path: Path, stream: int | None = None) -> Scan:
-    """Scans a video file.
+    """Scans a video file, or recalls its scan where the file is the one that this process scanned before.
+
+    Scans of the last `REMEMBERED` files are kept, by path, device, inode, size and times; never of a file that was
+    written moments ago, whose times may stay as they are when it is written again.
 
     Raises:
         VideoError: `not_a_video`, `audio_only`, `no_frames`, `truncated` (nothing decodes at all), `bad_spec`,
-            `backend` (FFmpeg as bundled with PyAV does not know the codec).
+            `backend` (FFmpeg as bundled with PyAV does not know the codec), `missing`.
     """
+    try:
+        state = file_state(path)
+    except OSError as error:
+        cure = "check the path, and that the file can be read"
+        raise VideoError("missing", path, error.strerror or str(error), cure) from error
+    return (_remembered if state.settled else _scan)(path, stream, state)
+
+
+def _scan(path: Path, stream: int | None, state: FileState) -> Scan:
+    """The scan; `state` only tells one version of the file from another."""
     import av
 
     with open_container(path) as container:
@@ -192,6 +209,9 @@ def scan_file(path: Path, stream: int | None = None) -> Scan:
         if packets.first is None:
             raise VideoError("truncated", path, f"no frame of the {chosen.codec_context.name} stream decodes", AGAIN)
         return _assemble(path, container, chosen, best, packets)
+
+
+_remembered = lru_cache(maxsize=REMEMBERED)(_scan)
 
 
 class _Packets:
@@ -244,6 +264,10 @@ def _assemble(path: Path, container: Any, stream: Any, best: bool, packets: _Pac
     width, height = packets.first.width, packets.first.height
     last = packets.pts[int(pts[-1])] or (int(np.median(np.diff(pts))) if len(pts) > 1 else 0)
     length = float((int(pts[-1] - pts[0]) + last) * stream.time_base)
+    keys = np.array(sorted(packets.keys), dtype=np.int64)
+    # Callers in several threads share one scan.
+    pts.setflags(write=False)
+    keys.setflags(write=False)
     return Scan(
         path=path,
         container=container.format.name,
@@ -257,7 +281,7 @@ def _assemble(path: Path, container: Any, stream: Any, best: bool, packets: _Pac
         pts=pts,
         origin=int(pts[0]),
         last_duration=last,
-        keys=np.array(sorted(packets.keys), dtype=np.int64),
+        keys=keys,
         time_base=stream.time_base,
         fps=float(stream.average_rate or (len(pts) / length if length else 1)),
         announced=stream.frames,

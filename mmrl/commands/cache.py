@@ -19,9 +19,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser(
         "build",
-        help="decode every video of a dataset or recipe into a cache",
-        description="Decode every video of a dataset or recipe into a cache, as training would read it. What is there "
-        "already is checked and kept. Exits with 2 if videos are broken.",
+        help="decode every video and large picture of a dataset or recipe into a cache",
+        description="Decode every video and large picture of a dataset or recipe into a cache, as training would read "
+        "it. What is there already is checked and kept. Exits with 2 if some are broken.",
     )
     build.add_argument("source", metavar="DATASET_OR_RECIPE", help="a dataset's file, folder or name, or a recipe")
     build.add_argument(

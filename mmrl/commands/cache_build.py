@@ -1,4 +1,4 @@
-"""`mmrl cache build`: every video of a dataset, or of a recipe's datasets, decoded as training reads it."""
+"""`mmrl cache build`: every video and large picture of a dataset, or of a recipe's datasets, as training reads it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mmrl.commands.cache import BAD, progress, workers
@@ -13,7 +14,9 @@ from mmrl.config import CacheConfig, FileData, PolicyConfig, Recipe, load_recipe
 from mmrl.data.mixture import open_dataset
 from mmrl.data.videos import VideoReader, open_cache
 from mmrl.errors import BadSample, UserError
+from mmrl.evaluation.sparse_to_dense import at_frames
 from mmrl.memory import readable
+from mmrl.policies.qwen_prompt import image_budget
 from mmrl.reading import apply_overrides, validate
 from mmrl.types import Sample
 
@@ -26,11 +29,12 @@ class Tally:
 
     rows: int = 0
     videos: int = 0
+    pictures: int = 0
     broken: list[BadSample] = field(default_factory=list)
 
 
 def build(args: Namespace) -> int:
-    """Fills the cache; prints what was decoded, then the broken videos; `BAD` if there are any.
+    """Fills the cache; prints what was decoded, then what is broken; `BAD` if there is any.
 
     Raises:
         UserError: nothing to build from, or a cache that cannot be written.
@@ -38,20 +42,22 @@ def build(args: Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit {args.limit} is not 1 or more")
     datasets, policy, config = _sources(args)
-    reader = video_reader(policy)
-    reader.cache = cache = open_cache(config)
+    reader = media_reader(policy)
+    reader.videos.cache = cache = open_cache(config)
     if workers(args) > 1:
-        from video.reading import read
+        from video.cache import decode_source
 
         # Several videos at once already use all cores.
-        cache.decode = partial(read, threads=1)
+        cache.decode = partial(decode_source, threads=1)
     tally = Tally()
-    for name, data in datasets:
+    for name, data, levels in datasets:
         rows = open_dataset(data)
+        reader = replace(reader, levels=levels)
         fill(name, rows, reader, min(len(rows), args.limit or len(rows)), workers(args), tally)
     counts = cache.counts
     here = counts["hits"] + counts["waited"]
-    print(f"{tally.rows} rows, {tally.videos} videos: {counts['decoded']} decoded, {here} already there, "
+    pictures = f", {tally.pictures} large pictures" if tally.pictures else ""
+    print(f"{tally.rows} rows, {tally.videos} videos{pictures}: {counts['decoded']} decoded, {here} already there, "
           f"{len(tally.broken)} broken")  # fmt: skip
     if counts["broken"] + counts["foreign"]:
         print(f"{counts['broken'] + counts['foreign']} damaged entries were made again")
@@ -65,73 +71,108 @@ def build(args: Namespace) -> int:
     return BAD if tally.broken else 0
 
 
-def fill(name: str, rows: Sequence[Sample], reader: VideoReader, count: int, threads: int, tally: Tally) -> None:
-    """Reads every video of the first `count` rows through the reader's cache. Raises UserError if it cannot store."""
+def fill(name: str, rows: Sequence[Sample], reader: MediaReader, count: int, threads: int, tally: Tally) -> None:
+    """Reads the media of the first `count` rows through the reader's cache. Raises UserError if it cannot store."""
     from video.prefetch import Prefetcher
 
-    def load(row: int) -> tuple[int, list[BadSample]]:
+    cache = reader.videos.cache
+
+    def load(row: int) -> Tally:
         try:
-            sample = rows[row]
+            return read_media(rows[row], reader)
         except BadSample as error:
-            return 0, [error]
-        return len(sample.videos), broken_videos(sample, reader)
+            return Tally(broken=[error])
 
     with (
         Prefetcher(load, range(count), threads=threads, ahead=4 * threads) as results,
-        progress(name, count) as advance,
+        progress(Path(name).name, count) as advance,
     ):
-        for videos, broken in results:
+        for found in results:
             tally.rows += 1
-            tally.videos += videos
-            tally.broken += broken
+            tally.videos += found.videos
+            tally.pictures += found.pictures
+            tally.broken += found.broken
             advance(f"{tally.videos} videos, {len(tally.broken)} broken")
-            if reader.cache.counts["not_stored"]:
-                raise UserError(f"cache '{reader.cache.root}' cannot be written: {reader.cache.problem}")
+            if cache.counts["not_stored"]:
+                raise UserError(f"cache '{cache.root}' cannot be written: {cache.problem}")
 
 
-def broken_videos(sample: Sample, reader: VideoReader) -> list[BadSample]:
-    """Reads each video of a sample; the errors of those that cannot be read. Raises UserError on unusable settings."""
-    errors = []
-    for video in sample.videos:
+def read_media(sample: Sample, reader: MediaReader) -> Tally:
+    """Reads each video and large picture of a sample. Raises UserError on unusable settings."""
+    found = Tally(videos=len(sample.videos))
+    jobs = [partial(_read_video, reader, replace(sample, videos=(video,))) for video in sample.videos]
+    jobs += [partial(_read_picture, reader, sample, source, found) for source in sample.images]
+    for job in jobs:
         try:
-            reader.read(replace(sample, videos=(video,)))
+            job()
         except BadSample as error:
             if getattr(error.__cause__, "reason", None) == "bad_spec":
                 raise UserError(str(error.__cause__)) from error
-            errors.append(error)
-    return errors
+            found.broken.append(error)
+    return found
 
 
-def video_reader(config: PolicyConfig) -> VideoReader:
-    """A reader like the policy's own, from the checkpoint's processor alone. Raises CheckpointError."""
+def _read_video(reader: MediaReader, sample: Sample) -> None:
+    for one in [at_frames(sample, count) for count in reader.levels] or [sample]:
+        reader.videos.read(one)
+
+
+def _read_picture(reader: MediaReader, sample: Sample, source: Any, found: Tally) -> None:
+    size = image_budget(reader.size, sample)
+    kept = reader.videos.picture(source, sample, size["shortest_edge"], size["longest_edge"])
+    found.pictures += kept is not None
+
+
+@dataclass(frozen=True)
+class MediaReader:
+    """How a policy reads videos and pictures.
+
+    Attributes:
+        size: its pixels an image.
+        levels: frames at which evaluation reads a video, one after another; none: as the policy does.
+    """
+
+    videos: VideoReader
+    size: Mapping[str, int]
+    levels: Sequence[int] = ()
+
+
+def media_reader(config: PolicyConfig) -> MediaReader:
+    """A reader like the policy's own, from the checkpoint's processors alone. Raises CheckpointError."""
     from mmrl.compat import ensure_torchvision
     from mmrl.errors import CheckpointError
     from mmrl.policies.loading import checkpoint_path
 
     ensure_torchvision()
-    from transformers import AutoVideoProcessor
+    from transformers import AutoImageProcessor, AutoVideoProcessor
 
     try:
         video = AutoVideoProcessor.from_pretrained(checkpoint_path(config.path))
+        size = AutoImageProcessor.from_pretrained(checkpoint_path(config.path)).size
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"policy.path: '{config.path}' has no video processor: {reason}") from None
-    return VideoReader(config.video, video.patch_size * video.merge_size, video.temporal_patch_size)
+    videos = VideoReader(config.video, video.patch_size * video.merge_size, video.temporal_patch_size)
+    image = config.image
+    low, high = image.min_pixels or size["shortest_edge"], image.max_pixels or size["longest_edge"]
+    return MediaReader(videos, {"shortest_edge": low, "longest_edge": high})
 
 
-def _sources(args: Namespace) -> tuple[list[tuple[str, Any]], PolicyConfig, CacheConfig]:
-    """(name, dataset config) pairs, the policy whose frames they become, and the cache."""
+def _sources(args: Namespace) -> tuple[list[tuple[str, Any, Sequence[int]]], PolicyConfig, CacheConfig]:
+    """Name, config and levels of each dataset, the policy whose frames they become, and the cache."""
     if args.source.endswith(RECIPES):
         recipe = load_recipe(args.source, args.overrides)
-        named = [(f"train.{i}", data) for i, data in enumerate(recipe.data.train)]
-        named += [(f"eval.{i}", data) for i, data in enumerate(recipe.data.eval)]
+        dense = recipe.evaluation.sparse_to_dense
+        levels = dense.levels if dense is not None else ()
+        named = [(f"train.{i}", data, ()) for i, data in enumerate(recipe.data.train)]
+        named += [(f"eval.{i}", data, levels) for i, data in enumerate(recipe.data.eval)]
         return named, _policy(args, recipe), _cache(args, recipe)
     if args.policy is None or args.folder is None:
         missing = "--policy" if args.policy is None else "--folder"
         raise UserError(f"{missing} is needed for a dataset: frames are sized for a policy and kept in a folder")
     options: Mapping[str, Any] = apply_overrides({"type": "file", "path": args.source}, args.overrides)
     data = validate(FileData, options)
-    return [(data.name or args.source, data)], PolicyConfig(path=args.policy), CacheConfig(folder=args.folder)
+    return [(data.name or args.source, data, ())], PolicyConfig(path=args.policy), CacheConfig(folder=args.folder)
 
 
 def _policy(args: Namespace, recipe: Recipe) -> PolicyConfig:

@@ -11,7 +11,7 @@ from mmrl.tracking.files import json_text, write_atomic
 
 
 def run(args: Namespace) -> int:
-    """Prints accuracy per task, and what it took where frames vary; writes both as JSON if asked."""
+    """Prints accuracy per task, and what it took where frames vary; writes both as JSON if asked, films beside it."""
     source = Path(args.recipe)
     if not source.exists():
         siblings = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []
@@ -23,7 +23,8 @@ def run(args: Namespace) -> int:
         raise UserError(f"--output: '{output}' is a folder; give a file, e.g. '{output / 'eval.json'}'")
     from mmrl.run import measure
 
-    results, figures = measure(args.recipe, overrides=args.overrides, checkpoint=args.checkpoint)
+    videos = output.with_name(f"{output.stem}_videos") if output is not None else None
+    results, figures = measure(args.recipe, overrides=args.overrides, checkpoint=args.checkpoint, videos=videos)
     print(table(results))
     if figures:
         print(table(figures, "figure", "value"))

@@ -32,4 +32,5 @@ class Episodes(Rows):
             row=row,
             simulator=self.config.simulator,
             episode=episode,
+            expert_noise=self.config.expert_noise,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmrl.data.media import resolve_media
 from mmrl.data.targets import answer_text, normalise_task, read_options, shape_target
+from mmrl.data.videos import CLIP_KEYS
 from mmrl.errors import BadSample, UserError, unknown
 from mmrl.types import Sample
 
@@ -109,9 +110,11 @@ class Row:
             return [self._path(frame, column, "an image") for frame in item]
         if not isinstance(item, Mapping):
             return self._path(item, column, "a video", folders=True)
-        path = self._path(item.get("path"), column, "a video", folders=True)
-        clip = {key: item[key] for key in ("start", "end") if item.get(key) is not None}
-        return {"path": path, **clip} if clip else path
+        path = item.get("path")
+        if isinstance(path, Mapping):
+            raise self.bad(f"column '{column}': the path of a clip is a path or a list of images")
+        clip = {key: item[key] for key in CLIP_KEYS[1:] if item.get(key) is not None}
+        return {"path": self._video(path, column), **clip} if clip else self._video(path, column)
 
     def _path(self, item: Any, column: str, what: str, folders: bool = False) -> str:
         if not isinstance(item, str) or not item:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from mmrl.config import AnyData, DataConfig, PythonData
+from mmrl.data.ahead import ReadAhead, size_of
 from mmrl.data.rows import Rows
 from mmrl.errors import BadSample, CheckpointError, UserError, unknown
 from mmrl.importing import import_attribute
@@ -38,6 +39,7 @@ class Head(Rows):
         self.rows = rows
         self.limit = limit
         self.name = getattr(rows, "name", "")
+        self.threaded = getattr(rows, "threaded", False)
 
     def __len__(self) -> int:
         return min(len(self.rows), self.limit)
@@ -52,6 +54,7 @@ class Budgeted(Rows):
     def __init__(self, rows: Sequence[Sample], budgets: Mapping[str, Mapping[str, Any]]):
         self.rows, self.budgets = rows, budgets
         self.name = getattr(rows, "name", None)
+        self.threaded = getattr(rows, "threaded", False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -101,6 +104,8 @@ def open_dataset(config: AnyData) -> Sequence[Sample]:
     if config.type not in DATASETS:
         raise UserError(unknown("dataset type", config.type, DATASETS))
     rows = import_attribute(DATASETS[config.type])(config)
+    if getattr(config, "draw", "steps") == "episodes":
+        rows = import_attribute("mmrl.data.robot.whole_episodes:WholeEpisodes")(rows)
     if len(rows) == 0:
         raise UserError(f"dataset '{config.name or config.type}' has no rows")
     rows = Head(rows, config.limit) if config.limit and config.limit < len(rows) else rows
@@ -135,6 +140,25 @@ class _Walk:
 
 
 @dataclass(frozen=True, slots=True)
+class Upcoming:
+    """A row that is about to be drawn.
+
+    Attributes:
+        key: names it for `Mixture.ahead`.
+        sample: None where building it takes long, and is done in a thread.
+    """
+
+    key: Hashable
+    rows: Sequence[Sample]
+    row: int
+    sample: Sample | None
+
+    def build(self) -> Sample:
+        """The sample. Raises BadSample."""
+        return self.rows[self.row]
+
+
+@dataclass(frozen=True, slots=True)
 class _Order:
     """A permutation of one dataset for one epoch of one stream."""
 
@@ -159,6 +183,7 @@ class Mixture:
     Attributes:
         skipped: bad rows met so far; a row met in two epochs counts twice.
         reasons: place -> reason of the first 100 of them.
+        ahead: gives rows that were built ahead in threads; None: all are built when they are drawn.
     """
 
     def __init__(
@@ -193,6 +218,10 @@ class Mixture:
         size = len(datasets)
         self._walks = {stream: _Walk(0, [0] * size, [0] * size) for stream in STREAMS}
         self._orders = {stream: [_Order()] * size for stream in STREAMS}
+        self.ahead: ReadAhead | None = None
+        # Found by looking ahead: samples that `next` will ask for, and datasets without demonstrations.
+        self._known: dict[Hashable, Sample] = {}
+        self._dry: set[int] = set()
 
     @property
     def epochs(self) -> list[float]:
@@ -214,26 +243,35 @@ class Mixture:
         """
         before = self.state_dict()
         try:
-            return [self._draw(STREAMS[demonstrations]) for _ in range(n)]
+            return [self._pick(STREAMS[demonstrations]).sample for _ in range(n)]
         except BaseException:
             self.load_state_dict(before)
             raise
 
-    def peek(self, n: int, *, demonstrations: bool = False) -> list[Sample]:
-        """The samples that `next` is about to draw, unchecked; the mixture stays where it is.
+    def upcoming(self, n: int, *, demonstrations: bool = False) -> list[Upcoming]:
+        """What `next` is about to draw, unchecked; the mixture stays where it is.
 
-        Rows that turn out bad are still among them, and what replaces these is not.
+        Rows of datasets that are `threaded` are named and not built. Others are built here and kept for `next`, unless
+        they hold pictures; one that cannot be built ends the list, and `next` says why. Of rows that turn out bad
+        later, what replaces them is not in the list.
         """
-        before, check, self.check = self.state_dict(), self.check, None
+        stream, before, found = STREAMS[demonstrations], self.state_dict(), []
+        weights = {name: list(values) for name, values in self._weights.items()}
         try:
-            return [self._draw(STREAMS[demonstrations]) for _ in range(n)]
+            while len(found) < n:
+                found.append(self._pick(stream, looking=True))
         except UserError:
-            return []
+            pass
         finally:
-            self.check = check
             self.load_state_dict(before)
+            self._weights = weights
+        known = {key: sample for key, sample in self._known.items() if key[0] != stream}
+        light = {one.key: one.sample for one in found if one.sample is not None and not size_of(one.sample)}
+        self._known = known | light
+        return found
 
-    def _draw(self, stream: str) -> Sample:
+    def _pick(self, stream: str, looking: bool = False) -> Upcoming:
+        """The stream's next row, checked; as it is, and perhaps not built, where somebody is only `looking`."""
         walk = self._walks[stream]
         chance = self._rng(STREAMS.index(stream), 0, walk.drawn).random()
         weights = self._weights[stream]
@@ -243,16 +281,20 @@ class Mixture:
         index = int(np.searchsorted(edges / edges[-1], chance, side="right"))
         walk.drawn += 1
         rows, tried, bad = self.datasets[index], set(), False
-        while len(tried) < len(rows):
+        dry = looking and stream == "demonstrations" and index in self._dry
+        while len(tried) < len(rows) and not dry:
             row = self._step(stream, index)
             tried.add(row)
+            key = (stream, index, row)
+            if looking and getattr(rows, "threaded", False):
+                return Upcoming(key, rows, row, None)
             try:
-                sample = rows[row]
+                sample = self._sample(key, rows, row, looking)
                 if stream == "demonstrations" and not sample.demonstrated:
                     continue
-                if self.check is not None:
+                if self.check is not None and not looking:
                     self.check(sample, stream == "all")
-                return sample
+                return Upcoming(key, rows, row, sample)
             except BadSample as error:
                 if self.on_bad == "stop":
                     raise
@@ -260,10 +302,19 @@ class Mixture:
                 bad = True
         if stream == "demonstrations" and not bad and sum(weight > 0 for weight in weights) > 1:
             weights[index] = 0.0
-            return self._draw(stream)
+            if looking:
+                self._dry.add(index)
+            return self._pick(stream, looking)
         kind = "usable row" if stream == "all" else "usable row with a demonstration"
         last = "".join(f"; {where}: {reason}" for where, reason in [*self.reasons.items()][-1:])
         raise UserError(f"{self._name(index)} has no {kind} among its {len(rows)}{last}")
+
+    def _sample(self, key: Hashable, rows: Sequence[Sample], row: int, looking: bool) -> Sample:
+        """Row `row`: built before, by an earlier look or in a thread, or now."""
+        known = self._known.get(key) if looking else self._known.pop(key, None)
+        if known is not None:
+            return known
+        return rows[row] if looking or self.ahead is None else self.ahead.take(key, lambda: rows[row])[0]
 
     def _step(self, stream: str, index: int) -> int:
         """The dataset's next row in the stream's order."""

@@ -15,7 +15,12 @@ class Rows(Sequence[Sample]):
     Raises:
         IndexError: an index outside the dataset.
         BadSample: a row that cannot be used, on access of that row only.
+
+    Attributes:
+        threaded: building a row takes long, and may be done ahead of its use in threads, several rows at once.
     """
+
+    threaded = False
 
     @abstractmethod
     def _row(self, row: int) -> Sample:

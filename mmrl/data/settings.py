@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -15,7 +15,7 @@ PRETRAINING_TASKS = ("caption", "skill")
 # The last dimension of an action: -1 open to 1 closed, 1 open to -1 closed, 0 closed to 1 open, 0 open to 1 closed.
 Gripper = Literal["close_positive", "open_positive", "open_fraction", "close_fraction"]
 VIDEO_TASKS = ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking")
-LONG_VIDEO_TASKS = ("classification",)
+MORE_VIDEO_TASKS = ("classification", "spatial_temporal_grounding", "numeric", "open_ended")
 
 
 BY_RATE = ("fps", "min_frames", "max_frames")
@@ -45,6 +45,7 @@ class VideoOverrides(Settings):
     max_pixels: PositiveInt | None = None
     total_pixels: PositiveInt | None = None
     rounding: Literal["qwen", "time"] | None = None
+    source_fps: PositiveFloat | None = None
     backend: str | None = None
     truncated: Literal["refuse", "keep"] | None = None
     shuffle: bool | None = None
@@ -62,6 +63,7 @@ class VideoBudget(Settings):
     max_pixels: PositiveInt | None = Field(None, description="pixels a frame")
     total_pixels: PositiveInt | None = Field(None, description="pixels a video, counted over temporal patches")
     rounding: Literal["qwen", "time"] = Field("qwen", description="time: by true timestamps, for varying frame rates")
+    source_fps: PositiveFloat = Field(2.0, description="frames a second that folders and lists of images hold")
     backend: str = Field("auto", description="auto, or a name of video.backends")
     truncated: Literal["refuse", "keep"] = Field("refuse", description="keep: use the frames of a cut file that decode")
     shuffle: bool = Field(False, description="frames in an order drawn by sample id: the control for the use of time")
@@ -98,7 +100,9 @@ class CacheConfig(Settings):
 
 
 class DatasetConfig(Settings):
-    """What every dataset has: a name, a sampling weight and a cap."""
+    """What every dataset has: a name, a sampling weight and a cap; `gives` says what a policy does with its rows."""
+
+    gives: ClassVar[Literal["answers", "episodes", "actions"] | None] = "answers"
 
     name: str | None = None
     weight: PositiveFloat = 1.0
@@ -157,8 +161,8 @@ class VideoDigitsData(DatasetConfig):
         from mmrl.errors import unknown
 
         for task in tasks:
-            if task not in (*VIDEO_TASKS, *LONG_VIDEO_TASKS):
-                raise ValueError(unknown("video_digits task", task, (*VIDEO_TASKS, *LONG_VIDEO_TASKS)))
+            if task not in (*VIDEO_TASKS, *MORE_VIDEO_TASKS):
+                raise ValueError(unknown("video_digits task", task, (*VIDEO_TASKS, *MORE_VIDEO_TASKS)))
         return tasks
 
 
@@ -177,6 +181,7 @@ class FileData(DatasetConfig):
 class PythonData(DatasetConfig):
     """A user's dataset: `module:function` returning a sequence of `Sample`."""
 
+    gives = None  # whatever the function returns
     type: Literal["python"]
     function: str
     params: dict[str, Any] = {}
@@ -185,21 +190,29 @@ class PythonData(DatasetConfig):
 class EpisodeData(DatasetConfig):
     """Start states of a simulator: ids first .. first + size - 1."""
 
+    gives = "episodes"
     type: Literal["episodes"]
     simulator: str = Field(description="a key of the recipe's `simulators`")
     first: int = Field(0, ge=0)
     size: PositiveInt = 1024
+    expert_noise: float = Field(
+        0.0, ge=0.0, le=1.0, description="share of the expert's actions that a random one replaces, in demonstrations"
+    )
 
 
 class RobotData(DatasetConfig):
     """Recorded episodes of a robot: a demonstration of actions at every recorded step."""
 
+    gives = "actions"
     use: Literal["demonstrations"] = Field("demonstrations", description="nothing rewards recorded actions")
     path: str
     cameras: dict[str, str] | None = Field(
         None, description="cameras that are read, in this order: name in the file -> name for the policy"
     )
     chunk: PositiveInt = Field(1, description="actions a decision; the stage's rollout.action_chunk")
+    draw: Literal["steps", "episodes"] = Field(
+        "steps", description="episodes: a demonstration is a whole episode with its rewards, for offline RL"
+    )
     episodes: list[int] | str | None = Field(
         None, description="which ones are read: numbers, or a range such as '0:50'"
     )
@@ -231,6 +244,9 @@ class LeRobotData(RobotData):
     type: Literal["lerobot"]
     action: str = Field("action", description="the feature that holds the actions")
     state: str | None = Field("observation.state", description="the feature that holds the robot's state; None: none")
+    reward: str | None = Field(
+        "next.reward", description="the feature that holds the rewards; where it is absent: 1 at an episode's end"
+    )
     cache: CacheConfig | None = Field(None, description="whole episodes decoded once; None decodes frame by frame")
     statistics: Literal["file", "steps"] = Field(
         "file", description="steps: exact, even where meta/stats.json has them"
@@ -269,7 +285,10 @@ class DataConfig(Settings):
     on_bad_sample: Literal["stop", "skip"] = Field("stop", description="skip counts bad samples and goes on")
     seed: int | None = Field(None, description="sampling order; default: the recipe's seed")
     cache: CacheConfig | None = None
-    prefetch: int = Field(0, ge=0, description="upcoming samples whose videos are read ahead, off the training thread")
+    prefetch: int = Field(
+        0, ge=0, description="upcoming samples whose videos, or recorded pictures, are read ahead in threads"
+    )
+    prefetch_gb: PositiveFloat = Field(1.0, description="memory that frames read ahead may take until they are used")
 
     def named_eval(self) -> dict[str, AnyData]:
         """Held-out sets by the names that their figures carry."""

@@ -202,25 +202,60 @@ def _order(draw: _Draw) -> Question:
     return Question(scenes, "In which order do the digits appear?", {"order": order}, answer, answer)
 
 
-def _when(draw: _Draw) -> Question:
-    """One digit is there all the time, another one for a while."""
+def _tell(draw: _Draw) -> Question:
+    placed, scenes = _appearing(draw, min(3, draw.slots))
+    order = " ".join(str(d.label) for d in placed)
+    answer = ", then ".join(f"a {d.label}" for d in placed) + "."
+    return Question(scenes, "Tell what appears, in a sentence.", {"answer": answer}, answer, order)
+
+
+def _visiting(draw: _Draw) -> tuple[Placed, int, int, tuple[Scene, ...]]:
+    """A digit that is there for a while, beside one that is there all the time; start and end in seconds."""
     (asked, other) = draw.cells(draw.labels(2))
     start, end = sorted(int(v) for v in draw.rng.choice(draw.slots + 1, 2, replace=False))
     scenes = draw.scenes(lambda slot: [other, asked] if start <= slot < end else [other])
+    return asked, start, end, scenes
+
+
+def _when(draw: _Draw) -> Question:
+    asked, start, end, scenes = _visiting(draw)
     text = f"When is the {asked.label} visible? Answer with [start, end] in seconds."
     target = {"interval": [start, end], "duration": draw.slots}
     return Question(scenes, text, target, f"[{start}, {end}]", f"{asked.label} comes at {start}, goes at {end}.")
 
 
-def _where(draw: _Draw) -> Question:
-    """A digit that moves from place to place, half a digit or a whole one at a time."""
+def _how_long(draw: _Draw) -> Question:
+    asked, start, end, scenes = _visiting(draw)
+    text = f"For how many seconds is the {asked.label} visible?"
+    trace = f"{asked.label} comes at {start}, goes at {end}."
+    return Question(scenes, text, {"answer": end - start}, str(end - start), trace)
+
+
+def _moving(draw: _Draw) -> list[Placed]:
+    """A digit that moves from place to place, half a digit at a time: where it is in each slot."""
     (digit,) = draw.cells(draw.labels(1))
     path, limit = [digit], draw.canvas - SIDE
     for _ in range(draw.slots - 1):
         dx, dy = (STEP * int(v) for v in draw.rng.integers(-1, 2, 2))
         last = path[-1]
         path.append(replace(last, x=min(max(last.x + dx, 0), limit), y=min(max(last.y + dy, 0), limit)))
-    scenes = draw.scenes(lambda slot: [path[slot]])
+    return path
+
+
+def _when_and_where(draw: _Draw) -> Question:
+    path = _moving(draw)
+    start, end = sorted(int(v) for v in draw.rng.choice(draw.slots + 1, 2, replace=False))
+    scenes = draw.scenes(lambda slot: [path[slot]] if start <= slot < end else [])
+    track = {str(slot): path[slot].box for slot in range(start, end)}
+    target = {"time": [start, end], "track": track}
+    text = f"When and where is the {path[0].label}? Answer with its time and its boxes at each second, as JSON."
+    answer = json.dumps({"time": [start, end], "boxes": track})
+    return Question(scenes, text, target, answer, f"It comes at {start}, goes at {end}.")
+
+
+def _where(draw: _Draw) -> Question:
+    path = _moving(draw)
+    digit, scenes = path[0], draw.scenes(lambda slot: [path[slot]])
     track = {str(slot): place.box for slot, place in enumerate(path)}
     text = f"Track the {digit.label}: its box at each second, as JSON."
     return Question(scenes, text, {"track": track}, json.dumps(track), f"It is a {digit.label}.")
@@ -243,4 +278,7 @@ TASKS: dict[str, Callable[[_Draw], Question]] = {
     "temporal_grounding": _when,
     "tracking": _where,
     "classification": _flash,
+    "spatial_temporal_grounding": _when_and_where,
+    "numeric": _how_long,
+    "open_ended": _tell,
 }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from mmrl.config import EvalConfig
 from mmrl.errors import BadSample
+from mmrl.evaluation.filming import Film
 from mmrl.evaluation.sparse_to_dense import settle
 from mmrl.rollouts.answers import answer
 from mmrl.rollouts.engines import make_engine
-from mmrl.rollouts.episodes import Simulators, play
+from mmrl.rollouts.episodes import play
 from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.simulators import Simulators
 from mmrl.types import Group, Prompt, Sample
 
 Pair = tuple[Sample, Prompt | None]
@@ -29,12 +32,13 @@ def evaluate(
     chunk: int = 1,
     on_bad: str = "stop",
     controls: Collection[str] = (),
+    film: Film | None = None,
 ) -> tuple[dict[str, float], list[Group]]:
     """Accuracy of each task and their mean, each task weighing the same, with the groups behind them.
 
     A bad sample stops the evaluation or, with `on_bad="skip"`, counts as wrong: it stays in the denominator. A task
     that occurs in several datasets is reported per dataset as `dataset/task`; so is every task of the datasets named in
-    `controls`, which stay out of the mean.
+    `controls`, which stay out of the mean. `film` films the first episodes of each dataset.
     """
     engine = make_engine("hf", policy, config.batch_size)
     scores: dict[tuple[str, str], list[float]] = {}
@@ -45,7 +49,10 @@ def evaluate(
             failed: list[str] = []
             samples = _read(dataset, rows[start : start + config.batch_size], on_bad, failed)
             prepare = partial(_prepare, preparer=preparer, on_bad=on_bad, failed=failed)
-            made = _run(policy, engine, samples, config, prepare, preparer.rewarder, simulators, seed, chunk)
+            made, episodes = _answer(policy, engine, samples, config, prepare, preparer.rewarder, seed)
+            for played in episodes.values():
+                with film.of(name, played, simulators) if film else nullcontext(simulators) as worlds:
+                    made += play(policy, engine, worlds, played, config.sampling, 1, chunk, seed)
             for task in failed:
                 scores.setdefault((name, task), []).append(0.0)
             for group in made:
@@ -91,7 +98,10 @@ def _prepare(samples: Sequence[Sample], preparer: Preparer, on_bad: str, failed:
     return pairs
 
 
-def _run(policy, engine, samples, config: EvalConfig, prepare, rewarder, simulators, seed, chunk) -> list[Group]:
+def _answer(
+    policy, engine, samples, config: EvalConfig, prepare, rewarder, seed
+) -> tuple[list[Group], dict[str, list[Sample]]]:
+    """Groups of the samples that are questions, and the others by their simulator."""
     dense = config.sparse_to_dense
     climbing = [s for s in samples if dense is not None and s.videos]
     pairs = [pair for pair in prepare([s for s in samples if dense is None or not s.videos]) if pair is not None]
@@ -102,6 +112,4 @@ def _run(policy, engine, samples, config: EvalConfig, prepare, rewarder, simulat
     for sample, prompt in pairs:
         if prompt is None:
             episodes.setdefault(str(sample.simulator), []).append(sample)
-    for played in episodes.values():
-        groups += play(policy, engine, simulators, played, config.sampling, 1, chunk, seed)
-    return groups
+    return groups, episodes

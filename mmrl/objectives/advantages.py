@@ -7,7 +7,7 @@ from math import isfinite
 
 import torch
 
-from mmrl.objectives.settings import Advantage, Overlong
+from mmrl.objectives.settings import Advantage, Offline, Overlong
 
 
 def group_advantages(rewards_PG: Sequence[Sequence[float]], settings: Advantage) -> list[list[float]]:
@@ -49,6 +49,17 @@ def _centre(group: torch.Tensor, everything: torch.Tensor, baseline: str) -> tor
 
 def _std(values: torch.Tensor) -> torch.Tensor:
     return values.std() if len(values) > 1 else torch.zeros((), dtype=values.dtype)
+
+
+def demonstration_weights(advantages: torch.Tensor, settings: Offline) -> torch.Tensor:
+    """What actions of the data weigh in maximum likelihood, of the shape of their advantages.
+
+    `exp`: min(exp(A / temperature), cap) (AWR, arXiv 1910.00177); `positive`: 1 where A > 0, else 0 (the binary form of
+    CRR, arXiv 2006.15134).
+    """
+    if settings.weight == "positive":
+        return (advantages > 0).to(advantages.dtype)
+    return (advantages / settings.temperature).exp().clamp(max=settings.cap)
 
 
 def overlong_penalty(units: int, limit: int, settings: Overlong) -> float:

@@ -49,7 +49,7 @@ _COEFFICIENTS = """## Coefficients
 probability of the unit, r = p / p_old, sg stops the gradient. A coefficient alone is not the method of its paper:
 one that no method uses is reached by overriding a stream, for example
 `objective: {streams: {demo: {coefficient: {kind: dft}}}}` beside `method: sft`.
-The advantage of a demonstration is always 1.
+The advantage of a demonstration is 1, or under `offline` the weight that its own makes.
 """
 
 
@@ -124,7 +124,7 @@ def _weight(stream: Stream) -> str:
 
 
 def _advantage(objective: Objective) -> str:
-    if not objective.rollouts:
+    if not objective.rollouts and objective.offline is None:
         return "1"
     settings = objective.advantage
     if settings.baseline == "value":
@@ -146,13 +146,17 @@ def _facts(objective: Objective) -> Iterator[tuple[str, str]]:
         gap = objective.relabel.takeover
         yield "relabelling", "no takeover" if gap is None else f"the expert takes over beyond a difference of {gap:g}"
     yield "advantage", _advantage(objective)
-    if not objective.rollouts:
-        return
-    kl, mismatch = objective.kl, objective.mismatch
+    if objective.offline is not None:
+        offline = objective.offline
+        exp = f"min(exp(A / {offline.temperature:g}), {offline.cap:g})"
+        yield "offline weights", exp if offline.weight == "exp" else "1 where A > 0, else 0"
     if objective.value is not None:
         loss = objective.value
         clip = "unclipped" if loss.clip is None else f"clip {loss.clip:g}"
         yield "value loss", f"weight {loss.weight:g}, {clip}, Huber {loss.huber:g}"
+    if not objective.rollouts:
+        return
+    kl, mismatch = objective.kl, objective.mismatch
     yield "KL", f"{kl.weight:g}, `{kl.kind}`" if kl.weight else f"off (`{kl.kind}` when given a weight)"
     gate, drop, overlong = objective.gate, objective.filter, objective.overlong
     if gate is not None:
@@ -162,7 +166,7 @@ def _facts(objective: Objective) -> Iterator[tuple[str, str]]:
         where = "of every group" if below is None else f"of groups whose mean accuracy is below {below:g}"
         yield "injection", f"a demonstration takes the place of the last rollout {where}"
     if drop is not None:
-        yield "filter", f"keeps {drop.low:g} < mean accuracy < {drop.high:g}; draws up to {drop.rounds} times"
+        yield "filter", f"keeps {drop.low:g} < mean {drop.by} < {drop.high:g}; draws up to {drop.rounds} times"
     if overlong is not None:
         yield "overlong", f"cache {overlong.cache}, weight {overlong.weight:g}"
     yield "truncated trajectories", "no gradient" if objective.mask_truncated else "trained on"

@@ -176,6 +176,9 @@ def _sums(likelihood, rows, plan, old, advantage, on_policy) -> dict[str, float]
         chosen = torch.tensor([row.stream == name for row in rows], device=mask.device)[:, None] & mask
         sums[f"{name}_units_sum"] = float(chosen.sum())
         sums[f"{name}_nll_sum"] = float(-(current * chosen).sum())
+        if name == "demo" and plan.objective.offline is not None:
+            sums["offline_weight_sum"] = float((advantage * chosen).sum())
+            sums["offline_square_sum"] = float((advantage.square() * chosen).sum())
     if not bool(on_policy.any()):
         return sums
     settings = plan.objective.streams["rl"].coefficient

@@ -128,6 +128,23 @@ METHODS: dict[str, Method] = {
         params={"sampler": "noise", "trained": "all"},
         notes="for policy.type pi0 and pi05 with policy.value_head; policy.params: {sampler: noise, trained: all}",
     ),
+    "chunked_awr": Method(
+        source="advantage-weighted regression, arXiv 1910.00177, on chunks of actions: offline RL in the manner of "
+        "CO-RFT, arXiv 2508.02219",
+        objective={
+            "rollouts": False,
+            "demonstrations": True,
+            "offline": {"weight": "exp", "temperature": 1.0, "cap": 20.0},
+            "streams": {"demo": _SFT},
+            "advantage": {"baseline": "value", "scale": "batch_std", "gamma": 0.99, "lam": 0.95},
+            "value": {"weight": 1.0, "clip": None, "huber": 10.0},
+        },
+        notes="of CO-RFT it has what the loss can express: rewarded demonstrations, no rollouts, temporal "
+        "differences over whole chunks, after a stage of `sft`. It is not CO-RFT: the critic is a state value V and "
+        "no Q-function, so there is no Q-value of a chunk's prefixes, no Cal-QL term and no TD3 gradient through Q. "
+        "The weights keep the policy near the data instead, and it cannot prefer actions that no demonstration "
+        "shows. Needs policy.value_head, and demonstrations of type episodes or, recorded, with `draw: episodes`",
+    ),
     "dagger": Method(
         source="DAgger, arXiv 1011.0686, by the simulator's expert; with takeover as HG-DAgger, arXiv 1810.02890",
         objective={

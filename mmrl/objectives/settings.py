@@ -116,8 +116,14 @@ class Mismatch(Settings):
 
 
 class Filter(Settings):
-    """Dynamic sampling: groups whose mean accuracy lies outside (low, high) are dropped and drawn anew."""
+    """Dynamic sampling: groups whose mean accuracy lies outside (low, high) are dropped and drawn anew.
 
+    The accuracy of an episode is 1 where it was in success at any step, so that the mean is the group's success rate.
+    """
+
+    by: Literal["accuracy", "reward"] = Field(
+        "accuracy", description="reward: the mean reward, for episodes their return, must lie between the bounds"
+    )
     low: float = 0.0
     high: float = 1.0
     rounds: PositiveInt = 3
@@ -165,6 +171,19 @@ class Relabel(Settings):
     takeover: PositiveFloat | None = Field(None, description="largest difference in one action dim; None: never")
 
 
+class Offline(Settings):
+    """Offline RL: demonstrations carry the rewards they earned, and each weighs by the advantage of its actions.
+
+    The value head is regressed to the demonstrations' TD(lambda) returns (`advantage.gamma` and `lam`), and a chunk, or
+    an action of it, weighs min(exp(A / temperature), cap): AWR, arXiv 1910.00177; `positive` is CRR's other form, 1
+    where A > 0 and 0 elsewhere (arXiv 2006.15134).
+    """
+
+    weight: Literal["exp", "positive"] = "exp"
+    temperature: PositiveFloat = Field(1.0, description="of A after `advantage.scale`; smaller leans on the best more")
+    cap: PositiveFloat = Field(20.0, description="largest weight")
+
+
 class Objective(Settings):
     """Everything between trajectories and the gradient."""
 
@@ -173,6 +192,7 @@ class Objective(Settings):
     gate: Gate | None = None
     inject: Inject | None = None
     relabel: Relabel | None = None
+    offline: Offline | None = Field(None, description="weigh demonstrations by what they earned")
     filter: Filter | None = None
     overlong: Overlong | None = None
     mask_truncated: bool = Field(False, description="truncated trajectories get no gradient")
@@ -203,7 +223,7 @@ class Objective(Settings):
             ("inject", self.inject),
             ("overlong", self.overlong),
             ("mask_truncated", self.mask_truncated),
-            ("value", self.value),
+            ("value", self.value and not self.offline),
             ("mismatch.kind", self.mismatch.kind != "none"),
         ):
             if asked and not self.rollouts:
@@ -212,6 +232,8 @@ class Objective(Settings):
                 )
         if self.relabel is not None and not self.demonstrations:
             raise ValueError("relabel needs demonstrations: true, for it makes the demo stream")
+        if self.offline is not None:
+            self._check_offline()
         if (self.advantage.baseline == "value") != (self.value is not None):
             raise ValueError(
                 "advantage.baseline value and the value loss go together: set `value: {}`, or another baseline and "
@@ -225,6 +247,16 @@ class Objective(Settings):
             if stream.complement_of:
                 self._check_complement(name, stream)
         return self
+
+    def _check_offline(self) -> None:
+        if not self.demonstrations or self.relabel is not None or self.gate is not None:
+            raise ValueError(
+                "offline needs demonstrations: true and neither relabel nor gate, whose demonstrations carry no rewards"
+            )
+        if self.value is None:
+            raise ValueError(
+                "offline needs a critic: set `value: {}`, advantage.baseline to value and advantage.scale to batch_std"
+            )
 
     def _check_complement(self, name: str, stream: Stream) -> None:
         other = self.streams.get(stream.complement_of)

@@ -18,17 +18,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from mmrl.config import PolicyConfig
 from mmrl.data.videos import selected
 from mmrl.errors import BadSample, CheckpointError, ConfigError
-from mmrl.objectives.settings import Settings
 from mmrl.policies import plackett_luce, qwen_prompt
+from mmrl.policies.frame_settings import FrameSelectorParams
 from mmrl.policies.loading import checkpoint_path
 from mmrl.policies.qwen_prompt import QwenPrompt
 from mmrl.policies.qwen_vl import QwenVL
@@ -39,14 +38,6 @@ if TYPE_CHECKING:
     from video import Frames
 
 FILE = "frame_selector.safetensors"
-
-
-class FrameSelectorParams(Settings):
-    """`policy.params` of the type `frame_selector`."""
-
-    moments: PositiveInt = Field(8, description="moments shown: 2 frames each, one temporal patch of a Qwen-VL")
-    width: PositiveInt = Field(64, description="units of the selector's hidden layer")
-    choose: Literal["learned", "uniform"] = Field("learned", description="uniform: evenly spaced, the control")
 
 
 class Selector(nn.Module):
@@ -118,8 +109,6 @@ class _Given:
 class FrameSelector:
     """The adapter. Only the selector trains; a checkpoint holds the reader, and the selector's file beside it."""
 
-    freezable = ()
-    params_model = FrameSelectorParams
     engine = "frames"
     eos_ids: tuple[int, ...] = ()
 
@@ -136,13 +125,10 @@ class FrameSelector:
         """Loads the reader, a Qwen-VL, and its selector where the checkpoint has one.
 
         Raises:
-            ConfigError: settings that do not apply to a frozen reader.
+            ConfigError: settings that it does not have.
             CheckpointError: no Qwen-VL there, or a selector of another shape.
         """
-        for name in ("lora", "value_head"):
-            if getattr(config, name) is not None:
-                raise ConfigError(f"policy.{name}: frame_selector trains its selector alone; remove it")
-        params = validate(cls.params_model, config.params, place="policy.params")
+        params = validate(FrameSelectorParams, config.params, place="policy.params")
         frozen = {"type": "qwen_vl", "params": {}, "freeze": ["vision", "language"]}
         reader = QwenVL.from_pretrained(config.model_copy(update=frozen))
         reader.module.requires_grad_(False).eval()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from mmrl.config import PolicyConfig
 from mmrl.errors import CheckpointError, ConfigError, nearest, unknown
 
 _SIZE = re.compile("(size|layers|heads|depth|dim|experts)$")
-PACKAGED = {"quickstart": Path(__file__).resolve().parents[1] / "assets" / "quickstart"}
+_ASSETS = Path(__file__).resolve().parents[1] / "assets"
+PACKAGED = {name: _ASSETS / name for name in ("quickstart", "quickstart_robot")}
+
+# Tokenizer, preprocessor and published code beside the weights.
+COMPANIONS = (".json", ".model", ".txt", ".py", ".jinja")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -45,9 +50,32 @@ def checkpoint_path(path: str) -> str:
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise CheckpointError(
             f"policy.path: no checkpoint folder at '{path}'.{nearest(folder.name, [*siblings, *PACKAGED])} "
-            "Give a folder, a hub name (owner/name), or quickstart; `mmrl tiny qwen2_5_vl DIR` makes a small one"
+            f"Give a folder, a hub name (owner/name), or one of {', '.join(PACKAGED)}; "
+            "`mmrl tiny qwen2_5_vl DIR` makes a small one"
         )
     return path
+
+
+def local_folder(path: str, also: Sequence[str] = ()) -> Path:
+    """The folder of a checkpoint, fetched first where `path` is a hub name.
+
+    Args:
+        also: patterns of files that are fetched besides safetensors and companions.
+
+    Raises:
+        CheckpointError: it is not there, or cannot be fetched.
+    """
+    found = Path(checkpoint_path(path))
+    if found.is_dir():
+        return found
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        patterns = ["*.safetensors", *(f"*{suffix}" for suffix in COMPANIONS), *also]
+        return Path(snapshot_download(path, allow_patterns=patterns))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise CheckpointError(f"policy.path: '{path}' cannot be fetched: {_first_line(error)}") from None
 
 
 def read_config(path: str) -> Any:
@@ -93,22 +121,22 @@ def load_checkpoint(config: PolicyConfig, families: Collection[str], device: tor
         CheckpointError: not there, of a family outside `families`, weights missing or of other shapes.
     """
     ensure_torchvision()
-    import transformers
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    transformers.utils.logging.disable_progress_bar()
     path = checkpoint_path(config.path)
     family = read_config(config.path).model_type
     if family not in families:
         raise CheckpointError(f"policy.path: '{config.path}' is a {unknown('qwen_vl family', family, families)}")
     try:
-        model, info = AutoModelForImageTextToText.from_pretrained(
-            path,
-            dtype=getattr(torch, config.dtype),
-            attn_implementation=config.attention,
-            output_loading_info=True,
-        )
+        with quiet_transformers():
+            model, info = AutoModelForImageTextToText.from_pretrained(
+                path,
+                dtype=getattr(torch, config.dtype),
+                attn_implementation=config.attention,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
         processor = AutoProcessor.from_pretrained(path)
     except SafetensorError as error:
         raise CheckpointError(
@@ -123,11 +151,26 @@ def load_checkpoint(config: PolicyConfig, families: Collection[str], device: tor
     return model.to(device).train(), processor
 
 
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Inside, transformers shows no progress and no table of weights that do not fit: those are errors here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def refuse_incomplete(info: Mapping[str, Any], shown: str) -> None:
     """Raises CheckpointError where transformers' loading info names weights that are missing, unknown or misshapen."""
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info.get(problem):
-            names = sorted(map(str, info[problem]))
+            # Mismatched ones come with the file's shape and the model's.
+            names = sorted(found if isinstance(found, str) else found[0] for found in info[problem])
             raise CheckpointError(
                 f"policy.path: '{shown}' has {len(names)} {problem.replace('_', ' ')}, first '{names[0]}'; "
                 "it is a checkpoint of another model or an incomplete one"

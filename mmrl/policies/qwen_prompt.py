@@ -112,7 +112,7 @@ def prepare_prompt(
             raise BadSample(
                 sample.where, f"its text holds the placeholder {mark}; use an image or video part, or remove it"
             )
-    size = _image_budget(processor, sample)
+    size = image_budget(processor.image_processor.size, sample)
     images, sizes = _load_images(sample, videos, size)
     frames = videos.read(sample)
     text = processor.apply_chat_template(list(sample.messages), add_generation_prompt=True, tokenize=False)
@@ -170,9 +170,9 @@ def _load_images(
     return images, tuple(sizes)
 
 
-def _image_budget(processor: Any, sample: Sample) -> dict[str, int]:
-    """Pixels an image: the dataset's own budget over the policy's."""
-    budget, size = sample.budgets.get("image", {}), processor.image_processor.size
+def image_budget(size: Mapping[str, int], sample: Sample) -> dict[str, int]:
+    """Pixels an image: the dataset's own budget over the policy's, `size`. Raises BadSample where they contradict."""
+    budget = sample.budgets.get("image", {})
     low = budget.get("min_pixels") or size["shortest_edge"]
     high = budget.get("max_pixels") or size["longest_edge"]
     if low > high:

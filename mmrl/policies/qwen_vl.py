@@ -33,7 +33,6 @@ COORDINATES = {
 class QwenVL(TokenPolicy):
     """The adapter. One prepared prompt feeds sampling and training; the vision tower runs once per prompt."""
 
-    freezable = ("vision", "language")
     vision_marks = (".visual.",)
 
     def __init__(self, model: nn.Module, processor: Any, config: PolicyConfig, value_head: ValueHead | None = None):

@@ -1,24 +1,149 @@
-"""Policies by name. Adding one is a module and a line here."""
+"""Policies by name, and what each can do. Adding one is a module and an entry here.
+
+Nothing here imports torch: recipes are checked against the entries while they are read (`mmrl.policies.checks`).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from mmrl.errors import ConfigError, unknown
 
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A setting that a policy limits.
+
+    Attributes:
+        key: `policy.…` of a recipe, `objective.…` or `rollout.…` of a stage.
+        allowed: the values it may have.
+        why: follows "does not fit policy.type '…', which"; says where to turn, if not to an allowed value.
+        unless: a `policy.params` entry under which any value fits.
+    """
+
+    key: str
+    allowed: tuple[Any, ...]
+    why: str
+    unless: tuple[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A policy.
+
+    Attributes:
+        adapter: `module:class`, with `from_pretrained(config)`.
+        learns: what its data gives: `answers` in text, `episodes` in a simulator, `actions` that were recorded.
+        params: `module:class` of `policy.params`, of a module that imports no torch; None: it has none.
+        freezable: parts that `policy.freeze` may name.
+        engine: the one engine that can sample it, or None.
+        binned: its actions are cut into `policy.action_bins`; the checkpoints of others say how they act.
+        rules: settings that it limits.
+    """
+
+    adapter: str
+    learns: tuple[str, ...]
+    params: str | None = None
+    freezable: tuple[str, ...] = ()
+    engine: str | None = None
+    binned: bool = False
+    rules: tuple[Rule, ...] = ()
+
+
+PARTS = ("vision", "language", "backbone")
+ACTS = ("episodes", "actions")
+
+_SELECTOR = (
+    Rule("policy.lora", (None,), "trains its selector alone"),
+    Rule("policy.value_head", (None,), "trains its selector alone"),
+    Rule("objective.value", (None,), "has no critic; use a method without one (grpo)"),
+    *(
+        Rule(f"objective.{key}", (nothing,), "learns from rewards: no dataset says which frames to choose")
+        for key, nothing in (("demonstrations", False), ("gate", None), ("inject", None))
+    ),
+)
+_ROBOT = (
+    Rule("policy.action_bins", (None,), "has its checkpoint's own actions"),
+    Rule("policy.image.min_pixels", (None,), "resizes pictures to its checkpoint's size"),
+    Rule("policy.image.max_pixels", (None,), "resizes pictures to its checkpoint's size"),
+)
+_OFT = (*_ROBOT, Rule("policy.attention", ("sdpa", "eager"), "attends in both directions"))
+_FLOW = (
+    *_ROBOT,
+    Rule("policy.attention", ("sdpa", "eager"), "attends in blocks"),
+    Rule("policy.gradient_checkpointing", (False,), "has an expert that reads a key-value cache"),
+    Rule(
+        "objective.streams.rl.coefficient.kind",
+        ("one", "ppo_clip", "cispo"),
+        "has densities for its actions, and this kind reads probabilities",
+    ),
+    Rule(
+        "objective.streams.demo.coefficient.kind", ("one",), "has a loss for demonstrations and no likelihood of them"
+    ),
+    Rule("objective.inject", (None,), "has no likelihood of demonstrations; method co_train learns from them"),
+    Rule(
+        "objective.entropy",
+        (0.0,),
+        "has noise that no weight changes, so that a bonus does nothing; policy.params.sampler noise has it learnt",
+        unless=("sampler", "noise"),
+    ),
+    Rule("rollout.temperature", (0.0, 1.0), "has its noise in policy.params.eta"),
+    *(
+        Rule(f"rollout.{key}", (off,), "samples no tokens")
+        for key, off in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0))
+    ),
+)
+
 POLICIES = {
-    "qwen_vl": "mmrl.policies.qwen_vl:QwenVL",
-    "frame_selector": "mmrl.policies.frame_selector:FrameSelector",
-    "openvla": "mmrl.policies.openvla.policy:OpenVLA",
-    "openvla_oft": "mmrl.policies.openvla.oft:OpenVLAOFT",
-    "pi0": "mmrl.policies.pi0.policy:Pi0",
-    "pi05": "mmrl.policies.pi0.pi05_policy:Pi05",
+    "qwen_vl": Entry("mmrl.policies.qwen_vl:QwenVL", ("answers", *ACTS), freezable=("vision", "language"), binned=True),
+    "frame_selector": Entry(
+        "mmrl.policies.frame_selector:FrameSelector",
+        ("answers",),
+        params="mmrl.policies.frame_settings:FrameSelectorParams",
+        engine="frames",
+        rules=_SELECTOR,
+    ),
+    "openvla": Entry(
+        "mmrl.policies.openvla.policy:OpenVLA",
+        ACTS,
+        params="mmrl.policies.openvla.settings:OpenVLAParams",
+        freezable=PARTS,
+        rules=_ROBOT,
+    ),
+    "openvla_oft": Entry(
+        "mmrl.policies.openvla.oft:OpenVLAOFT",
+        ACTS,
+        params="mmrl.policies.openvla.settings:OFTParams",
+        freezable=PARTS,
+        rules=_OFT,
+    ),
+    **{
+        name: Entry(
+            adapter,
+            ACTS,
+            params="mmrl.policies.flow.settings:FlowParams",
+            freezable=PARTS,
+            engine="flow",
+            rules=_FLOW,
+        )
+        for name, adapter in (("pi0", "mmrl.policies.pi0.policy:Pi0"), ("pi05", "mmrl.policies.pi0.pi05_policy:Pi05"))
+    },
 }
-# Policies whose actions are cut into policy.action_bins; the others' checkpoints say how they act.
-BINNED = frozenset({"qwen_vl"})
-# Policies whose actions have densities, not probabilities.
-FLOW = frozenset({"pi0", "pi05"})
+
+
+def entry_of(name: str) -> Entry:
+    """The entry of a policy. Raises ConfigError with the nearest spelling."""
+    if name not in POLICIES:
+        raise ConfigError(f"policy.type: {unknown('policy', name, POLICIES)}")
+    return POLICIES[name]
+
+
+def params_model(name: str) -> type | None:
+    """The settings model of a policy's `policy.params`; None where it has none. Imports no torch."""
+    source = entry_of(name).params
+    return None if source is None else _attribute(source)
 
 
 def load_policy(config: Any) -> Any:
@@ -27,13 +152,12 @@ def load_policy(config: Any) -> Any:
     Raises:
         ConfigError: an unknown name, or settings that this policy does not have.
     """
-    if config.type not in POLICIES:
-        raise ConfigError(f"policy.type: {unknown('policy', config.type, POLICIES)}")
-    module, _, name = POLICIES[config.type].partition(":")
-    adapter = getattr(import_module(module), name)
-    for part in config.freeze:
-        if part not in adapter.freezable:
-            raise ConfigError(f"policy.freeze: {unknown(f'part of {config.type}', part, adapter.freezable)}")
-    if config.params and not hasattr(adapter, "params_model"):
-        raise ConfigError(f"policy.params: {config.type} has none; remove {', '.join(config.params)}")
-    return adapter.from_pretrained(config)
+    from mmrl.policies.checks import check_policy
+
+    check_policy(config)
+    return _attribute(entry_of(config.type).adapter).from_pretrained(config)
+
+
+def _attribute(source: str) -> Any:
+    module, _, name = source.partition(":")
+    return getattr(import_module(module), name)

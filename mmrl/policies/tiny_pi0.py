@@ -33,7 +33,7 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     from transformers import PI0Processor
     from transformers.models.pi0.image_processing_pi0 import PI0ImageProcessor
 
-    from mmrl.policies.openvla.statistics import FILE
+    from mmrl.data.robot.statistics import FILE
     from mmrl.policies.pi0.checkpoint import model_class
     from mmrl.policies.tiny_openvla import train_tokenizer
 

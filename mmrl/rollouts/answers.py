@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -34,8 +35,14 @@ def answer(
     return [Group(sample, tuple(next(scored) for _ in answers)) for (sample, _), answers in zip(pairs, completions)]
 
 
-def demonstrate(policy: Any, sample: Sample, prompt: Prompt, max_units: int) -> Group:
-    """The sample's demonstration as a group of one. Raises BadSample where it is missing or too long."""
+def demonstrate(policy: Any, sample: Sample, prompt: Prompt | tuple[Prompt, ...], max_units: int) -> Group:
+    """The sample's demonstration as a group of one. Raises BadSample where it is missing or too long.
+
+    Args:
+        prompt: of a whole recorded episode, that of each of its steps.
+    """
+    if sample.steps:
+        return _recorded_episode(policy, sample, prompt)
     if sample.actions is not None:
         decision = Decision(prompt, demonstrated_units(policy, sample, max_units), restrict="action")
         shown = {"actions": sample.actions.tolist()}
@@ -43,6 +50,20 @@ def demonstrate(policy: Any, sample: Sample, prompt: Prompt, max_units: int) -> 
     tokens = demonstrated_units(policy, sample, max_units)
     trajectory = Trajectory((Decision(prompt, tokens),), source=DEMO, text=sample.demonstration or "")
     return Group(sample, (trajectory,))
+
+
+def _recorded_episode(policy: Any, sample: Sample, prompts: Sequence[Prompt]) -> Group:
+    """A recorded episode as a trajectory of a decision for each of its steps, with the rewards they earned."""
+    decisions = []
+    for step, prompt in zip(sample.steps, prompts, strict=True):
+        units = demonstrated_units(policy, step, 0)
+        decisions.append(
+            Decision(prompt, units, restrict="action", reward=sum(step.rewards), step_rewards=step.rewards)
+        )
+    total = sum(decision.reward for decision in decisions)
+    trajectory = Trajectory(tuple(decisions), source=DEMO, reward=total, parts={"return": total})
+    # As of a played one, the group's sample shows the first observation.
+    return Group(replace(sample.steps[0], id=sample.id), (trajectory,))
 
 
 def demonstrated_units(policy: Any, sample: Sample, max_units: int) -> Tensor:

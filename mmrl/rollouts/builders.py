@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
+from statistics import fmean
 from typing import Any
 
 from mmrl.config import StageConfig
 from mmrl.data.mixture import Mixture
 from mmrl.errors import BadSample, UserError
-from mmrl.objectives.settings import Objective
+from mmrl.objectives.settings import Filter, Objective
 from mmrl.rollouts.answers import answer, demonstrate
 from mmrl.rollouts.engines import make_engine
-from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
+from mmrl.rollouts.episodes import demonstrate_episodes, play
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.relabelling import relabelled_episodes
-from mmrl.types import Group, Prompt, Sample
+from mmrl.rollouts.simulators import Simulators
+from mmrl.types import Group, Prompt, Sample, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,27 @@ class Builder:
         return StepBatch(tuple(rollouts), tuple(demos), tuple(sampled), metrics)
 
     def read_ahead(self, count: int) -> None:
-        """Starts reading the media of the next `count` samples of each kind that the stage draws."""
-        videos = getattr(self.policy, "videos", None)
-        if videos is None or not count:
+        """Starts reading, in threads, what the next `count` samples of each kind that the stage draws need."""
+        ahead, videos = self.mixture.ahead, getattr(self.policy, "videos", None)
+        if ahead is None or not count:
             return
-        upcoming = self.mixture.peek(count) if self.objective.rollouts else []
-        if self.objective.demonstrations:
-            upcoming += self.mixture.peek(count, demonstrations=True)
-        videos.read_ahead(upcoming)
+        rollouts = self.mixture.upcoming(count) if self.objective.rollouts else []
+        demos = self.mixture.upcoming(count, demonstrations=True) if self.objective.demonstrations else []
+        jobs = {}
+        # By turns: a step draws of both.
+        for one in chain.from_iterable(zip_longest(rollouts, demos)):
+            if one is not None and one.sample is None:
+                jobs[one.key] = one.build
+            elif one is not None and videos is not None:
+                jobs |= videos.jobs(one.sample)
+        ahead.want(jobs)
+
+    def reading(self) -> dict[str, float]:
+        """What reading videos took since the last call, and what is held of the next ones."""
+        videos, ahead = getattr(self.policy, "videos", None), self.mixture.ahead
+        figures = videos.figures() if videos is not None else {}
+        held = ahead.held if ahead is not None else 0
+        return figures | ({"memory/read_ahead_gb": held / 1e9} if held else {})
 
     def _rollouts(self, seed: int) -> tuple[list[Group], list[Group], dict[str, float]]:
         """Groups to learn from, all groups sampled, and the filter's figures."""
@@ -203,11 +219,15 @@ class Builder:
         """The scripted expert's episodes, or the policy's own with the expert's labels."""
         rollout, relabel = self.stage.rollout, self.objective.relabel
         if relabel is None:
-            return demonstrate_episodes(self.policy, self.simulators, samples, rollout.action_chunk)
+            critic = self.objective.offline is not None
+            return demonstrate_episodes(self.policy, self.simulators, samples, rollout.action_chunk, critic)
         return relabelled_episodes(self.policy, self.engine, self.simulators, samples, rollout, relabel, self.seed)
 
 
-def _learnable(groups: Sequence[Group], settings: Any) -> list[Group]:
-    """Groups whose mean accuracy lies strictly between the filter's bounds."""
-    means = [sum(t.info.get("accuracy", 0.0) for t in g.trajectories) / len(g.trajectories) for g in groups]
-    return [group for group, mean in zip(groups, means) if settings.low < mean < settings.high]
+def _learnable(groups: Sequence[Group], settings: Filter) -> list[Group]:
+    """Groups whose mean accuracy or reward lies strictly between the filter's bounds."""
+
+    def score(trajectory: Trajectory) -> float:
+        return float(trajectory.info.get("accuracy", 0.0) if settings.by == "accuracy" else trajectory.reward or 0.0)
+
+    return [g for g in groups if settings.low < fmean(map(score, g.trajectories)) < settings.high]

@@ -3,49 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import robotics
 from mmrl.config import SamplingConfig
 from mmrl.errors import ConfigError
+from mmrl.rollouts.noisy_expert import disturb
+from mmrl.rollouts.pipeline import Lane, lane_seed, take_turns
+from mmrl.rollouts.simulators import Simulators
 from mmrl.types import DEMO, POLICY, Decision, Group, Prompt, Sample, Trajectory
 from robotics.types import StepResult
-
-
-class Simulators:
-    """The recipe's simulators, made on first use with `num_envs` worlds, or as many as needed where they are cheap."""
-
-    def __init__(self, configs: Mapping[str, Mapping[str, Any]]):
-        self.configs = configs
-        self._made: dict[tuple[str, int], Any] = {}
-
-    def get(self, name: str, worlds: int) -> Any:
-        """The simulator `name`, best with `worlds` parallel worlds. Raises ConfigError where it cannot be made."""
-        config = self.configs[name]
-        try:
-            worlds = robotics.world_limit(config) or worlds
-            if (name, worlds) not in self._made:
-                self._made[name, worlds] = robotics.make({**config, "num_envs": worlds})
-        except (ValueError, ImportError) as error:
-            raise ConfigError(f"simulators.{name}: {error}") from None
-        return self._made[name, worlds]
-
-    @property
-    def dropped(self) -> int:
-        """Episodes so far in which a simulator failed; each was played again from its start."""
-        return sum(env.dropped_episodes for env in self._made.values())
-
-    def close(self) -> None:
-        """Release all simulators."""
-        for env in self._made.values():
-            env.close()
-        self._made.clear()
 
 
 def play(
@@ -62,81 +34,135 @@ def play(
     """n episodes from each sample's start state, in parallel; equal ids give equal starts.
 
     Every decision is one chunk of actions, in the policy's action units. An episode's reward is its return; a decision
-    carries the reward of its own chunk, and no unit of actions that did not count.
+    carries the reward of its own chunk, and no unit of actions that did not count. The same seed and weights give the
+    same episodes; of several groups of worlds, each samples from seeds of its own.
 
     Args:
         bootstrap: prepare the last observation of truncated episodes, for a critic.
     """
-    env = simulators.get(str(samples[0].simulator), len(samples) * n)
-    episodes = Episodes(env, samples, n)
-    units = chunk * policy.units_per_action(env.action_dim)
+    lanes = deal(simulators, samples, n)
+    seeds = [lane_seed(seed, number) for number in range(len(lanes))]
+    run(lanes, [_act(policy, engine, lane, sampling, chunk, own, bootstrap) for lane, own in zip(lanes, seeds)])
+    return gather(lanes, n, POLICY)
+
+
+def _act(
+    policy: Any, engine: Any, episodes: Episodes, sampling: SamplingConfig, chunk: int, seed: int, bootstrap: bool
+) -> Lane:
+    action_dim = episodes.env.action_dim
+    units = chunk * policy.units_per_action(action_dim)
     sampling = sampling.model_copy(update={"max_new_tokens": units, "stop": []})
-    call = 0
-    while worlds := episodes.begin():
+    worlds, call = (yield episodes.begin), 0
+    while worlds:
         prompts = policy.prepare([episodes.view(i) for i in worlds])
         chosen = engine.generate(prompts, sampling, 1, seed + 7919 * call, restrict="action")
-        actions = torch.zeros(len(episodes.decisions), chunk, env.action_dim)
+        actions = torch.zeros(len(episodes.decisions), chunk, action_dim)
         for i, prompt, (completion,) in zip(worlds, prompts, chosen):
-            actions[i] = policy.actions(completion.tokens[None], env.action_dim)[0]
+            actions[i] = policy.actions(completion.tokens[None], action_dim)[0]
             taken = Decision(
                 prompt, completion.tokens, completion.log_probs, restrict="action", context=completion.context
             )
             episodes.decisions[i].append(taken)
-        episodes.step(actions)
-        call += 1
-    finals = sorted(episodes.last_views) if bootstrap else []
-    prompts = policy.prepare([episodes.last_views[i] for i in finals]) if finals else []
-    return episodes.groups(POLICY, dict(zip(finals, prompts)))
+        worlds, call = (yield partial(episodes.advance, actions)), call + 1
+    if bootstrap:
+        episodes.prepare_finals(policy)
 
 
-def expert_world(simulators: Simulators, samples: Sequence[Sample]) -> Any:
-    """The samples' simulator, one world each. Raises ConfigError where it has no scripted expert."""
-    name = str(samples[0].simulator)
-    env = simulators.get(name, len(samples))
-    if not env.has_expert:
-        raise ConfigError(f"simulators.{name} has no scripted expert, so its episodes give no demonstrations")
-    return env
-
-
-def demonstrate_episodes(policy: Any, simulators: Simulators, samples: Sequence[Sample], chunk: int) -> list[Group]:
+def demonstrate_episodes(
+    policy: Any, simulators: Simulators, samples: Sequence[Sample], chunk: int, bootstrap: bool = False
+) -> list[Group]:
     """One episode of the simulator's scripted expert from each start state, as groups of one demonstration.
 
     The expert's actions are rounded to the policy's units before they are played, so that the states are those that the
-    units lead to. It acts step by step; its decision is the chunk of steps that follows one observation.
+    units lead to. It acts step by step; its decision is the chunk of steps that follows one observation, and carries
+    their rewards. Where a sample says so, the expert errs (`mmrl.rollouts.noisy_expert`).
+
+    Args:
+        bootstrap: prepare the last observation of truncated episodes, for a critic.
 
     Raises:
         ConfigError: the simulator has no scripted expert.
     """
-    env = expert_world(simulators, samples)
-    episodes = Episodes(env, samples, 1)
-    while worlds := episodes.begin():
+    lanes = deal_to_experts(simulators, samples)
+    run(lanes, [_demonstrate(policy, lane, chunk, bootstrap) for lane in lanes])
+    return gather(lanes, 1, DEMO)
+
+
+def _demonstrate(policy: Any, episodes: Episodes, chunk: int, bootstrap: bool) -> Lane:
+    worlds = yield episodes.begin
+    while worlds:
         prompts = dict(zip(worlds, policy.prepare([episodes.view(i) for i in worlds])))
         tokens: dict[int, list[Tensor]] = {i: [] for i in worlds}
+        before = {i: len(episodes.earned[i]) for i in worlds}
         for _ in range(chunk):
             acting = episodes.running()
-            units_BU = policy.action_units(episodes.expert_action()[:, None])
+            actions_EA = yield episodes.expert_action
+            for i in acting:
+                actions_EA[i] = disturb(actions_EA[i], episodes.starts[i], len(episodes.earned[i]))
+            units_BU = policy.action_units(actions_EA[:, None])
             for i in acting:
                 tokens[i].append(units_BU[i])
-            episodes.step(policy.actions(units_BU, env.action_dim), credit=False)
+            yield partial(episodes.step, policy.actions(units_BU, episodes.env.action_dim), credit=False)
         for i in episodes.decided(worlds):
-            episodes.decisions[i].append(Decision(prompts[i], torch.cat(tokens[i]), restrict="action"))
-    return episodes.groups(DEMO)
+            rewards = tuple(episodes.earned[i][before[i] :])
+            decision = Decision(
+                prompts[i], torch.cat(tokens[i]), restrict="action", reward=sum(rewards), step_rewards=rewards
+            )
+            episodes.decisions[i].append(decision)
+        worlds = yield episodes.begin
+    if bootstrap:
+        episodes.prepare_finals(policy)
+
+
+def deal(simulators: Simulators, samples: Sequence[Sample], n: int) -> list[Episodes]:
+    """n episodes from each sample's start, dealt one by one to the groups of worlds of the samples' simulator."""
+    starts, groups = [sample for sample in samples for _ in range(n)], simulators.pipeline
+    hands = [starts[lane::groups] for lane in range(min(groups, len(starts)))]
+    name = str(samples[0].simulator)
+    return [Episodes(simulators.get(name, len(hand), lane), hand) for lane, hand in enumerate(hands)]
+
+
+def deal_to_experts(simulators: Simulators, samples: Sequence[Sample]) -> list[Episodes]:
+    """An episode from each sample's start. Raises ConfigError where the simulator has no scripted expert."""
+    lanes = deal(simulators, samples, 1)
+    if not lanes[0].env.has_expert:
+        name = samples[0].simulator
+        raise ConfigError(f"simulators.{name} has no scripted expert, so its episodes give no demonstrations")
+    return lanes
+
+
+def run(lanes: Sequence[Episodes], acting: Sequence[Lane]) -> None:
+    """Plays the episodes of all lanes, each as its counterpart in `acting` does."""
+    together = all(lane.env.concurrent for lane in lanes)
+    take_turns(acting, threads=len(lanes) if together else 1)
+
+
+def gather(lanes: Sequence[Episodes], n: int, source: str) -> list[Group]:
+    """The finished episodes that `deal` dealt, n a group; the group's sample shows its first observation."""
+    count = sum(len(lane.starts) for lane in lanes)
+    played = [lanes[i % len(lanes)].played(i // len(lanes), source) for i in range(count)]
+    groups = [played[first : first + n] for first in range(0, count, n)]
+    return [Group(group[0][0], tuple(trajectory for _, trajectory in group)) for group in groups]
 
 
 class Episodes:
-    """n episodes from each sample's start: those in progress, each in a world of `env`, and those that wait for one.
+    """An episode from each of `starts`: those in progress, each in a world of `env`, and those that wait for one.
 
-    Episodes are numbered, n in a row for each sample. One in which the simulator fails begins again.
+    Episodes are numbered as their starts are. One in which the simulator fails begins again.
+
+    Attributes:
+        earned: of each episode, the reward of every step so far.
     """
 
-    def __init__(self, env: Any, samples: Sequence[Sample], n: int):
-        self.env, self.samples, self.n = env, samples, n
-        self.ids = [sample.episode for sample in samples for _ in range(n)]
-        self.decisions: list[list[Decision]] = [[] for _ in self.ids]
-        self.first_views: list[Sample | None] = [None] * len(self.ids)
+    def __init__(self, env: Any, starts: Sequence[Sample]):
+        self.env, self.starts = env, starts
+        self.decisions: list[list[Decision]] = [[] for _ in starts]
+        self.earned: list[list[float]] = [[] for _ in starts]
+        self.first_views: list[Sample | None] = [None] * len(starts)
         self.last_views: dict[int, Sample] = {}
-        self._facts: list[dict[str, Any]] = [{} for _ in self.ids]
-        self._waiting, self._lost = deque(range(len(self.ids))), set[int]()
+        self._facts: list[dict[str, Any]] = [{} for _ in starts]
+        self._finals: dict[int, Prompt] = {}
+        self._waiting, self._lost = deque(range(len(starts))), set[int]()
         self._world: dict[int, int] = {}
 
     def begin(self) -> list[int]:
@@ -146,7 +172,7 @@ class Episodes:
         started = {self._waiting.popleft(): world for world in free[: len(self._waiting)]}
         if started:
             every = len(started) == self.env.num_envs
-            ids = [self.ids[i] for i in started]
+            ids = [self.starts[i].episode for i in started]
             self.observation = self.env.reset(ids, None if every else list(started.values()))
             self._world |= started
         return self.running()
@@ -163,7 +189,7 @@ class Episodes:
         """What the policy is shown of an episode in progress: its cameras and its instruction."""
         from PIL import Image
 
-        sample, seen, world = self.samples[episode // self.n], self.observation, self._world[episode]
+        sample, seen, world = self.starts[episode], self.observation, self._world[episode]
         images = tuple(Image.fromarray(frames[world].cpu().numpy()) for frames in seen.images.values())
         content = [*({"type": "image"} for _ in images), {"type": "text", "text": seen.instruction[world]}]
         view = replace(
@@ -178,9 +204,14 @@ class Episodes:
 
     def expert_action(self) -> Tensor:
         """The expert's next action in each episode, float32 [E, A]; zeros where none is in progress."""
-        actions_EA = torch.zeros(len(self.ids), self.env.action_dim)
+        actions_EA = torch.zeros(len(self.starts), self.env.action_dim)
         actions_EA[list(self._world)] = self.env.expert_action().cpu()[list(self._world.values())]
         return actions_EA
+
+    def advance(self, actions_ECA: Tensor, credit: bool = True) -> list[int]:
+        """`step`, then `begin`: all that the simulator does between two calls of the policy."""
+        self.step(actions_ECA, credit)
+        return self.begin()
 
     def step(self, actions_ECA: Tensor, credit: bool = True) -> None:
         """Plays a chunk; with `credit`, its reward goes to the last decision of each episode in progress."""
@@ -195,10 +226,12 @@ class Episodes:
                 self._lost.add(i)
                 self._waiting.append(i)
                 self.decisions[i].clear()
+                self.earned[i].clear()
                 del self._world[i]
                 continue
+            steps = result.reward[world, : counted[world]].tolist()
+            self.earned[i] += steps
             if credit:
-                steps = result.reward[world, : counted[world]].tolist()
                 self._credit(i, rewards[world], steps, actions_ECA.shape[1])
             if done[world]:
                 self._finish(i, result)
@@ -226,28 +259,23 @@ class Episodes:
             last, tokens=last.tokens[:units], log_probs=log_probs, reward=float(reward), step_rewards=tuple(steps)
         )
 
-    def groups(self, source: str, finals: Mapping[int, Prompt] = MappingProxyType({})) -> list[Group]:
-        """Finished episodes, n a group; the group's sample shows its first observation.
+    def prepare_finals(self, policy: Any) -> None:
+        """Prepares the last observation of the episodes that the time limit ended."""
+        finals = sorted(self.last_views)
+        if finals:
+            self._finals = dict(zip(finals, policy.prepare([self.last_views[i] for i in finals])))
 
-        Args:
-            finals: episode -> its prepared last observation.
-        """
-        made = []
-        for g, sample in enumerate(self.samples):
-            members = range(g * self.n, (g + 1) * self.n)
-            trajectories = tuple(self._trajectory(i, source, finals.get(i)) for i in members)
-            made.append(Group(self.first_views[g * self.n] or sample, trajectories))
-        return made
-
-    def _trajectory(self, episode: int, source: str, final: Prompt | None) -> Trajectory:
+    def played(self, episode: int, source: str) -> tuple[Sample, Trajectory]:
+        """A finished episode's sample, which shows its first observation, and its trajectory."""
         facts = dict(self._facts[episode])
         total = facts.pop("return")
-        return Trajectory(
+        trajectory = Trajectory(
             tuple(self.decisions[episode]),
             source=source,
             reward=total,
             parts={"return": total},
             truncated=episode in self.last_views,
-            final_prompt=final,
+            final_prompt=self._finals.get(episode),
             info=facts,
         )
+        return self.first_views[episode] or self.starts[episode], trajectory

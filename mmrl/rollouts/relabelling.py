@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mmrl.config import SamplingConfig
 from mmrl.objectives.settings import Relabel
-from mmrl.rollouts.episodes import Episodes, Simulators, expert_world
+from mmrl.rollouts.episodes import Episodes, deal_to_experts, gather, run
+from mmrl.rollouts.pipeline import Lane, lane_seed
+from mmrl.rollouts.simulators import Simulators
 from mmrl.types import DEMO, Decision, Group, Sample
 
 
@@ -30,27 +33,33 @@ def relabelled_episodes(
     Raises:
         ConfigError: the simulator has no scripted expert.
     """
-    env = expert_world(simulators, samples)
-    episodes = Episodes(env, samples, 1)
-    sampling = sampling.model_copy(update={"max_new_tokens": policy.units_per_action(env.action_dim), "stop": []})
-    call = 0
-    while worlds := episodes.begin():
+    lanes = deal_to_experts(simulators, samples)
+    seeds = [lane_seed(seed, number) for number in range(len(lanes))]
+    run(lanes, [_relabel(policy, engine, lane, sampling, settings, own) for lane, own in zip(lanes, seeds)])
+    return [_labelled(group) for group in gather(lanes, 1, DEMO)]
+
+
+def _relabel(
+    policy: Any, engine: Any, episodes: Episodes, sampling: SamplingConfig, settings: Relabel, seed: int
+) -> Lane:
+    action_dim = episodes.env.action_dim
+    sampling = sampling.model_copy(update={"max_new_tokens": policy.units_per_action(action_dim), "stop": []})
+    worlds, call = (yield episodes.begin), 0
+    while worlds:
         prompts = policy.prepare([episodes.view(i) for i in worlds])
         chosen = engine.generate(prompts, sampling, 1, seed + 7919 * call, restrict="action")
-        labels_BU = policy.action_units(episodes.expert_action()[:, None])
-        expert_BCA = policy.actions(labels_BU, env.action_dim)
+        labels_BU = policy.action_units((yield episodes.expert_action)[:, None])
+        expert_BCA = policy.actions(labels_BU, action_dim)
         actions_BCA = expert_BCA.clone()
         for i, prompt, (completion,) in zip(worlds, prompts, chosen):
-            own_CA = policy.actions(completion.tokens[None], env.action_dim)[0]
+            own_CA = policy.actions(completion.tokens[None], action_dim)[0]
             apart = float((own_CA - expert_BCA[i]).abs().max())
             takes_over = settings.takeover is not None and apart > settings.takeover
             if not takes_over:
                 actions_BCA[i] = own_CA
             if takes_over or settings.takeover is None:
                 episodes.decisions[i].append(Decision(prompt, labels_BU[i], restrict="action"))
-        episodes.step(actions_BCA, credit=False)
-        call += 1
-    return [_labelled(group) for group in episodes.groups(DEMO)]
+        worlds, call = (yield partial(episodes.advance, actions_BCA, credit=False)), call + 1
 
 
 def _labelled(group: Group) -> Group:

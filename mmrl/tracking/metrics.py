@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmrl.errors import nearest
 
-WALL_CLOCK_PREFIXES = ("time/", "throughput/", "memory/")
+WALL_CLOCK_PREFIXES = ("time/", "throughput/", "memory/", "video/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ _ENTRIES = (
     Metric(
         "value/explained_variance", "share", "1 - E[(target - value)^2] / Var[target] before the step's updates.", True
     ),
+    Metric("offline/weight_mean", "1", "Mean weight of the demonstrated units, exp(A / temperature) or 1 where A > 0."),
+    Metric("offline/effective", "share", "(sum w)^2 / (n sum w^2) of these weights: 1 where all are equal."),
     Metric("gap/log_prob_max", "nats", "Largest |engine log-prob - trainer log-prob| of sampled units.", False),
     Metric("length/mean", "units", "Mean likelihood units (tokens) of a trajectory."),
     Metric("length/max", "units", "Likelihood units of the longest trajectory."),
@@ -85,6 +87,16 @@ _ENTRIES = (
     Metric("throughput/samples_per_s", "samples/s", "Trajectories or demonstrations a second of the step.", True),
     Metric("memory/rss_gb", "GB", "Resident memory of the process.", False),
     Metric("memory/device_gb", "GB", "Peak device memory of the step.", False),
+    Metric("memory/read_ahead_gb", "GB", "Frames that were read ahead and wait for their samples, after the step."),
+    Metric("video/read", "videos", "Videos given to samples since the line before, those of an evaluation included."),
+    Metric("video/read_ahead", "videos", "Of these, those whose reading had begun ahead of their use.", True),
+    Metric("video/wait_seconds", "s", "Seconds that samples waited for videos and for cached pictures.", False),
+    Metric("video/decode_seconds", "s", "Seconds of decoding, those of all threads added up.", False),
+    Metric("video/cache_hits", "videos", "Videos and pictures found in `data.cache`.", True),
+    Metric("video/cache_misses", "videos", "Those that were not, or of no use: decoded, here or elsewhere.", False),
+    Metric("video/cache_rebuilt", "entries", "Damaged or foreign entries met, and made again.", False),
+    Metric("video/cache_evicted", "entries", "Entries that had to go for `max_gb`.", False),
+    Metric("video/cache_not_stored", "videos", "Decoded and not kept: no space, no permission, or too large.", False),
     Metric("data/skipped", "samples", "Bad samples skipped since the start.", False),
     Metric("data/epoch", "epochs", "Passes over the training mixture since the start."),
     Metric("episode/success_once", "share", "Episodes that reached success at any step.", True),
@@ -121,7 +133,7 @@ def describe(name: str) -> Metric:
 
 
 def is_wall_clock(name: str) -> bool:
-    """True for keys of metrics.jsonl that measure the machine: `time` and the time/, throughput/, memory/ families.
+    """True for keys of metrics.jsonl that measure the machine: `time` and the families of `WALL_CLOCK_PREFIXES`.
 
     All other keys of a resumed run equal those of an uninterrupted one.
     """
@@ -137,8 +149,8 @@ def document() -> str:
         "",
         "Each line of a run's `metrics.jsonl` is one JSON object: `step` (optimization steps since the start of the",
         "run), `stage`, `time` (Unix seconds) and the figures below. A figure that was not finite is `null`.",
-        "`time` and everything under `time/`, `throughput/` and `memory/` measure the machine; all else is the same,",
-        "value for value, in a run that was interrupted and resumed.",
+        "`time` and everything under `time/`, `throughput/`, `memory/` and `video/` measure the machine; all else is",
+        "the same, value for value, in a run that was interrupted and resumed.",
     ]
     room = None
     for metric in _ENTRIES:

@@ -1,4 +1,4 @@
-"""report.html: one page that shows a run and needs nothing but itself."""
+"""report.html: one page that shows a run. It needs nothing but itself, and films of episodes where there are some."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
 from mmrl.tracking.heldout import LAST, column_title, evaluations_in, evaluations_of, heldout_table
 from mmrl.tracking.report_charts import render_charts
+from mmrl.tracking.report_episodes import render_episodes
 from mmrl.tracking.report_rollouts import cut, render_rollouts
 from mmrl.tracking.report_style import SCRIPT, STYLE
 from mmrl.tracking.run_files import Run, Span, read_run
@@ -36,30 +37,34 @@ def write_report(run: Path, output: Path | None = None) -> Path:
         UserError: `run` is no run's folder, or the file cannot be written.
     """
     read = read_run(Path(run))
-    return write_atomic(Path(output) if output else read.folder / "report.html", render(read))
+    page = Path(output) if output else read.folder / "report.html"
+    return write_atomic(page, render(read, page.parent))
 
 
-def render(run: Run) -> str:
-    """The page as HTML text."""
+def render(run: Run, beside: Path) -> str:
+    """The page as HTML text, for a file in the folder `beside`: videos stay files, which it links to."""
     evaluations = evaluations_of(run.summary)
     if not evaluations:
         evaluations = evaluations_in(run.records, {span.name: span.end for span in run.planned})
     table = _heldout(evaluations)
     notes = [*run.notes, *([] if table else ["No held-out evaluation yet."])]
+    films = render_episodes(run, beside)
     body = "".join(
         (
             _header(run),
             _notes(notes),
             table,
+            films,
             render_charts(run),
             render_rollouts(run),
             _recipe(run),
             f"<footer>mmrl {escape(str(run.environment.get('mmrl', '')))}</footer>",
         )
     )
-    # Only this very script may run and nothing may load, whatever a model wrote into the page.
+    # Only this very script may run and nothing but the run's films may load, whatever a model wrote into the page.
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    media = " media-src 'self' file:;" if films else ""
+    policy = f"default-src 'none'; img-src data:;{media} style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'

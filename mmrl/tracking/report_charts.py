@@ -76,6 +76,14 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Memory", ("memory/*",), "GB"),
         ),
     ),
+    (
+        "Videos",
+        (
+            Chart("Videos read", ("video/read", "video/read_ahead"), "videos"),
+            Chart("Decoding, and waiting for frames", ("video/*_seconds",), "seconds"),
+            Chart("Cache", ("video/cache_hits", "video/cache_misses", "video/cache_*"), "videos"),
+        ),
+    ),
 )
 OTHERS = 60
 

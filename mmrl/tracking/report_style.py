@@ -83,6 +83,18 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .facts-table th { width: 150px; text-align: left; font-weight: 500; color: var(--muted); vertical-align: top;
   padding: 3px 12px 3px 0; }
 .facts-table td { overflow-wrap: anywhere; padding: 3px 0; }
+.films { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 16px; margin-top: 10px; }
+.film figcaption { display: block; margin-top: 10px; }
+.film .facts { margin-top: 4px; }
+.film video { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--soft); }
+.film.small video { image-rendering: pixelated; }
+.film.wide { grid-column: span 2; }
+.screen { position: relative; }
+.screen.still::after { content: ""; position: absolute; left: 8px; bottom: 8px; width: 26px; height: 26px;
+  border-radius: 50%; pointer-events: none; background: #000a; }
+.screen.still::before { content: ""; position: absolute; left: 18px; bottom: 15px; z-index: 1; pointer-events: none;
+  border-left: 9px solid #fff; border-top: 6px solid transparent; border-bottom: 6px solid transparent; }
+.count { font-weight: 400; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 8px 0 14px; font-size: 13px; }
 .box-true, .box-predicted { width: 18px; height: 13px; border-radius: 2px; border: 2px solid #0f8f4f; }
 .box-predicted { border: 2px dashed #d6400b; }
@@ -131,6 +143,8 @@ footer { margin-top: 48px; color: var(--muted); font-size: 13px; }
   .heldout tr > * { padding: 1px 2px; border: 0 !important; }
   .heldout thead th { white-space: normal; overflow-wrap: anywhere; align-self: end; }
   .heldout tr > th:first-child { grid-column: 1 / -1; } .heldout thead th:first-child { display: none; }
+  .films { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; } .film { padding: 10px; }
+  .film.wide { grid-column: 1 / -1; }
   .chart text { font-size: 13px; }
   .facts-table th { width: 108px; } .stages div { padding: 11px 9px 7px; }
 }
@@ -187,6 +201,19 @@ for (const answer of document.querySelectorAll(".answer")) {
   });
   answer.addEventListener("pointerenter", () => pick(true));
   answer.addEventListener("pointerleave", () => pick(false));
+}
+for (const video of document.querySelectorAll(".film video")) {
+  // A small film is half hidden behind its controls, which are there while it is pointed at or focused.
+  const show = on => {
+    video.controls = on;
+    video.parentNode.classList.toggle("still", !on && video.paused);
+  };
+  video.tabIndex = 0;
+  show(false);
+  video.addEventListener("pointerenter", () => show(true));
+  video.addEventListener("focus", () => show(true));
+  video.addEventListener("pointerleave", () => show(document.activeElement === video));
+  video.addEventListener("blur", () => show(false));
 }
 document.documentElement.dataset.ready = "yes";
 """

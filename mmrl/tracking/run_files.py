@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from mmrl.errors import UserError
+from mmrl.tracking.videos import INDEX
 
 SIGNS = ("config.yaml", "metrics.jsonl", "environment.json", "summary.json", "rollouts")
 
@@ -31,6 +32,7 @@ class Run:
     Attributes:
         records: the lines of metrics.jsonl.
         rollouts: path of each step's rollouts file.
+        videos: path of the index of each evaluation's films.
         notes: sentences on what is missing or damaged.
     """
 
@@ -41,6 +43,7 @@ class Run:
     summary: Mapping[str, Any] = field(default_factory=dict)
     records: Sequence[Mapping[str, Any]] = ()
     rollouts: Mapping[int, Path] = field(default_factory=dict)
+    videos: Mapping[int, Path] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     @property
@@ -99,11 +102,8 @@ def read_run(folder: Path) -> Run:
         )
     notes: list[str] = []
     config_text = _read(folder / "config.yaml", "no recipe", notes)
-    rollouts = {
-        int(path.stem.removeprefix("step_")): path
-        for path in sorted((folder / "rollouts").glob("step_*.jsonl"))
-        if path.stem.removeprefix("step_").isdigit()
-    }
+    rollouts = _by_step((folder / "rollouts").glob("step_*.jsonl"))
+    films = _by_step((folder / "videos").glob("step_*"))
     records = _records(folder / "metrics.jsonl", notes)
     if not rollouts:
         notes.append("No rollouts yet: rollouts/ holds no step.")
@@ -117,8 +117,14 @@ def read_run(folder: Path) -> Run:
         ),
         records=records,
         rollouts=rollouts,
+        videos={step: path / INDEX for step, path in films.items() if (path / INDEX).is_file()},
         notes=notes,
     )
+
+
+def _by_step(paths: Iterable[Path]) -> dict[int, Path]:
+    numbers = {path: path.stem.removeprefix("step_") for path in sorted(paths)}
+    return {int(number): path for path, number in numbers.items() if number.isdigit()}
 
 
 def _read(path: Path, absent: str, notes: list[str]) -> str:

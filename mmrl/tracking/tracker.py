@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -158,7 +159,7 @@ class Tracker:
 
 
 def drop_after(folder: Path, step: int) -> None:
-    """Removes what a run wrote after `step`: lines of metrics.jsonl (a half-written last one too) and rollouts files.
+    """Removes what a run wrote after `step`: lines of metrics.jsonl (a half-written last one too), rollouts, videos.
 
     Raises:
         UserError: metrics.jsonl is damaged before its last line, or cannot be written.
@@ -175,7 +176,7 @@ def drop_after(folder: Path, step: int) -> None:
                 raise UserError(f"{path} line {number} is damaged; delete that line to resume") from None
     if kept != lines:
         write_atomic(path, b"".join(kept))
-    for file in (folder / "rollouts").glob("step_*.jsonl"):
-        number = file.stem.removeprefix("step_")
+    for path in (*(folder / "rollouts").glob("step_*.jsonl"), *(folder / "videos").glob("step_*")):
+        number = path.stem.removeprefix("step_")
         if number.isdigit() and int(number) > step:
-            file.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -42,7 +42,8 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
         for trajectory in group.trajectories:
-            rows += _rows(trajectory, "demo", 1.0, len(rows), len(group.trajectories), 1.0)
+            made = _rows(trajectory, "demo", 1.0, len(rows), len(group.trajectories), 1.0)
+            rows += _credited(made, trajectory, float(trajectory.reward)) if objective.offline else made
     return rows, noted
 
 
@@ -170,11 +171,15 @@ def metrics_of(sums: dict[str, float], weights: dict[str, float], objective: Obj
             unclipped = "clip" in key and objective.streams["rl"].coefficient.kind not in CLIPS
             if key in sums and not unclipped:
                 metrics[name] = sums[key] / units
-        count = sums.get("value_count_sum", 0.0)
-        if count:
-            metrics |= _critic(sums, count)
         metrics["policy/ratio_max"] = sums.get("rl_ratio_max", 1.0)
         metrics["gap/log_prob_max"] = sums.get("rl_gap_max", 0.0)
+    if sums.get("value_count_sum"):
+        metrics |= _critic(sums, sums["value_count_sum"])
+    if sums.get("offline_square_sum"):
+        metrics["offline/weight_mean"] = sums["offline_weight_sum"] / sums["demo_units_sum"]
+        metrics["offline/effective"] = sums["offline_weight_sum"] ** 2 / (
+            sums["offline_square_sum"] * sums["demo_units_sum"]
+        )
     return metrics
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mmrl.config import StageConfig
 from mmrl.errors import ConfigError
+from mmrl.objectives.advantages import demonstration_weights
 from mmrl.objectives.gae import gae
 from mmrl.objectives.rows import Row
-from mmrl.objectives.settings import Advantage, Objective
+from mmrl.objectives.settings import Advantage, Objective, Offline
 from mmrl.trainer.update import score
 from mmrl.types import Decision, Prompt
 
@@ -23,10 +24,13 @@ def score_rollouts(
 ) -> list[Row]:
     """`rl` rows with the log-probs, advantages and targets that the objective asks for, then the other rows.
 
-    A single update needs no old log-probs: they are the current ones.
+    A single update needs no old log-probs: they are the current ones. Under `offline`, demonstrations get targets, and
+    weights as their advantages.
     """
     rl = [row for row in rows if row.stream == "rl"]
     others = [row for row in rows if row.stream != "rl"]
+    if others and objective.offline is not None:
+        others = weigh(score(others, "old", policy, budget), objective.advantage, policy, budget, objective.offline)
     critic = objective.value is not None
     if rl and (critic or stage.minibatches * stage.epochs > 1):
         rl = score(rl, "old", policy, budget)
@@ -38,11 +42,14 @@ def score_rollouts(
     return [*rl, *others]
 
 
-def weigh(rows: Sequence[Row], settings: Advantage, policy: Any, budget: int) -> list[Row]:
-    """Copies of scored `rl` rows with GAE's advantages and the value targets (PPO, arXiv 1707.06347).
+def weigh(
+    rows: Sequence[Row], settings: Advantage, policy: Any, budget: int, offline: Offline | None = None
+) -> list[Row]:
+    """Copies of scored rows with GAE's advantages and the value targets (PPO, arXiv 1707.06347).
 
     Args:
-        rows: every row of the step's `rl` stream, decisions of a trajectory in time order, their `values` known.
+        rows: every row of one of the step's streams, decisions of a trajectory in time order, their `values` known.
+        offline: for demonstrations: the weights that it makes of the advantages take their place.
 
     Raises:
         ConfigError: the policy has no value head, or one whose outputs do not fit the chunks of actions.
@@ -65,10 +72,14 @@ def weigh(rows: Sequence[Row], settings: Advantage, policy: Any, budget: int) ->
             weighed[id(row)] = advantages[start : start + count], targets[start : start + count]
             start += count
     shift, scale = _standard([advantages for advantages, _ in weighed.values()], settings)
-    return [
-        replace(row, advantage=_over_units(row, (weighed[id(row)][0] - shift) / scale), targets=weighed[id(row)][1])
-        for row in rows
-    ]
+    made = []
+    for row in rows:
+        advantages, targets = weighed[id(row)]
+        advantages = (advantages - shift) / scale
+        if offline is not None:
+            advantages = demonstration_weights(advantages, offline)
+        made.append(replace(row, advantage=_over_units(row, advantages), targets=targets))
+    return made
 
 
 def _rewards(row: Row) -> tuple[float, ...]:
@@ -106,5 +117,5 @@ def _bootstrap_values(rows: Sequence[Row], policy: Any, budget: int) -> dict[int
     for prompt in finals.values():
         # One unit, whichever it is: the value is read before it.
         decision = Decision(prompt, first.decision.tokens[:1], restrict=first.decision.restrict)
-        probes.append(Row(decision, "rl", 0.0, 0, 1, temperature=first.temperature))
+        probes.append(Row(decision, first.stream, 0.0, 0, 1, temperature=first.temperature))
     return {key: float(row.values[0]) for key, row in zip(finals, score(probes, "old", policy, budget))}

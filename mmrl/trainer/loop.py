@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mmrl.config import StageConfig
+from mmrl.data.ahead import reading_ahead
 from mmrl.errors import CheckpointError
 from mmrl.objectives.methods import resolve_objective
 from mmrl.objectives.schedules import stream_weights
@@ -35,14 +36,16 @@ class Place:
 def train_all(session: Session, place: Place) -> bool:
     """Runs every stage from `place` on. Returns False when a signal stopped it."""
     if place.step == 0 and "start" not in place.evaluations:
-        place.evaluations["start"] = session.evaluate()
+        place.evaluations["start"] = session.evaluate(session.recipe.stages[0], place.step)
         if place.evaluations["start"]:
             session.log(place, session.recipe.stages[0], {}, place.evaluations["start"])
-    while place.stage < len(session.recipe.stages):
-        stage = session.recipe.stages[place.stage]
-        if not train_stage(session, stage, place):
-            return False
-        place.stage, place.stage_step = place.stage + 1, 0
+    videos = getattr(session.policy, "videos", None)
+    with reading_ahead(session.mixture, videos, session.recipe.data.prefetch_gb):
+        while place.stage < len(session.recipe.stages):
+            stage = session.recipe.stages[place.stage]
+            if not train_stage(session, stage, place):
+                return False
+            place.stage, place.stage_step = place.stage + 1, 0
     place.evaluations["final"] = place.evaluations.pop(f"after_{session.recipe.stages[-1].name}")
     return True
 
@@ -61,6 +64,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
     elif objective.kl.weight:
         session.policy.keep_reference()
     builder = Builder(session.policy, session.mixture, session.preparer, session.simulators, stage, objective)
+    builder.read_ahead(session.recipe.data.prefetch)
     while place.stage_step < stage.steps:
         metrics = train_step(session, stage, objective, builder, optimizer, place)
         place.step, place.stage_step = place.step + 1, place.stage_step + 1
@@ -102,4 +106,5 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
     session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])
     metrics |= resources(rows, time.perf_counter() - start, time.perf_counter() - update_start)
     metrics |= {"data/skipped": float(session.mixture.skipped), "data/epoch": float(max(session.mixture.epochs))}
+    metrics |= builder.reading()
     return metrics

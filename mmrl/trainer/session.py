@@ -12,10 +12,12 @@ from mmrl.config import Recipe, StageConfig
 from mmrl.data.mixture import Mixture
 from mmrl.errors import CheckpointError, ConfigError, unknown
 from mmrl.evaluation import sparse_to_dense
+from mmrl.evaluation.filming import Film
 from mmrl.evaluation.heldout import evaluate
-from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.tracker import Tracker
+from mmrl.tracking.videos import EpisodeVideos, videos_folder
 from mmrl.trainer import checkpoint
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.seeding import derive
@@ -48,14 +50,21 @@ class Session:
         self._figures: dict[str, float] = {}  # of the latest evaluation, besides accuracy
         self.folder = recipe.folder / "checkpoints"
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, stage: StageConfig, step: int) -> dict[str, float]:
         """Held-out accuracy per task and `mean`; empty where the recipe has no held-out data.
+
+        Args:
+            stage: the one in progress, or about to begin: episodes are played with its chunks of actions, unless
+                `evaluation.action_chunk` says otherwise.
+            step: steps taken; names the folder of `evaluation.videos`.
 
         Raises:
             ConfigError: checkpoint.best names no figure of the evaluation.
         """
         if not self.eval_sets:
             return {}
+        count = self.recipe.evaluation.videos
+        videos = EpisodeVideos(videos_folder(self.recipe.folder, step), {"step": step})
         results, groups = evaluate(
             self.policy,
             self.eval_sets,
@@ -63,10 +72,12 @@ class Session:
             self.preparer,
             self.simulators,
             seed=derive(self.recipe.seed, "eval"),
-            chunk=self.recipe.stages[0].rollout.action_chunk,
+            chunk=self.recipe.evaluation_chunk(stage),
             on_bad=self.recipe.data.on_bad_sample,
             controls=self.recipe.data.controls,
+            film=Film(count, videos.keep) if count else None,
         )
+        videos.close()
         self._figures = sparse_to_dense.figures(groups)
         best = self.recipe.checkpoint.best
         if best is not None and best not in results:
@@ -77,7 +88,7 @@ class Session:
         """Evaluates every n steps and at the end of a stage; None where it is not due."""
         every = self.recipe.evaluation.every
         if ended or (every is not None and place.step % every == 0):
-            return self.evaluate()
+            return self.evaluate(self.recipe.stages[place.stage], place.step)
         return None
 
     def log(self, place: Place, stage: StageConfig, metrics: dict, results: Mapping[str, float] | None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from mmrl.config import LeRobotData
 from mmrl.data.media import load_image
 from mmrl.data.robot.lerobot_layout import Layout, Recorded, read_layout, read_steps
-from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes
+from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
 from mmrl.data.videos import open_cache
 from mmrl.errors import BadSample, UserError, unknown
 
@@ -73,12 +73,13 @@ class LeRobotDataset(RobotRows):
         # Containers round times to their ticks; half a frame later the frame that is meant is on screen for sure.
         half = 0.5 / self.layout.fps
         times_T = first + pictures.times_T
+        # PyAV seeks by the container's index; decord passes over the whole file, of many episodes, when it opens it.
         try:
             if self._cache is not None:
-                spec = VideoSpec(Sampling(timestamps=tuple((times_T + half).tolist())), None)
+                spec = VideoSpec(Sampling(timestamps=tuple((times_T + half).tolist())), None, backend="pyav")
                 frames, index = self._cache.get(str(path), spec), step
             else:
-                spec = VideoSpec(Sampling(timestamps=(float(times_T[step] + half),)), None)
+                spec = VideoSpec(Sampling(timestamps=(float(times_T[step] + half),)), None, backend="pyav")
                 frames, index = read(str(path), spec, threads=1), 0
         except VideoError as error:
             raise BadSample(where, f"video {error}") from error
@@ -133,6 +134,7 @@ def _episodes(layout: Layout, config: LeRobotData, chosen: Sequence[int]) -> lis
         by_file.setdefault(layout.data_file(layout.episodes[number]), []).append(number)
     made: dict[int, Episode] = {}
     columns = [config.action, *([config.state] if config.state else [])]
+    columns += [config.reward] if config.reward in layout.numbers else []
     for path, numbers in by_file.items():
         steps = read_steps(layout, path, columns)
         for number in numbers:
@@ -151,10 +153,10 @@ def _episode(layout: Layout, config: LeRobotData, recorded: Recorded, path: Path
     task = int(steps["task_index"][rows[0]]) if len(rows) else -1
     instruction = layout.tasks.get(task, "")
     states = steps[config.state][rows] if config.state else None
+    rewards = steps[config.reward][rows, 0] if config.reward in steps else final_reward(len(rows))
     pictures = Pictures(recorded, rows, steps["timestamp"][rows])
-    return Episode(
-        recorded.number, pictures, place, instruction, steps[config.action][rows], states, np.arange(len(rows))
-    )
+    actions = steps[config.action][rows]
+    return Episode(recorded.number, pictures, place, instruction, actions, states, np.arange(len(rows)), rewards)
 
 
 def _row_group(path: Path, group: int, column: str) -> Any:

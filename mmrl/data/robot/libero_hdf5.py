@@ -1,6 +1,7 @@
 """LIBERO's demonstrations (arXiv 2306.03310) as samples.
 
-    data/demo_<i>/{actions [T, 7], obs/{<camera>_rgb uint8 [T, H, W, 3], ee_states [T, 6], gripper_states [T, 2]}}
+    data/demo_<i>/{actions [T, 7], rewards [T], obs/{<camera>_rgb uint8 [T, H, W, 3], ee_states [T, 6],
+        gripper_states [T, 2]}}
 
 The instruction is in `problem_info` of the attributes of `data`. State: hand position (m), axis-angle (rad), two finger
 joints (m), as the simulator gives it.
@@ -16,7 +17,7 @@ import numpy as np
 
 from mmrl.config import LiberoData
 from mmrl.data.robot.hdf5 import find_files, numbered, open_h5, read_picture, read_state, read_vectors
-from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes
+from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
 from mmrl.errors import UserError
 
 STATE = ("ee_states", "gripper_states")
@@ -71,10 +72,12 @@ def _episode(file: Any, path: Path, key: str, number: int, instruction: str, cam
     for camera in cameras:
         if camera not in seen:
             raise UserError(f"{place}: camera '{camera}' is missing; name others in `cameras`, or leave it out")
-    lengths = {"actions": len(actions), "states": len(states)} | {c: len(seen[c]) for c in cameras}
+    rewards = read_vectors(group, "rewards", place)[:, 0] if "rewards" in group else final_reward(len(actions))
+    lengths = {"actions": len(actions), "states": len(states), "rewards": len(rewards)}
+    lengths |= {camera: len(seen[camera]) for camera in cameras}
     if len(set(lengths.values())) > 1:
         raise UserError(f"{place} is damaged: {lengths} must be equal; copy '{path}' again")
-    return Episode(number, (path, key), place, instruction, actions, states, np.arange(len(actions)))
+    return Episode(number, (path, key), place, instruction, actions, states, np.arange(len(actions)), rewards)
 
 
 def _instruction(raw: Any) -> str:

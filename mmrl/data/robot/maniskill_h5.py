@@ -1,6 +1,7 @@
 """ManiSkill's recorded trajectories as samples.
 
-    <name>.h5    traj_<id>/{actions [T, A], obs/{sensor_data/<camera>/rgb uint8 [T + 1, H, W, 3], agent/…, extra/…}}
+    <name>.h5    traj_<id>/{actions [T, A], obs/{sensor_data/<camera>/rgb uint8 [T + 1, H, W, 3], agent/…, extra/…},
+                 rewards [T] where they were recorded}
     <name>.json  {env_info: {env_id, env_kwargs}, episodes: [{episode_id, control_mode, success, …}]}
 
 State: the members of `agent`, then of `extra`, in the order in which they were written, as ManiSkill flattens them.
@@ -17,7 +18,7 @@ import numpy as np
 
 from mmrl.config import ManiSkillData
 from mmrl.data.robot.hdf5 import find_files, open_h5, read_picture, read_state, read_vectors
-from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes
+from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
 from mmrl.errors import UserError, unknown
 
 STATE = ("agent", "extra")
@@ -52,7 +53,8 @@ class ManiSkillDemonstrations(RobotRows):
                 if not cameras:
                     found = _cameras(file[key], _replay(path, "-o rgb"))
                     cameras = choose_cameras(config.cameras, found, {}, title)
-                episodes.append(_episode(file[key], path, number, instruction, list(cameras), config.state))
+                solved = bool(np.all(known[number].get("success", True)))
+                episodes.append(_episode(file[key], path, number, instruction, list(cameras), config.state, solved))
         if not episodes:
             raise UserError(f"{title} lists no successful trajectory; set successful_only: false to take all")
         super().__init__(config, str(facts["env_info"].get("env_id") or path.stem), cameras, episodes)
@@ -115,7 +117,9 @@ def _cameras(trajectory: Any, cure: str) -> list[str]:
     return found
 
 
-def _episode(trajectory: Any, path: Path, number: int, instruction: str, cameras: list[str], state: bool) -> Episode:
+def _episode(
+    trajectory: Any, path: Path, number: int, instruction: str, cameras: list[str], state: bool, solved: bool
+) -> Episode:
     place = f"{path.name} traj_{number}"
     actions = read_vectors(trajectory, "actions", place)
     states = _states(trajectory["obs"], place) if state else None
@@ -125,11 +129,16 @@ def _episode(trajectory: Any, path: Path, number: int, instruction: str, cameras
             raise UserError(f"{place}: camera '{camera}' is missing; name others in `cameras`, or leave it out")
     lengths = {camera: len(sensors[camera]["rgb"]) for camera in cameras}
     lengths |= {} if states is None else {"state": len(states)}
+    rewards = final_reward(len(actions), solved)
+    if "rewards" in trajectory:
+        rewards = read_vectors(trajectory, "rewards", place)[:, 0]
+        lengths["rewards"] = 1 + len(rewards)
     if set(lengths.values()) != {len(actions) + 1}:
         raise UserError(f"{place} is damaged: {lengths} must be {len(actions) + 1}, one more than its actions")
     # The last observation is what the last action led to, and no action follows it.
     seen = None if states is None else states[:-1]
-    return Episode(number, (path, f"traj_{number}"), place, instruction, actions, seen, np.arange(len(actions)))
+    kept = np.arange(len(actions))
+    return Episode(number, (path, f"traj_{number}"), place, instruction, actions, seen, kept, rewards)
 
 
 def _states(seen: Any, place: str) -> np.ndarray:

@@ -33,6 +33,7 @@ class Episode:
         actions_TA: float32 [T, A].
         states_TS: float32 [T, S], the state that each action was chosen in, or None.
         kept_K: int64 [K], the steps that become samples, ascending.
+        rewards_T: float32 [T], what each action earned.
     """
 
     number: int
@@ -42,10 +43,18 @@ class Episode:
     actions_TA: np.ndarray
     states_TS: np.ndarray | None
     kept_K: np.ndarray
+    rewards_T: np.ndarray
 
     def chunk(self, index: int, size: int) -> np.ndarray:
         """float32 [C, A]: the action of the `index`-th kept step and those of the next; C <= size at the end."""
         return self.actions_TA[self.kept_K[index : index + size]]
+
+    @property
+    def rewards_K(self) -> np.ndarray:
+        """float32 [K]: what each kept step earned, with the steps that were left out after it and before the first."""
+        starts = self.kept_K.copy()
+        starts[:1] = 0
+        return np.add.reduceat(self.rewards_T, starts)
 
 
 class RobotRows(Rows):
@@ -58,6 +67,8 @@ class RobotRows(Rows):
         UserError: on opening, no such file, unknown cameras or episodes, or missing columns.
         BadSample: on access, a picture that cannot be read, or a number that is not finite.
     """
+
+    threaded = True
 
     def __init__(self, config: RobotData, name: str, cameras: Mapping[str, str], episodes: Sequence[Episode]):
         """
@@ -88,6 +99,10 @@ class RobotRows(Rows):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    def span(self, number: int) -> tuple[int, int]:
+        """First row of the `number`-th episode that is read, and the row after its last."""
+        return int(self._starts[number]), int(self._starts[number + 1])
+
     def _converted(self, episode: Episode) -> Episode:
         config, actions = self.config, episode.actions_TA
         if config.gripper is not None:
@@ -104,7 +119,8 @@ class RobotRows(Rows):
         where = f"dataset '{self.name}' row {row} ({episode.place}, step {step})"
         actions = episode.chunk(index, self.config.chunk)
         state = None if episode.states_TS is None else episode.states_TS[step]
-        for what, values in (("action", actions), ("state", state)):
+        rewards = episode.rewards_K[index : index + self.config.chunk]
+        for what, values in (("action", actions), ("state", state), ("reward", rewards)):
             if values is not None and not np.isfinite(values).all():
                 raise BadSample(where, f"its {what} is not finite")
         if not episode.instruction:
@@ -122,6 +138,7 @@ class RobotRows(Rows):
             cameras=tuple(self.cameras.values()),
             state=None if state is None else torch.from_numpy(state.copy()),
             actions=torch.from_numpy(actions.copy()),
+            rewards=tuple(rewards.tolist()),
         )
 
     def _image(self, pixels_HWC: np.ndarray) -> Image.Image:
@@ -145,6 +162,13 @@ class RobotRows(Rows):
         """Normalisation statistics of all kept steps, see `mmrl.data.robot.statistics`."""
         found = compute_statistics(self.steps(), self.action_mask)
         return {**found, "num_trajectories": len(self.episodes)}
+
+
+def final_reward(length: int, success: bool = True) -> np.ndarray:
+    """float32 [T] of an episode without recorded rewards: 1 at its end where it was a success, else 0."""
+    rewards = np.zeros(length, np.float32)
+    rewards[-1:] = float(success)
+    return rewards
 
 
 def choose_episodes(wanted: Sequence[int] | str | None, numbers: Sequence[int], title: str) -> list[int]:

@@ -22,7 +22,7 @@ from mmrl.policies.flow import sampling
 from mmrl.policies.flow.context import FlowContext, FlowPrompt, Prefix, generator_of
 from mmrl.policies.flow.normaliser import Kind, Normaliser, make_normaliser
 from mmrl.policies.flow.settings import FlowParams
-from mmrl.policies.openvla.statistics import choose
+from mmrl.policies.statistics import choose
 from mmrl.policies.value_head import ValueHead
 from mmrl.types import Decision, Likelihood, PolicyBatch, Sample
 
@@ -46,8 +46,6 @@ class FlowPolicy(AdaptedModel):
     """The adapter, less its network; see `mmrl.policies.base.Policy` for the contract."""
 
     engine: ClassVar[str] = "flow"
-    freezable: ClassVar[tuple[str, ...]] = ("vision", "language", "backbone")
-    params_model: ClassVar[type[FlowParams]] = FlowParams
     vision_marks = (".vision_tower.",)
     # Boxes are text, and this policy writes none.
     coordinates = "resized_pixel"
@@ -108,17 +106,21 @@ class FlowPolicy(AdaptedModel):
         """Dimensions of the robot's actions; the network's others are padding."""
         found = len(self.normaliser("action").shift_A)
         if found > self.dims:
-            raise ConfigError(f"actions have {found} dimensions, and the checkpoint's max_action_dim is {self.dims}")
+            raise ConfigError(
+                f"the policy's statistics have {found} action dimensions, and its checkpoint's max_action_dim is "
+                f"{self.dims}; set policy.params.statistics to a dataset of this robot, or use a checkpoint of more"
+            )
         return found
 
     def units_per_action(self, action_dim: int) -> int:
         """One a dimension. Raises ConfigError where the statistics have another number of them."""
-        if action_dim != self.action_dim:
+        known = len(self.normaliser("action").shift_A)
+        if action_dim != known:
             raise ConfigError(
-                f"the simulator's actions have {action_dim} dimensions and the policy's statistics {self.action_dim}; "
-                "set policy.params.statistics to a dataset of this robot"
+                f"the simulator's actions have {action_dim} dimensions and the policy's statistics {known}; set "
+                "policy.params.statistics to a dataset of this robot"
             )
-        return action_dim
+        return self.action_dim
 
     def actions(self, units_BU: Tensor, action_dim: int) -> Tensor:
         """float32 [B, C, A] in the simulator's units."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mmrl.errors import ConfigError
-from mmrl.policies.openvla.statistics import Bounds
-
-Gripper = Literal["as_is", "zero_one_open"]
+from mmrl.policies.openvla.settings import Gripper
+from mmrl.policies.statistics import Bounds
 
 
 @dataclass(frozen=True, slots=True)

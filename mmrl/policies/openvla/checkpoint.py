@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mmrl.config import PolicyConfig
 from mmrl.data.robot.statistics import FILE, save_statistics
-from mmrl.errors import CheckpointError, unknown
-from mmrl.policies.loading import checkpoint_path, read_config, refuse_incomplete
+from mmrl.errors import CheckpointError
+from mmrl.policies.loading import COMPANIONS, quiet_transformers, read_config, refuse_incomplete
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import OpenVLAForActionPrediction
 
@@ -22,33 +22,16 @@ PROPRIO = "proprio_projector."
 PROPRIO_FILE = "proprio_projector.safetensors"
 # OpenVLA-OFT's own name, with the training step in the middle.
 PUBLISHED_PROPRIO = "proprio_projector--*checkpoint.pt"
-# Tokenizer, preprocessor and the published code: written back as they were read.
-COMPANIONS = (".json", ".model", ".txt", ".py", ".jinja")
 WRITTEN_ANEW = ("config.json", FILE, "model.safetensors.index.json")
 
 
-def local_folder(path: str) -> Path:
-    """The folder of a checkpoint, fetched first where `path` is a hub name. Raises CheckpointError."""
-    found = Path(checkpoint_path(path))
-    if found.is_dir():
-        return found
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        patterns = ["*.safetensors", *(f"*{suffix}" for suffix in COMPANIONS), PUBLISHED_PROPRIO]
-        return Path(snapshot_download(path, allow_patterns=patterns))
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        raise CheckpointError(f"policy.path: '{path}' cannot be fetched: {str(error).splitlines()[0]}") from None
-
-
-def read_model_config(folder: Path, shown: str) -> OpenVLAConfig:
+def read_model_config(folder: Path, shown: str, wanted: str) -> OpenVLAConfig:
     """The config of an OpenVLA checkpoint. Raises CheckpointError for one of another family."""
     config = read_config(str(folder))
     if config.model_type != "openvla":
         raise CheckpointError(
-            f"policy.path: '{shown}' is a {unknown('openvla family', config.model_type, ['openvla'])}; "
-            "set policy.type to the adapter of that family"
+            f"policy.path: '{shown}' is a checkpoint of {config.model_type}, and policy.type '{wanted}' reads "
+            "openvla; set policy.type to the adapter of that family"
         )
     if not config.timm_model_ids or not config.image_sizes:
         raise CheckpointError(f"policy.path: config.json of '{shown}' lacks timm_model_ids or image_sizes")
@@ -65,20 +48,20 @@ def load_model(
     Raises:
         CheckpointError: weights that are damaged, missing, of other shapes, or not the model's.
     """
-    import transformers
     from safetensors import SafetensorError
 
-    transformers.utils.logging.disable_progress_bar()
     shown = config.path
     try:
-        model, info = OpenVLAForActionPrediction.from_pretrained(
-            folder,
-            config=model_config,
-            dtype=getattr(torch, config.dtype),
-            attn_implementation=config.attention,
-            output_loading_info=True,
-            use_safetensors=True,
-        )
+        with quiet_transformers():
+            model, info = OpenVLAForActionPrediction.from_pretrained(
+                folder,
+                config=model_config,
+                dtype=getattr(torch, config.dtype),
+                attn_implementation=config.attention,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                use_safetensors=True,
+            )
     except SafetensorError as error:
         raise CheckpointError(
             f"policy.path: a weights file of '{shown}' is damaged ({_first_line(error)}); copy it again"
@@ -106,10 +89,11 @@ def _load_proprio(projector: nn.Module, folder: Path) -> None:
         return
     try:
         projector.load_state_dict(state)
-    except RuntimeError as error:
+    except RuntimeError:
+        size = state["fc1.weight"].shape[-1] if "fc1.weight" in state else "unknown"
         raise CheckpointError(
-            f"policy.path: '{path}' does not fit policy.params.state_dim {projector.fc1.in_features}: "
-            f"{_first_line(error)}"
+            f"policy.path: '{path}' does not fit policy.params.state_dim {projector.fc1.in_features}; the checkpoint's "
+            f"is {size}: leave state_dim out, or set it to that"
         ) from None
 
 

@@ -10,29 +10,20 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from mmrl.config import PolicyConfig
 from mmrl.errors import BadSample, ConfigError
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import ACTION_SLOT
-from mmrl.policies.openvla.policy import OpenVLA, OpenVLAParams
+from mmrl.policies.openvla.policy import OpenVLA
 from mmrl.policies.openvla.processor import OpenVLAPrompt
-from mmrl.policies.openvla.statistics import bounds, choose
+from mmrl.policies.openvla.settings import OFTParams
+from mmrl.policies.statistics import bounds, choose
 from mmrl.policies.token_policy import pad_prompts
 from mmrl.types import PolicyBatch, Sample
-
-
-class OFTParams(OpenVLAParams):
-    """`policy.params` of OpenVLA-OFT."""
-
-    chunk: PositiveInt | None = Field(None, description="actions predicted at once: 8 in the LIBERO checkpoints")
-    state_dim: PositiveInt | None = Field(None, description="size of the robot's state; None: the state is not read")
-    stop_token: bool = Field(True, description="an end token follows the slots, as in OFT's training; RLinf's has none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +49,6 @@ class ParallelState:
 class OpenVLAOFT(OpenVLA):
     """The adapter. Tokens of one decision are independent given the observation, so rows of a prompt share a pass."""
 
-    params_model: ClassVar[type[OpenVLAParams]] = OFTParams
     _reference_projector: nn.Module | None = None
 
     @classmethod
@@ -67,8 +57,6 @@ class OpenVLAOFT(OpenVLA):
         super().configure(model_config, params, config)
         if params.chunk is None:
             raise ConfigError("policy.params.chunk is unset, and the checkpoint does not say; LIBERO's have 8")
-        if config.attention == "flash_attention_2":
-            raise ConfigError("policy.attention: openvla_oft attends in both directions; set it to sdpa or eager")
 
     @property
     def units(self) -> int:
@@ -93,7 +81,10 @@ class OpenVLAOFT(OpenVLA):
         }
         for what, size in found.items():
             if size != self.params.state_dim:
-                raise ConfigError(f"policy.params.state_dim is {self.params.state_dim}, and {what} has {size} values")
+                raise ConfigError(
+                    f"policy.params.state_dim is {self.params.state_dim}, and {what} has {size} values; set "
+                    "policy.params.statistics to a dataset of this robot, and state_dim to its size"
+                )
         return limits.normalise(sample.state.flatten()).float()
 
     def batch_tokens(self, prompts: Sequence[OpenVLAPrompt], rows_per_prompt: Sequence[Sequence[int]]) -> int:

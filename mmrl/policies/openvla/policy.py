@@ -5,46 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mmrl.config import PolicyConfig
 from mmrl.errors import BadSample, CheckpointError, ConfigError
-from mmrl.objectives.settings import Settings
-from mmrl.policies.loading import resolve_device
+from mmrl.policies.loading import local_folder, resolve_device
 from mmrl.policies.lora import add_lora, merged_state
+from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.openvla import checkpoint, processor
-from mmrl.policies.openvla.action_tokens import ActionTokens, Gripper
+from mmrl.policies.openvla.action_tokens import ActionTokens
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.processor import ImageTransform, OpenVLAPrompt
-from mmrl.policies.openvla.statistics import bounds, choose, read_statistics
+from mmrl.policies.openvla.settings import OpenVLAParams
+from mmrl.policies.registry import params_model
+from mmrl.policies.statistics import bounds, choose, read_statistics
 from mmrl.policies.token_policy import TokenPolicy
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
 from mmrl.reading import validate
 from mmrl.types import Sample
 
 
-class OpenVLAParams(Settings):
-    """`policy.params` of OpenVLA. What a checkpoint was saved with holds where the recipe says nothing."""
-
-    statistics: str | None = Field(None, description="dataset of norm_stats that actions follow; None: the only one")
-    cameras: list[str] | None = Field(None, description="the simulator's cameras that the policy sees, in its order")
-    center_crop: float | None = Field(
-        None, gt=0.0, le=1.0, description="area kept of each image; 0.9 after training with random crops"
-    )
-    gripper: Gripper = Field(
-        "as_is", description="zero_one_open: demonstrations have 0 closed, 1 open, the simulator 1 close, -1 open"
-    )
-
-
 class OpenVLA(TokenPolicy):
     """OpenVLA (arXiv 2406.09246): a token per action dimension, decoded in order."""
 
-    params_model: ClassVar[type[OpenVLAParams]] = OpenVLAParams
-    freezable: ClassVar[tuple[str, ...]] = ("vision", "language", "backbone")
     vision_marks = (".vision_backbone.",)
     # Boxes are text, and this policy writes none.
     coordinates = "resized_pixel"
@@ -81,13 +67,13 @@ class OpenVLA(TokenPolicy):
         """
         from transformers import AutoTokenizer
 
-        given = validate(cls.params_model, config.params, place="policy.params")
-        _refuse(config)
-        folder, device = checkpoint.local_folder(config.path), resolve_device(config.device)
-        model_config = checkpoint.read_model_config(folder, config.path)
-        saved = {k: v for k, v in (model_config.params or {}).items() if k in cls.params_model.model_fields}
+        settings = params_model(config.type)
+        given = validate(settings, config.params, place="policy.params")
+        folder, device = local_folder(config.path, [checkpoint.PUBLISHED_PROPRIO]), resolve_device(config.device)
+        model_config = checkpoint.read_model_config(folder, config.path, config.type)
+        saved = {k: v for k, v in (model_config.params or {}).items() if k in settings.model_fields}
         merged = {**saved, **given.model_dump(exclude_unset=True)}
-        params = validate(cls.params_model, merged, place="policy.params")
+        params = validate(settings, merged, place="policy.params")
         cls.configure(model_config, params, config)
         model = checkpoint.load_model(folder, model_config, config, device)
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -136,7 +122,7 @@ class OpenVLA(TokenPolicy):
 
     def prepare(self, samples: Sequence[Sample]) -> list[OpenVLAPrompt]:
         """Tokens and pixels of each observation. Raises BadSample."""
-        seen = [processor.select_images(sample, self.params.cameras, self.images_seen) for sample in samples]
+        seen = [select_images(sample, self.params.cameras, self.images_seen) for sample in samples]
         flat = [image for images in seen for image in images]
         pixels = self.images.resize(flat).split([len(images) for images in seen])
         return [self._prompt(sample, one) for sample, one in zip(samples, pixels)]
@@ -144,7 +130,7 @@ class OpenVLA(TokenPolicy):
     def _prompt(self, sample: Sample, pixels_N3SS: Tensor) -> OpenVLAPrompt:
         state = self._state(sample)
         count = len(pixels_N3SS) * self._model.vision_backbone.patches + (state is not None)
-        ids = processor.with_features(self._ids(processor.instruction_of(sample)), count)
+        ids = processor.with_features(self._ids(instruction_of(sample)), count)
         limit = self.config.max_prompt_tokens
         if limit is not None and len(ids) > limit:
             raise BadSample(
@@ -234,13 +220,6 @@ class OpenVLA(TokenPolicy):
         state = merged_state(self._model) if self.config.lora else self._model.state_dict()
         checkpoint.save(self._model, state, self.statistics, self._companions, Path(folder))
         save_value_head(self.value_head, Path(folder))
-
-
-def _refuse(config: PolicyConfig) -> None:
-    if config.action_bins is not None:
-        raise ConfigError(f"policy.action_bins: {config.type} has its checkpoint's n_action_bins; leave it out")
-    if config.image.min_pixels or config.image.max_pixels:
-        raise ConfigError(f"policy.image: {config.type} resizes to its checkpoint's size; leave it out")
 
 
 def _check_tokenizer(tokenizer: Any, model_config: OpenVLAConfig, shown: str) -> None:

@@ -14,10 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mmrl.data.media import load_image
-from mmrl.errors import BadSample, CheckpointError, ConfigError, unknown
+from mmrl.errors import CheckpointError, unknown
 from mmrl.policies.openvla.model import FEATURE
-from mmrl.types import Sample
 
 STRATEGIES = ("resize-naive", "resize-crop", "letterbox")
 # Pillow's resampling filters by the names of timm's configurations.
@@ -152,18 +150,6 @@ def centre_crop(pixels_N3HW: Tensor, area: float) -> Tensor:
     return (cropped * 255.5).clamp(0, 255).to(torch.uint8)
 
 
-def instruction_of(sample: Sample) -> str:
-    """The text of the last user message. Raises BadSample where there is none."""
-    for message in reversed(sample.messages):
-        if message["role"] == "user":
-            content = message["content"]
-            parts = [content] if isinstance(content, str) else [p["text"] for p in content if p.get("type") == "text"]
-            text = " ".join(part.strip() for part in parts).strip()
-            if text:
-                return text
-    raise BadSample(sample.where, "has no instruction; a robot policy needs a user message that says what to do")
-
-
 def prompt_ids(instruction: str, tokenizer: Any) -> list[int]:
     """Token ids of OpenVLA's prompt, start token first.
 
@@ -178,30 +164,3 @@ def prompt_ids(instruction: str, tokenizer: Any) -> list[int]:
 def with_features(ids: Sequence[int], count: int) -> Tensor:
     """int64: the ids with `count` places for features behind the start token."""
     return torch.tensor([ids[0], *[FEATURE] * count, *ids[1:]], dtype=torch.long)
-
-
-def select_images(sample: Sample, cameras: Sequence[str] | None, count: int | None) -> list[Image.Image]:
-    """The images that the policy sees, in its order.
-
-    Args:
-        cameras: names among the simulator's, or None for all of them.
-        count: how many the policy was trained with, or None for any number.
-
-    Raises:
-        ConfigError: a camera that the simulator lacks, or another number of images.
-    """
-    images = list(sample.images)
-    names = sample.cameras or tuple(map(str, range(len(images))))
-    if cameras:
-        for camera in cameras:
-            if camera not in names:
-                raise ConfigError(f"policy.params.cameras: {unknown('camera', camera, names)}")
-        images = [images[names.index(camera)] for camera in cameras]
-    if not images:
-        raise BadSample(sample.where, "has no image; a robot policy sees at least one camera")
-    if count is not None and len(images) != count:
-        raise ConfigError(
-            f"policy.params.cameras: the policy sees {count} images and the observation has {len(images)} "
-            f"({', '.join(names)}); name {count} of them in policy.params.cameras"
-        )
-    return [load_image(image, sample.root, sample.where) for image in images]

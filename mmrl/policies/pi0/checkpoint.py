@@ -13,14 +13,13 @@ from torch import Tensor
 
 from mmrl.compat import ensure_torchvision
 from mmrl.config import PolicyConfig
-from mmrl.errors import CheckpointError, unknown
+from mmrl.data.robot.statistics import FILE as STATISTICS
+from mmrl.errors import CheckpointError
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.flow.settings import FlowParams
-from mmrl.policies.loading import read_config, refuse_incomplete
-from mmrl.policies.openvla.checkpoint import local_folder
-from mmrl.policies.openvla.statistics import FILE as STATISTICS
-from mmrl.policies.openvla.statistics import read_statistics
+from mmrl.policies.loading import local_folder, quiet_transformers, read_config, refuse_incomplete
 from mmrl.policies.pi0 import lerobot
+from mmrl.policies.statistics import read_statistics
 
 SHARD_SIZE = "5GB"
 PROCESSOR = "processor_config.json"
@@ -59,15 +58,12 @@ def load(config: PolicyConfig, params: FlowParams, family: str, default_kind: Ki
         ConfigError: lerobot's checkpoint normalises in a way that is not known here.
     """
     ensure_torchvision()
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
     folder, cls = local_folder(config.path), model_class(family)
     found = read_config(str(folder))
     if found.model_type != family:
         raise CheckpointError(
-            f"policy.path: '{config.path}' is a {unknown(f'{family} family', found.model_type, [family])}; "
-            "set policy.type to the adapter of that family"
+            f"policy.path: '{config.path}' is a checkpoint of {found.model_type}, and policy.type '{config.type}' "
+            f"reads {family}; set policy.type to the adapter of that family"
         )
     if found.time_sampling_beta_beta != 1.0:
         raise CheckpointError(
@@ -88,13 +84,15 @@ def _load_model(cls: Any, folder: Path, config: PolicyConfig) -> Any:
     from safetensors import SafetensorError
 
     try:
-        model, info = cls.from_pretrained(
-            folder,
-            dtype=getattr(torch, config.dtype),
-            attn_implementation=config.attention,
-            output_loading_info=True,
-            use_safetensors=True,
-        )
+        with quiet_transformers():
+            model, info = cls.from_pretrained(
+                folder,
+                dtype=getattr(torch, config.dtype),
+                attn_implementation=config.attention,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                use_safetensors=True,
+            )
     except SafetensorError as error:
         raise CheckpointError(
             f"policy.path: a weights file of '{config.path}' is damaged ({_first_line(error)}); copy it again"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmrl.policies.flow.context import Prefix
 from mmrl.policies.flow.normaliser import Kind
-from mmrl.policies.openvla.processor import instruction_of
+from mmrl.policies.observations import instruction_of
 from mmrl.policies.pi0.policy import Pi0
 from mmrl.types import Sample
 

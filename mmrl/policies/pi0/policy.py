@@ -20,7 +20,7 @@ from mmrl.policies.flow.policy import FlowPolicy
 from mmrl.policies.flow.settings import FlowParams
 from mmrl.policies.loading import resolve_device
 from mmrl.policies.lora import add_lora, merged_state
-from mmrl.policies.openvla.processor import instruction_of, select_images
+from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.pi0 import checkpoint
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
 from mmrl.reading import validate
@@ -59,8 +59,7 @@ class Pi0(FlowPolicy):
             CheckpointError: nothing there, of another family, or weights missing, unknown or of other shapes.
             ConfigError: settings that this policy does not have.
         """
-        params = validate(cls.params_model, config.params, place="policy.params")
-        _refuse(config)
+        params = validate(FlowParams, config.params, place="policy.params")
         device = resolve_device(config.device)
         loaded = checkpoint.load(config, params, cls.family, cls.default_kind)
         model, sizes = loaded.model, loaded.model.config
@@ -234,18 +233,6 @@ class Pi0(FlowPolicy):
         save_value_head(self.value_head, folder)
         if noise:
             save_noise_head(noise, folder)
-
-
-def _refuse(config: PolicyConfig) -> None:
-    if config.action_bins is not None:
-        raise ConfigError(f"policy.action_bins: {config.type} acts in continuous units; leave it out")
-    if config.image.min_pixels or config.image.max_pixels:
-        raise ConfigError(f"policy.image: {config.type} resizes to its checkpoint's size; leave it out")
-    if config.attention == "flash_attention_2":
-        raise ConfigError(f"policy.attention: {config.type} attends in blocks; set it to sdpa or eager")
-    if config.gradient_checkpointing:
-        # transformers' checkpointed layers drop the cache, through which the expert sees the prompt.
-        raise ConfigError(f"policy.gradient_checkpointing: {config.type}'s expert reads a key-value cache; turn it off")
 
 
 def _prepare_training(model: Any, config: PolicyConfig) -> Any:

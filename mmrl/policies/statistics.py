@@ -1,4 +1,4 @@
-"""Normalisation statistics of a checkpoint: `norm_stats` of config.json and `dataset_statistics.json`."""
+"""Normalisation statistics of robot checkpoints: `norm_stats` of config.json and `dataset_statistics.json`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def choose(statistics: Mapping[str, Any], key: str | None) -> str:
         )
     if key is None and len(statistics) > 1:
         raise ConfigError(
-            f"policy.params.statistics is unset, and the checkpoint has several: {', '.join(sorted(statistics))}"
+            "policy.params.statistics is unset, and the checkpoint has several; set it to that of this robot. "
+            f"Allowed: {', '.join(sorted(statistics))}"
         )
     key = key or next(iter(statistics))
     if key not in statistics and f"{key}_no_noops" in statistics:

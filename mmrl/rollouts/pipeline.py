@@ -1,0 +1,85 @@
+"""Groups of worlds that take turns: a simulator steps some of them while the policy infers for the others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+# A lane yields calls of its simulator and is sent what they return; between them it is the policy's turn.
+Lane = Generator[Callable[[], Any], Any, None]
+
+
+def take_turns(lanes: Sequence[Lane], threads: int) -> None:
+    """Runs every lane to its end. One lane alone runs in the calling thread, as a plain loop would.
+
+    Several make their calls in `threads` other threads, one call of a lane at a time. All between the calls runs in the
+    calling thread, the lanes in rotation whichever call returns first: what a lane does depends on no timing.
+
+    Raises what a lane or one of its calls raises, after the calls in progress have returned.
+    """
+    if len(lanes) == 1:
+        _run(lanes[0])
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="simulator") as pool:
+        try:
+            waiting = deque((lane, pool.submit(next(lane))) for lane in lanes)
+            while waiting:
+                lane, call = waiting.popleft()
+                try:
+                    following = lane.send(call.result())
+                except StopIteration:
+                    continue
+                waiting.append((lane, pool.submit(following)))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run(lane: Lane) -> None:
+    call = next(lane)
+    while True:
+        result = call()
+        try:
+            call = lane.send(result)
+        except StopIteration:
+            return
+
+
+def check_groups(pipelines: Mapping[str, int], simulators: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks the stages' `rollout.pipeline`, stage to groups of worlds, without making a simulator.
+
+    Raises:
+        ValueError: stages differ, or a simulator is given fewer worlds than groups.
+    """
+    if len(set(pipelines.values())) > 1:
+        found = ", ".join(f"{stage}: {groups}" for stage, groups in pipelines.items())
+        raise ValueError(
+            f"rollout.pipeline differs from stage to stage ({found}), and the worlds are grouped once for the whole "
+            "run; give every stage the same number, or set it once, in the recipe's own rollout"
+        )
+    groups = next(iter(pipelines.values()))
+    for name, config in simulators.items():
+        worlds = config.get("num_envs")
+        # Whether it is a number at all is for the simulator to check.
+        if isinstance(worlds, int) and 0 < worlds < groups:
+            raise ValueError(too_few_worlds(name, worlds, groups))
+
+
+def too_few_worlds(name: str, worlds: int, groups: int) -> str:
+    """What is wrong where a simulator has fewer worlds than groups."""
+    return (
+        f"simulators.{name}: {worlds} worlds cannot make {groups} groups; set num_envs to {groups} or more, or "
+        f"rollout.pipeline to {worlds} or less"
+    )
+
+
+def lane_seed(seed: int, lane: int) -> int:
+    """The seed of a lane's sampling; the first lane's is `seed` itself."""
+    return seed + 15485863 * lane
+
+
+def share(worlds: int, lane: int, lanes: int) -> int:
+    """How many of `worlds` a lane gets; the first lanes get those that are left over."""
+    return worlds // lanes + (lane < worlds % lanes)

@@ -1,0 +1,51 @@
+"""The simulators of a recipe: made when they are needed, kept for the whole run, closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import robotics
+from mmrl.errors import ConfigError
+from mmrl.rollouts.pipeline import share, too_few_worlds
+
+
+class Simulators:
+    """The recipe's simulators, made on first use with `num_envs` worlds, or as many as needed where they are cheap.
+
+    Args:
+        pipeline: groups of worlds that take turns; each is an object of its own, and they share `num_envs`.
+    """
+
+    def __init__(self, configs: Mapping[str, Mapping[str, Any]], pipeline: int = 1):
+        self.configs, self.pipeline = configs, pipeline
+        self._made: dict[tuple[str, int, int], Any] = {}
+
+    def get(self, name: str, worlds: int, lane: int = 0) -> Any:
+        """The simulator `name`, best with `worlds` parallel worlds, for one of the groups, 0 to `pipeline` - 1.
+
+        Raises:
+            ConfigError: it cannot be made, or has fewer worlds than there are groups.
+        """
+        config = self.configs[name]
+        try:
+            limit = robotics.world_limit(config)
+            if limit is not None and limit < self.pipeline:
+                raise ConfigError(too_few_worlds(name, limit, self.pipeline))
+            worlds = worlds if limit is None else share(limit, lane, self.pipeline)
+            if (name, worlds, lane) not in self._made:
+                self._made[name, worlds, lane] = robotics.make({**config, "num_envs": worlds})
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"simulators.{name}: {error}") from None
+        return self._made[name, worlds, lane]
+
+    @property
+    def dropped(self) -> int:
+        """Episodes so far in which a simulator failed; each was played again from its start."""
+        return sum(env.dropped_episodes for env in self._made.values())
+
+    def close(self) -> None:
+        """Release all simulators."""
+        for env in self._made.values():
+            env.close()
+        self._made.clear()
