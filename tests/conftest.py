@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
+
+# The same examples in every run: what fails here fails everywhere.
+settings.register_profile("seeded", derandomize=True)
+settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def test_quickstart_does_not_gain_from_rewards_that_ignore_the_answer(quickstart
     coin = random.Random(0)
     stage = read_yaml(CONFIGS / "quickstart.yaml")["stages"][1]
     model = quickstart.folder / "checkpoints" / f"step_{sft_steps():06d}" / "model"
-    raw = recipe("quickstart", tmp_path, policy={"path": str(model)}, stages=[{**stage, "steps": 60}])
+    raw = recipe("quickstart", tmp_path, policy={"path": str(model)}, stages=[{**stage, "steps": 40}])
 
     def by_chance(completion, sample):
         return {"reward": float(coin.random() < 0.5), "accuracy": accuracy(completion, sample)}
@@ -54,10 +54,11 @@ def test_video_quickstart_learns_what_happens_when(tmp_path):
     """Time is used: with its frames in random order, the same policy no longer knows the order of events."""
     summary = mmrl.train(recipe("quickstart_video", tmp_path)).summary
     start, taught, final = (summary[when] for when in ("start", "after_sft", "final"))
-    assert taught["mean"] >= start["mean"] + 0.4
-    assert final["mean"] >= taught["mean"] + 0.03
+    assert taught["mean"] >= start["mean"] + 0.25
+    assert final["mean"] >= taught["mean"] + 0.1
     for task in ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking"):
         assert taught[task] > start[task]
+        assert final[task] >= taught[task] - 0.02
     assert final["shuffled/ordering"] <= final["ordering"] - 0.3
 
 
@@ -98,7 +99,7 @@ def test_robot_quickstart_does_not_gain_from_rewards_that_ignore_the_world(robot
     raw = recipe("quickstart_robot", tmp_path)
     sft, rl = raw["stages"]
     model = robot_quickstart.folder / "checkpoints" / f"step_{sft['steps']:06d}" / "model"
-    raw |= {"policy": {**raw["policy"], "path": str(model)}, "stages": [{**rl, "steps": 40}]}
+    raw |= {"policy": {**raw["policy"], "path": str(model)}, "stages": [{**rl, "steps": 20}]}
     summary = mmrl.train(raw).summary
     assert summary["start"]["mean"] == pytest.approx(robot_quickstart.summary["after_sft"]["mean"], abs=1e-9)
     assert summary["final"]["mean"] <= summary["start"]["mean"] + 0.05
