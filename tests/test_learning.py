@@ -54,8 +54,8 @@ def test_video_quickstart_learns_what_happens_when(tmp_path):
     """Time is used: with its frames in random order, the same policy no longer knows the order of events."""
     summary = mmrl.train(recipe("quickstart_video", tmp_path)).summary
     start, taught, final = (summary[when] for when in ("start", "after_sft", "final"))
-    assert taught["mean"] >= start["mean"] + 0.25
-    assert final["mean"] >= taught["mean"] + 0.1
+    assert taught["mean"] >= start["mean"] + 0.4
+    assert final["mean"] >= taught["mean"] + 0.03
     for task in ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking"):
         assert taught[task] > start[task]
         assert final[task] >= taught[task] - 0.02
