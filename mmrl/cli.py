@@ -107,7 +107,3 @@ def _stdout_closed() -> bool:
     if closed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return closed
-
-
-if __name__ == "__main__":
-    sys.exit(main())

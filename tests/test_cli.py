@@ -218,7 +218,7 @@ def test_a_reader_that_goes_away_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as gone:
-        command = [sys.executable, "-m", "mmrl.cli", "config", "--schema"]
+        command = [sys.executable, "-m", "mmrl", "config", "--schema"]
         done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert (done.returncode, done.stderr) == (141, "")
 

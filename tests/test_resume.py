@@ -143,7 +143,7 @@ def test_sigterm_ends_the_command_with_143_and_a_checkpoint(tiny_qwen, tmp_path,
     tests = Path(__file__).parent
     path = os.pathsep.join([str(tests), str(tests.parent), str(tmp_path)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "mmrl.cli", "train", str(tmp_path / "cut.yaml")]
+    command = [sys.executable, "-m", "mmrl", "train", str(tmp_path / "cut.yaml")]
     # One evaluation answer, a step of 8 answers, and 3 of the second step.
     patience = 1 + 8 + 3
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as child:
