@@ -56,9 +56,11 @@ def test_video_quickstart_learns_what_happens_when(tmp_path):
     start, taught, final = (summary[when] for when in ("start", "after_sft", "final"))
     assert taught["mean"] >= start["mean"] + 0.4
     assert final["mean"] >= taught["mean"] + 0.03
-    for task in ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking"):
+    tasks = ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking")
+    for task in tasks:
         assert taught[task] > start[task]
         assert final[task] >= taught[task] - 0.02
+        assert final[f"shuffled/{task}"] < final[task]
     assert final["shuffled/ordering"] <= final["ordering"] - 0.3
 
 
