@@ -12,8 +12,11 @@ simulator used as it comes, observing and rendering at every step: what chunks s
 The tabletop has no other loop than the contract's, so it has throughput but no ratio. `pipeline` plays whole episodes
 with a tiny policy, one after the other (the policy infers, then all worlds step) and in two groups of worlds that take
 turns (`rollout.pipeline: 2`), in alternating blocks. On two cores, which the policy and the simulators share, turns can
-gain at most what one after the other leaves idle; where both are busy already there is nothing to gain. What needs a
-GPU, a package or assets that are not there is skipped in words.
+gain at most what one after the other leaves idle; where both are busy already there is nothing to gain.
+
+`maniskill_training` is RL itself, a tiny and a larger policy at each number of parallel worlds: seconds of resets,
+rollouts and updates. Without a GPU it takes a few worker processes, which says little but that the path works. What
+needs a GPU, a package or assets that are not there is skipped in words.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ import torch
 
 import robotics
 from benchmarks.simulator_pipeline import compare_rollouts
+from benchmarks.simulator_training import measure_training
 
 # block: seconds that each side runs before the other takes over.
 WORK = {
@@ -44,6 +48,7 @@ WORK = {
         "gpu_worlds": [64, 256, 1024],
         "rollout_worlds": 256,
         "rollouts": 12,
+        "train_steps": 4,
     },
     "small": {
         "pairs": 2,
@@ -52,6 +57,7 @@ WORK = {
         "gpu_worlds": [4],
         "rollout_worlds": 4,
         "rollouts": 2,
+        "train_steps": 2,
     },
 }
 # The simulator's own loop, far the slowest with pictures, runs beside one pair in so many.
@@ -319,6 +325,18 @@ def maniskill_gpu(args: argparse.Namespace) -> dict[str, Any]:
     return {"ratio": round(min(ratios), 3), "steps_per_s": found, "device": torch.cuda.get_device_name()}
 
 
+def maniskill_training(args: argparse.Namespace) -> dict[str, Any]:
+    """PickCube from resets to updates: on a GPU at each number of worlds, else with about a worker for each core."""
+    if torch.cuda.is_available():
+        return {**measure_training(args, "physx_cuda", args.gpu_worlds), "device": torch.cuda.get_device_name()}
+    numbers = ", ".join(map(str, args.gpu_worlds))
+    workers = 2 * max(1, (os.cpu_count() or 1) // 2)
+    return {
+        "skipped": f"no CUDA GPU: resets, rollouts and updates at {numbers} worlds (physx_cuda) were not measured",
+        "physx_cpu": measure_training(args, "physx_cpu", [workers]),
+    }
+
+
 def pipeline(args: argparse.Namespace) -> dict[str, Any]:
     """Whole episodes, pipelined against sequential."""
     return compare_rollouts(args, _processor_seconds)
@@ -338,6 +356,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "maniskill_rgb": maniskill_cpu("rgb"),
     "libero": libero,
     "maniskill_gpu": maniskill_gpu,
+    "maniskill_training": maniskill_training,
     "pipeline": pipeline,
 }
 

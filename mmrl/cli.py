@@ -12,12 +12,12 @@ from importlib import import_module
 from mmrl import __version__
 from mmrl.commands.cache import add_arguments as add_cache_arguments
 from mmrl.commands.rewards import add_arguments as add_rewards_arguments
+from mmrl.commands.tiny import add_arguments as add_tiny_arguments
 from mmrl.errors import UserError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-FAMILIES = "qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_vl_moe, openvla, openvla_oft, pi0 or pi05"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,10 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     report.add_argument("--output", metavar="FILE", help="default: report.html in the run's folder")
     add_cache_arguments(command("cache", "fill, show or check a cache of decoded videos"))
     add_rewards_arguments(command("rewards", "list rewards, try one, or check a dataset's targets"))
-    tiny = command("tiny", "write a small random checkpoint, for tests and laptops")
-    tiny.add_argument("family", metavar="FAMILY", help=FAMILIES)
-    tiny.add_argument("folder", metavar="DIR", help="a new or empty folder")
-    tiny.add_argument("--seed", type=int, default=0, help="of the random weights (default 0)")
+    add_tiny_arguments(command("tiny", "write a small random checkpoint, for tests and laptops"))
     config = command("config", "print a recipe with every default filled in")
     recipe(config, "RECIPE", "YAML file", nargs="?")
     config.add_argument("--schema", action="store_true", help="print the JSON schema of recipes instead")

@@ -86,7 +86,7 @@ class Lora(Settings):
         "up_proj",
         "down_proj",
     ]
-    vision: bool = Field(False, description="also adapt every linear layer of the vision tower")
+    vision: bool = Field(False, description="also adapt every linear layer of the vision tower and its projector")
 
 
 class ValueHeadConfig(Settings):
@@ -125,8 +125,6 @@ class PolicyConfig(Settings):
     def _compatible(self) -> PolicyConfig:
         if self.attention == "flash_attention_2" and self.packing == "group":
             raise ValueError("attention 'flash_attention_2' cannot mask shared prompts; set policy.packing to 'row'")
-        if {"vision", "language"} <= set(self.freeze):
-            raise ValueError("freeze: [vision, language] leaves nothing to train")
         if self.freeze and self.lora is not None:
             raise ValueError("freeze has no effect beside lora: only adapters train, and lora.vision says where")
         return self
@@ -286,9 +284,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        from mmrl.data.checks import check_rewarded
+        from mmrl.data.checks import check_budgets, check_rewarded
         from mmrl.errors import unknown
-        from mmrl.policies.checks import check_data, check_policy, check_stage
+        from mmrl.evaluation.checks import check_held_out
+        from mmrl.policies.checks import check_data, check_evaluation, check_gripper, check_policy, check_stage
         from mmrl.rollouts.pipeline import check_groups
 
         names = [stage.name for stage in self.stages]
@@ -304,10 +303,14 @@ class Recipe(Settings):
             self._check_critic(stage)
             check_rewarded(stage, self.data.train)
             self._check_episodes(stage)
+        check_evaluation(self.evaluation, self.policy)
         check_data(self.data, self.policy)
+        check_gripper(self.policy.params, self.simulators)
+        check_budgets(self.data, self.policy)
         for data in (*self.data.train, *self.data.eval):
             if isinstance(data, EpisodeData) and data.simulator not in self.simulators:
                 raise ValueError(unknown("simulator", data.simulator, self.simulators))
+        check_held_out(self.data, self.simulators)
         self._check_recorded()
         check_groups({stage.name: stage.rollout.pipeline for stage in self.stages}, self.simulators)
         return self
@@ -315,6 +318,7 @@ class Recipe(Settings):
     def _check_recorded(self) -> None:
         """Recorded actions fit the policy and the stages that draw them."""
         from mmrl.objectives.methods import resolve_objective
+        from mmrl.policies.registry import entry_of
 
         for i, data in enumerate(self.data.eval):
             if isinstance(data, RobotData):
@@ -323,11 +327,13 @@ class Recipe(Settings):
             if not isinstance(data, RobotData):
                 continue
             for stage in self.stages:
-                drawn = resolve_objective(stage.method, stage.objective).demonstrations
-                if drawn and data.chunk != stage.rollout.action_chunk:
+                drawn, executed = resolve_objective(stage.method, stage.objective), stage.rollout.action_chunk
+                longer = entry_of(self.policy.type).horizon and data.draw == "steps"
+                if drawn.demonstrations and (data.chunk < executed or (data.chunk > executed and not longer)):
+                    cure = "it at least" if longer else "both the same number:"
                     raise ValueError(
-                        f"data.train.{i}.chunk {data.chunk} differs from rollout.action_chunk "
-                        f"{stage.rollout.action_chunk} of stage '{stage.name}'; give both the same number"
+                        f"data.train.{i}.chunk {data.chunk} differs from rollout.action_chunk {executed} of stage "
+                        f"'{stage.name}'; give {cure} {executed}"
                     )
 
     def _check_critic(self, stage: StageConfig) -> None:
@@ -389,6 +395,7 @@ def _check_stage(stage: StageConfig, several: bool) -> None:
     """Raises ValueError or ConfigError on settings of one stage that cannot work together."""
     from mmrl.errors import ConfigError
     from mmrl.objectives.methods import resolve_objective
+    from mmrl.trainer.checks import check_minibatches
 
     rollout, where = stage.rollout, f"stages.{stage.name}"
     try:
@@ -396,10 +403,7 @@ def _check_stage(stage: StageConfig, several: bool) -> None:
     except ConfigError as error:
         prefix = f"{where}: " if several else ""
         raise ConfigError("\n".join(f"{prefix}{line}" for line in str(error).splitlines())) from None
-    drawn = stage.prompts if objective.rollouts else stage.demonstrations
-    if stage.minibatches > drawn:
-        key = "prompts" if objective.rollouts else "demonstrations"
-        raise ValueError(f"{where}: minibatches {stage.minibatches} exceeds {key} {drawn}")
+    check_minibatches(stage, objective)
     if not objective.rollouts:
         return
     if rollout.n < 2 and objective.advantage.baseline in ("group_mean", "leave_one_out"):

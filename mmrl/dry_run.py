@@ -10,11 +10,12 @@ from typing import Any
 from mmrl import memory
 from mmrl.config import EpisodeData, Recipe, SamplingConfig, StageConfig
 from mmrl.data.mixture import open_dataset
-from mmrl.data.robot.statistics import share_statistics
 from mmrl.errors import BadSample, UserError
 from mmrl.memory import readable
+from mmrl.normalisation import settle_statistics
 from mmrl.objectives.methods import resolve_objective
 from mmrl.objectives.settings import Objective
+from mmrl.policies.checks import check_gripper
 from mmrl.policies.loading import resolve_device
 from mmrl.policies.registry import load_policy
 from mmrl.rollouts.answers import demonstrated_units
@@ -64,8 +65,9 @@ def dry_run(recipe: Recipe) -> str:
     train = {f"train.{i}": (config, open_dataset(config)) for i, config in enumerate(recipe.data.train)}
     held_out = open_eval_sets(recipe)
     policy = load_policy(recipe.policy)
+    check_gripper(getattr(policy, "params", None), recipe.simulators)
     attach_cache(policy, recipe)
-    share_statistics(policy, [rows for _, rows in train.values()])
+    settle_statistics(policy, [rows for _, rows in train.values()], recipe.simulators)
     for stage in recipe.stages:
         make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
     _try_simulators(recipe, policy)

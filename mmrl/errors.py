@@ -15,12 +15,13 @@ class BadSample(UserError):
     Args:
         where: dataset and row, e.g. `train.jsonl row 17`.
         reason: what is wrong, naming the path or column.
+        path: the file that is at fault, where one is.
+        task: the row's task, where it is known of a row that cannot be read.
     """
 
-    def __init__(self, where: str, reason: str):
+    def __init__(self, where: str, reason: str, *, path: str | None = None, task: str | None = None):
         super().__init__(f"{where}: {reason}")
-        self.where = where
-        self.reason = reason
+        self.where, self.reason, self.path, self.task = where, reason, path, task
 
 
 class CheckpointError(UserError):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,12 @@ def measure(
     from mmrl.evaluation.filming import Film
     from mmrl.evaluation.heldout import evaluate as run_evaluation
     from mmrl.evaluation.sparse_to_dense import figures
+    from mmrl.policies.checks import check_gripper
     from mmrl.policies.registry import load_policy
     from mmrl.rollouts.preparing import Preparer
     from mmrl.rollouts.simulators import Simulators
     from mmrl.setup import apply_threads, attach_cache, open_eval_sets
+    from mmrl.tracking.bad_samples import BadSamples
     from mmrl.tracking.videos import EpisodeVideos
     from mmrl.trainer.seeding import derive
 
@@ -135,6 +138,7 @@ def measure(
     if not sets:
         raise UserError("data.eval is empty, so there is nothing to evaluate")
     policy = load_policy(policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
+    check_gripper(getattr(policy, "params", None), recipe.simulators)
     attach_cache(policy, recipe)
     preparer = Preparer(policy, Rewarder(recipe.rewards, reward))
     films = EpisodeVideos(Path(videos), {}) if videos is not None and recipe.evaluation.videos else None
@@ -151,6 +155,9 @@ def measure(
             on_bad=recipe.data.on_bad_sample,
             controls=recipe.data.controls,
             film=Film(recipe.evaluation.videos, films.keep) if films else None,
+            prefetch=recipe.data.prefetch,
+            prefetch_gb=recipe.data.prefetch_gb,
+            note=partial(BadSamples().add, "eval"),
         )
     except BadSample as error:
         raise with_cure(error, recipe) from None
@@ -173,7 +180,8 @@ def opened(recipe: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[
 def with_cure(error: BadSample, recipe: Recipe) -> BadSample:
     """The error, which also says that bad samples can be skipped where the recipe stops at them."""
     if recipe.data.on_bad_sample == "stop":
-        return BadSample(error.where, f"{error.reason}; mend it, or set data.on_bad_sample: skip")
+        said = f"{error.reason}; mend it, or set data.on_bad_sample: skip"
+        return BadSample(error.where, said, path=error.path, task=error.task)
     return error
 
 

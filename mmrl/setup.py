@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import torch
 
 from mmrl.config import Recipe
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
-from mmrl.data.robot.statistics import share_statistics
 from mmrl.data.videos import open_cache
 from mmrl.errors import CheckpointError, UserError
+from mmrl.evaluation.checks import check_held_out
+from mmrl.normalisation import settle_statistics
+from mmrl.policies.checks import check_gripper
 from mmrl.policies.loading import difference
 from mmrl.policies.registry import load_policy
 from mmrl.reading import to_yaml
@@ -53,10 +56,11 @@ def open_run(
     rewarder = Rewarder(recipe.rewards, reward)
     eval_sets = open_eval_sets(recipe, eval_data)
     policy = load_policy(_resumed_policy(recipe, source))
+    check_gripper(getattr(policy, "params", None), recipe.simulators)
     attach_cache(policy, recipe)
     preparer = Preparer(policy, rewarder)
     mixture = open_train(recipe, preparer, train_data)
-    statistics = share_statistics(policy, mixture.datasets)
+    statistics = settle_statistics(policy, mixture.datasets, recipe.simulators)
     if policy.device.type == "cpu":
         # Repeated indices are otherwise summed in the order in which threads arrive.
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -66,9 +70,10 @@ def open_run(
         place = _resume(recipe, state, policy, mixture, source)
         if place.stage_step == 0:
             restore_parameters(policy, tensors)
-    tracker = _open_tracker(recipe, policy, place, {"action_statistics": statistics} if statistics else {})
+    tracker = _open_tracker(recipe, policy, place, statistics)
     if recipe.resume != "never":
         checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
+    mixture.note = partial(tracker.bad_sample, "train")
     simulators = Simulators(recipe.simulators, recipe.pipeline)
     session = Session(
         recipe, policy, mixture, eval_sets, preparer, simulators, tracker, stop, resumed=tensors, resumed_state=state
@@ -157,9 +162,10 @@ def open_train(recipe: Recipe, preparer: Preparer, data: Sequence[Sample] | None
 
 
 def open_eval_sets(recipe: Recipe, data: Sequence[Sample] | None = None) -> dict[str, Sequence[Sample]]:
-    """Held-out sets by name; `data` replaces the recipe's."""
+    """Held-out sets by name; `data` replaces the recipe's. Raises ConfigError where training plays their starts too."""
     if data is not None:
         return {"eval": data}
+    check_held_out(recipe.data, recipe.simulators, Simulators(recipe.simulators).start_count)
     sets: dict[str, Sequence[Sample]] = {}
     for name, config in recipe.data.named_eval().items():
         sets[name] = open_dataset(config)

@@ -28,7 +28,8 @@ class Sample:
         target: ground truth in the form the task's reward reads.
         images: one of `PIL.Image.Image`, `bytes`, or a path, for every image part in order.
         videos: for every video part in order a path (file or folder of frames), a list of images, or a clip
-            `{"path": ..., "start": s, "end": s, "source_fps": frames a second of a folder or list}`.
+            `{"path": ..., "start": s, "end": s, "source_fps": frames a second of a folder or list}`; `all_frames`,
+            `timestamps` (s) and `stream` of a clip go before those of the budget.
         budgets: the dataset's own pixel and frame budgets, `{"image": {...}, "video": {...}}`, over the policy's.
         demonstration: the assistant's reference answer, without special tokens.
         dataset: the name of the dataset it came from.
@@ -44,6 +45,7 @@ class Sample:
             units; fewer than the dataset's `chunk` at the end of an episode.
         rewards: [C], what each of `actions` earned.
         steps: a whole recorded episode: the samples of its decisions, in time order; read when it is iterated over.
+        epoch: passes over its dataset before this draw, which augmentation is drawn by; 0 where it is held out.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Sample:
     actions: Tensor | None = None
     rewards: tuple[float, ...] = ()
     steps: Sequence[Sample] = ()
+    epoch: int = 0
 
     @property
     def demonstrated(self) -> bool:
@@ -96,7 +99,7 @@ class Decision:
     Attributes:
         prompt: the prepared observation, shared by identity between the decisions that start from it.
         tokens: int64 [U], the sampled or demonstrated units, stop token included; of a flow policy float32, the
-            normalised actions.
+            normalised actions. A flow policy's demonstration shows those after the executed chunk too.
         log_probs: float32 [U], log-probs under the distribution that sampled them (temperature and token bans
             applied, top-k/top-p not), or None where the behaviour is unknown (demonstrations).
         context: what else the policy that sampled it needs to score it, opaque elsewhere: a flow policy's denoising

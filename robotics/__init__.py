@@ -1,7 +1,7 @@
 """Simulators behind one contract: `make(config)` gives a `VectorEnv` of parallel worlds (docs/simulators.md)."""
 
 from robotics.base import VectorEnv
-from robotics.registry import list_simulators, make, world_limit
+from robotics.registry import list_simulators, make, start_count, world_limit
 from robotics.types import Observation, StepResult
 
-__all__ = ["Observation", "StepResult", "VectorEnv", "list_simulators", "make", "world_limit"]
+__all__ = ["Observation", "StepResult", "VectorEnv", "list_simulators", "make", "start_count", "world_limit"]

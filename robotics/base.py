@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from robotics.types import Observation, StepResult
@@ -43,6 +44,14 @@ class VectorEnv(ABC):
         """The simulator for checked options; one that puts its worlds in processes of their own overrides this."""
         return cls(**options)
 
+    @classmethod
+    def start_count(cls, options: dict[str, Any]) -> int | None:
+        """How many different starts the ids name under these checked options: id i + this many starts as id i does.
+
+        None where each id has a start of its own.
+        """
+        return None
+
     @abstractmethod
     def reset(self, ids: Tensor | Sequence[int], worlds: Tensor | Sequence[int] | None = None) -> Observation:
         """Start an episode in every world, or only in `worlds` (different indices), and observe all of them.
@@ -60,6 +69,23 @@ class VectorEnv(ABC):
 
         A world that finishes inside the chunk is frozen from then on. Cameras render once, after the chunk.
         Raises ValueError on a wrong shape or a non-finite action, RuntimeError before the first reset.
+        """
+
+    def unseen_step(self, actions: Tensor) -> StepResult:
+        """`chunk_step` of steps that nobody looks at: no camera renders, and the result's `observation` is None.
+
+        All else, also what follows, is as after `chunk_step`. This default renders, and leaves what it saw out; a
+        simulator that can do without overrides it, and then sees to it that `observe`, the next `chunk_step` and a
+        reset of other worlds show the worlds as they are.
+        Raises as `chunk_step` does.
+        """
+        return replace(self.chunk_step(actions), observation=None)
+
+    @abstractmethod
+    def observe(self) -> Observation:
+        """What the worlds show now: the last observation, or one of its own after `unseen_step`.
+
+        Raises RuntimeError before the first reset.
         """
 
     def expert_action(self) -> Tensor:

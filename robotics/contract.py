@@ -35,6 +35,7 @@ def check_contract(make_env: Callable[[], VectorEnv], ids: Sequence[int]) -> Non
     check_equal_rollouts(make_env, ids)
     check_masks(make_env, ids)
     check_chunking(make_env, ids)
+    check_unseen_steps(make_env, ids)
     check_partial_reset(make_env, ids)
     check_success(make_env, ids)
     check_refusals(make_env, ids)
@@ -177,6 +178,34 @@ def check_chunking(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
     env.close()
 
 
+def check_unseen_steps(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
+    """Steps that nobody looks at end as others do, and what is looked at afterwards is what it would have been."""
+    env = make_env()
+    steps = random_actions(env, ids, env.max_steps + 2).split(1, dim=1)
+    middle, last = len(steps) // 2, len(ids) - 1
+    others = list(range(last))
+    env.reset(ids)
+    seen = [env.chunk_step(step) for step in steps]
+    env.reset(ids)
+    unseen = [env.unseen_step(step) for step in steps[:middle]]
+    assert_same(seen[middle - 1].observation, env.observe())
+    assert_same(seen[middle - 1].observation, env.observe())
+    unseen += [env.unseen_step(step) for step in steps[middle:-1]] + [env.chunk_step(steps[-1])]
+    assert all(result.observation is None for result in unseen[:-1]), "an unseen step has an observation"
+    assert_same(seen[-1].observation, unseen[-1].observation)
+    for one, other in zip(seen, unseen):
+        for name in ("reward", "terminated", "truncated", "valid"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), f"{name} depends on being seen"
+        for name in INFO:
+            assert torch.equal(one.info[name], other.info[name]), f"{name} depends on being seen"
+    start = env.reset(ids)
+    env.unseen_step(torch.cat(steps[:middle], dim=1))
+    after = env.reset(ids[:1], worlds=[last])
+    assert_same(start, after, rows=[0], only=[last])
+    assert_same(seen[middle - 1].observation, after, rows=others, only=others)
+    env.close()
+
+
 def check_partial_reset(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
     """A world that is reset alone starts as it would with all others, which go on undisturbed."""
     env = make_env()
@@ -227,6 +256,8 @@ def check_refusals(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
     env = make_env()
     zeros = torch.zeros(env.num_envs, 2, env.action_dim)
     _assert_raises(RuntimeError, lambda: env.chunk_step(zeros))
+    _assert_raises(RuntimeError, lambda: env.unseen_step(zeros))
+    _assert_raises(RuntimeError, env.observe)
     for wrong in (ids[:-1], [*ids, 0], [0.5] * len(ids)):
         _assert_raises(ValueError, lambda wrong=wrong: env.reset(wrong))
     last = env.num_envs - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +38,8 @@ SUITES = {
     "libero_90": (90, 400),
 }
 ACTION_DIM, STATE_DIM = 7, 8
+# Start states that the package has of each task.
+RECORDED = 50
 # No motion, gripper open: objects of a recorded start fall into place meanwhile.
 SETTLE = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
@@ -80,6 +83,12 @@ class LiberoEnv(VectorEnv):
         world = functools.partial(cls, **{**options, "num_envs": 1})
         return WorkerEnv("libero", world, options["num_envs"], options["timeout"])
 
+    @classmethod
+    def start_count(cls, options: dict[str, Any]) -> int | None:
+        """See `VectorEnv.start_count`: the recorded states of all its tasks, wherever furniture stands."""
+        tasks = options["tasks"] or range(SUITES[options["suite"]][0])
+        return len(tasks) * (options["init_count"] or max(1, RECORDED - options["init_first"]))
+
     def __init__(self, **options: Any):
         self.num_envs, self.action_dim, self.state_dim = 1, ACTION_DIM, STATE_DIM
         self.cameras = options["cameras"]
@@ -92,7 +101,9 @@ class LiberoEnv(VectorEnv):
         self.has_expert = set(self._tasks) <= set(EXPERT_TASKS.get(options["suite"], ()))
         self._known: dict[int, np.ndarray] = {}
         self._task: int | None = None
+        # `unseen`: the world moved since.
         self._seen: Observation | None = None
+        self._unseen = False
         self._open(self._tasks[0])
 
     def reset(self, ids: Tensor | Sequence[int], worlds: Tensor | Sequence[int] | None = None) -> Observation:
@@ -103,20 +114,30 @@ class LiberoEnv(VectorEnv):
         self._open(task)
         self._put(start_id, states[index % len(states)])
         self._tracker.reset()
-        self._seen = self._observe()
+        self._seen, self._unseen = self._look(), False
         return self._seen
 
     def chunk_step(self, actions: Tensor) -> StepResult:
         """See `VectorEnv.chunk_step`."""
+        return replace(self.unseen_step(actions), observation=self.observe())
+
+    def unseen_step(self, actions: Tensor) -> StepResult:
+        """See `VectorEnv.unseen_step`."""
         if self._seen is None:
             raise RuntimeError("libero: reset(ids) comes first")
         actions_BCA = as_actions("libero", actions, 1, ACTION_DIM, self.action_low, self.action_high)
-        running = not self._tracker.done_B.item()
+        self._unseen |= not self._tracker.done_B.item()
         records = [self._step(action_A.numpy().astype(np.float64)) for action_A in actions_BCA[0]]
-        if running:
-            self._seen = self._observe()
         info = {**self._tracker.info(), "task": torch.tensor([self._task])}
-        return StepResult(observation=self._seen, info=info, **stack_steps(records))
+        return StepResult(observation=None, info=info, **stack_steps(records))
+
+    def observe(self) -> Observation:
+        """See `VectorEnv.observe`."""
+        if self._seen is None:
+            raise RuntimeError("libero: reset(ids) comes first")
+        if self._unseen:
+            self._seen, self._unseen = self._look(), False
+        return self._seen
 
     def expert_action(self) -> Tensor:
         """See `VectorEnv.expert_action`: for tasks in `EXPERT_TASKS`. It follows a plan from the episode's start."""
@@ -218,7 +239,7 @@ class LiberoEnv(VectorEnv):
             return
         raise RuntimeError(f"libero: no free place for the furniture of task {self._task}")
 
-    def _observe(self) -> Observation:
+    def _look(self) -> Observation:
         from robosuite.utils.transform_utils import quat2axisangle
 
         seen = self._sensed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -97,37 +98,53 @@ class ManiSkillEnv(VectorEnv):
         self._none_B, self._zero_B = self._tracker.dropped_B, self._tracker.return_B
         self._level_B = self._zero_B
         self._between = "none" if reward_ignores_observation(base) else "state_dict"
-        self.state_dim = self._observe().state.shape[1]
+        self.state_dim = self._look().state.shape[1]
+        # What was seen last, and the worlds that moved since.
         self._seen: Observation | None = None
+        self._unseen_B = self._none_B
 
     def reset(self, ids: Tensor | Sequence[int], worlds: Tensor | Sequence[int] | None = None) -> Observation:
         """See `VectorEnv.reset`. Ids from 0 to 2^31 - 1 are ManiSkill's own episode seeds."""
         chosen = as_worlds(worlds, self.num_envs)
         ids_W = as_ids(ids, len(chosen))
+        started_B = self._none_B.index_fill(0, chosen.to(self._none_B.device), True)
+        if (self._unseen_B & ~started_B).any():
+            self.observe()
         self._starts.start(ids_W.tolist(), self._rows[chosen])
         if self._seen is None:
             self._ended_state = self._state()
         self._tracker.reset(chosen)
-        started_B = self._none_B.index_fill(0, chosen.to(self._none_B.device), True)
         self._level_B = self._level_B.masked_fill(started_B, 0.0)
-        seen = self._observe()
+        seen = self._look()
         self._seen = seen if self._seen is None else _merge(started_B, seen, self._seen)
+        self._unseen_B = self._none_B
         return self._seen
 
     def chunk_step(self, actions: Tensor) -> StepResult:
         """See `VectorEnv.chunk_step`. Actions are scaled from [-1, 1] to the bounds of the control mode."""
+        return replace(self.unseen_step(actions), observation=self.observe())
+
+    def unseen_step(self, actions: Tensor) -> StepResult:
+        """See `VectorEnv.unseen_step`."""
         if self._seen is None:
             raise RuntimeError("maniskill: reset(ids) comes first")
         limits = (self.action_low, self.action_high)
         actions_BCA = as_actions("maniskill", actions, self.num_envs, self.action_dim, *limits)
         scaled_BCA = (actions_BCA.to(self._low_A.device) + 1.0) / 2.0
         raw_BCA = self._low_A + scaled_BCA * (self._high_A - self._low_A)
-        running_B = self._tracker.active_B
+        self._unseen_B = self._unseen_B | self._tracker.active_B
         records = [self._step(raw_BCA[:, step]) for step in range(raw_BCA.shape[1])]
-        if running_B.any():
+        return StepResult(observation=None, info=self._tracker.info(), **stack_steps(records))
+
+    def observe(self) -> Observation:
+        """See `VectorEnv.observe`."""
+        if self._seen is None:
+            raise RuntimeError("maniskill: reset(ids) comes first")
+        if self._unseen_B.any():
             moved = self._hold(self._tracker.done_B)
-            self._seen = _merge(running_B, self._observe(None if moved else self._info), self._seen)
-        return StepResult(observation=self._seen, info=self._tracker.info(), **stack_steps(records))
+            self._seen = _merge(self._unseen_B, self._look(None if moved else self._info), self._seen)
+            self._unseen_B = self._none_B
+        return self._seen
 
     def expert_action(self) -> Tensor:
         """See `VectorEnv.expert_action`: for the tasks in `EXPERTS`, with the control mode `EXPERT_CONTROL`."""
@@ -137,6 +154,8 @@ class ManiSkillEnv(VectorEnv):
 
     def render(self, worlds: Tensor | Sequence[int] | None = None) -> Tensor:
         """See `VectorEnv.render`: the task's camera for people, where goal markers show too."""
+        if self._unseen_B.any():
+            self._hold(self._tracker.done_B)
         return self._base.render_rgb_array()[self._rows[as_worlds(worlds, self.num_envs)]]
 
     def close(self) -> None:
@@ -192,7 +211,7 @@ class ManiSkillEnv(VectorEnv):
         self._base.set_state_dict(take_rows(self._ended_state, done_B.nonzero()[:, 0]), self._rows[done_B])
         return True
 
-    def _observe(self, info: dict[str, Any] | None = None) -> Observation:
+    def _look(self, info: dict[str, Any] | None = None) -> Observation:
         """What the worlds show now. info: the last step's, where the scene did not change since."""
         from mani_skill.utils.common import flatten_state_dict
 

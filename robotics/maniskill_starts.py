@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from robotics.counter_rng import splitmix64
 
 # Positions and angles read back from a restored state differ by rounding only.
 TOLERANCE = 1e-3
+# Held-out starts come back at every evaluation and a group's in every world: those used last are kept, each some 10 KB.
+REMEMBERED = 2048
 
 
 def episode_seed(start_id: int) -> int:
@@ -44,25 +47,30 @@ class SeededStarts:
 class RestoredStarts:
     """Starts of many worlds: world 0, which plays no episode, makes each from its seed; its state goes to the others.
 
-    On a GPU the copies agree with each other to rounding, since each world lies elsewhere in one large scene.
+    On a GPU the copies agree with each other to rounding, since each world lies elsewhere in one large scene. Between
+    calls the `remembered` starts that were used last are kept; another is made anew, one after the other.
     """
 
-    def __init__(self, base: Any):
-        self._base = base
-        self._made: dict[int, tuple[Any, Any]] = {}
+    def __init__(self, base: Any, remembered: int = REMEMBERED):
+        self._base, self._remembered = base, remembered
+        self._made: OrderedDict[int, tuple[Any, Any]] = OrderedDict()
 
     def start(self, ids: Sequence[int], rows: Tensor) -> None:
         """Put the worlds `rows` (int64 [W], none of them 0) at the starts that `ids` name.
 
         Raises RuntimeError where a task has per-episode values that are not in its simulation state.
         """
-        for start_id in sorted(set(ids) - self._made.keys()):
-            self._made[start_id] = self._make(start_id)
+        for start_id in sorted(set(ids)):
+            if start_id not in self._made:
+                self._made[start_id] = self._make(start_id)
+            self._made.move_to_end(start_id)
         states = map_states(lambda *parts: torch.stack(parts), *(self._made[i][0] for i in ids))
         self._base.reset(options={"env_idx": rows, "reset_to_env_states": {"env_states": states}})
         seen = take_rows(self._look(), rows)
         expected = map_states(lambda *parts: torch.stack(parts), *(self._made[i][1] for i in ids))
         map_states(self._compare, seen, expected)
+        while len(self._made) > self._remembered:
+            self._made.popitem(last=False)
 
     def _make(self, start_id: int) -> tuple[Any, Any]:
         first = torch.zeros(1, dtype=torch.int64, device=self._base.device)

@@ -18,8 +18,8 @@ FORMATS = (".mp4", ".webp", ".gif")
 class Recorder(Wrapper):
     """`env`, with a frame of some of its worlds kept from the start and after every counted step.
 
-    Chunks are taken apart into single steps, so all cameras render at every step: for evaluation, not for training.
-    Results are those of `env`.
+    Chunks are taken apart into single steps, each of which is drawn for the film: for evaluation, not for training.
+    Results are those of `env`, whose cameras render at the end of a chunk.
     """
 
     def __init__(self, env: VectorEnv, worlds: Sequence[int] = (0,)):
@@ -42,8 +42,8 @@ class Recorder(Wrapper):
         actions = torch.as_tensor(actions)
         single = actions.split(1, dim=1) if actions.dim() == 3 and actions.shape[1] else [actions]
         results = []
-        for action in single:
-            result = self.env.chunk_step(action)
+        for action, step in zip(single, [self.env.unseen_step] * (len(single) - 1) + [self.env.chunk_step]):
+            result = step(action)
             self._keep([world for world in self.worlds if result.valid[world].any()])
             results.append(result)
         masks = ("reward", "terminated", "truncated", "valid")

@@ -47,6 +47,13 @@ def world_limit(config: Mapping[str, Any]) -> int | None:
     return read_options(name, given, simulator.OPTIONS)["num_envs"]
 
 
+def start_count(config: Mapping[str, Any]) -> int | None:
+    """How many different starts a configuration has (`VectorEnv.start_count`). Raises ValueError as `make` does."""
+    name, simulator = _find(config)
+    given = {key: value for key, value in config.items() if key != "type"}
+    return simulator.start_count(read_options(name, given, simulator.OPTIONS))
+
+
 def _find(config: Mapping[str, Any]) -> tuple[str, type[VectorEnv]]:
     if "type" not in config:
         raise ValueError(f"simulator: key 'type' is missing; allowed: {', '.join(list_simulators())}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -87,17 +88,26 @@ class TabletopEnv(VectorEnv):
         self._pushable_B = self._pushable_N[self._world.task_B]
         self._graspable_B = self._graspable_N[self._world.task_B]
         self._potential_B = self._potential(self._world) if self.dense else None
-        return self._observe()
+        return self.observe()
 
     def _start(self, ids_W: Tensor) -> World:
         return start_world(ids_W, self.tasks, self.num_blocks, self.colours)
 
     def chunk_step(self, actions: Tensor) -> StepResult:
         """See `VectorEnv.chunk_step`. `info` has what the contract names and nothing more."""
+        return replace(self.unseen_step(actions), observation=self.observe())
+
+    def unseen_step(self, actions: Tensor) -> StepResult:
+        """See `VectorEnv.unseen_step`."""
         limits = (self.action_low, self.action_high)
         actions_BCA = as_actions("tabletop", actions, self.num_envs, self.action_dim, *limits).to(self.device)
         records = [self._step(actions_BCA[:, step]) for step in range(actions_BCA.shape[1])]
-        return StepResult(observation=self._observe(), info=self._tracker.info(), **stack_steps(records))
+        return StepResult(observation=None, info=self._tracker.info(), **stack_steps(records))
+
+    def observe(self) -> Observation:
+        """See `VectorEnv.observe`."""
+        images = {camera: self._renderer(self.world) for camera in self.cameras}
+        return Observation(images=images, state=self.world.state_BS(), instruction=list(self._instructions))
 
     def expert_action(self) -> Tensor:
         """See `VectorEnv.expert_action`. It acts from any state, also one that a policy brought about."""
@@ -138,10 +148,6 @@ class TabletopEnv(VectorEnv):
             mine_B = self.world.task_B == self._index[name]
             chosen = torch.where(mine_B.view(-1, *[1] * (chosen.dim() - 1)), values[name], chosen)
         return chosen
-
-    def _observe(self) -> Observation:
-        images = {camera: self._renderer(self.world) for camera in self.cameras}
-        return Observation(images=images, state=self.world.state_BS(), instruction=list(self._instructions))
 
 
 def _device(name: str) -> torch.device:

@@ -22,12 +22,18 @@ class Observation:
     state: Tensor
     instruction: list[str]
 
+    def cpu(self) -> Observation:
+        """The same on the CPU, each tensor copied at once."""
+        images = {camera: image.cpu() for camera, image in self.images.items()}
+        return Observation(images, self.state.cpu(), self.instruction)
+
 
 @dataclass(frozen=True)
 class StepResult:
     """Outcome of a chunk of C steps in B worlds.
 
-    observation: after the last step of the chunk; a finished world shows the state it finished in.
+    observation: after the last step of the chunk; a finished world shows the state it finished in. None where nothing
+        was looked at (`VectorEnv.unseen_step`).
     reward: float32 [B, C], 0 where not valid.
     terminated, truncated: bool [B, C], True only at the step that ended the episode, never both at once.
     valid: bool [B, C], True where the step counted: up to and including the step that ended the episode. Of a chunk in
@@ -37,9 +43,17 @@ class StepResult:
         simulator failed in this episode, which must not be trained on or counted. A simulator may add its own.
     """
 
-    observation: Observation
+    observation: Observation | None
     reward: Tensor
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
     info: dict[str, Any]
+
+    def cpu(self) -> StepResult:
+        """The same on the CPU, each tensor copied at once."""
+        return StepResult(
+            observation=None if self.observation is None else self.observation.cpu(),
+            info={name: value.cpu() for name, value in self.info.items()},
+            **{name: getattr(self, name).cpu() for name in ("reward", "terminated", "truncated", "valid")},
+        )

@@ -160,20 +160,20 @@ def join_observations(parts: Sequence[Observation | None]) -> Observation:
     )
 
 
-def join_steps(
-    steps: Sequence[StepResult | None], seen: Sequence[Observation | None], dropped_B: Tensor, chunk: int
-) -> StepResult:
-    """One result of B worlds from results of one. A world without one has no valid step and is done."""
-    observation = join_observations(seen)
+def join_steps(steps: Sequence[StepResult | None], dropped_B: Tensor, chunk: int) -> StepResult:
+    """One result of B worlds, without what they show, from results of one.
+
+    A world without a result has no valid step and is done.
+    """
     if None in steps:
         pattern = next((step.info for step in steps if step is not None), INFO)
         info = {name: torch.zeros_like(value) for name, value in pattern.items()} | {"done": torch.tensor([True])}
         zeros, no = torch.zeros(1, chunk), torch.zeros(1, chunk, dtype=torch.bool)
-        blank = StepResult(observation, reward=zeros, terminated=no, truncated=no, valid=no, info=info)
+        blank = StepResult(None, reward=zeros, terminated=no, truncated=no, valid=no, info=info)
         steps = [step or blank for step in steps]
     masks = ("reward", "terminated", "truncated", "valid")
     return StepResult(
-        observation=observation,
+        observation=None,
         info={name: _join([step.info[name] for step in steps]) for name in steps[0].info} | {"dropped": dropped_B},
         **{name: _join([getattr(step, name) for step in steps]) for name in masks},
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from robotics.types import Observation, StepResult
 from robotics.worker_process import END_SECONDS, Failure, Worker, join_observations, join_steps
 
 START_SECONDS = 600.0
-# A world that fails this often in a row has a cause that another process does not cure.
+# A world that fails this often, and finishes no episode in between, has a cause that another process does not cure.
 MAX_FAILURES = 3
 
 _log = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ class WorkerEnv(VectorEnv):
         self._workers = [Worker(f"{what} worker {index}", make_world) for index in range(num_envs)]
         self._failures = [0] * num_envs
         self._seen: list[Observation | None] = [None] * num_envs
-        # Worlds in which no episode was started yet, and those whose episode was dropped.
-        self._idle, self._dropped = set(range(num_envs)), set[int]()
+        # Worlds in which no episode was started yet, those whose episode was dropped, and those that moved unseen.
+        self._idle, self._dropped, self._unseen = set(range(num_envs)), set[int](), set[int]()
         try:
             facts = self._ready(range(num_envs))[0]
         except BaseException:
@@ -70,30 +71,55 @@ class WorkerEnv(VectorEnv):
                 else:
                     self._seen[world] = reply
                     del pending[world]
-        self._dropped.difference_update(chosen.tolist())
-        self._idle.difference_update(chosen.tolist())
-        return join_observations(self._seen)
+        for kind in (self._dropped, self._idle, self._unseen):
+            kind.difference_update(chosen.tolist())
+        return self.observe()
 
     def chunk_step(self, actions: Tensor) -> StepResult:
         """See `VectorEnv.chunk_step`. Worlds whose episode was dropped stay as they are until their next reset."""
+        result = self._step("chunk_step", actions)
+        return replace(result, observation=join_observations(self._seen))
+
+    def unseen_step(self, actions: Tensor) -> StepResult:
+        """See `VectorEnv.unseen_step`."""
+        return self._step("unseen_step", actions)
+
+    def observe(self) -> Observation:
+        """See `VectorEnv.observe`. Worlds whose episode was dropped show what was seen of it last."""
+        if len(self._idle) == self.num_envs:
+            raise RuntimeError(f"{self.what}: reset(ids) comes first")
+        replies = self._call(dict.fromkeys(self._playing(sorted(self._unseen)), ("observe", ())), self.timeout)
+        for world, reply in replies.items():
+            if isinstance(reply, Failure):
+                self._drop(world, reply)
+            else:
+                self._seen[world] = reply
+        self._unseen.clear()
+        return join_observations(self._seen)
+
+    def _step(self, call: str, actions: Tensor) -> StepResult:
         if len(self._idle) == self.num_envs:
             raise RuntimeError(f"{self.what}: reset(ids) comes first")
         actions_BCA = as_actions(
             self.what, actions, self.num_envs, self.action_dim, self.action_low, self.action_high
         ).cpu()
-        commands = {
-            world: ("chunk_step", (actions_BCA[world : world + 1],)) for world in self._playing(range(self.num_envs))
-        }
+        playing = self._playing(range(self.num_envs))
+        commands = {world: (call, (actions_BCA[world : world + 1],)) for world in playing}
         replies = self._call(commands, self.timeout)
         for world, reply in list(replies.items()):
             if isinstance(reply, Failure):
                 self._drop(world, replies.pop(world))
+                continue
+            if reply.observation is None:
+                self._unseen.add(world)
             else:
                 self._seen[world] = reply.observation
+                self._unseen.discard(world)
+            if reply.info["done"].all():
                 self._failures[world] = 0
         steps = [replies.get(world) for world in range(self.num_envs)]
         dropped_B = torch.tensor([world in self._dropped for world in range(self.num_envs)])
-        return join_steps(steps, self._seen, dropped_B, actions_BCA.shape[1])
+        return join_steps(steps, dropped_B, actions_BCA.shape[1])
 
     def expert_action(self) -> Tensor:
         """See `VectorEnv.expert_action`. Zeros for worlds without an episode."""

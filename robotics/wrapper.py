@@ -11,7 +11,7 @@ from robotics.types import Observation, StepResult
 
 
 class Wrapper(VectorEnv):
-    """Passes every call on to `env`."""
+    """Passes every call on to `env`, except `unseen_step`, which goes through the wrapper's own `chunk_step`."""
 
     def __init__(self, env: VectorEnv):
         self.env = env
@@ -32,6 +32,10 @@ class Wrapper(VectorEnv):
     def chunk_step(self, actions: Tensor) -> StepResult:
         """See `VectorEnv.chunk_step`."""
         return self.env.chunk_step(actions)
+
+    def observe(self) -> Observation:
+        """See `VectorEnv.observe`."""
+        return self.env.observe()
 
     def expert_action(self) -> Tensor:
         """See `VectorEnv.expert_action`."""

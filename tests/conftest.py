@@ -1,7 +1,5 @@
-"""Fixtures that several test files share, and how a session ends."""
+"""Fixtures that several test files share."""
 
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,25 +8,9 @@ import pytest
 import yaml
 from hypothesis import settings
 
-SESSION = pytest.StashKey[pytest.Session]()
-
 # The same examples in every run: what fails here fails everywhere.
 settings.register_profile("seeded", derandomize=True)
 settings.load_profile("seeded")
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Keeps the session, which knows its exit status."""
-    session.config.stash[SESSION] = session
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends a process that holds SAPIEN without unloading it: that may crash, and the exit status be lost."""
-    if "sapien" in sys.modules and SESSION in config.stash:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(config.stash[SESSION].exitstatus)
 
 
 @pytest.fixture(scope="session")

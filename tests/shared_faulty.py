@@ -20,10 +20,10 @@ class FaultyWorld(TabletopEnv):
         self._fail()
         return super().reset(ids, worlds)
 
-    def chunk_step(self, actions):
+    def unseen_step(self, actions):
         self.chunks += 1
         self._fail()
-        return super().chunk_step(actions)
+        return super().unseen_step(actions)
 
     def _fail(self):
         if self.chunks != self.at:

@@ -4,6 +4,6 @@ from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = (Path(__file__).resolve().parents[2] / "shared").resolve()
 
 needs_shared = pytest.mark.skipif(not (SHARED / "media").is_dir(), reason=f"no real media at {SHARED}")

@@ -4,9 +4,11 @@ import importlib.util
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+import torch
 
 from robotics import contract
 from robotics.base import VectorEnv
@@ -20,6 +22,7 @@ CHECKS = [
     contract.check_equal_rollouts,
     contract.check_masks,
     contract.check_chunking,
+    contract.check_unseen_steps,
     contract.check_partial_reset,
     contract.check_success,
     contract.check_global_rng,
@@ -81,3 +84,21 @@ class Kept:
         """Close every simulator that was made."""
         for close in self._close:
             close()
+
+
+def check_renders(env: VectorEnv, draws: Callable[[Any], bool], ids: Sequence[int]) -> None:
+    """A ManiSkill simulator renders for no step that nobody looks at, and once for the chunk that somebody does.
+
+    draws: whether ManiSkill's environment renders when it is asked for an observation.
+    """
+    rendered, look = [], env._base.get_obs
+    env._base.get_obs = lambda *given, **named: rendered.append(draws(env._base)) or look(*given, **named)
+    still = torch.zeros(env.num_envs, 1, env.action_dim)
+    env.reset(ids)
+    rendered.clear()
+    for _ in range(3):
+        assert env.unseen_step(still).observation is None
+    assert True not in rendered
+    env.chunk_step(still)
+    assert rendered.count(True) == 1
+    env.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 import yaml
 
 from mmrl.cli import main
+from mmrl.commands import cache as commands
 from mmrl.commands import cache_build
 from mmrl.config import CacheConfig, FileData, PolicyConfig, VideoDigitsData
 from mmrl.data.mixture import open_dataset
@@ -161,6 +163,41 @@ def test_every_level_of_a_sparse_to_dense_evaluation_is_built(capsys, workplace,
         assert f"sampling.min_frames={level}" in printed
 
 
+@pytest.mark.parametrize("compression", ["near-lossless", "lossless"])
+def test_options_of_a_build_are_those_of_the_runs_that_will_read_it(capsys, dataset, compression):
+    options = ["--compression", compression, "--fingerprint", "full", "--limit", "2"]
+    assert build(dataset, "video.frames=4", *options) == 0
+    assert capsys.readouterr().out.startswith("2 rows, 3 videos: 2 decoded, 1 already there")
+    config = CacheConfig(folder="cache", compression=compression, fingerprint="full")
+    videos = cache_build.media_reader(PolicyConfig(path="quickstart")).videos
+    videos.cache = cache = open_cache(config)
+    data = FileData(type="file", path=str(dataset), video={"frames": 4})
+    videos.read(open_dataset(data)[0])
+    assert cache.counts == {"hits": 1}
+
+
+def test_a_build_keeps_no_more_than_it_may(capsys, dataset):
+    assert build(dataset, "--limit", "2", "--max-gb", "0.003") == 0
+    assert "1 entries had to go" in capsys.readouterr().out
+    assert len(entries()) == 1
+
+
+def test_options_of_a_build_go_over_the_recipes(capsys, workplace, tiny_recipe):
+    data = {"type": "video_digits", "size": 1, "folder": "files"}
+    cache = {"folder": "theirs", "compression": "lossless", "max_gb": 1.0}
+    tiny_recipe["data"] = {"train": [data], "eval": [], "cache": cache}
+    Path("recipe.yaml").write_text(yaml.safe_dump(tiny_recipe))
+    parser = ArgumentParser()
+    commands.add_arguments(parser)
+    for options, expected in (
+        ([], cache),
+        (["--folder", "mine"], cache | {"folder": "mine"}),
+        (["--compression", "none", "--max-gb", "2"], cache | {"compression": "none", "max_gb": 2.0}),
+    ):
+        found = cache_build._sources(parser.parse_args(["build", "recipe.yaml", *options]))[2]
+        assert found == CacheConfig(**expected)
+
+
 def test_stats_and_verify(capsys, dataset):
     build(dataset, "video.frames=4")
     capsys.readouterr()
@@ -199,6 +236,9 @@ def test_errors_name_the_cure(capsys, dataset, recipe_file):
     wrong = ["build", str(dataset), "--policy", "quickstart", "--folder", "cache"]
     assert "unknown key 'fsp'. Did you mean 'fps'" in error(capsys, *wrong, "video.fsp=2")
     assert "[bad_spec]" in error(capsys, *wrong, "video.max_pixels=50")
+    assert "'loseless' is unknown. Did you mean 'lossless'" in error(capsys, *wrong, "--compression", "loseless")
+    assert "fingerprint" in error(capsys, *wrong, "--fingerprint", "slow")
+    assert "max_gb" in error(capsys, *wrong, "--max-gb", "0")
     assert "--limit 0" in error(capsys, *wrong, "--limit", "0")
     assert "is a file" in error(capsys, *wrong[:-1], str(dataset))
 
@@ -217,7 +257,7 @@ def test_reader_of_a_build_is_the_policys_own(tiny_qwen):
 
         config = PolicyConfig(path=str(tiny_qwen(family)))
         mine, theirs = cache_build.media_reader(config).videos, load_policy(config).videos
-        assert mine.spec(1.0, 3.0) == theirs.spec(1.0, 3.0)
+        assert mine.spec({"start": 1.0, "end": 3.0}) == theirs.spec({"start": 1.0, "end": 3.0})
 
 
 def test_large_pictures_are_built_as_training_reads_them(capsys, workplace, tiny_qwen):

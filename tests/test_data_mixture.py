@@ -220,3 +220,15 @@ def test_python_datasets(tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=message):
             opened(function, **params)
+
+
+def test_bad_rows_are_noted_when_they_are_drawn_and_not_when_they_are_looked_at():
+    noted = []
+    mixture = Mixture([Fake("a", 6, bad={2, 5}), Fake("", 3, bad={0})], seed=2, on_bad="skip")
+    mixture.note = lambda error, dataset, row: noted.append((error.reason, dataset, row))
+    mixture.upcoming(24)
+    assert noted == []
+    mixture.next(24)
+    assert set(noted) == {("broken", "a", 2), ("broken", "a", 5), ("broken", "train.1", 0)}
+    mixture.reject(BadSample("a row 1", "too long"))
+    assert noted[-1] == ("too long", None, None)

@@ -13,7 +13,8 @@ from shared_media import SHARED, needs_shared
 from test_data_media import encoded
 
 from mmrl.config import FileData
-from mmrl.data.formats import FORMATS, Row
+from mmrl.data.columns import Row
+from mmrl.data.formats import FORMATS
 from mmrl.data.readers import FileDataset
 from mmrl.errors import BadSample, UserError
 from mmrl.types import Sample

@@ -154,3 +154,20 @@ def test_recorded_actions_are_not_rolled_out(sources, tiny_qwen, tmp_path):
     plan = recipe(tiny_qwen(), tmp_path, "maniskill_h5", sources["maniskill_h5"], method="grpo", prompts=2)
     with pytest.raises(UserError, match="is a demonstration of actions, which nothing rewards"):
         mmrl.train(plan, train_data=rows)
+
+
+@pytest.mark.parametrize("kind", ["pi0", "pi05"])
+def test_a_flow_policy_learns_recorded_actions_over_its_horizon(sources, tmp_path, kind):
+    """Chunks of 4 where 2 are executed; a dataset's last steps have fewer."""
+    from mmrl.policies.tiny import write_tiny
+
+    model = write_tiny(kind, tmp_path / "model")
+    cameras = {"observation.images.top": "top"}
+    policy = {"type": kind, "action_bins": None, "params": {"statistics": "arm"}}
+    settings = {"steps": 6, "data": {"cameras": cameras, "chunk": 4}, "policy": policy, "optim": {"lr": 3e-3}}
+    raw = recipe(model, tmp_path, "lerobot", sources["lerobot"], **settings)
+    outcome = mmrl.train(raw)
+    lines = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]
+    units = [line["stream/demo_units"] for line in lines if "loss/demo" in line]
+    assert max(units) == 6 * 4 * 3, "six demonstrations of four actions of three dimensions"
+    assert all(value > 0 for value in losses(outcome.folder))

@@ -9,9 +9,9 @@ from shared_videos import write_video
 
 import vision_rewards
 from mmrl.config import VideoDigitsData, load_recipe
+from mmrl.data.augmentation import augmented
 from mmrl.data.digits import SIDE, split_scans
 from mmrl.data.video_digits import FPS, TASKS, VideoDigits, default_folder
-from mmrl.data.videos import augmented
 from mmrl.errors import UserError
 from video import Sampling, VideoSpec
 from video.reading import read

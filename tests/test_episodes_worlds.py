@@ -85,8 +85,8 @@ class Failing(TabletopEnv):
 
     calls = 0
 
-    def chunk_step(self, actions):
-        result = super().chunk_step(actions)
+    def unseen_step(self, actions):
+        result = super().unseen_step(actions)
         Failing.calls += 1
         world = {1: 1, 3: 0}.get(Failing.calls)
         if world is None:

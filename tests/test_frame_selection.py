@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from shared_policy import load
 from shared_videos import video_sample, write_video
 
 import mmrl
-from mmrl.config import PolicyConfig, SamplingConfig, VideoDigitsData
+from mmrl.config import CacheConfig, PolicyConfig, SamplingConfig, VideoDigitsData
 from mmrl.data.video_digits import FPS, VideoDigits
+from mmrl.data.videos import open_cache
 from mmrl.errors import BadSample, CheckpointError, ConfigError, UserError
 from mmrl.objectives.rows import Row, collate
 from mmrl.policies import plackett_luce
@@ -155,6 +157,24 @@ def test_the_reader_sees_the_chosen_frames_in_the_order_of_time(tiny_qwen, clips
         if family == "qwen3_vl":
             text = policy.reader.processor.tokenizer.decode(shown.input_ids)
             assert f"<{(times[8] + times[9]) / 2:.1f} seconds>" in text
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_row_may_have_images_beside_its_video(tiny_qwen, clips, tmp_path, cached):
+    """The reader is shown them as without a selector, small ones and, through the cache, large ones."""
+    policy = selector(tiny_qwen())
+    if cached:
+        policy.videos.cache = open_cache(CacheConfig(folder=str(tmp_path / "cache"), image_pixels=1))
+    Image.linear_gradient("L").resize((84, 56)).save(tmp_path / "a.png")
+    sample = video_sample(clips[0], images=[str(tmp_path / "a.png")])
+    (prompt,) = policy.prepare([sample])
+    (whole,) = policy.reader.prepare([sample])
+    shown = policy.show(prompt, [4, 1])
+    assert torch.equal(shown.pixel_values, whole.pixel_values)
+    assert shown.image_sizes == whole.image_sizes == ((84, 56),)
+    assert shown.frames == 4
+    ((one,),) = make_engine("hf", policy, 4).generate([prompt], SamplingConfig(max_new_tokens=2), 1, 0)
+    assert len(one.tokens) == 2
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])

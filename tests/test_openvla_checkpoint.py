@@ -217,14 +217,68 @@ def test_oft_s_own_projector_file_is_read(tiny_qwen, tmp_path):
     assert "does not fit policy.params.state_dim 8" in message
 
 
-def test_a_projector_that_no_file_holds_is_new(tiny_qwen):
-    policy = load(tiny_qwen("openvla"), "openvla_oft", awake=False, params={"chunk": 2, "state_dim": 4})
+def test_a_projector_that_no_file_holds_is_new_where_the_recipe_asks_for_one(tiny_qwen, tmp_path):
+    params = {"chunk": 2, "state_dim": 4}
+    message = refused(tiny_qwen("openvla"), type="openvla_oft", params=params)
+    assert "has no proprio_projector.safetensors" in message
+    assert "policy.params.state_projector: new" in message
+    asked = {**params, "state_projector": "new"}
+    policy = load(tiny_qwen("openvla"), "openvla_oft", awake=False, params=asked)
     weights = policy.module.proprio_projector.fc1.weight
     assert bool(torch.isfinite(weights).all())
     assert float(weights.detach().std()) > 0.01
+    # The saved one is the checkpoint's, though the recipe still asks: a resumed run has the same settings.
+    policy.save_pretrained(tmp_path / "saved")
+    assert "state_projector" not in json.loads((tmp_path / "saved" / "config.json").read_text())["params"]
+    again = load(tmp_path / "saved", "openvla_oft", awake=False, params=asked).module.proprio_projector.fc1.weight
+    assert torch.equal(again, weights)
+    (tmp_path / "saved" / "proprio_projector.safetensors").unlink()
+    assert "has no proprio_projector" in refused(tmp_path / "saved", type="openvla_oft")
 
 
 # --- loads that stop
+
+
+@pytest.fixture
+def published_oft(tiny_qwen, tmp_path):
+    """An OFT checkpoint as published: no `params` in its config, and a projector of 4 values."""
+    folder = shutil.copytree(tiny_qwen("openvla_oft"), tmp_path / "published")
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | {"params": None}))
+    state = load_file(folder / "proprio_projector.safetensors")
+    (folder / "proprio_projector.safetensors").unlink()
+    torch.save({f"module.{k}": v for k, v in state.items()}, folder / "proprio_projector--50000_checkpoint.pt")
+    return folder
+
+
+def test_a_state_that_would_be_ignored_is_refused(published_oft):
+    message = refused(published_oft, type="openvla_oft", params={"chunk": 4})
+    assert "reads the robot's state ('proprio_projector--50000_checkpoint.pt')" in message
+    assert message.endswith("policy.params.state_dim is unset; set it to 4")
+    load(published_oft, "openvla_oft", awake=False, params={"chunk": 4, "state_dim": 4})
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("action_head--50000_checkpoint.pt", "an L1 or diffusion head"),
+        ("noisy_action_projector--50000_checkpoint.pt", "a diffusion head"),
+        ("vision_backbone--50000_checkpoint.pt", "FiLM"),
+    ],
+)
+def test_another_head_than_the_discrete_one_is_refused(published_oft, file, what):
+    (published_oft / file).write_bytes(b"")
+    message = refused(published_oft, type="openvla_oft", params={"chunk": 4, "state_dim": 4})
+    assert f"acts with {what} ('{file}'), and policy.type openvla_oft decodes discrete tokens" in message
+
+
+def test_openvla_refuses_checkpoints_of_oft(tiny_qwen, published_oft):
+    message = refused(published_oft)
+    assert "is a checkpoint of OpenVLA-OFT (proprio_projector--50000_checkpoint.pt)" in message
+    assert "set policy.type to openvla_oft" in message
+    assert "OpenVLA-OFT" in refused(tiny_qwen("openvla_oft"))
+    (published_oft / "proprio_projector--50000_checkpoint.pt").rename(published_oft / "action_head--1_checkpoint.pt")
+    assert "(action_head--1_checkpoint.pt)" in refused(published_oft)
 
 
 def test_missing_unknown_and_misshapen_weights_stop_the_load(copy):

@@ -221,6 +221,7 @@ def test_attention_implementations_agree(tiny_qwen, implementation):
         (["vision"], {"projector", "language_model"}),
         (["language"], {"vision_backbone", "projector"}),
         (["backbone"], {"projector"}),
+        (["vision", "language"], {"projector"}),
     ],
 )
 def test_frozen_parts_stay_and_the_others_learn(tiny_qwen, frozen, learning):
@@ -261,6 +262,8 @@ def test_lora_trains_adapters_and_saves_them_merged(tiny_qwen, tmp_path):
     assert all("lora_" in name for name in names)
     assert not any("lm_head" in name for name in names)
     assert {part for _, _, part in policy.trainable()} == {"vision", "language"}
+    assert {name.split(".")[2] for name in names} == {"vision_backbone", "projector", "language_model"}
+    assert {name.split(".")[3] for name in names if ".projector." in name} == {"fc1", "fc2", "fc3"}
     frozen = {k: v.clone() for k, v in policy.module.state_dict().items() if "lora_" not in k}
     adapt(policy)
     train(policy, rows)

@@ -1,12 +1,13 @@
 """lerobot's checkpoints: names, sizes, statistics, and everything that must stop the load."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from shared_flow import FAMILIES, load, sampled_rows
-from shared_openvla import observations
+from shared_openvla import observation, observations
 from shared_policy import log_probs
 
 from mmrl.errors import CheckpointError, ConfigError
@@ -102,6 +103,37 @@ def test_a_checkpoint_gives_the_same_actions_and_is_saved_in_our_layout(publishe
     again = load(tmp_path / "ours", family, awake=False)
     assert again.statistics == other.statistics
     assert torch.equal(log_probs(again, rows), log_probs(other, rows))
+
+
+@pytest.mark.parametrize("source", ["config.json", "policy_preprocessor.json"])
+def test_lerobot_s_pi05_pads_the_state_in_the_prompt(published, tmp_path, source):
+    """A state of 4 values in a prompt of 7; 0 is in bin 128 of 256, as numpy.digitize(0, linspace(-1, 1, 257)[:-1])."""
+    folder, policy = published("pi05")
+    if source == "config.json":
+        raw = json.loads((folder / source).read_text())
+        (folder / source).write_text(json.dumps(raw | {"max_state_dim": 7}))
+    else:
+        raw = json.loads((folder / source).read_text())
+        step = {"registry_name": "pi05_prepare_state_tokenizer_processor_step", "config": {"max_state_dim": 7}}
+        (folder / source).write_text(json.dumps({"steps": [*raw["steps"], step]}))
+    sample = replace(observation(), state=torch.tensor([0.0, 0.3, 0.6, 1.0]))
+    (content,) = (message["content"] for message in sample.messages)
+    task = content[-1]["text"]
+    # q01 = 0 and q99 = 1 put these states at -1, -0.4, 0.2 and 1 - 2e-6.
+    expected = f"Task: {task}, State: 0 76 153 255 128 128 128;\nAction: "
+    other = load(folder, "pi05", awake=False)
+    assert text_of(other, sample) == expected
+    other.save_pretrained(tmp_path / "ours")
+    assert text_of(load(tmp_path / "ours", "pi05", awake=False), sample) == expected
+    assert text_of(policy, sample) == f"Task: {task}, State: 0 76 153 255;\nAction: ", "openpi's is not padded"
+
+
+def text_of(policy, sample):
+    """The text of a prompt, as its token ids say it."""
+    (prompt,) = policy.prepare([sample])
+    tokenizer = policy.processor.tokenizer
+    ids = [i for i in prompt.input_ids.tolist() if i != policy.module.config.vlm_config.image_token_id]
+    return tokenizer.decode(ids, skip_special_tokens=True)
 
 
 def test_images_keep_their_proportions(published):

@@ -54,7 +54,7 @@ def test_the_ode_is_transformers_sample_actions(tiny_qwen):
 @pytest.mark.parametrize("dims", [DIM, 5])
 @pytest.mark.parametrize("shorter", [0, 1])
 def test_the_supervised_loss_is_transformers_own(tiny_qwen, dims, shorter):
-    """Also where the robot has fewer dimensions than the network, and a demonstration fewer actions."""
+    """Also where the robot has fewer dimensions than the network; of a demonstration of fewer actions, over those."""
     policy = load(tiny_qwen("pi0", action_dim=dims))
     policy.statistics["tabletop"]["action"] = {"mean": [0.0] * DIM, "std": [0.6] * DIM}
     kept = HORIZON - shorter
@@ -65,11 +65,15 @@ def test_the_supervised_loss_is_transformers_own(tiny_qwen, dims, shorter):
     points = [policy._demonstration_point(batch, r) for r in range(len(rows))]
     actions = torch.zeros(len(rows), HORIZON, dims)
     actions[:, :kept, :DIM] = torch.stack([row.decision.tokens for row in rows]).unflatten(1, (kept, DIM))
-    actions[:, kept:] = actions[:, kept - 1 : kept]
     noise = torch.stack([velocity for _, _, velocity in points]) + actions
     times = torch.stack([time for _, time, _ in points])
     prompts = [row.decision.prompt for row in rows]
-    theirs = policy.module(**inputs(policy, prompts), actions=actions, noise=noise, timestep=times).loss
+    if shorter:
+        point = times[:, None, None] * noise + (1 - times[:, None, None]) * actions
+        v = policy.module(**inputs(policy, prompts), noise=point, timestep=times).logits
+        theirs = (v - (noise - actions))[:, :kept].square().mean()
+    else:
+        theirs = policy.module(**inputs(policy, prompts), actions=actions, noise=noise, timestep=times).loss
     assert float(-found.detach().mean()) == pytest.approx(float(theirs.detach()), rel=1e-5)
     ours, expected = (
         torch.autograd.grad(loss, policy.module.action_out_proj.weight, retain_graph=True)[0]

@@ -188,10 +188,16 @@ def test_a_frozen_backbone_leaves_the_expert(tiny_qwen, family):
     vision = load(tiny_qwen(family), family, freeze=["vision"])
     assert not any("vision_tower" in name for name, _, _ in vision.trainable())
     assert {part for _, _, part in load(tiny_qwen(family), family).trainable()} == {"vision", "language"}
+    both = [name for name, _, _ in load(tiny_qwen(family), family, freeze=["vision", "language"]).trainable()]
+    assert {name.split(".")[2] for name in both if name.startswith("model.vlm.")} == {"multi_modal_projector"}
+    assert any(name.startswith("model.dit.") for name in both)
 
 
 def test_lora_adapts_both_language_models_and_keeps_a_reference_of_the_rest(tiny_qwen, tmp_path):
     plain = load(tiny_qwen("pi0"))
+    seeing = [name for name, _, _ in load(tiny_qwen("pi0"), lora={"rank": 4, "vision": True}).trainable()]
+    for part in ("vision_tower", "multi_modal_projector"):
+        assert any(f".{part}." in name and "lora_A" in name for name in seeing)
     plain.save_pretrained(tmp_path / "base")
     policy = load(tmp_path / "base", awake=False, lora={"rank": 4})
     rows = sampled_rows(policy)

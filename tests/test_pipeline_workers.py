@@ -30,11 +30,19 @@ class InWorkers(TabletopEnv):
 
 
 class Faulty(InWorkers):
-    """One whose episodes fail as their ids say."""
+    """One whose episodes fail as their ids say, at their second chunk."""
+
+    at = 2
 
     @classmethod
     def build(cls, options):
-        return WorkerEnv("faulty", functools.partial(faulty_world, 1), options["num_envs"], 60.0)
+        return WorkerEnv("faulty", functools.partial(faulty_world, cls.at), options["num_envs"], 60.0)
+
+
+class FaultyAtOnce(Faulty):
+    """The same at their first."""
+
+    at = 1
 
 
 @pytest.fixture
@@ -64,7 +72,8 @@ def test_worker_processes_play_the_same_episodes(simulators):
             assert all(torch.equal(x.tokens, y.tokens) for x, y in zip(a.decisions, b.decisions, strict=True))
 
 
-def test_a_worker_that_always_dies_stops_the_run_and_all_processes(simulators):
+@pytest.mark.parametrize("kind", [FaultyAtOnce, Faulty])
+def test_a_worker_that_always_dies_stops_the_run_and_all_processes(simulators, kind):
     samples = list(Episodes(EpisodeData(type="episodes", simulator="table", first=CRASH - 1, size=2)))
     with pytest.raises(RuntimeError, match=r"faulty worker 0, 3 failures in a row: died \(exit code 7\)"):
-        play(Reflex(), Dice(), simulators(Faulty), samples, SamplingConfig(), 1, 2, seed=0)
+        play(Reflex(), Dice(), simulators(kind), samples, SamplingConfig(), 1, 2, seed=0)

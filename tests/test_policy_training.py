@@ -20,6 +20,8 @@ from mmrl.errors import BadSample, ConfigError
 from mmrl.objectives.methods import resolve_objective
 from mmrl.objectives.rows import collate
 from mmrl.policies import token_log_probs
+from mmrl.tracking.metrics import describe
+from mmrl.trainer.batch import over_minibatches
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.update import accumulate, plan_step, score
 
@@ -184,6 +186,18 @@ def test_the_vision_tower_has_its_own_rate_and_norms_are_not_decayed(tiny_qwen):
     for rate in (0.5, 1.0, 1.0):
         optimizer.step()
         assert {group["lr"] for group in optimizer.adamw.param_groups} == {1e-3 * rate, 1e-5 * rate}
+
+
+def test_every_rate_that_is_set_is_logged_and_the_last_of_a_step_is_kept(tiny_qwen):
+    policy = load(tiny_qwen("qwen2_5_vl"), value_head={})
+    optimizer = Optimizer(policy, OptimConfig(lr=1e-3, lr_vision=1e-5, lr_value=1e-2, warmup=4), 10)
+    figures = [optimizer.step() for _ in range(2)]
+    rates = {"optim/lr": 1e-3, "optim/lr_vision": 1e-5, "optim/lr_value": 1e-2}
+    assert {name: figures[0][name] for name in rates} == {name: rate / 4 for name, rate in rates.items()}
+    joined = over_minibatches(figures)
+    assert {name: joined[name] for name in rates} == {name: rate / 2 for name, rate in rates.items()}
+    assert all(describe(name).name == name for name in rates)
+    assert "optim/lr_value" not in Optimizer(policy, OptimConfig(), 10).step()
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing(tiny_qwen):

@@ -230,6 +230,14 @@ def test_a_checkpoint_of_another_family(capsys, place, tiny_qwen, family, other)
     assert "set policy.type to the adapter of that family" in line
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_that_is_not_there_is_made_by_its_own_command(capsys, place, family):
+    line = refuses(capsys, place(family), "policy.path=./modle")
+    assert line.startswith("policy.path: no checkpoint folder at './modle'. Did you mean 'model'? Give a folder")
+    assert line.endswith(f"`mmrl tiny {family} ./modle` makes a small one there")
+    assert ("quickstart_robot" in line) == (family == "openvla")
+
+
 # --- packages
 
 

@@ -1,8 +1,12 @@
 """ManiSkill in worker processes: needs mani_skill and a Vulkan driver (Mesa's software one will do)."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
-from shared_simulators import CHECKS, OF_A_TASK, Kept, expert_episode
+from shared_simulators import CHECKS, OF_A_TASK, Kept, check_renders, expert_episode
+from shared_videos import write_video
 
 import robotics
 from robotics import contract
@@ -161,6 +165,22 @@ def test_pictures_are_those_of_the_package(task, instruction, is_cube):
     stock.close()
 
 
+DECODED_THEN_RENDERED = """
+import sys, video, gymnasium, mani_skill.envs
+video.read_frames(sys.argv[1], frames=2, backend="decord")
+env = gymnasium.make("PickCube-v1", num_envs=1, obs_mode="rgb", sim_backend="physx_cpu", render_backend="cpu")
+env.reset(seed=0)
+env.close()
+"""
+
+
+def test_a_process_that_decoded_video_and_rendered_ends_well(tmp_path):
+    write_video(tmp_path / "some.mp4")
+    command = [sys.executable, "-c", DECODED_THEN_RENDERED, str(tmp_path / "some.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_reward_modes_agree_with_each_other():
     modes = ("dense", "normalized_dense", "relative", "sparse", "only_success")
     rewards = {}
@@ -252,3 +272,7 @@ def test_without_a_vulkan_device_the_cure_is_told(monkeypatch):
 def test_without_a_gpu_physx_cuda_is_refused():
     with pytest.raises(ValueError, match=r"backend='physx_cuda' needs a CUDA GPU.*allowed: physx_cpu"):
         robotics.make({**SMALL, "backend": "physx_cuda"})
+
+
+def test_unseen_steps_render_nothing():
+    check_renders(one_world(task="PushCube-v1", observation="rgb"), lambda base: "rgb" in base.obs_mode, [5])

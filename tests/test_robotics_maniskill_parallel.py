@@ -3,9 +3,11 @@
 import pytest
 import torch
 from shared_fake_maniskill import FakeBase
+from shared_simulators import check_renders
 
 from robotics import contract, maniskill
 from robotics.maniskill import ManiSkillEnv
+from robotics.maniskill_starts import RestoredStarts
 from robotics.options import read_options
 
 pytest.importorskip("mani_skill")
@@ -95,3 +97,55 @@ def test_values_outside_the_simulation_state_are_noticed(make):
     env = make(hidden=0.5, observation="state")
     with pytest.raises(RuntimeError, match=r"outside its simulation state.*set backend: physx_cpu"):
         env.reset(IDS)
+
+
+def test_unseen_steps_render_nothing(make):
+    check_renders(make(), lambda base: base._obs_mode == "rgb", IDS)
+
+
+def test_worlds_that_ended_unseen_show_where_they_ended(make):
+    """In the simulation they go on along the line until somebody looks."""
+    env, plain = make(), make()
+    for one in (env, plain):
+        one.reset(IDS)
+    forward = torch.ones(5, 1, 2)
+    expected, picture = plain.chunk_step(forward.expand(-1, 8, -1)).observation, plain.render()
+    for _ in range(7):
+        result = env.unseen_step(forward)
+    assert result.info["done"].all()
+    assert torch.equal(env.render(), picture)
+    contract.assert_same(expected, env.chunk_step(forward).observation)
+
+
+class Seeded(FakeBase):
+    """Notes the seeds of the episodes that were made, not restored."""
+
+    def __init__(self, worlds):
+        super().__init__(worlds, "none")
+        self.seeds = []
+
+    def reset(self, seed=None, options=None):
+        self.seeds += [] if seed is None else [seed]
+        super().reset(seed, options)
+
+
+def starting_points(base, starts, ids):
+    starts.start(ids, torch.arange(1, 1 + len(ids)))
+    return base.x[1 : 1 + len(ids), 0].tolist()
+
+
+def test_remembered_starts_are_bounded_and_those_used_last_are_kept():
+    base = Seeded(6)
+    starts = RestoredStarts(base, remembered=3)
+    first = starting_points(base, starts, [1, 2, 3, 2])
+    assert base.seeds == [1, 2, 3]
+    assert starting_points(base, starts, [1]) == first[:1]
+    assert starting_points(base, starts, [4, 4]) != first[:2]
+    assert base.seeds == [1, 2, 3, 4]
+    # 2 was used longest ago. Made again it is the same; so is a call of more starts than are kept.
+    assert starting_points(base, starts, [3, 1, 2]) == [first[2], first[0], first[1]]
+    assert base.seeds == [1, 2, 3, 4, 2]
+    assert starting_points(base, starts, [5, 1, 2, 3, 4])[1:4] == first[:3]
+    for start_id in range(100):
+        starts.start([start_id], torch.tensor([1]))
+        assert len(starts._made) == 3

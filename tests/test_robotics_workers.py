@@ -74,20 +74,40 @@ def test_a_failed_worker_is_replaced_and_its_episode_dropped(fault, caplog):
 
 
 @pytest.mark.parametrize(
-    ("at", "fault", "why"), [(1, CRASH, r"died \(exit code 7\)"), (0, RAISE, "the physics exploded")]
+    ("at", "fault", "why"),
+    [
+        (2, RAISE, "the physics exploded"),
+        (1, CRASH, r"died \(exit code 7\)"),
+        (0, RAISE, "the physics exploded"),
+    ],
 )
 def test_a_world_that_always_fails_stops_the_run(at, fault, why):
+    """Also where each episode goes well for some chunks: what counts is that none is finished."""
     env = WorkerEnv("faulty", functools.partial(faulty_world, at), 1, timeout=60.0)
-    chunks = []
+    chunks, episodes = [], []
 
     def play():
-        while True:
+        for _ in range(5):
             env.reset([fault])
-            chunks.append(env.chunk_step(torch.zeros(1, 1, 3)))
+            episodes.append(fault)
+            while len(episodes) > env.dropped_episodes:
+                chunks.append(env.chunk_step(torch.zeros(1, 1, 3)))
 
     with pytest.raises(RuntimeError, match=f"^faulty worker 0, 3 failures in a row: .*{why}$"):
         play()
-    assert len(chunks) == (2 if at else 0)
+    assert len(chunks) == (3 * at - 1 if at else 0)
+
+
+def test_failures_between_finished_episodes_do_not_add_up():
+    env = WorkerEnv("faulty", faulty_world, 1, timeout=60.0)
+    for _ in range(3):
+        env.reset([RAISE])
+        env.chunk_step(torch.zeros(1, 1, 3))
+        assert env.chunk_step(torch.zeros(1, 1, 3)).info["dropped"].item()
+        env.reset([1])
+        assert env.chunk_step(torch.zeros(1, env.max_steps, 3)).info["done"].item()
+    assert env.dropped_episodes == 3
+    env.close()
 
 
 def test_a_worker_killed_between_calls_is_replaced_at_reset():

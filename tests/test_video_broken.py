@@ -176,7 +176,7 @@ def test_lists_and_folders(tmp_path):
     assert "no image in the folder" in str(refusal(tmp_path / "empty", "no_frames"))
     refusal([], "no_frames")
     small, large = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 96, 3), np.uint8)
-    assert "frame 1 is 96x64, the first is 64x64" in str(refusal([small, large], "mixed_sizes", frames=2))
+    assert "frame 1 is 96x64, frame 0 is 64x64" in str(refusal([small, large], "mixed_sizes", frames=2))
     refusal([small.astype(float)] * 2, "not_an_image", frames=2)
     refusal([3, 4], "not_an_image", frames=2)
     (tmp_path / "bad.png").write_bytes(b"no picture")

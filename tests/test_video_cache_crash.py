@@ -16,7 +16,8 @@ from shared_forks import die, join, spawn
 from shared_frames import SPEC, assert_same, fake_decode, write_source
 
 from video.cache import TensorCache
-from video.inventory import check, scan
+from video.inventory import scan
+from video.verification import check
 
 # What a writer calls on its way; it is killed before each of these calls, one process for each.
 STEPS = ("open", "write", "fsync", "fstat", "stat", "replace", "unlink", "close", "utime", "scandir")

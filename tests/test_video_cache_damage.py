@@ -15,8 +15,9 @@ from shared_frames import SPEC, assert_same, fake_decode, write_source
 
 from video.cache import TensorCache
 from video.entries import Entry, checksum
-from video.inventory import check, evict, scan, stats
+from video.inventory import evict, scan, stats
 from video.types import Frames, Sampling
+from video.verification import check
 
 SMALL = replace(SPEC, sampling=Sampling(frames=1))
 

@@ -33,8 +33,18 @@ def audio_only(folder):
         container.mux(stream.encode())
 
 
-def no_frames(folder):
+def empty_folder(folder):
     (folder / "bad.mp4").mkdir()
+
+
+def no_frames(folder):
+    """A container that announces a video stream and holds not one picture of it."""
+    import av
+
+    with av.open(str(folder / "bad.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        container.start_encoding()
 
 
 def wrong_extension(folder):
@@ -51,6 +61,7 @@ CASES = {
     "truncated": (truncated, "truncated"),
     "audio only": (audio_only, "audio_only"),
     "no frames": (no_frames, "no_frames"),
+    "empty folder": (empty_folder, "no_frames"),
     "wrong extension": (wrong_extension, "not_a_video"),
     "outside the root": (outside, "leaves the media folder"),
 }
@@ -95,15 +106,24 @@ def test_the_run_stops_with_the_row_the_path_and_the_reason(made, name):
     assert not (folder.parent / "run").exists(), "nothing half-written"
 
 
-@pytest.mark.parametrize("name", ["corrupt", "truncated", "audio only", "outside the root"])
-def test_the_run_goes_on_and_counts(made, name):
+@pytest.mark.parametrize("name", CASES)
+def test_the_run_goes_on_counts_and_says_which(made, name):
     raw, folder = made
-    CASES[name][0](folder)
+    breaks, reason = CASES[name]
+    breaks(folder)
     raw["data"]["on_bad_sample"] = "skip"
     outcome = mmrl.train(raw)
     lines = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["data/skipped"] >= 1
     assert outcome.summary["finished"]
+    (entry,) = [json.loads(line) for line in (outcome.folder / "bad_samples.jsonl").read_text().splitlines()]
+    assert (entry["data"], entry["dataset"], entry["row"]) == ("train", "train.jsonl", 1)
+    assert entry["path"].endswith("bad.mp4")
+    assert "bad.mp4" in entry["reason"]
+    assert reason in entry["reason"]
+    report = (outcome.folder / "report.html").read_text()
+    assert "Bad samples, skipped: 1" in report
+    assert reason in report
 
 
 def test_a_truncated_video_can_be_kept(made):

@@ -50,7 +50,7 @@ def test_reading_ahead_and_the_cache_change_nothing_of_a_run(tiny_qwen, tmp_path
     """A method that draws prompts and demonstrations; with room for all, and for nothing, of what is ahead."""
     settings = {"method": "chord_mu", "steps": 3}
     model, cache = tiny_qwen(), {"folder": str(tmp_path / "cache")}
-    plain = mmrl.train(video_recipe(model, tmp_path, media, "plain", **settings))
+    plain = mmrl.train(video_recipe(model, tmp_path, media, "plain", data={"prefetch": 0}, **settings))
     for name, data in (
         ("cold", {"prefetch": 4, "cache": cache}),
         ("warm", {"prefetch": 4, "cache": cache}),

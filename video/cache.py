@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from video import backends
 from video import fingerprint as fingerprints
 from video.codecs import CODECS
 from video.entries import FORMAT, BadEntry, Entry, pack, read_entry, write_entry
@@ -23,7 +24,7 @@ from video.fingerprint import Fingerprint
 from video.inventory import entry_path, evict, key_of, scan, scan_shard, unlink_breaks_mappings
 from video.locks import EntryLock
 from video.provenance import open_image, provenance, source_name
-from video.types import Frames, ImageSpec, Source, Spec, VideoError
+from video.types import Frames, ImageSpec, Source, Spec, VideoError, VideoSpec
 
 LOGGER = logging.getLogger(__name__)
 # Finer than this the order of use is not kept; each update costs a message to the server of a shared file system.
@@ -52,11 +53,11 @@ class _Place:
 class TensorCache:
     """Decoded frames on disk, one safetensors file for each content, sampling and budget.
 
-    An entry's key is the digest of the source's content, the spec's canonical JSON, the stored form's loss and a format
-    version; names and paths are not in it. An entry is written aside, brought to disk and renamed. When it is read, its
-    checksum over header, timestamps and pixels is computed anew and its identity is compared with the one asked for: a
-    broken or foreign entry is logged, counted and made again, and a new one replaces it in one step. A source that
-    changes has another key.
+    An entry's key is the digest of the source's content, the spec's canonical JSON, the decoders that `auto` stands for
+    on this machine, the stored form's loss and a format version; names and paths are not in it. An entry is written
+    aside, brought to disk and renamed. When it is read, its checksum over header, timestamps and pixels is computed
+    anew and its identity is compared with the one asked for: a broken or foreign entry is logged, counted and made
+    again, and a new one replaces it in one step. A source that changes has another key.
 
     The default, fast fingerprint does not read all of a large file. An entry therefore also carries the digest of every
     byte: where a file's modification time is not the one of the entry's source, all bytes are compared, once a process.
@@ -181,6 +182,7 @@ class TensorCache:
                 "format": FORMAT,
                 "source": found.content(),
                 "spec": json.loads(spec.canonical_json()),
+                "decoders": _decoders(source, spec),
                 "pixels": "exact" if codec is None else codec.pixels,
             },
             sort_keys=True,
@@ -254,10 +256,13 @@ class TensorCache:
 
     def _decode(self, place: _Place) -> Frames | None:
         frames = self._decoded(place.source, place.spec)
-        if fingerprints.fingerprint(place.source, place.mode) != place.fingerprint:
+        if self._changed(place):
             return None
         self._count("decoded")
         return frames
+
+    def _changed(self, place: _Place) -> bool:
+        return fingerprints.fingerprint(place.source, place.mode) != place.fingerprint
 
     def _decoded(self, source: Source, spec: Spec) -> Frames:
         began = time.perf_counter()
@@ -266,9 +271,12 @@ class TensorCache:
             self.decode_seconds += time.perf_counter() - began
         return frames
 
-    def _store(self, place: _Place, frames: Frames, token: str) -> Frames:
-        """Writes the entry; gives back what later readers of it will see."""
+    def _store(self, place: _Place, frames: Frames, token: str) -> Frames | None:
+        """Writes the entry; gives back what later readers of it will see, or None if the source is not what it was."""
         made = provenance(place.source, place.fingerprint, frames)
+        # The digest over every byte that it holds was taken just now, after the frames.
+        if place.fingerprint.covers != "all" and self._changed(place):
+            return None
         entry = pack(frames, self.compression, place.identity, made)
         try:
             # Whoever wrote an unfinished file of this key no longer holds its lock.
@@ -325,6 +333,12 @@ def decode_source(source: Source, spec: Spec, threads: int = 0) -> Frames:
 
     opened = open_image(source) if isinstance(source, bytes | bytearray | memoryview) else source
     return read(opened, spec, threads=threads)
+
+
+def _decoders(source: Source, spec: Spec) -> list[str] | None:
+    """What `auto` may mean here: on a machine without one of them other pixels may come out of the same settings."""
+    automatic = isinstance(spec, VideoSpec) and spec.backend == "auto" and isinstance(source, str | os.PathLike)
+    return backends.automatic() if automatic else None
 
 
 def _one_of(name: str, value: str, allowed: Any) -> None:

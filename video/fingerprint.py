@@ -13,9 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import xxhash
 
 from video.file_state import FileState, file_state
+from video.images import load_image
 from video.paths import resolve
 from video.types import VideoError
 
@@ -49,7 +51,7 @@ class Fingerprint:
 
 def fingerprint(source: Any, mode: Mode = "fast") -> Fingerprint:
     """The fingerprint of a video file, a folder of frames, or a list of images (paths, bytes, PIL images
-    or arrays).
+    or arrays). PIL images go in as the RGB that they decode to.
 
     `fast` reads every byte of files up to 4 MiB, and 64 blocks of 64 KiB of larger ones; `full` reads every byte.
     Digests of files are remembered in the process by path, inode, size and times.
@@ -61,7 +63,7 @@ def fingerprint(source: Any, mode: Mode = "fast") -> Fingerprint:
     parts = list(_parts(source))
     digests, times, size, every_byte = [], [], 0, True
     for name, item in parts:
-        digest, item_size, stamp, whole = _item(item, mode)
+        digest, item_size, stamp, whole = _item(item, mode, "image" if name is None else f"image {name}")
         digests.append((name, item_size, digest))
         times.append(stamp)
         size += item_size
@@ -95,14 +97,15 @@ def _parts(source: Any) -> Iterator[tuple[str | int | None, Any]]:
         yield None, source
 
 
-def _item(item: Any, mode: Mode) -> tuple[str, int, int, bool]:
+def _item(item: Any, mode: Mode, name: str) -> tuple[str, int, int, bool]:
     """Digest, size in bytes, time stamp in ns, and whether every byte went in."""
     if isinstance(item, bytes | bytearray | memoryview):
         return xxhash.xxh3_128_hexdigest(item), len(item), 0, True
     if hasattr(item, "tobytes"):
-        content = item.tobytes()
-        form = (item.mode, item.size) if hasattr(item, "mode") else (str(item.dtype), item.shape)
-        return _short((*form, xxhash.xxh3_128_hexdigest(content))), len(content), 0, True
+        # Palette, transparency and orientation of a PIL image decide its pixels, and are not among its bytes.
+        pixels = item if isinstance(item, np.ndarray) else load_image(item, name=name)
+        content = pixels.tobytes()
+        return _short((str(pixels.dtype), pixels.shape, xxhash.xxh3_128_hexdigest(content))), len(content), 0, True
     if not isinstance(item, str | os.PathLike):
         raise VideoError(
             "not_an_image", type(item).__name__, "a source that has no content to fingerprint",

@@ -1,5 +1,6 @@
 """Single images, lists of images and folders of frames."""
 
+import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -24,34 +25,41 @@ def folder_frames(folder: Path) -> list[Path]:
     files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     if not files:
         raise VideoError("no_frames", folder, "no image in the folder", f"frames are files of {', '.join(SUFFIXES)}")
-    return sorted(files, key=lambda path: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", path.name)])
+    return sorted(files, key=lambda path: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", path.name)])
 
 
-def load_images(sources: Sequence[Any], root: str | os.PathLike[str] | None, name: str) -> Iterator[np.ndarray]:
-    """Each source as uint8 [H, W, 3], all of one size.
+def load_images(
+    sources: Sequence[Any], numbers: Sequence[int], root: str | os.PathLike[str] | None, name: str
+) -> Iterator[np.ndarray]:
+    """The sources of some numbers as uint8 [H, W, 3], all of one size.
 
     Raises:
         VideoError: `mixed_sizes`, and what `load_image` raises.
     """
     size = None
-    for number, source in enumerate(sources):
-        image = load_image(source, root, f"frame {number} of {name}")
+    for number in numbers:
+        image = load_image(sources[number], root, f"frame {number} of {name}")
         size = size or image.shape
         if image.shape != size:
             raise VideoError(
                 "mixed_sizes",
                 name,
-                f"frame {number} is {image.shape[1]}x{image.shape[0]}, the first is {size[1]}x{size[0]}",
+                f"frame {number}{_called(sources[number])} is {image.shape[1]}x{image.shape[0]}, "
+                f"frame {numbers[0]}{_called(sources[numbers[0]])} is {size[1]}x{size[0]}",
                 "give frames of one size",
             )
         yield image
+
+
+def _called(source: Any) -> str:
+    return f" ('{os.fspath(source)}')" if isinstance(source, str | os.PathLike) else ""
 
 
 def load_image(source: Any, root: str | os.PathLike[str] | None = None, name: str = "image") -> np.ndarray:
     """uint8 [H, W, 3] in RGB, turned as its EXIF orientation says, transparency laid over white.
 
     Args:
-        source: a path, a `PIL.Image.Image` or an array uint8 [H, W, 3].
+        source: a path, encoded bytes, a `PIL.Image.Image` or an array uint8 [H, W, 3].
         root: folder that paths must stay under, see `video.paths.resolve`.
         name: what to call a source that is no path.
 
@@ -67,14 +75,19 @@ def load_image(source: Any, root: str | os.PathLike[str] | None = None, name: st
         return source
     if isinstance(source, Image.Image):
         return _decode(source, name)
-    if not isinstance(source, (str, os.PathLike)):
-        raise VideoError("not_an_image", name, f"a {type(source).__name__}", "give a path, a PIL image or an array")
-    path = resolve(source, root)
+    if isinstance(source, bytes | bytearray | memoryview):
+        opened: Any = io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        opened = resolve(source, root)
+        name = str(opened)
+    else:
+        cure = "give a path, encoded bytes, a PIL image or an array"
+        raise VideoError("not_an_image", name, f"a {type(source).__name__}", cure)
     try:
-        with Image.open(path) as image:
-            return _decode(image, str(path))
+        with Image.open(opened) as image:
+            return _decode(image, name)
     except (OSError, Image.DecompressionBombError) as error:
-        raise VideoError("not_an_image", path, f"cannot be read ({error})", "replace the file") from error
+        raise VideoError("not_an_image", name, f"cannot be read ({error})", "replace the file") from error
 
 
 def _decode(image: Any, name: str) -> np.ndarray:

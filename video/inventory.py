@@ -1,4 +1,4 @@
-"""What lies in a cache folder: listing, evicting, checking. Files that the cache did not name are never touched.
+"""What lies in a cache folder: listing, evicting, counting. Files that the cache did not name are never touched.
 
 Layout: `<root>/<first two digits of the key>/<key>.safetensors`; beside it, while it is made, `<key>.lock` and
 `<key>.<token>.part`.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from video.entries import BadEntry, read_entry, read_header
+from video.entries import BadEntry, read_header
 
 KINDS = {"safetensors": "entry", "lock": "lock", "part": "unfinished", "stale": "unfinished"}
 # Removing a file there pulls it away from other machines that have it mapped, which kills their process.
@@ -97,8 +97,8 @@ def evict(items: Iterable[Item], target: int) -> tuple[int, int]:
             continue
         try:
             item.path.unlink(missing_ok=True)
-        except PermissionError:
-            # Another user's, on a shared file system: whoever may remove it will.
+        except OSError:
+            # Another user's, on a shared file system: whoever may remove it will. Or a folder, which is no entry.
             continue
         left -= item.nbytes
         removed += item.kind == "entry"
@@ -113,27 +113,6 @@ def unlink_breaks_mappings(root: Path) -> bool:
     mounts = [part for part in psutil.disk_partitions(all=True) if real.is_relative_to(part.mountpoint)]
     kind = max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else ""
     return kind.startswith(UNLINK_BREAKS_MAPPINGS)
-
-
-def check(item: Item) -> str | None:
-    """Reads every byte of an entry: None if it is whole and where it belongs, else what is wrong."""
-    try:
-        facts = item.path.stat()
-    except FileNotFoundError:
-        return None
-    try:
-        entry = read_entry(item.path)
-        found = key_of(entry.header["identity"])
-        if found != item.key:
-            return f"foreign: it is the entry of key {found}"
-        entry.frames()
-    except BadEntry as problem:
-        return None if problem.kind == "absent" else str(problem)
-    finally:
-        # Checking is no use: the order of eviction stays.
-        with suppress(OSError):
-            os.utime(item.path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    return None
 
 
 @dataclass

@@ -4,6 +4,7 @@ import difflib
 import os
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from video.types import VideoError
 
@@ -39,6 +40,19 @@ def resolve(source: str | os.PathLike[str], root: str | os.PathLike[str] | None 
         cure = f"did you mean '{near[0]}'?" if near else f"check the path; it was looked for at '{full}'"
         raise VideoError("missing", name, "no such file or folder", cure)
     return full
+
+
+def source_name(source: Any) -> str:
+    """A source as messages and entries name it: lists by their first image."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"image of {len(source)} bytes"
+    if isinstance(source, list | tuple):
+        first = source[0] if source else None
+        named = f", the first '{os.fspath(first)}'" if isinstance(first, str | os.PathLike) else ""
+        return f"list of {len(source)} images{named}"
+    return type(source).__name__
 
 
 def _names(folder: Path) -> list[str]:

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from typing import Any
 
 from video.fingerprint import Fingerprint, fingerprint
-from video.paths import resolve
+from video.paths import resolve, source_name
 from video.types import Frames, Source, VideoError
 
 # Backend, as frames name it -> distribution. Any other backend is a distribution of its own name.
 DISTRIBUTIONS = {"pyav": "av", "images": "pillow"}
+# Decides nothing about pixels.
+CONTAINER = "safetensors"
 
 
 def provenance(source: Source, known: Fingerprint, frames: Frames) -> dict[str, Any]:
     """The source's name, stamp and digest over every byte, versions of what decoded and wrote it, and the date."""
     full = known if known.covers == "all" else fingerprint(source, "full")
     backend = frames.metadata.backend
-    packages = ("torch", "safetensors", DISTRIBUTIONS.get(backend, backend))
+    packages = ("torch", CONTAINER, DISTRIBUTIONS.get(backend, backend))
     return {
         "source": {"name": source_name(source), "stamp": known.stamp, "full": full.digest},
         "versions": {name: version(name) for name in packages},
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def other_versions(made: Mapping[str, Any]) -> tuple[str, ...]:
+    """The packages, of those that decide an entry's pixels, which are here in another version than made the entry."""
+    return tuple(
+        f"{name} {then} (here {version(name)})"
+        for name, then in sorted(made["versions"].items())
+        if name != CONTAINER and version(name) != then
+    )
 
 
 @cache
@@ -36,17 +48,6 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def source_name(source: Source) -> str:
-    """A source as messages and entries name it."""
-    if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return f"image of {len(source)} bytes"
-    if isinstance(source, list | tuple) and source:
-        return f"{len(source)} images, the first {source_name(source[0])}"
-    return type(source).__name__
 
 
 def open_image(source: Any) -> Any:

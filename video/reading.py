@@ -10,11 +10,12 @@ import numpy as np
 
 from video import backends
 from video.images import folder_frames, load_image, load_images
-from video.paths import resolve
+from video.paths import resolve, source_name
 from video.resize import resize_frames
 from video.sampling import Choice, Timeline, choose
 from video.scan import AGAIN, Scan, scan_file
 from video.sizes import image_size, video_size
+from video.soundness import require_sound
 from video.types import Budget, Frames, ImageSpec, Sampling, Spec, VideoError, VideoMetadata, VideoSpec
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def read(source: Any, spec: Spec, *, root: str | os.PathLike[str] | None = None,
     """What a spec takes of a source. Safe in threads and in worker processes: nothing is shared between calls.
 
     Args:
-        source: a video file or a folder of frames (path, may start with file://), or a list of images (paths, PIL
-            images or uint8 arrays [H, W, 3]); for an `ImageSpec`, one image.
+        source: a video file or a folder of frames (path, may start with file://), or a list of images (paths, encoded
+            bytes, PIL images or uint8 arrays [H, W, 3]); for an `ImageSpec`, one image.
         root: folder that every path must stay under after symlinks are followed; None allows any file.
         threads: decoding threads; 0 leaves it to FFmpeg, 1 suits a pool of workers. Changes no pixel.
 
@@ -93,8 +94,8 @@ def read(source: Any, spec: Spec, *, root: str | os.PathLike[str] | None = None,
     if isinstance(spec, ImageSpec):
         return _read_image(source, spec, root)
     backends.check_name(spec.backend)
-    if not isinstance(source, (str, os.PathLike)):
-        return _read_list(list(source), spec, root, f"list of {len(source)} images")
+    if not isinstance(source, str | os.PathLike):
+        return _read_list(_listed(source), spec, root, source_name(source))
     path = resolve(source, root)
     if path.is_dir():
         return _read_list(folder_frames(path), spec, root, str(path))
@@ -116,7 +117,7 @@ def probe(source: Any, *, stream: int | None = None, root: str | os.PathLike[str
             return scan.metadata(backends.candidates("auto", scan)[0])
         source, name = folder_frames(path), str(path)
     else:
-        name = f"list of {len(source)} images"
+        source, name = _listed(source), source_name(source)
     return _list_metadata(
         len(source), load_image(_first(source, name), root), VideoSpec(Sampling(all_frames=True), None)
     )
@@ -156,7 +157,9 @@ def _decode_with(backend: str, scan: Scan, spec: VideoSpec, threads: int) -> Fra
     unique = sorted(set(choice.indices))
     patch, name = spec.sampling.frame_factor, str(scan.path)
     size = video_size(len(choice.indices), scan.height, scan.width, spec.budget, patch, name)
-    pixels = _collect(backends.load(backend).decode(scan, unique, threads), unique, choice, size)
+    decoder = backends.load(backend)
+    require_sound(scan, unique, decoder.SEES_DAMAGE, threads)
+    pixels = _collect(decoder.decode(scan, unique, threads), unique, choice, size)
     return _frames(pixels, scan.times, scan.metadata(backend, choice.indices, choice.sampled_fps))
 
 
@@ -170,7 +173,7 @@ def _read_list(sources: list[Any], spec: VideoSpec, root: Any, name: str) -> Fra
     unique = sorted(set(choice.indices))
     first = load_image(sources[unique[0]], root, f"frame {unique[0]} of {name}")
     size = video_size(len(choice.indices), *first.shape[:2], spec.budget, spec.sampling.frame_factor, name)
-    pixels = _collect(load_images([sources[i] for i in unique], root, name), unique, choice, size)
+    pixels = _collect(load_images(sources, unique, root, name), unique, choice, size)
     return _frames(pixels, timeline.times, _list_metadata(len(sources), first, spec, choice))
 
 
@@ -201,6 +204,14 @@ def _list_metadata(count: int, first: np.ndarray, spec: VideoSpec, choice: Choic
         indices=choice.indices,
         sampled_fps=choice.sampled_fps,
     )
+
+
+def _listed(source: Any) -> list[Any]:
+    if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
+        return list(source)
+    if isinstance(source, np.ndarray) and source.ndim == 4:
+        return list(source)
+    raise VideoError("not_a_video", source_name(source), "no path and no list", "give a path, or images as a list")
 
 
 def _called(source: Any, kind: str) -> str:

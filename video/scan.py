@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from video.bitstream import closed_groups, is_refresh
+from video.checksums import sound_clusters
 from video.file_state import FileState, file_state
 from video.sampling import Timeline
 from video.types import VideoError, VideoMetadata
@@ -42,6 +43,8 @@ class Scan:
     closed         decoding can start at every key frame and loses no frame that is shown after it
     best           the stream is the one that FFmpeg picks by itself
     broken         what shows that the file was cut short, or None
+    suspect        bool [N], frames whose bytes do not match a checksum of the container; all False where it has none
+    clean          bool [N], frames that were seen to decode without a sign of damage; True is written as it is seen
     """
 
     path: Path
@@ -63,6 +66,8 @@ class Scan:
     trimmed: bool
     closed: bool
     broken: str | None
+    suspect: np.ndarray
+    clean: np.ndarray
 
     @property
     def times(self) -> np.ndarray:
@@ -78,8 +83,9 @@ class Scan:
         return Timeline(str(self.path), self.times, self.duration, self.fps)
 
     def only(self, pts: np.ndarray) -> "Scan":
-        """The same stream with some of its frames."""
-        return replace(self, pts=pts, keys=self.keys[np.isin(self.keys, pts)])
+        """The same stream with some of its frames, which are taken as they decode."""
+        keys, none = self.keys[np.isin(self.keys, pts)], np.zeros(len(pts), bool)
+        return replace(self, pts=pts, keys=keys, suspect=none, clean=none.copy())
 
     def metadata(self, backend: str, indices: tuple[int, ...] = (), sampled_fps: float | None = None) -> VideoMetadata:
         return VideoMetadata(
@@ -220,6 +226,7 @@ class _Packets:
     def __init__(self, stream: Any):
         self.stream, self.first, self.error, self.end = stream, None, None, 0.0
         self.pts: dict[int, int] = {}
+        self.places: dict[int, int | None] = {}
         self.keys: list[int] = []
         self.refreshing = True
         self.untimed = self.partial = 0
@@ -241,7 +248,7 @@ class _Packets:
         elif time is None:
             self.untimed += 1
         else:
-            self.pts[time] = packet.duration or 0
+            self.pts[time], self.places[time] = packet.duration or 0, packet.pos
             if packet.is_keyframe:
                 self.keys.append(time)
                 context = self.stream.codec_context
@@ -265,9 +272,10 @@ def _assemble(path: Path, container: Any, stream: Any, best: bool, packets: _Pac
     last = packets.pts[int(pts[-1])] or (int(np.median(np.diff(pts))) if len(pts) > 1 else 0)
     length = float((int(pts[-1] - pts[0]) + last) * stream.time_base)
     keys = np.array(sorted(packets.keys), dtype=np.int64)
+    suspect = _suspect(path, container, pts, packets)
     # Callers in several threads share one scan.
-    pts.setflags(write=False)
-    keys.setflags(write=False)
+    for shared in (pts, keys, suspect):
+        shared.setflags(write=False)
     return Scan(
         path=path,
         container=container.format.name,
@@ -288,7 +296,16 @@ def _assemble(path: Path, container: Any, stream: Any, best: bool, packets: _Pac
         trimmed=packets.trimmed,
         closed=packets.refreshing and closed_groups(in_file, np.isin(in_file, packets.keys)),
         broken=_broken(path, container, stream, packets),
+        suspect=suspect,
+        clean=np.zeros(len(pts), bool),
     )
+
+
+def _suspect(path: Path, container: Any, pts: np.ndarray, packets: _Packets) -> np.ndarray:
+    sound = sound_clusters(path) if "matroska" in container.format.name else None
+    if sound is None or sound.all:
+        return np.zeros(len(pts), bool)
+    return np.array([not sound.holds(packets.places[time]) for time in pts.tolist()])
 
 
 def _broken(path: Path, container: Any, stream: Any, packets: _Packets) -> str | None:

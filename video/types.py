@@ -16,7 +16,7 @@ REASONS = {
     "not_a_video": "the bytes are no container that can be read",
     "audio_only": "a container without a video stream",
     "changed": "the file was written to while it was read",
-    "truncated": "frames that the container announces do not decode",
+    "truncated": "frames that the container announces do not decode, or are damaged",
     "no_frames": "a video stream, a folder or a list without a single frame",
     "not_an_image": "a frame or an image that cannot be read",
     "mixed_sizes": "frames of one folder or list differ in size",
@@ -177,7 +177,7 @@ class VideoSpec(_Canonical):
 
     budget      None keeps the source's own size
     backend     a name of `video.backends.BACKENDS`, or "auto"
-    truncated   a video whose announced frames do not all decode: "refuse" raises, "keep" uses those that do
+    truncated   a video whose announced frames do not all decode undamaged: "refuse" raises, "keep" uses those that do
     stream      index of the video stream; None is the one that FFmpeg calls best
     source_fps  frames per second of a folder or a list; a video file has its own
     """

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="settings of the recipe, or of the dataset (video.fps=1, root=DIR)",
     )
     build.add_argument("--folder", metavar="DIR", help="the cache; default: the recipe's data.cache.folder")
+    build.add_argument("--compression", metavar="NAME", help="none, lossless or near-lossless; default: the recipe's")
+    build.add_argument("--fingerprint", metavar="NAME", help="fast or full; default: the recipe's, or fast")
+    build.add_argument("--max-gb", metavar="GB", type=float, help="what the cache may hold; default: the recipe's")
     build.add_argument("--policy", metavar="PATH", help="checkpoint that the frames are for; default: the recipe's")
     build.add_argument("--workers", metavar="N", type=int, default=None, help="videos at once; default: usable cores")
     build.add_argument("--limit", metavar="N", type=int, help="the first N rows of each dataset only")
@@ -102,30 +107,45 @@ def _short(spec: dict[str, Any]) -> str:
 
 def verify_entries(args: Namespace) -> int:
     """Prints every entry that is not whole; 2 if there are any that were not removed."""
-    from video.inventory import check, scan
+    from video.inventory import scan
     from video.prefetch import Prefetcher
+    from video.verification import sweep, verify
 
     items = list(scan(existing(args.folder)))
     entries = [item for item in items if item.kind == "entry"]
     leftovers = [item for item in items if item.abandoned]
-    problems = []
+    broken, removed, versions = 0, 0, Counter()
     with (
-        Prefetcher(check, entries, threads=workers(args), ahead=4 * workers(args)) as results,
+        Prefetcher(
+            partial(verify, remove=args.remove), entries, threads=workers(args), ahead=4 * workers(args)
+        ) as results,
         progress("checking", len(entries)) as advance,
     ):
-        for item, problem in zip(entries, results, strict=True):
-            if problem is not None:
-                problems.append(item)
-                print(f"{item.path}: {problem}")
+        for item, verdict in zip(entries, results, strict=True):
+            versions.update(verdict.versions)
+            if verdict.problem is not None:
+                broken, removed = broken + 1, removed + verdict.removed
+                print(f"{item.path}: {verdict.problem}{_kept(verdict)}")
             advance()
-    if args.remove:
-        for item in [*problems, *leftovers]:
-            item.path.unlink(missing_ok=True)
-    done = "removed" if args.remove else "found; --remove removes them, and they are made again when next read"
-    print(f"{len(entries)} entries, {len(problems)} broken, {len(leftovers)} files of dead writers" + (
-        f"; {done}" if problems or leftovers else ""
+    swept = 0
+    for item in leftovers if args.remove else ():
+        verdict = sweep(item)
+        swept += verdict.removed
+        if verdict.kept:
+            print(f"{item.path}: {verdict.problem}{_kept(verdict)}")
+    for text, count in sorted(versions.items()):
+        print(f"{count} entries were made with {text}: their pixels may differ from those decoded now")
+    done = f"{removed + swept} removed" if args.remove else (
+        "found; --remove removes them, and they are made again when next read"
+    )  # fmt: skip
+    print(f"{len(entries)} entries, {broken} broken, {len(leftovers)} files of dead writers" + (
+        f"; {done}" if broken or leftovers else ""
     ))  # fmt: skip
-    return BAD if problems and not args.remove else 0
+    return BAD if broken > removed else 0
+
+
+def _kept(verdict: Any) -> str:
+    return f"; not removed: {verdict.kept}" if verdict.kept else ""
 
 
 def existing(folder: str) -> Path:

@@ -155,7 +155,7 @@ def media_reader(config: PolicyConfig) -> MediaReader:
     videos = VideoReader(config.video, video.patch_size * video.merge_size, video.temporal_patch_size)
     image = config.image
     low, high = image.min_pixels or size["shortest_edge"], image.max_pixels or size["longest_edge"]
-    return MediaReader(videos, {"shortest_edge": low, "longest_edge": high})
+    return MediaReader(videos, {"shortest_edge": low, "longest_edge": high, "total_pixels": image.total_pixels})
 
 
 def _sources(args: Namespace) -> tuple[list[tuple[str, Any, Sequence[int]]], PolicyConfig, CacheConfig]:
@@ -172,7 +172,7 @@ def _sources(args: Namespace) -> tuple[list[tuple[str, Any, Sequence[int]]], Pol
         raise UserError(f"{missing} is needed for a dataset: frames are sized for a policy and kept in a folder")
     options: Mapping[str, Any] = apply_overrides({"type": "file", "path": args.source}, args.overrides)
     data = validate(FileData, options)
-    return [(data.name or args.source, data, ())], PolicyConfig(path=args.policy), CacheConfig(folder=args.folder)
+    return [(data.name or args.source, data, ())], PolicyConfig(path=args.policy), _configured(args, {})
 
 
 def _policy(args: Namespace, recipe: Recipe) -> PolicyConfig:
@@ -180,9 +180,12 @@ def _policy(args: Namespace, recipe: Recipe) -> PolicyConfig:
 
 
 def _cache(args: Namespace, recipe: Recipe) -> CacheConfig:
-    given = recipe.data.cache
-    if args.folder is not None:
-        return given.model_copy(update={"folder": args.folder}) if given else CacheConfig(folder=args.folder)
-    if given is None:
+    if recipe.data.cache is None and args.folder is None:
         raise UserError(f"recipe '{args.source}' has no data.cache; give --folder, or data.cache.folder=DIR")
-    return given
+    return _configured(args, recipe.data.cache.model_dump() if recipe.data.cache else {})
+
+
+def _configured(args: Namespace, given: Mapping[str, Any]) -> CacheConfig:
+    """The cache's settings, those of the command line over the given ones."""
+    asked = {name: getattr(args, name) for name in ("folder", "compression", "fingerprint", "max_gb")}
+    return validate(CacheConfig, {**given, **{name: value for name, value in asked.items() if value is not None}})

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from mmrl.errors import UserError
+from mmrl.policies.tiny import FAMILIES, WRITERS, sizes_of
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The command's arguments: an option for every size that some family has."""
+    families = (*FAMILIES, *WRITERS)
+    parser.add_argument("family", metavar="FAMILY", help=f"{', '.join(families[:-1])} or {families[-1]}")
+    parser.add_argument("folder", metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights (default 0)")
+    owners: dict[str, list[str]] = {}
+    kinds: dict[str, type] = {}
+    for family in families:
+        for name, value in sizes_of(family).items():
+            owners.setdefault(name, []).append(family)
+            kinds[name] = type(value)
+    sizes = parser.add_argument_group("sizes", "of the model, instead of the family's own")
+    for name, having in owners.items():
+        which = "every family" if len(having) == len(families) else ", ".join(having)
+        sizes.add_argument(
+            _option(name),
+            dest=f"size_{name}",
+            metavar="NAME" if kinds[name] is str else "N",
+            type=str if kinds[name] is str else _size,
+            help=which,
+        )
 
 
 def run(args: Namespace) -> int:
@@ -17,8 +42,20 @@ def run(args: Namespace) -> int:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
+    given = {key.removeprefix("size_"): value for key, value in vars(args).items() if key.startswith("size_")}
+    size = {name: value for name, value in given.items() if value is not None}
     try:
-        print(write_tiny(args.family, Path(args.folder), seed=args.seed))
+        print(write_tiny(args.family, Path(args.folder), seed=args.seed, size=size))
     except OSError as error:
         raise UserError(f"cannot write '{args.folder}': {error.strerror or error}; choose another folder") from error
     return 0
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
+    return int(text)

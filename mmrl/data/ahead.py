@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
@@ -143,6 +144,27 @@ def size_of(result: Any) -> int:
         return len(result)
     pixels = getattr(result, "pixels", None)
     return 0 if pixels is None else int(pixels.nbytes)
+
+
+def names_media(sample: Sample) -> bool:
+    """Whether it names videos, or pictures in files."""
+    return bool(sample.videos) or any(isinstance(image, str | Path) for image in sample.images)
+
+
+@contextmanager
+def reading_beside(videos: VideoReader, max_gb: float) -> Iterator[None]:
+    """Lets a reader of videos read ahead for something else than training, whose own results stay held meanwhile.
+
+    What training holds now is taken off `max_gb`.
+    """
+    outer = videos.ahead
+    held = outer.held if outer is not None else 0
+    videos.ahead = ReadAhead(max(1, int(max_gb * 1e9) - held))
+    try:
+        yield
+    finally:
+        videos.ahead.close()
+        videos.ahead = outer
 
 
 @contextmanager

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmrl.data.settings import AnyData, EpisodeData, RobotData
+from mmrl.data.settings import (
+    IMAGE_BOUNDS,
+    VIDEO_BOUNDS,
+    AnyData,
+    DataConfig,
+    EpisodeData,
+    RobotData,
+)
+
+Bounds = tuple[tuple[str, str], ...]
+BOUNDS: dict[str, Bounds] = {"image": IMAGE_BOUNDS, "video": VIDEO_BOUNDS}
 
 
 def check_rewarded(stage: Any, train: Sequence[AnyData]) -> None:
@@ -26,3 +36,37 @@ def check_rewarded(stage: Any, train: Sequence[AnyData]) -> None:
                 f"stages.{stage.name}: method '{stage.method}' weighs demonstrations by what they earned, and those of "
                 f"data.train.{i} (type '{data.type}') carry no rewards; {cure}"
             )
+
+
+def check_budgets(data: DataConfig, policy: Any) -> None:
+    """Every dataset's own pixel and frame budgets fit those of the policy (`PolicyConfig`), which they override.
+
+    Raises:
+        ValueError: the lower bound of one is above the upper bound of the other.
+    """
+    for key, sets in (("train", data.train), ("eval", data.eval)):
+        for i, dataset in enumerate(sets):
+            for kind, own in dataset.budgets.items():
+                try:
+                    getattr(policy, kind).merged(own)
+                except ValueError as error:
+                    place = f"data.{key}.{i}.{kind}"
+                    named = _contradiction(place, own, f"policy.{kind}", getattr(policy, kind), BOUNDS[kind])
+                    raise ValueError(named or f"{place}: {error}") from None
+
+
+def _contradiction(place: str, own: Mapping[str, Any], other: str, base: Any, bounds: Bounds) -> str | None:
+    """Which bounds contradict each other, and what is allowed."""
+    for low, high in bounds:
+        least, most = getattr(base, low), getattr(base, high)
+        if low in own and most is not None and own[low] > most and high not in own:
+            return (
+                f"{place}.{low} {own[low]} is above {other}.{high} {most}; allowed: at most {most}, or set "
+                f"{place}.{high} too"
+            )
+        if high in own and least is not None and own[high] < least and low not in own:
+            return (
+                f"{place}.{high} {own[high]} is below {other}.{low} {least}; allowed: at least {least}, or set "
+                f"{place}.{low} too"
+            )
+    return None

@@ -34,19 +34,19 @@ def resolve_media(
     """
     name = os.fspath(path)
     if "://" in name[:16]:
-        raise BadSample(where, f"'{name}' is a URL; download the file and give its path")
+        raise BadSample(where, f"'{name}' is a URL; download the file and give its path", path=name)
     try:
         base = Path(root or ".").resolve()
         full = (base / name).resolve()
         if root is not None and not full.is_relative_to(base):
-            raise BadSample(where, f"path '{name}' leaves the media folder '{root}'")
+            raise BadSample(where, f"path '{name}' leaves the media folder '{root}'", path=name)
         if not full.is_file() and not (folders and full.is_dir()):
             kind = "is a folder" if full.is_dir() else "does not exist"
             siblings = islice(full.parent.iterdir(), NAMES_COMPARED) if full.parent.is_dir() else ()
             hint = nearest(full.name, [path.name for path in siblings])
-            raise BadSample(where, f"file '{name}' {kind} under '{root or '.'}'.{hint}")
+            raise BadSample(where, f"file '{name}' {kind} under '{root or '.'}'.{hint}", path=name)
     except (OSError, ValueError, RuntimeError) as error:
-        raise BadSample(where, f"path {name!r} cannot be opened: {error}") from error
+        raise BadSample(where, f"path {name!r} cannot be opened: {error}", path=name) from error
     return full
 
 
@@ -61,35 +61,38 @@ def load_image(source: Any, root: str | os.PathLike[str] | None = None, where: s
     Raises:
         BadSample: missing, corrupt, truncated or too large (over 178,956,970 pixels), or a path outside the root.
     """
+    path = None
     if isinstance(source, Image.Image):
         return _decode(source, "image", where)
     if isinstance(source, (bytes, bytearray, memoryview)):
         name, opened = f"image of {len(source)} bytes", io.BytesIO(source)
     elif isinstance(source, (str, os.PathLike)):
-        name, opened = f"image '{os.fspath(source)}'", resolve_media(source, root, where)
+        path = os.fspath(source)
+        name, opened = f"image '{path}'", resolve_media(source, root, where)
     else:
         raise BadSample(where, f"an image is bytes, a path or a PIL image, not {type(source).__name__}")
     try:
         with Image.open(opened) as image:
-            return _decode(image, name, where)
+            return _decode(image, name, where, path)
     except BadSample:
         raise
     except Image.DecompressionBombError as error:
-        raise BadSample(where, f"{name} is too large: {error}") from error
+        raise BadSample(where, f"{name} is too large: {error}", path=path) from error
     except Exception as error:
-        raise BadSample(where, f"{name} cannot be read: {error or type(error).__name__}") from error
+        raise BadSample(where, f"{name} cannot be read: {error or type(error).__name__}", path=path) from error
 
 
-def _decode(image: Image.Image, name: str, where: str) -> Image.Image:
+def _decode(image: Image.Image, name: str, where: str, path: str | None = None) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
-        raise BadSample(where, f"{name} is too large: {image.width} x {image.height} pixels, limit {MAX_PIXELS}")
+        size = f"{image.width} x {image.height} pixels, limit {MAX_PIXELS}"
+        raise BadSample(where, f"{name} is too large: {size}", path=path)
     try:
         image.load()
         image = ImageOps.exif_transpose(image)
         return _to_rgb(image)
     # Decoders raise whatever their format makes them raise (struct.error, SyntaxError, zlib.error, ...).
     except Exception as error:
-        raise BadSample(where, f"{name} cannot be read: {error or type(error).__name__}") from error
+        raise BadSample(where, f"{name} cannot be read: {error or type(error).__name__}", path=path) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

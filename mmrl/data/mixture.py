@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mmrl.config import AnyData, DataConfig, PythonData
-from mmrl.data.ahead import ReadAhead, size_of
+from mmrl.data.ahead import ReadAhead, names_media, size_of
 from mmrl.data.rows import Rows
 from mmrl.errors import BadSample, CheckpointError, UserError, unknown
 from mmrl.importing import import_attribute
@@ -183,6 +183,8 @@ class Mixture:
     Attributes:
         skipped: bad rows met so far; a row met in two epochs counts twice.
         reasons: place -> reason of the first 100 of them.
+        note: called with each bad row that is skipped, the name of its dataset and its row there; these may be None.
+        reads_media: rows take long to build, or samples drawn so far name videos or pictures: worth reading ahead.
         ahead: gives rows that were built ahead in threads; None: all are built when they are drawn.
     """
 
@@ -211,6 +213,8 @@ class Mixture:
         self.check = check
         self.skipped = 0
         self.reasons: dict[str, str] = {}
+        self.note: Callable[[BadSample, str | None, int | None], object] | None = None
+        self.reads_media = any(getattr(rows, "threaded", False) for rows in datasets)
         other = {"all": "demonstrations", "demonstrations": "rollouts"}
         uses = ["all"] * len(datasets) if uses is None else list(uses)
         # A dataset without demonstrations leaves their draws once a whole pass has shown it.
@@ -292,13 +296,17 @@ class Mixture:
                 sample = self._sample(key, rows, row, looking)
                 if stream == "demonstrations" and not sample.demonstrated:
                     continue
-                if self.check is not None and not looking:
-                    self.check(sample, stream == "all")
+                if sample.epoch != walk.epochs[index]:
+                    sample = replace(sample, epoch=walk.epochs[index])
+                if not looking:
+                    self.reads_media |= names_media(sample)
+                    if self.check is not None:
+                        self.check(sample, stream == "all")
                 return Upcoming(key, rows, row, sample)
             except BadSample as error:
                 if self.on_bad == "stop":
                     raise
-                self._skip(error)
+                self._skip(error, getattr(rows, "name", None) or f"train.{index}", row, looking)
                 bad = True
         if stream == "demonstrations" and not bad and sum(weight > 0 for weight in weights) > 1:
             weights[index] = 0.0
@@ -339,7 +347,11 @@ class Mixture:
             raise error
         self._skip(error)
 
-    def _skip(self, error: BadSample) -> None:
+    def _skip(
+        self, error: BadSample, dataset: str | None = None, row: int | None = None, looking: bool = False
+    ) -> None:
+        if self.note is not None and not looking:
+            self.note(error, dataset, row)
         self.skipped += 1
         if len(self.reasons) < REASONS_KEPT:
             self.reasons.setdefault(error.where, error.reason)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mmrl.config import FileData
-from mmrl.data.formats import FORMATS, Row, find_format
+from mmrl.data.columns import Row
+from mmrl.data.formats import FORMATS, find_format
 from mmrl.data.rows import Rows
 from mmrl.errors import BadSample, UserError, nearest
 from mmrl.types import Sample
@@ -161,10 +162,13 @@ class FileDataset(Rows):
         place = f"{table.name} row {local}"
         if not isinstance(values, dict):
             raise BadSample(place, f"the row is {type(values).__name__}, expected an object with columns")
-        config = self.config
-        return FORMATS[self.format].read(
-            Row(values, row, place, self.name, self.root, config.task, config.coordinates),
-        )
+        config, form = self.config, FORMATS[self.format]
+        parsed = Row(values, row, place, self.name, self.root, config.task, config.coordinates)
+        try:
+            return form.read(parsed)
+        except BadSample as error:
+            error.task = form.known_task(parsed)
+            raise
 
 
 def open_tables(path: str, split: str) -> tuple[list[Table], str | None]:

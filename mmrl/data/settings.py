@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from mmrl.objectives.settings import Settings
 
@@ -17,8 +17,13 @@ Gripper = Literal["close_positive", "open_positive", "open_fraction", "close_fra
 VIDEO_TASKS = ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking")
 MORE_VIDEO_TASKS = ("classification", "spatial_temporal_grounding", "numeric", "open_ended")
 
-
+# Lower and upper bounds.
+IMAGE_BOUNDS = (("min_pixels", "max_pixels"), ("min_pixels", "total_pixels"))
+VIDEO_BOUNDS = (("min_pixels", "max_pixels"), ("min_frames", "max_frames"))
+# What says which frames of a video are read: a rate within bounds, or one of the others.
 BY_RATE = ("fps", "min_frames", "max_frames")
+BY_NAME = ("frames", "timestamps", "all_frames")
+Timestamps = Annotated[list[float], Field(min_length=1)]
 
 
 class PixelBudget(Settings):
@@ -26,12 +31,18 @@ class PixelBudget(Settings):
 
     min_pixels: PositiveInt | None = None
     max_pixels: PositiveInt | None = None
+    total_pixels: PositiveInt | None = Field(
+        None, description="pixels of all images of a sample: lowers max_pixels, though not below 1.05 x min_pixels"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> PixelBudget:
-        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
-            raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+        _check_order(self, IMAGE_BOUNDS)
         return self
+
+    def merged(self, overrides: Mapping[str, Any]) -> PixelBudget:
+        """A copy in which what `overrides` sets replaces these. Raises ValueError in one line."""
+        return _in_one_line(PixelBudget, self.model_dump() | dict(overrides))
 
 
 class VideoOverrides(Settings):
@@ -39,6 +50,8 @@ class VideoOverrides(Settings):
 
     fps: PositiveFloat | None = None
     frames: PositiveInt | None = None
+    timestamps: Timestamps | None = None
+    all_frames: bool | None = None
     min_frames: PositiveInt | None = None
     max_frames: PositiveInt | None = None
     min_pixels: PositiveInt | None = None
@@ -46,10 +59,16 @@ class VideoOverrides(Settings):
     total_pixels: PositiveInt | None = None
     rounding: Literal["qwen", "time"] | None = None
     source_fps: PositiveFloat | None = None
+    stream: int | None = Field(None, ge=0)
     backend: str | None = None
     truncated: Literal["refuse", "keep"] | None = None
     shuffle: bool | None = None
     drop: float | None = Field(None, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> VideoOverrides:
+        _check_order(self, VIDEO_BOUNDS)
+        return self
 
 
 class VideoBudget(Settings):
@@ -57,6 +76,12 @@ class VideoBudget(Settings):
 
     fps: PositiveFloat = Field(2.0, description="frames a second, between min_frames and max_frames")
     frames: PositiveInt | None = Field(None, description="a fixed number instead of fps")
+    timestamps: Timestamps | None = Field(None, description="seconds of the frames read, instead of fps")
+    all_frames: bool | None = Field(
+        None,
+        description="every frame, up to max_frames; null: of folders and lists of images, unless frames or timestamps "
+        "say which; false: of nothing",
+    )
     min_frames: PositiveInt | None = None
     max_frames: PositiveInt | None = None
     min_pixels: PositiveInt | None = Field(None, description="pixels a frame")
@@ -64,30 +89,66 @@ class VideoBudget(Settings):
     total_pixels: PositiveInt | None = Field(None, description="pixels a video, counted over temporal patches")
     rounding: Literal["qwen", "time"] = Field("qwen", description="time: by true timestamps, for varying frame rates")
     source_fps: PositiveFloat = Field(2.0, description="frames a second that folders and lists of images hold")
+    stream: int | None = Field(None, ge=0, description="of files with several videos; null: the best, as FFmpeg has it")
     backend: str = Field("auto", description="auto, or a name of video.backends")
     truncated: Literal["refuse", "keep"] = Field("refuse", description="keep: use the frames of a cut file that decode")
-    shuffle: bool = Field(False, description="frames in an order drawn by sample id: the control for the use of time")
-    drop: float = Field(0.0, ge=0.0, lt=1.0, description="share of frames left out, drawn by sample id")
+    shuffle: bool = Field(False, description="frames in an order drawn by sample: the control for the use of time")
+    drop: float = Field(0.0, ge=0.0, lt=1.0, description="share of frames left out, others in each epoch of training")
 
     @model_validator(mode="after")
     def _ordered(self) -> VideoBudget:
-        for low, high in (("min_pixels", "max_pixels"), ("min_frames", "max_frames")):
-            if getattr(self, low) and getattr(self, high) and getattr(self, low) > getattr(self, high):
-                raise ValueError(f"{low} {getattr(self, low)} is above {high} {getattr(self, high)}")
+        _check_order(self, VIDEO_BOUNDS)
+        named = [name for name in BY_NAME if getattr(self, name)]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} each say which frames are read; leave all but one of them out")
         # By value: a resolved recipe carries every default.
-        by_rate = {name: type(self).model_fields[name].default for name in BY_RATE}
-        if self.frames and any(getattr(self, name) != default for name, default in by_rate.items()):
-            raise ValueError("frames fixes the number of frames; leave fps, min_frames and max_frames out beside it")
+        beside = [name for name in BY_RATE if getattr(self, name) != _default(name)]
+        if named == ["all_frames"]:
+            beside = [name for name in beside if name != "max_frames"]
+        if named and beside:
+            what = "fixes the number of frames" if named == ["frames"] else "says which frames are read"
+            bounds = "fps and min_frames" if named == ["all_frames"] else "fps, min_frames and max_frames"
+            raise ValueError(f"{named[0]} {what}; leave {bounds} out beside it")
         return self
 
     def merged(self, overrides: Mapping[str, Any]) -> VideoBudget:
-        """A copy in which what `overrides` sets replaces these; frames and a rate replace each other."""
-        mine = self.model_dump()
-        if "frames" in overrides:
-            mine |= {name: type(self).model_fields[name].default for name in BY_RATE}
-        elif set(BY_RATE) & set(overrides):
-            mine["frames"] = None
-        return VideoBudget(**{**mine, **overrides})
+        """A copy in which what `overrides` sets replaces these; what says which frames are read replaces each other.
+
+        Raises:
+            ValueError: in one line, an override that is unknown or out of range, or that contradicts what it is merged
+                with.
+        """
+        names = {name for name in BY_NAME if overrides.get(name)}
+        rate = set(BY_RATE) & set(overrides)
+        replaced = set(BY_NAME) if names or rate else set()
+        if self.all_frames and rate == {"max_frames"}:
+            replaced.discard("all_frames")
+        replaced |= set(BY_RATE) if names - {"all_frames"} else {"fps", "min_frames"} if names else set()
+        mine = self.model_dump() | {name: _default(name) for name in replaced}
+        return _in_one_line(VideoBudget, mine | dict(overrides))
+
+
+Budget = TypeVar("Budget", PixelBudget, VideoBudget)
+
+
+def _default(name: str) -> Any:
+    return VideoBudget.model_fields[name].default
+
+
+def _check_order(budget: Settings, bounds: Iterable[tuple[str, str]]) -> None:
+    for low, high in bounds:
+        least, most = getattr(budget, low), getattr(budget, high)
+        if least and most and least > most:
+            raise ValueError(f"{low} {least} is above {high} {most}")
+
+
+def _in_one_line(model: type[Budget], values: Mapping[str, Any]) -> Budget:
+    try:
+        return model(**values)
+    except ValidationError as error:
+        parts = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+        said = [f"{key}: {text}" if key else text for key, text in parts]
+        raise ValueError("; ".join(said).replace("Value error, ", "")) from None
 
 
 class CacheConfig(Settings):
@@ -97,6 +158,7 @@ class CacheConfig(Settings):
     max_gb: PositiveFloat | None = Field(None, description="least recently used entries go beyond it; None: no limit")
     compression: str = Field("none", description="a name of video.codecs")
     fingerprint: Literal["fast", "full"] = Field("fast", description="full hashes every byte of a source file")
+    image_pixels: PositiveInt = Field(2**20, description="pictures of at least as many pixels are kept as well")
 
 
 class DatasetConfig(Settings):
@@ -195,9 +257,21 @@ class EpisodeData(DatasetConfig):
     simulator: str = Field(description="a key of the recipe's `simulators`")
     first: int = Field(0, ge=0)
     size: PositiveInt = 1024
+    seen: bool = Field(False, description="in data.eval: its starts may be trained on too, as in some published tables")
+    statistics: PositiveInt | None = Field(
+        None,
+        description="in data.train: the scripted expert's episodes, from `first` on, that the policy's normalisation "
+        "statistics of this dataset are computed from; None: those of its checkpoint hold",
+    )
     expert_noise: float = Field(
         0.0, ge=0.0, le=1.0, description="share of the expert's actions that a random one replaces, in demonstrations"
     )
+
+    @model_validator(mode="after")
+    def _enough(self) -> EpisodeData:
+        if self.statistics is not None and self.statistics > self.size:
+            raise ValueError(f"statistics {self.statistics} is more episodes than the {self.size} of size; lower it")
+        return self
 
 
 class RobotData(DatasetConfig):
@@ -209,7 +283,9 @@ class RobotData(DatasetConfig):
     cameras: dict[str, str] | None = Field(
         None, description="cameras that are read, in this order: name in the file -> name for the policy"
     )
-    chunk: PositiveInt = Field(1, description="actions a decision; the stage's rollout.action_chunk")
+    chunk: PositiveInt = Field(
+        1, description="actions a demonstration: rollout.action_chunk, or for pi0 and pi05 up to their horizon"
+    )
     draw: Literal["steps", "episodes"] = Field(
         "steps", description="episodes: a demonstration is a whole episode with its rewards, for offline RL"
     )
@@ -282,11 +358,16 @@ class DataConfig(Settings):
 
     train: list[AnyData] = Field(min_length=1)
     eval: list[AnyData] = []
-    on_bad_sample: Literal["stop", "skip"] = Field("stop", description="skip counts bad samples and goes on")
+    on_bad_sample: Literal["stop", "skip"] = Field(
+        "stop", description="skip goes on, and writes bad samples to bad_samples.jsonl"
+    )
     seed: int | None = Field(None, description="sampling order; default: the recipe's seed")
     cache: CacheConfig | None = None
-    prefetch: int = Field(
-        0, ge=0, description="upcoming samples whose videos, or recorded pictures, are read ahead in threads"
+    prefetch: int | None = Field(
+        None,
+        ge=0,
+        description="upcoming samples whose media are read ahead in threads; null: those of the next step, and 64 in "
+        "evaluation, where samples name videos or pictures; 0: none",
     )
     prefetch_gb: PositiveFloat = Field(1.0, description="memory that frames read ahead may take until they are used")
 

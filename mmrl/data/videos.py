@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import os
 import threading
 import time
@@ -16,33 +14,41 @@ from typing import TYPE_CHECKING, Any
 
 from mmrl.config import CacheConfig, VideoBudget
 from mmrl.data.ahead import ReadAhead
-from mmrl.data.media import resolve_media
+from mmrl.data.augmentation import augmented, draw_key
+from mmrl.data.media import load_image, resolve_media
 from mmrl.errors import BadSample, UserError, unknown
 from mmrl.types import Sample
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from PIL.Image import Image
 
-    from video import Frames, TensorCache, VideoSpec
+    from video import Frames, TensorCache, VideoError, VideoSpec
 
-CLIP_KEYS = ("path", "start", "end", "source_fps")
+# Of a clip, those that go before the budget's.
+CLIP_SETTINGS = ("source_fps", "all_frames", "timestamps", "stream")
+CLIP_KEYS = ("path", "start", "end", *CLIP_SETTINGS)
+# qwen-vl-utils' share by which a total leaves the upper bound above the lower one.
+HEADROOM = 1.05
 
 
 class VideoReader:
-    """Frames of samples' videos, sized for one policy.
+    """Frames of samples' videos, and their images, sized for one policy.
 
     Args:
         budget: the policy's own; a dataset's `video` settings override it field by field.
         factor: patch size x merge size of the policy's video processor, in pixels.
         frame_factor: frames of one temporal patch.
+        image_size: the policy's pixels an image, as `image_budget` takes them; None: images are not read ahead.
 
     Attributes:
         cache: decoded videos, and large pictures, on disk; None decodes each time.
         ahead: gives frames that were read ahead in threads; None: all are read when they are asked for.
     """
 
-    def __init__(self, budget: VideoBudget, factor: int, frame_factor: int):
-        self.budget, self.factor, self.frame_factor = budget, factor, frame_factor
+    def __init__(
+        self, budget: VideoBudget, factor: int, frame_factor: int, image_size: Mapping[str, int | None] | None = None
+    ):
+        self.budget, self.factor, self.frame_factor, self.image_size = budget, factor, frame_factor, image_size
         self.cache: TensorCache | None = None
         self.ahead: ReadAhead | None = None
         self._counting = threading.Lock()
@@ -51,39 +57,54 @@ class VideoReader:
 
     def spec(
         self,
-        start: float | None = None,
-        end: float | None = None,
-        source_fps: float | None = None,
+        clip: Mapping[str, Any] = MappingProxyType({}),
         overrides: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        pictures: bool = False,
     ) -> VideoSpec:
-        """What is read of a clip: all that decides its pixels. Raises VideoError on settings that contradict.
+        """What is read of a video: all that decides its pixels.
 
         Args:
-            start, end: seconds.
-            source_fps: frames a second of a folder or list of images; None: as the budget says.
+            clip: what a row says of it, see `Sample.videos`.
             overrides: the dataset's own settings over the policy's.
+            pictures: it is a folder or a list of images.
+
+        Raises:
+            ValueError: settings that contradict each other (VideoError is one).
         """
         from video import Budget, Sampling, VideoSpec
 
+        said = {key: clip[key] for key in CLIP_SETTINGS if clip.get(key) is not None}
         budget = self.budget.merged(overrides)
-        by_fps = budget.frames is None
+        budget = budget.merged(said) if said else budget
+        factor, most = self.frame_factor, budget.max_frames
+        whole = budget.all_frames or (
+            pictures and budget.all_frames is None and not (budget.frames or budget.timestamps)
+        )
+        by_fps = not (whole or budget.frames or budget.timestamps)
+        # A list's own end is repeated up to a whole temporal patch, and named times are as well.
+        times = budget.timestamps and [*budget.timestamps, *budget.timestamps[-1:] * (-len(budget.timestamps) % factor)]
         sampling = Sampling(
             fps=budget.fps if by_fps else None,
             frames=budget.frames,
+            timestamps=times,
+            all_frames=whole,
             min_frames=budget.min_frames if by_fps else None,
-            max_frames=budget.max_frames if by_fps else None,
-            frame_factor=self.frame_factor,
-            start=start,
-            end=end,
+            max_frames=most if by_fps else None,
+            frame_factor=factor,
+            start=clip.get("start"),
+            end=clip.get("end"),
             rounding=budget.rounding,
         )
-        pixels = Budget(self.factor, budget.min_pixels, budget.max_pixels, budget.total_pixels, None)
-        source_fps = budget.source_fps if source_fps is None else source_fps
-        return VideoSpec(sampling, pixels, budget.backend, budget.truncated, source_fps=source_fps)
+        limit = max(1, most // factor * factor) if whole and most is not None else None
+        pixels = Budget(self.factor, budget.min_pixels, budget.max_pixels, budget.total_pixels, limit)
+        return VideoSpec(
+            sampling, pixels, budget.backend, budget.truncated, stream=budget.stream, source_fps=budget.source_fps
+        )
 
     def read(self, sample: Sample) -> list[Frames]:
         """The frames of each of the sample's videos, in order. Raises BadSample with the row, path and reason."""
-        return [self._read(source, sample) for source in sample.videos]
+        return [self._read(source, sample, position) for position, source in enumerate(sample.videos)]
 
     def picture(self, source: Any, sample: Sample, min_pixels: int, max_pixels: int) -> Frames | None:
         """A large image, a file or encoded bytes, through the cache and sized for the policy.
@@ -95,31 +116,51 @@ class VideoReader:
             None where there is no cache, or nothing to gain from it: the image is small, is decoded already, or has
             more than 8 bits a channel, of which the cache's frames have no place.
         """
-        from video import Budget, ImageSpec, VideoError
-        from video.provenance import open_image
-
         if self.cache is None or not isinstance(source, str | Path | bytes | bytearray):
             return None
-        where = source if isinstance(source, bytes | bytearray) else resolve_media(source, sample.root, sample.where)
         began = time.perf_counter()
-        try:
-            with open_image(where) as image:
-                small = image.width * image.height < self.cache.image_pixels
-                if small or image.mode == "F" or image.mode.startswith("I"):
-                    return None
-            kept = where if isinstance(where, bytes | bytearray) else str(where)
-            frames = self.cache.get(kept, ImageSpec(Budget(self.factor, min_pixels, max_pixels)))
-        except VideoError as error:
-            raise BadSample(sample.where, f"image {error}") from error
-        self._count(wait_seconds=time.perf_counter() - began)
+        frames = self._kept_picture(self._file_of(source, sample), sample.where, min_pixels, max_pixels)
+        if frames is not None:
+            self._count(wait_seconds=time.perf_counter() - began)
         return frames
 
-    def jobs(self, sample: Sample) -> dict[Hashable, Callable[[], Frames]]:
-        """What reads each of the sample's videos, for `ReadAhead.want`; `read` takes it, errors included.
+    def image(self, source: Any, sample: Sample, min_pixels: int, max_pixels: int) -> tuple[Image, tuple[int, int]]:
+        """An image in RGB, and (width, height) of its file: a large one as `picture` gives it, any other as it is.
 
-        Lists that hold pictures, and not their paths alone, are left to `read`; so is what cannot be named.
+        Raises:
+            BadSample: it cannot be read.
         """
-        found: dict[Hashable, Callable[[], Frames]] = {}
+        began = time.perf_counter()
+        load = partial(self._open_image, source, sample, min_pixels, max_pixels)
+        key = None if self.ahead is None else _picture_key(source, sample, min_pixels, max_pixels)
+        try:
+            found = load() if key is None else self.ahead.take(key, load)[0]
+        except BadSample as error:
+            # Another row with the same picture may have had it read.
+            raise BadSample(sample.where, error.reason, path=error.path) from error
+        if not hasattr(found, "pixels"):
+            return found, found.size
+        from PIL.Image import fromarray
+
+        self._count(wait_seconds=time.perf_counter() - began)
+        return fromarray(found.pixels[0].permute(1, 2, 0).numpy()), (found.metadata.width, found.metadata.height)
+
+    def jobs(self, sample: Sample) -> dict[Hashable, Callable[[], Any]]:
+        """What reads each of the sample's videos and pictures, for `ReadAhead.want`; `read` and `image` take it,
+        errors included.
+
+        Pictures that are decoded already, and lists that hold such, are left to `read` and `image`; so is what cannot
+        be named.
+        """
+        found: dict[Hashable, Callable[[], Any]] = {}
+        try:
+            bounds = image_budget(self.image_size, sample) if self.image_size and sample.images else {}
+        except BadSample:
+            return found
+        for source in sample.images if bounds else ():
+            key = _picture_key(source, sample, *bounds.values())
+            if key is not None:
+                found[key] = partial(self._open_image, source, sample, *bounds.values())
         for source in sample.videos:
             try:
                 where, spec = self._request(source, sample)
@@ -147,7 +188,7 @@ class VideoReader:
         before, self._noted = self._noted, totals
         return {f"video/{name}": float(value - before[name]) for name, value in totals.items()}
 
-    def _read(self, source: Any, sample: Sample) -> Frames:
+    def _read(self, source: Any, sample: Sample, position: int) -> Frames:
         from video import VideoError
 
         where, spec = self._request(source, sample)
@@ -157,10 +198,10 @@ class VideoReader:
         try:
             frames, begun = (load(), False) if ahead is None else ahead.take(key, load)
         except VideoError as error:
-            raise BadSample(sample.where, f"video {error}") from error
+            raise _refused(sample, error) from error
         self._count(read=1, read_ahead=int(begun), wait_seconds=time.perf_counter() - began)
         budget = self.budget.merged(sample.budgets.get("video", {}))
-        return augmented(frames, sample.id, budget.shuffle, budget.drop, self.frame_factor)
+        return augmented(frames, draw_key(sample, position), budget.shuffle, budget.drop, self.frame_factor)
 
     def _request(self, source: Any, sample: Sample) -> tuple[Any, VideoSpec]:
         """What is read, and how. Raises BadSample."""
@@ -168,10 +209,38 @@ class VideoReader:
 
         where, clip = self.locate(source, sample)
         try:
-            settings = (clip.get(key) for key in CLIP_KEYS[1:])
-            return where, self.spec(*settings, overrides=sample.budgets.get("video", {}))
+            pictures = not isinstance(where, str) or os.path.isdir(where)
+            return where, self.spec(clip, sample.budgets.get("video", {}), pictures=pictures)
         except VideoError as error:
-            raise BadSample(sample.where, f"video {error}") from error
+            raise _refused(sample, error) from error
+        except (ValueError, TypeError) as error:
+            raise BadSample(sample.where, f"settings of its video: {error}") from error
+
+    def _file_of(self, source: Any, sample: Sample) -> Any:
+        encoded = isinstance(source, bytes | bytearray)
+        return source if encoded else str(resolve_media(source, sample.root, sample.where))
+
+    def _open_image(self, source: Any, sample: Sample, min_pixels: int, max_pixels: int) -> Frames | Image:
+        """A large image through the cache, any other as it is. Raises BadSample."""
+        named = isinstance(source, str | Path | bytes | bytearray)
+        if self.cache is not None and named:
+            kept = self._kept_picture(self._file_of(source, sample), sample.where, min_pixels, max_pixels)
+            if kept is not None:
+                return kept
+        return load_image(source, sample.root, sample.where)
+
+    def _kept_picture(self, file: Any, row: str, min_pixels: int, max_pixels: int) -> Frames | None:
+        from video import Budget, ImageSpec, VideoError
+        from video.provenance import open_image
+
+        try:
+            with open_image(file) as image:
+                small = image.width * image.height < self.cache.image_pixels
+                if small or image.mode == "F" or image.mode.startswith("I"):
+                    return None
+            return self.cache.get(file, ImageSpec(Budget(self.factor, min_pixels, max_pixels)))
+        except VideoError as error:
+            raise BadSample(row, f"image {error}", path=error.path) from error
 
     def _fetch(self, where: Any, spec: VideoSpec) -> Frames:
         from video.reading import read
@@ -205,37 +274,42 @@ class VideoReader:
         raise BadSample(sample.where, f"a video is a path or a list of images, not {type(source).__name__}")
 
 
-def augmented(frames: Frames, key: str, shuffle: bool, drop: float, factor: int) -> Frames:
-    """Frames in another order, or fewer of them; a function of the arguments alone.
+def image_budget(size: Mapping[str, int | None], sample: Sample) -> dict[str, int]:
+    """Pixels of each image of a sample: the dataset's own budget over the policy's.
+
+    A total lowers the upper bound to its share for each image, though not below 1.05 times the lower one, as that of a
+    video does.
 
     Args:
-        key: the sample's id, which seeds the draw.
-        shuffle: permute the pictures and leave the times where they are (Video-R1's control, arXiv 2503.21776).
-        drop: share of frames left out with their times; what stays is a multiple of `factor`, at least one.
+        size: the policy's `shortest_edge` and `longest_edge` (bounds in pixels, whatever the processor calls them), and
+            `total_pixels`.
+
+    Returns:
+        `shortest_edge` and `longest_edge`.
+
+    Raises:
+        BadSample: the bounds contradict each other.
     """
-    if not shuffle and not drop:
-        return frames
-    import torch
-
-    seed = int.from_bytes(hashlib.blake2b(f"frames/{key}".encode(), digest_size=8).digest()) >> 1
-    generator, count = torch.Generator().manual_seed(seed), len(frames)
-    kept = torch.arange(count)
-    if drop:
-        wanted = max(factor, round(count * (1 - drop) / factor) * factor)
-        kept = torch.randperm(count, generator=generator)[:wanted].sort().values
-    order = kept[torch.randperm(len(kept), generator=generator)] if shuffle else kept
-    rate = frames.metadata.sampled_fps
-    left = selected(frames, kept, rate * len(kept) / count if rate is not None else None)
-    return dataclasses.replace(left, pixels=frames.pixels[order])
+    budget = sample.budgets.get("image", {})
+    low = budget.get("min_pixels") or size["shortest_edge"]
+    high = budget.get("max_pixels") or size["longest_edge"]
+    if low > high:
+        raise BadSample(sample.where, f"image.min_pixels {low} of its dataset is above max_pixels {high}")
+    total = budget.get("total_pixels") or size.get("total_pixels")
+    if total is not None and sample.images:
+        high = min(high, max(total // len(sample.images), int(low * HEADROOM)))
+    return {"shortest_edge": low, "longest_edge": high}
 
 
-def selected(frames: Frames, kept: Tensor, rate: float | None) -> Frames:
-    """Some of the frames (int64 indices) with their own times, said to come at `rate` a second of the clip."""
-    taken = frames.metadata
-    metadata = dataclasses.replace(taken, indices=tuple(taken.indices[i] for i in kept.tolist()), sampled_fps=rate)
-    return dataclasses.replace(
-        frames, pixels=frames.pixels[kept], timestamps=frames.timestamps[kept], metadata=metadata
-    )
+def _refused(sample: Sample, error: VideoError) -> BadSample:
+    return BadSample(sample.where, f"video {error}", path=error.path)
+
+
+def _picture_key(source: Any, sample: Sample, min_pixels: int, max_pixels: int) -> Hashable | None:
+    """Names an image file or encoded image and how it is read; None for one that is decoded already."""
+    if not isinstance(source, str | Path | bytes):
+        return None
+    return source, sample.root, min_pixels, max_pixels
 
 
 def _key(where: Any, spec: VideoSpec) -> Hashable | None:
@@ -254,7 +328,11 @@ def open_cache(config: CacheConfig | None) -> TensorCache | None:
     limit = int(config.max_gb * 1e9) if config.max_gb is not None else None
     try:
         return TensorCache(
-            config.folder, max_bytes=limit, compression=config.compression, fingerprint=config.fingerprint
+            config.folder,
+            max_bytes=limit,
+            compression=config.compression,
+            fingerprint=config.fingerprint,
+            image_pixels=config.image_pixels,
         )
     except (OSError, ValueError) as error:
         raise UserError(f"data.cache.folder '{config.folder}' cannot be used: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 from mmrl.config import EvalConfig
 from mmrl.errors import BadSample
 from mmrl.evaluation.filming import Film
+from mmrl.evaluation.rows import BadRows, MediaAhead, Note, batches, media_ahead
 from mmrl.evaluation.sparse_to_dense import settle
 from mmrl.rollouts.answers import answer
 from mmrl.rollouts.engines import make_engine
@@ -19,6 +21,7 @@ from mmrl.rollouts.simulators import Simulators
 from mmrl.types import Group, Prompt, Sample
 
 Pair = tuple[Sample, Prompt | None]
+UNREADABLE = "unreadable"
 
 
 def evaluate(
@@ -33,67 +36,86 @@ def evaluate(
     on_bad: str = "stop",
     controls: Collection[str] = (),
     film: Film | None = None,
+    prefetch: int | None = None,
+    prefetch_gb: float = 1.0,
+    note: Note | None = None,
 ) -> tuple[dict[str, float], list[Group]]:
     """Accuracy of each task and their mean, each task weighing the same, with the groups behind them.
 
-    A bad sample stops the evaluation or, with `on_bad="skip"`, counts as wrong: it stays in the denominator. A task
-    that occurs in several datasets is reported per dataset as `dataset/task`; so is every task of the datasets named in
-    `controls`, which stay out of the mean. `film` films the first episodes of each dataset.
+    A bad sample stops the evaluation or, with `on_bad="skip"`, is given to `note` and counts as wrong: it stays in the
+    denominator of its task. Where a row cannot be read, that is the task that it names, else the only one of its
+    dataset; rows whose task cannot be known so are in no figure but `unreadable`, their share of all rows, which is
+    not in the mean. A task that occurs in several datasets is reported per dataset as `dataset/task`; so is every task
+    of the datasets named in `controls`, which stay out of the mean. The accuracy of an episode is success at any step;
+    `<task>/success_at_end`, the share in success at the last step, stands beside it and out of the mean.
+
+    Args:
+        film: films the first episodes of each dataset.
+        prefetch, prefetch_gb: `data.prefetch` and `data.prefetch_gb`; no figure depends on them.
     """
     engine = make_engine("hf", policy, config.batch_size)
     scores: dict[tuple[str, str], list[float]] = {}
+    ends: Counter[tuple[str, str]] = Counter()
+    unknown: Counter[str] = Counter()
     groups: list[Group] = []
-    for name, dataset in datasets.items():
-        rows = range(min(len(dataset), config.limit or len(dataset)))
-        for start in range(0, len(rows), config.batch_size):
-            failed: list[str] = []
-            samples = _read(dataset, rows[start : start + config.batch_size], on_bad, failed)
-            prepare = partial(_prepare, preparer=preparer, on_bad=on_bad, failed=failed)
-            made, episodes = _answer(policy, engine, samples, config, prepare, preparer.rewarder, seed)
-            for played in episodes.values():
-                with film.of(name, played, simulators) if film else nullcontext(simulators) as worlds:
-                    made += play(policy, engine, worlds, played, config.sampling, 1, chunk, seed)
-            for task in failed:
-                scores.setdefault((name, task), []).append(0.0)
-            for group in made:
-                accuracy = float(group.trajectories[0].info["accuracy"])
-                scores.setdefault((name, group.sample.task), []).append(accuracy)
-            groups += made
+    sizes = {name: min(len(dataset), config.limit or len(dataset)) for name, dataset in datasets.items()}
+    with media_ahead(policy, prefetch, prefetch_gb, config.sparse_to_dense) as ahead:
+        for name, dataset in datasets.items():
+            bad = BadRows(name, on_bad, note)
+            for samples, coming in batches(dataset, sizes[name], config.batch_size, ahead.count, bad):
+                prepare = partial(_prepare, preparer=preparer, bad=bad, ahead=ahead, coming=coming)
+                made, episodes = _answer(policy, engine, samples, config, prepare, preparer.rewarder, seed)
+                for played in episodes.values():
+                    with film.of(name, played, simulators) if film else nullcontext(simulators) as worlds:
+                        made += play(policy, engine, worlds, played, config.sampling, 1, chunk, seed)
+                for group in made:
+                    accuracy = float(group.trajectories[0].info["accuracy"])
+                    scores.setdefault((name, group.sample.task), []).append(accuracy)
+                    if group.sample.simulator:
+                        ends[name, group.sample.task] += group.trajectories[0].info["success_at_end"]
+                groups += made
+            for task, count in bad.tasks.items():
+                scores.setdefault((name, task), []).extend([0.0] * count)
+            own = [key for key in scores if key[0] == name]
+            if len(own) == 1:
+                scores[own[0]] += [0.0] * bad.unknown
+            else:
+                unknown[name] = bad.unknown
+    return _summarise(scores, ends, unknown.total() / sum(sizes.values()), controls), groups
+
+
+def _summarise(
+    scores: Mapping[tuple[str, str], Sequence[float]],
+    ends: Mapping[tuple[str, str], int],
+    unreadable: float,
+    controls: Collection[str],
+) -> dict[str, float]:
+    """The figures of `evaluate`, from the scores and the episodes that ended in success by (dataset, task)."""
     tasks = [task for name, task in scores if name not in controls]
     means = {key: sum(values) / len(values) for key, values in scores.items()}
-    results = {
-        (task if tasks.count(task) == 1 else f"{name}/{task}"): mean
-        for (name, task), mean in means.items()
-        if name not in controls
+    named = {
+        (name, task): task if name not in controls and tasks.count(task) == 1 else f"{name}/{task}"
+        for name, task in means
     }
+    results = {named[key]: mean for key, mean in means.items() if key[0] not in controls}
     results["mean"] = sum(results.values()) / len(results) if results else 0.0
-    results |= {f"{name}/{task}": mean for (name, task), mean in means.items() if name in controls}
-    return results, groups
+    results |= {named[key]: mean for key, mean in means.items() if key[0] in controls}
+    results |= {f"{named[key]}/success_at_end": count / len(scores[key]) for key, count in ends.items()}
+    return results | ({UNREADABLE: unreadable} if unreadable else {})
 
 
-def _read(dataset: Sequence[Sample], rows: Sequence[int], on_bad: str, failed: list[str]) -> list[Sample]:
-    """Rows that can be read; the others raise or, with `skip`, are noted in `failed`."""
-    samples = []
-    for row in rows:
-        try:
-            samples.append(dataset[row])
-        except BadSample:
-            if on_bad == "stop":
-                raise
-            failed.append("unreadable")
-    return samples
-
-
-def _prepare(samples: Sequence[Sample], preparer: Preparer, on_bad: str, failed: list[str]) -> list[Pair | None]:
-    """A pair for each sample; a bad one raises or, with `skip`, gives None and leaves its task in `failed`."""
+def _prepare(
+    samples: Sequence[Sample], preparer: Preparer, bad: BadRows, ahead: MediaAhead, coming: Sequence[Sample]
+) -> list[Pair | None]:
+    """A pair for each sample; a bad one raises or, with `skip`, gives None and leaves its task in `bad`."""
     pairs: list[Pair | None] = []
+    if samples:
+        ahead.want(samples, coming)
     for sample in samples:
         try:
             pairs.append(preparer.make(sample))
-        except BadSample:
-            if on_bad == "stop":
-                raise
-            failed.append(sample.task)
+        except BadSample as error:
+            bad.add(error, sample.row, sample.task)
             pairs.append(None)
     return pairs
 

@@ -72,8 +72,14 @@ class Advantage(Settings):
     of: Literal["reward", "accuracy"] = Field(
         "reward", description="accuracy: the task's own figure instead of the shaped reward (0 or 1 for episodes)"
     )
-    gamma: float = Field(0.99, gt=0.0, le=1.0, description="discount a step, for baseline value")
-    lam: float = Field(0.95, ge=0.0, le=1.0, description="GAE's lambda, for baseline value")
+    gamma: float = Field(
+        0.99,
+        gt=0.0,
+        le=1.0,
+        description="discount from one value of the critic to the next: from decision to decision, a chunk's rewards "
+        "adding up undiscounted, or from action to action where policy.value_head.outputs is the chunk's length",
+    )
+    lam: float = Field(0.95, ge=0.0, le=1.0, description="GAE's lambda, applied as gamma is")
     epsilon: PositiveFloat = 1e-6
 
     @model_validator(mode="after")

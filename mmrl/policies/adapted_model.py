@@ -19,6 +19,8 @@ class AdaptedModel:
 
     # Modules whose parameters train at the rate of the vision tower, by a part of their names.
     vision_marks: tuple[str, ...] = ()
+    # See `Policy.horizon`.
+    horizon: int | None = None
 
     def __init__(self, model: nn.Module, config: PolicyConfig, value_head: ValueHead | None = None):
         self.config = config

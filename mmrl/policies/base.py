@@ -30,6 +30,8 @@ class Policy(Protocol):
         coordinates: how this model writes boxes: `resized_pixel` or `norm1000`.
         eos_ids: tokens that end a completion.
         statistics: of a policy that acts, dataset -> its normalisation statistics.
+        horizon: actions that one model call predicts and a demonstration teaches, however few of them are executed;
+            None: those that are executed.
 
     A policy that only one engine can sample names it in `engine`; `prefill` and `decode` are then not asked of it.
     """
@@ -39,6 +41,7 @@ class Policy(Protocol):
     coordinates: str
     eos_ids: tuple[int, ...]
     statistics: Mapping[str, Any]
+    horizon: int | None
 
     def prepare(self, samples: Sequence[Sample]) -> list[Prompt]:
         """Tokens, pixels and positions of each sample, once, for engine and trainer alike. Raises BadSample."""

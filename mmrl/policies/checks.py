@@ -6,7 +6,8 @@ What each policy can do stands in its entry of `mmrl.policies.registry`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -24,6 +25,8 @@ GIVES = {
     "actions": "holds recorded actions",
 }
 MISSING = object()
+# What a policy that converts its gripper's command makes of it: the simulators' default.
+CONVERTED = "close_positive"
 
 
 def check_policy(policy: Any) -> None:
@@ -34,6 +37,8 @@ def check_policy(policy: Any) -> None:
             if not entry.freezable:
                 raise ConfigError(f"policy.freeze: {policy.type} has no part '{part}' that trains; leave it out")
             raise ConfigError(f"policy.freeze: {unknown(f'part of {policy.type}', part, entry.freezable)}")
+    if entry.whole and entry.whole <= set(policy.freeze):
+        raise ConfigError(f"policy.freeze: [{', '.join(policy.freeze)}] leaves nothing to train; leave one of them out")
     model = params_model(policy.type)
     if model is not None:
         validate(model, policy.params, place="policy.params")
@@ -59,6 +64,13 @@ def check_stage(stage: Any, policy: Any) -> None:
         _check_rules(kind, settings, policy, entry, where)
 
 
+def check_evaluation(evaluation: Any, policy: Any) -> None:
+    """Raises ConfigError on sampling settings (`EvalConfig`) that a policy does not have: as in its rollouts."""
+    entry, own, at = entry_of(policy.type), "rollout.", "evaluation.sampling."
+    rules = (replace(rule, key=at + rule.key.removeprefix(own)) for rule in entry.rules if rule.key.startswith(own))
+    _check_rules("evaluation", evaluation, policy, replace(entry, rules=tuple(rules)))
+
+
 def check_data(data: Any, policy: Any) -> None:
     """Raises ConfigError on datasets (`DataConfig`) that a policy can do nothing with."""
     entry = entry_of(policy.type)
@@ -76,6 +88,23 @@ def check_data(data: Any, policy: Any) -> None:
                 raise ConfigError(
                     f"policy.action_bins is unset, and data of type '{dataset.type}' needs it; 33 is a start"
                 )
+
+
+def check_gripper(params: Any, simulators: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ConfigError where policy and simulator both convert the gripper's command, which then opens for close.
+
+    Args:
+        params: `policy.params` of a recipe, or a loaded policy's, which a checkpoint may have been saved with.
+        simulators: the recipe's.
+    """
+    given = params.get("gripper") if isinstance(params, Mapping) else getattr(params, "gripper", None)
+    for name, config in simulators.items():
+        if given not in (None, "as_is") and config.get("gripper", CONVERTED) != CONVERTED:
+            raise ConfigError(
+                f"policy.params.gripper '{given}' and simulators.{name}.gripper '{config['gripper']}' both convert the "
+                "gripper's command, so that it would open where it should close; set policy.params.gripper to as_is, "
+                f"or simulators.{name}.gripper to {CONVERTED}"
+            )
 
 
 def _types(kinds: Iterable[str]) -> str:

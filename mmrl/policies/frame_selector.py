@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from mmrl.config import PolicyConfig
-from mmrl.data.videos import selected
+from mmrl.data.augmentation import selected
+from mmrl.data.videos import VideoReader
 from mmrl.errors import BadSample, CheckpointError, ConfigError
 from mmrl.policies import plackett_luce, qwen_prompt
 from mmrl.policies.frame_settings import FrameSelectorParams
@@ -99,8 +100,8 @@ class FramePrompt:
 class _Given:
     """Stands for a VideoReader where the frames of a sample's one video are there already."""
 
-    def __init__(self, frames: Frames):
-        self.frames = frames
+    def __init__(self, frames: Frames, reader: VideoReader):
+        self.frames, self.image, self.image_size = frames, reader.image, reader.image_size
 
     def read(self, sample: Sample) -> list[Frames]:
         return [self.frames]
@@ -184,7 +185,7 @@ class FrameSelector:
         # Time positions that count seconds (Qwen2.5-VL) can only be evenly spaced: the moments follow each other at the
         # rate at which they were read, as TSPO's demo has it. Written times (Qwen3-VL) are the true ones.
         shown = selected(frames, torch.tensor(kept), frames.metadata.sampled_fps)
-        return self.reader.prepare([sample], _Given(shown))[0]
+        return self.reader.prepare([sample], _Given(shown, self.videos))[0]
 
     def localise(self, sample: Sample, prompt: FramePrompt) -> Sample:
         """The sample with its boxes in the reader's coordinates; its demonstration, none of a choice, is left out."""

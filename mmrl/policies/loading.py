@@ -14,6 +14,7 @@ import torch
 from mmrl.compat import ensure_torchvision
 from mmrl.config import PolicyConfig
 from mmrl.errors import CheckpointError, ConfigError, nearest, unknown
+from mmrl.policies.registry import entry_of
 
 _SIZE = re.compile("(size|layers|heads|depth|dim|experts)$")
 _ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -36,8 +37,15 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def checkpoint_path(path: str) -> str:
-    """The folder or hub name to load. Raises CheckpointError when it reads as a folder and none is there."""
+def checkpoint_path(path: str, kind: str = "qwen_vl") -> str:
+    """The folder or hub name to load.
+
+    Args:
+        kind: the `policy.type` that it is for, to say where a checkpoint of it comes from.
+
+    Raises:
+        CheckpointError: it reads as a folder, and none is there.
+    """
     if path in PACKAGED:
         return str(PACKAGED[path])
     folder = Path(path).expanduser()
@@ -48,24 +56,26 @@ def checkpoint_path(path: str) -> str:
     is_hub_name = path.count("/") == 1 and not path.startswith((".", "/", "~")) and not folder.parent.is_dir()
     if not is_hub_name:
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        entry = entry_of(kind)
+        allowed = ["a folder", "a hub name (owner/name)", *entry.packaged]
         raise CheckpointError(
-            f"policy.path: no checkpoint folder at '{path}'.{nearest(folder.name, [*siblings, *PACKAGED])} "
-            f"Give a folder, a hub name (owner/name), or one of {', '.join(PACKAGED)}; "
-            "`mmrl tiny qwen2_5_vl DIR` makes a small one"
+            f"policy.path: no checkpoint folder at '{path}'.{nearest(folder.name, [*siblings, *entry.packaged])} "
+            f"Give {', '.join(allowed[:-1])} or {allowed[-1]}; `mmrl tiny {entry.tiny} {path}` makes a small one there"
         )
     return path
 
 
-def local_folder(path: str, also: Sequence[str] = ()) -> Path:
+def local_folder(path: str, kind: str, also: Sequence[str] = ()) -> Path:
     """The folder of a checkpoint, fetched first where `path` is a hub name.
 
     Args:
+        kind: see `checkpoint_path`.
         also: patterns of files that are fetched besides safetensors and companions.
 
     Raises:
         CheckpointError: it is not there, or cannot be fetched.
     """
-    found = Path(checkpoint_path(path))
+    found = Path(checkpoint_path(path, kind))
     if found.is_dir():
         return found
     from huggingface_hub import snapshot_download

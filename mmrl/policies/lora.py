@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from mmrl.config import Lora
 from mmrl.errors import ConfigError
 
+# Vision towers, and what projects their features for the language model.
+VISION = re.compile(r"(^|\.)(visual|vision_backbone|vision_tower|projector|multi_modal_projector)\.")
+
 
 def add_lora(model: nn.Module, config: Lora) -> Any:
     """Wraps the model with LoRA adapters; everything else is frozen.
@@ -26,8 +29,8 @@ def add_lora(model: nn.Module, config: Lora) -> Any:
     # The output layer is inside `language_model` in some models; adapting it would adapt the vocabulary.
     chosen = sorted(name for name in linear if pattern.fullmatch(name) and not name.endswith("lm_head"))
     if chosen and config.vision:
-        # The towers' layers have other names than the language model's, so all of them are adapted.
-        chosen += sorted(name for name in linear if re.search(r"(^|\.)(visual|vision_backbone|vision_tower)\.", name))
+        # The layers there have other names than the language model's, so all of them are adapted.
+        chosen += sorted(name for name in linear if VISION.search(name))
     if not chosen:
         raise ConfigError(f"policy.lora.targets: {config.targets} names no linear layer of this model")
     settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=chosen)

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mmrl.data.media import load_image
-from mmrl.data.videos import VideoReader
+from mmrl.data.videos import VideoReader, image_budget
 from mmrl.errors import BadSample, unknown
 from mmrl.policies.mrope import mrope_positions
 from mmrl.types import Sample
@@ -112,7 +111,7 @@ def prepare_prompt(
             raise BadSample(
                 sample.where, f"its text holds the placeholder {mark}; use an image or video part, or remove it"
             )
-    size = image_budget(processor.image_processor.size, sample)
+    size = image_budget(videos.image_size, sample)
     images, sizes = _load_images(sample, videos, size)
     frames = videos.read(sample)
     text = processor.apply_chat_template(list(sample.messages), add_generation_prompt=True, tokenize=False)
@@ -160,24 +159,10 @@ def _load_images(
     """The sample's pictures, and (width, height) of each as it is in its file."""
     images, sizes = [], []
     for source in sample.images:
-        frames = videos.picture(source, sample, size["shortest_edge"], size["longest_edge"])
-        if frames is None:
-            images.append(load_image(source, sample.root, sample.where))
-            sizes.append(images[-1].size)
-        else:
-            images.append(Image.fromarray(frames.pixels[0].permute(1, 2, 0).numpy()))
-            sizes.append((frames.metadata.width, frames.metadata.height))
+        image, shown = videos.image(source, sample, size["shortest_edge"], size["longest_edge"])
+        images.append(image)
+        sizes.append(shown)
     return images, tuple(sizes)
-
-
-def image_budget(size: Mapping[str, int], sample: Sample) -> dict[str, int]:
-    """Pixels an image: the dataset's own budget over the policy's, `size`. Raises BadSample where they contradict."""
-    budget = sample.budgets.get("image", {})
-    low = budget.get("min_pixels") or size["shortest_edge"]
-    high = budget.get("max_pixels") or size["longest_edge"]
-    if low > high:
-        raise BadSample(sample.where, f"image.min_pixels {low} of its dataset is above max_pixels {high}")
-    return {"shortest_edge": low, "longest_edge": high}
 
 
 def video_settings(frames: Sequence[Frames]) -> dict[str, Any]:

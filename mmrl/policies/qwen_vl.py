@@ -43,7 +43,10 @@ class QwenVL(TokenPolicy):
         if hasattr(video, "cap_pixels_per_frame"):
             # Frames come sized by `video`, which caps them; unset, the processor warns that it would not.
             video.cap_pixels_per_frame = True
-        self.videos = VideoReader(config.video, video.patch_size * video.merge_size, video.temporal_patch_size)
+        size = processor.image_processor.size
+        bounds = {edge: size[edge] for edge in ("shortest_edge", "longest_edge")}
+        factor, total = video.patch_size * video.merge_size, config.image.total_pixels
+        self.videos = VideoReader(config.video, factor, video.temporal_patch_size, {**bounds, "total_pixels": total})
         tokenizer = processor.tokenizer
         self._banned = [self._model.config.image_token_id, self._model.config.video_token_id]
         eos = self._model.generation_config.eos_token_id

@@ -38,7 +38,11 @@ class Entry:
         learns: what its data gives: `answers` in text, `episodes` in a simulator, `actions` that were recorded.
         params: `module:class` of `policy.params`, of a module that imports no torch; None: it has none.
         freezable: parts that `policy.freeze` may name.
+        whole: those that leave nothing to train when all of them are frozen; empty where something always trains.
+        packaged: checkpoints of it that ship with mmrl.
+        tiny: the family of which `mmrl tiny` makes it a checkpoint.
         engine: the one engine that can sample it, or None.
+        horizon: a demonstration may show it more actions than it executes, see `Policy.horizon`.
         binned: its actions are cut into `policy.action_bins`; the checkpoints of others say how they act.
         rules: settings that it limits.
     """
@@ -47,7 +51,11 @@ class Entry:
     learns: tuple[str, ...]
     params: str | None = None
     freezable: tuple[str, ...] = ()
+    whole: frozenset[str] = frozenset()
+    packaged: tuple[str, ...] = ()
+    tiny: str = "qwen2_5_vl"
     engine: str | None = None
+    horizon: bool = False
     binned: bool = False
     rules: tuple[Rule, ...] = ()
 
@@ -97,7 +105,14 @@ _FLOW = (
 )
 
 POLICIES = {
-    "qwen_vl": Entry("mmrl.policies.qwen_vl:QwenVL", ("answers", *ACTS), freezable=("vision", "language"), binned=True),
+    "qwen_vl": Entry(
+        "mmrl.policies.qwen_vl:QwenVL",
+        ("answers", *ACTS),
+        freezable=("vision", "language"),
+        whole=frozenset({"vision", "language"}),
+        packaged=("quickstart",),
+        binned=True,
+    ),
     "frame_selector": Entry(
         "mmrl.policies.frame_selector:FrameSelector",
         ("answers",),
@@ -110,6 +125,8 @@ POLICIES = {
         ACTS,
         params="mmrl.policies.openvla.settings:OpenVLAParams",
         freezable=PARTS,
+        packaged=("quickstart_robot",),
+        tiny="openvla",
         rules=_ROBOT,
     ),
     "openvla_oft": Entry(
@@ -117,6 +134,7 @@ POLICIES = {
         ACTS,
         params="mmrl.policies.openvla.settings:OFTParams",
         freezable=PARTS,
+        tiny="openvla_oft",
         rules=_OFT,
     ),
     **{
@@ -126,6 +144,8 @@ POLICIES = {
             params="mmrl.policies.flow.settings:FlowParams",
             freezable=PARTS,
             engine="flow",
+            horizon=True,
+            tiny=name,
             rules=_FLOW,
         )
         for name, adapter in (("pi0", "mmrl.policies.pi0.policy:Pi0"), ("pi05", "mmrl.policies.pi0.pi05_policy:Pi05"))

@@ -82,6 +82,19 @@ def choose(statistics: Mapping[str, Any], key: str | None) -> str:
     return key
 
 
+def cure_of_sizes(family: str, part: str, size: int) -> str:
+    """What to do about actions or states of another size than the statistics'.
+
+    Args:
+        family: of `mmrl tiny`.
+        part: `action` or `state`.
+    """
+    return (
+        "set policy.params.statistics to a dataset of this robot, train on recorded actions of it, or make a "
+        f"checkpoint of its sizes: mmrl tiny {family} DIR --{part}-dim {size}"
+    )
+
+
 def bounds(statistics: Mapping[str, Any], key: str, kind: str) -> Bounds:
     """The bounds of one dataset's `action` or `proprio`.
 

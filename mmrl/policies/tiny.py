@@ -49,14 +49,12 @@ def write_tiny(family: str, folder: str | Path, seed: int = 0, size: Mapping[str
         family: `qwen2_vl`, `qwen2_5_vl`, `qwen3_vl`, `qwen3_vl_moe`, or one of `WRITERS`.
         folder: created if needed; refused when it holds files already.
         seed: of the random weights.
-        size: overrides of `hidden`, `layers`, `heads`, `kv_heads`, `head_dim`, `mlp`, `vision_hidden`,
-            `vision_layers`, `vision_heads`, `vision_mlp`, `patch`, `vocab`; robot policies have others besides.
+        size: overrides of `sizes_of(family)`.
 
     Raises:
-        UserError: unknown family or a folder that is not empty.
+        UserError: unknown family, sizes that it lacks or that make no model, or a folder that is not empty.
     """
-    if family not in FAMILIES and family not in WRITERS:
-        raise UserError(unknown("family", family, (*FAMILIES, *WRITERS)))
+    _check_sizes(family, size or {})
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"'{folder}' is not empty; choose a new folder")
@@ -69,7 +67,7 @@ def write_tiny(family: str, folder: str | Path, seed: int = 0, size: Mapping[str
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    sizes = {**DEFAULT_SIZE, **FAMILY_SIZE.get(family, {}), **(size or {})}
+    sizes = {**sizes_of(family), **(size or {})}
     tokenizer = train_tokenizer(sizes["vocab"])
     config = FAMILIES[family](sizes, tokenizer)
     from transformers import AutoModelForImageTextToText
@@ -93,6 +91,35 @@ WRITERS = {
     "pi05": "mmrl.policies.tiny_pi0",
 }
 
+# What is a multiple of what, where a family has both.
+MULTIPLES = (("heads", "kv_heads"), ("vision_hidden", "vision_heads"), ("image", "patch"))
+
+
+def sizes_of(family: str) -> dict[str, Any]:
+    """The sizes of a family, with their defaults. Raises UserError for an unknown family."""
+    if family in WRITERS:
+        return dict(import_module(WRITERS[family]).SIZES[family])
+    if family not in FAMILIES:
+        raise UserError(unknown("family", family, (*FAMILIES, *WRITERS)))
+    return {**DEFAULT_SIZE, **FAMILY_SIZE.get(family, {})}
+
+
+def _check_sizes(family: str, size: Mapping[str, Any]) -> None:
+    known = sizes_of(family)
+    for name in size:
+        if name not in known:
+            raise UserError(unknown(f"size of {family}", name, known))
+    sizes = {**known, **size}
+    for name, divisor in (*MULTIPLES, *([] if "head_dim" in known else [("hidden", "heads")])):
+        if name in sizes and sizes[name] % sizes[divisor]:
+            raise UserError(
+                f"{name} {sizes[name]} of {family} is no multiple of {divisor} {sizes[divisor]}; change one"
+            )
+    head = sizes.get("head_dim", sizes["hidden"] // sizes["heads"])
+    if head % 2:
+        raise UserError(f"{family}'s attention heads have {head} dimensions; rotary positions need an even number")
+
+
 DEFAULT_SIZE: dict[str, int] = {
     "hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32, "mlp": 128,
     "vision_hidden": 64, "vision_layers": 2, "vision_heads": 2, "vision_mlp": 128, "patch": 14, "vocab": 600,
@@ -101,10 +128,16 @@ FAMILY_SIZE: dict[str, dict[str, int]] = {"qwen3_vl": {"patch": 16}, "qwen3_vl_m
 
 
 def train_tokenizer(vocab: int) -> Any:
-    """Qwen's tokenizer class with a byte-level BPE trained on the built-in corpus; digits stay single tokens."""
+    """Qwen's tokenizer class with a byte-level BPE trained on the built-in corpus; digits stay single tokens.
+
+    Raises UserError for a vocabulary that is smaller than the alphabet.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX, Qwen2Tokenizer
 
+    least = 256 + len(SPECIAL_TOKENS)
+    if vocab < least:
+        raise UserError(f"vocab {vocab} is below {least}, the bytes and special tokens; set it to that or more")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmrl.errors import UserError
 from mmrl.policies.tiny import CORPUS
 
 SIZE: dict[str, Any] = {
     "hidden": 128, "layers": 2, "heads": 4, "kv_heads": 4, "mlp": 256, "vocab": 896,
     "vision_hidden": 64, "vision_layers": 3, "vision_heads": 2, "image": 56, "patch": 14,
-    "action_dim": 3, "state_dim": 4, "chunk": 4, "bins": 256, "dataset": "tabletop",
+    "action_dim": 3, "state_dim": 4, "bins": 256, "dataset": "tabletop",
 }  # fmt: skip
+SIZES = {"openvla": SIZE, "openvla_oft": {**SIZE, "chunk": 4}}
 PADDING = 64
 
 
@@ -22,7 +24,7 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
 
     Args:
         family: `openvla` or `openvla_oft`.
-        size: overrides of `SIZE`; `image` is the side in pixels, a multiple of `patch`; the `_dim`s are those of the
+        size: overrides of `SIZES`; `image` is the side in pixels, a multiple of `patch`; the `_dim`s are those of the
             simulator (default: tabletop's); fewer `bins` than the published 256 learn sooner.
     """
     from mmrl.compat import ensure_torchvision
@@ -35,7 +37,7 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     from mmrl.policies.openvla.model import OpenVLAForActionPrediction
 
     transformers.utils.logging.disable_progress_bar()
-    sizes = {**SIZE, **size}
+    sizes = {**SIZES[family], **size}
     tokenizer = train_tokenizer(sizes["vocab"], sizes["bins"])
     config = _config(family, sizes, len(tokenizer) - 1)
     with torch.random.fork_rng(devices=[]):
@@ -54,7 +56,8 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
 def train_tokenizer(vocab: int, bins: int = 256) -> Any:
     """Llama's tokenizer class with a BPE trained on the built-in corpus, filled up with rare characters.
 
-    `vocab` ids as in Llama's: the last `bins` stand for nothing that occurs in prompts. `<PAD>` follows them.
+    `vocab` ids as in Llama's: the last `bins` stand for nothing that occurs in prompts. `<PAD>` follows them. Raises
+    UserError where they are too few.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import LlamaTokenizer
@@ -64,7 +67,10 @@ def train_tokenizer(vocab: int, bins: int = 256) -> Any:
     # Merges stay within words, as sentencepiece's do.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab - bins - 256, special_tokens=specials, initial_alphabet=["▁", "\n"], show_progress=False
+        vocab_size=max(1, vocab - bins - 256),
+        special_tokens=specials,
+        initial_alphabet=["▁", "\n"],
+        show_progress=False,
     )
     prompt = "In: What action should the robot take to reach the red block?\nOut:"
     tokenizer.train_from_iterator([line for line in (*(c.lower() for c in CORPUS), prompt) for _ in range(4)], trainer)
@@ -72,6 +78,11 @@ def train_tokenizer(vocab: int, bins: int = 256) -> Any:
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in state["merges"]]
     learned = [t for t, _ in sorted(state["vocab"].items(), key=lambda item: item[1]) if t not in specials]
     tokens = [*specials, *(f"<0x{byte:02X}>" for byte in range(256)), *learned]
+    if len(tokens) > vocab - bins:
+        raise UserError(
+            f"vocab {vocab} has no room for {len(tokens)} tokens of text and {bins} action bins; set it to at least "
+            f"{len(tokens) + bins}"
+        )
     rare = (chr(code) for code in range(0x4E00, 0x9FFF))
     tokens += [next(rare) for _ in range(vocab - len(tokens))]
     llama = LlamaTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, pad_token="<PAD>")

@@ -12,6 +12,7 @@ SIZE: dict[str, Any] = {
     "vision_hidden": 64, "vision_layers": 2, "vision_heads": 2, "vision_mlp": 128, "image": 28, "patch": 7,
     "expert_hidden": 64, "expert_mlp": 128, "horizon": 4, "action_dim": 3, "state_dim": 4, "dataset": "tabletop",
 }  # fmt: skip
+SIZES = {"pi0": SIZE, "pi05": SIZE}
 # Those of uniform actions in [-1, 1] and states in [0, 1].
 ACTION = {"mean": 0.0, "std": 0.6, "q01": -1.0, "q99": 1.0}
 STATE = {"mean": 0.5, "std": 0.3, "q01": 0.0, "q99": 1.0}
@@ -22,7 +23,7 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
 
     Args:
         family: `pi0` or `pi05`.
-        size: overrides of `SIZE`; `image` is the side in pixels, a multiple of `patch`; `horizon` the actions that are
+        size: overrides of `SIZES`; `image` is the side in pixels, a multiple of `patch`; `horizon` the actions that are
             predicted at once; the `_dim`s are those of the simulator (default: tabletop's).
     """
     from mmrl.compat import ensure_torchvision
@@ -38,7 +39,7 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     from mmrl.policies.tiny_openvla import train_tokenizer
 
     transformers.utils.logging.disable_progress_bar()
-    sizes = {**SIZE, **size}
+    sizes = {**SIZES[family], **size}
     side = {"height": sizes["image"], "width": sizes["image"]}
     features = (sizes["image"] // sizes["patch"]) ** 2
     processor = PI0Processor(

@@ -85,13 +85,17 @@ class Builder:
         metrics["time/rollout"] = time.perf_counter() - start
         return StepBatch(tuple(rollouts), tuple(demos), tuple(sampled), metrics)
 
-    def read_ahead(self, count: int) -> None:
-        """Starts reading, in threads, what the next `count` samples of each kind that the stage draws need."""
+    def read_ahead(self, count: int | None) -> None:
+        """Starts reading, in threads, what the next `count` samples of each kind that the stage draws need.
+
+        None: what the next step draws, where that is worth it.
+        """
         ahead, videos = self.mixture.ahead, getattr(self.policy, "videos", None)
-        if ahead is None or not count:
+        if ahead is None or count == 0 or (count is None and not self.mixture.reads_media):
             return
-        rollouts = self.mixture.upcoming(count) if self.objective.rollouts else []
-        demos = self.mixture.upcoming(count, demonstrations=True) if self.objective.demonstrations else []
+        prompts, demonstrations = (self.stage.prompts, self.stage.demonstrations) if count is None else (count, count)
+        rollouts = self.mixture.upcoming(prompts) if self.objective.rollouts else []
+        demos = self.mixture.upcoming(demonstrations, demonstrations=True) if self.objective.demonstrations else []
         jobs = {}
         # By turns: a step draws of both.
         for one in chain.from_iterable(zip_longest(rollouts, demos)):

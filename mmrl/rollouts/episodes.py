@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmrl.config import SamplingConfig
 from mmrl.errors import ConfigError
+from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.noisy_expert import disturb
 from mmrl.rollouts.pipeline import Lane, lane_seed, take_turns
 from mmrl.rollouts.simulators import Simulators
@@ -75,7 +76,9 @@ def demonstrate_episodes(
 
     The expert's actions are rounded to the policy's units before they are played, so that the states are those that the
     units lead to. It acts step by step; its decision is the chunk of steps that follows one observation, and carries
-    their rewards. Where a sample says so, the expert errs (`mmrl.rollouts.noisy_expert`).
+    their rewards. To a policy that predicts more actions than the chunk it shows those of the next steps too, as far as
+    the episode goes; not with `bootstrap`, where a decision is weighed by what its own actions earned. Where a sample
+    says so, the expert errs (`mmrl.rollouts.noisy_expert`).
 
     Args:
         bootstrap: prepare the last observation of truncated episodes, for a critic.
@@ -90,11 +93,14 @@ def demonstrate_episodes(
 
 def _demonstrate(policy: Any, episodes: Episodes, chunk: int, bootstrap: bool) -> Lane:
     worlds = yield episodes.begin
+    ahead = chunk if bootstrap else actions_taught(policy, chunk)
+    shown: dict[int, dict[int, Tensor]] = {}
     while worlds:
         prompts = dict(zip(worlds, policy.prepare([episodes.view(i) for i in worlds])))
+        shown |= {i: {} for i in worlds if not episodes.earned[i]}
         tokens: dict[int, list[Tensor]] = {i: [] for i in worlds}
         before = {i: len(episodes.earned[i]) for i in worlds}
-        for _ in range(chunk):
+        for step in range(chunk):
             acting = episodes.running()
             actions_EA = yield episodes.expert_action
             for i in acting:
@@ -102,7 +108,9 @@ def _demonstrate(policy: Any, episodes: Episodes, chunk: int, bootstrap: bool) -
             units_BU = policy.action_units(actions_EA[:, None])
             for i in acting:
                 tokens[i].append(units_BU[i])
-            yield partial(episodes.step, policy.actions(units_BU, episodes.env.action_dim), credit=False)
+                shown[i][len(episodes.earned[i])] = units_BU[i]
+            actions_ECA = policy.actions(units_BU, episodes.env.action_dim)
+            yield partial(episodes.step, actions_ECA, credit=False, seen=step == chunk - 1)
         for i in episodes.decided(worlds):
             rewards = tuple(episodes.earned[i][before[i] :])
             decision = Decision(
@@ -110,6 +118,9 @@ def _demonstrate(policy: Any, episodes: Episodes, chunk: int, bootstrap: bool) -
             )
             episodes.decisions[i].append(decision)
         worlds = yield episodes.begin
+    if ahead > chunk:
+        for i, made in enumerate(episodes.decisions):
+            episodes.decisions[i] = look_ahead(made, range(0, chunk * len(made), chunk), shown[i], ahead)
     if bootstrap:
         episodes.prepare_finals(policy)
 
@@ -148,7 +159,8 @@ def gather(lanes: Sequence[Episodes], n: int, source: str) -> list[Group]:
 class Episodes:
     """An episode from each of `starts`: those in progress, each in a world of `env`, and those that wait for one.
 
-    Episodes are numbered as their starts are. One in which the simulator fails begins again.
+    Episodes are numbered as their starts are. One in which the simulator fails begins again. What a simulator returns
+    is copied to the CPU once a call: on a GPU each world read by itself would wait for the device.
 
     Attributes:
         earned: of each episode, the reward of every step so far.
@@ -163,7 +175,9 @@ class Episodes:
         self._facts: list[dict[str, Any]] = [{} for _ in starts]
         self._finals: dict[int, Prompt] = {}
         self._waiting, self._lost = deque(range(len(starts))), set[int]()
+        # The worlds of episodes in progress, and of those that ended since they were last seen.
         self._world: dict[int, int] = {}
+        self._ended: dict[int, int] = {}
 
     def begin(self) -> list[int]:
         """Starts waiting episodes in the worlds without one. Episodes in progress, in order."""
@@ -173,7 +187,7 @@ class Episodes:
         if started:
             every = len(started) == self.env.num_envs
             ids = [self.starts[i].episode for i in started]
-            self.observation = self.env.reset(ids, None if every else list(started.values()))
+            self.observation = self.env.reset(ids, None if every else list(started.values())).cpu()
             self._world |= started
         return self.running()
 
@@ -187,20 +201,23 @@ class Episodes:
 
     def view(self, episode: int) -> Sample:
         """What the policy is shown of an episode in progress: its cameras and its instruction."""
+        view = self._view(episode, self._world[episode])
+        self.first_views[episode] = self.first_views[episode] or view
+        return view
+
+    def _view(self, episode: int, world: int) -> Sample:
         from PIL import Image
 
-        sample, seen, world = self.starts[episode], self.observation, self._world[episode]
-        images = tuple(Image.fromarray(frames[world].cpu().numpy()) for frames in seen.images.values())
+        sample, seen = self.starts[episode], self.observation
+        images = tuple(Image.fromarray(frames[world].numpy()) for frames in seen.images.values())
         content = [*({"type": "image"} for _ in images), {"type": "text", "text": seen.instruction[world]}]
-        view = replace(
+        return replace(
             sample,
             messages=({"role": "user", "content": content},),
             images=images,
             cameras=tuple(seen.images),
-            state=seen.state[world].cpu(),
+            state=seen.state[world],
         )
-        self.first_views[episode] = self.first_views[episode] or view
-        return view
 
     def expert_action(self) -> Tensor:
         """The expert's next action in each episode, float32 [E, A]; zeros where none is in progress."""
@@ -213,28 +230,45 @@ class Episodes:
         self.step(actions_ECA, credit)
         return self.begin()
 
-    def step(self, actions_ECA: Tensor, credit: bool = True) -> None:
-        """Plays a chunk; with `credit`, its reward goes to the last decision of each episode in progress."""
+    def step(self, actions_ECA: Tensor, credit: bool = True, seen: bool = True) -> None:
+        """Plays a chunk; with `credit`, its reward goes to the last decision of each episode in progress.
+
+        Args:
+            seen: cameras render after it; the steps before a `begin` or a `view` must be.
+        """
         actions_BCA = torch.zeros(self.env.num_envs, *actions_ECA.shape[1:])
         actions_BCA[list(self._world.values())] = actions_ECA[list(self._world)]
-        result = self.env.chunk_step(actions_BCA)
-        self.observation = result.observation
+        result = (self.env.chunk_step if seen else self.env.unseen_step)(actions_BCA).cpu()
         dropped, done = result.info["dropped"].tolist(), result.info["done"].tolist()
         rewards, counted = (result.reward * result.valid).sum(1).tolist(), result.valid.sum(1).tolist()
-        for i, world in list(self._world.items()):
+        for i, world in [*self._world.items(), *self._ended.items()]:
             if dropped[world]:
-                self._lost.add(i)
-                self._waiting.append(i)
-                self.decisions[i].clear()
-                self.earned[i].clear()
-                del self._world[i]
-                continue
+                self._lose(i)
+        for i, world in list(self._world.items()):
             steps = result.reward[world, : counted[world]].tolist()
             self.earned[i] += steps
             if credit:
                 self._credit(i, rewards[world], steps, actions_ECA.shape[1])
             if done[world]:
                 self._finish(i, result)
+        if seen:
+            self.observation = result.observation
+            self._see_ended()
+
+    def _lose(self, episode: int) -> None:
+        """Has an episode in which the simulator failed begin again."""
+        self._lost.add(episode)
+        self._waiting.append(episode)
+        self.decisions[episode].clear()
+        self.earned[episode].clear()
+        self._world.pop(episode, None)
+        self._ended.pop(episode, None)
+
+    def _see_ended(self) -> None:
+        """Keeps the last view of the episodes that the time limit ended since the last one."""
+        for episode, world in self._ended.items():
+            self.last_views[episode] = self._view(episode, world)
+        self._ended.clear()
 
     def _finish(self, episode: int, result: StepResult) -> None:
         world, info = self._world[episode], result.info
@@ -247,7 +281,7 @@ class Episodes:
             "return": float(info["return"][world]),
         }
         if bool(result.truncated[world].any()):
-            self.last_views[episode] = self.view(episode)
+            self._ended[episode] = world
         del self._world[episode]
 
     def _credit(self, episode: int, reward: float, steps: list[float], chunk: int) -> None:

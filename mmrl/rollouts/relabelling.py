@@ -7,9 +7,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from mmrl.config import SamplingConfig
 from mmrl.objectives.settings import Relabel
 from mmrl.rollouts.episodes import Episodes, deal_to_experts, gather, run
+from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.pipeline import Lane, lane_seed
 from mmrl.rollouts.simulators import Simulators
 from mmrl.types import DEMO, Decision, Group, Sample
@@ -29,6 +32,7 @@ def relabelled_episodes(
     The policy samples an action in each state and the expert names its own, which is the demonstration. Without
     `takeover` the policy's action is played and every state is labelled (DAgger). With it, the expert's is played and
     labelled where the two differ by more than that in some action dim, and the policy's elsewhere (HG-DAgger's gate).
+    A policy that predicts several actions is then shown those of all the steps in a row that the expert played.
 
     Raises:
         ConfigError: the simulator has no scripted expert.
@@ -45,7 +49,9 @@ def _relabel(
     action_dim = episodes.env.action_dim
     sampling = sampling.model_copy(update={"max_new_tokens": policy.units_per_action(action_dim), "stop": []})
     worlds, call = (yield episodes.begin), 0
+    shown: dict[int, dict[int, Tensor]] = {}
     while worlds:
+        shown |= {i: {} for i in worlds if not episodes.earned[i]}
         prompts = policy.prepare([episodes.view(i) for i in worlds])
         chosen = engine.generate(prompts, sampling, 1, seed + 7919 * call, restrict="action")
         labels_BU = policy.action_units((yield episodes.expert_action)[:, None])
@@ -59,7 +65,13 @@ def _relabel(
                 actions_BCA[i] = own_CA
             if takes_over or settings.takeover is None:
                 episodes.decisions[i].append(Decision(prompt, labels_BU[i], restrict="action"))
+                shown[i][len(episodes.earned[i])] = labels_BU[i]
         worlds, call = (yield partial(episodes.advance, actions_BCA, credit=False)), call + 1
+    # Without takeovers the policy plays, and the next label is no continuation of this one.
+    if settings.takeover is not None:
+        ahead = actions_taught(policy, 1)
+        for i, made in enumerate(episodes.decisions):
+            episodes.decisions[i] = look_ahead(made, list(shown[i]), shown[i], ahead)
 
 
 def _labelled(group: Group) -> Group:

@@ -39,6 +39,16 @@ class Simulators:
             raise ConfigError(f"simulators.{name}: {error}") from None
         return self._made[name, worlds, lane]
 
+    def start_count(self, name: str) -> int | None:
+        """How many different starts the simulator `name` has before ids repeat them; None: each id has its own.
+
+        Raises ConfigError where its settings are wrong.
+        """
+        try:
+            return robotics.start_count(self.configs[name])
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"simulators.{name}: {error}") from None
+
     @property
     def dropped(self) -> int:
         """Episodes so far in which a simulator failed; each was played again from its start."""

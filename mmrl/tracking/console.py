@@ -29,6 +29,9 @@ class Console(Protocol):
     def update(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
         """Shows figures of one step."""
 
+    def warn(self, text: str) -> None:
+        """Shows a line beside the figures."""
+
     def close(self) -> None:
         """Leaves the terminal as it should stay."""
 
@@ -55,6 +58,9 @@ class Silent:
     def update(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
         pass
 
+    def warn(self, text: str) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -73,6 +79,9 @@ class Plain:
             figures.append(f"left {duration(left)}")
         width = len(str(self._clock.total))
         print(f"step {step:>{width}}/{self._clock.total}  {stage:<8}", "  ".join(figures), flush=True)
+
+    def warn(self, text: str) -> None:
+        print(text, flush=True)
 
     def close(self) -> None:
         pass
@@ -95,6 +104,10 @@ class Live:
     def update(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
         self._seen.update(metrics)
         self._live.update(self._render(step, stage), refresh=True)
+
+    def warn(self, text: str) -> None:
+        # Above the table, which stays in place.
+        self._live.console.print(text, markup=False, highlight=False)
 
     def _render(self, step: int, stage: str) -> Any:
         from rich.columns import Columns

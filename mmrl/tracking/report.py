@@ -14,6 +14,7 @@ from typing import Any
 from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
 from mmrl.tracking.heldout import LAST, column_title, evaluations_in, evaluations_of, heldout_table
+from mmrl.tracking.report_bad_samples import render_bad_samples
 from mmrl.tracking.report_charts import render_charts
 from mmrl.tracking.report_episodes import render_episodes
 from mmrl.tracking.report_rollouts import cut, render_rollouts
@@ -57,6 +58,7 @@ def render(run: Run, beside: Path) -> str:
             films,
             render_charts(run),
             render_rollouts(run),
+            render_bad_samples(run),
             _recipe(run),
             f"<footer>mmrl {escape(str(run.environment.get('mmrl', '')))}</footer>",
         )

@@ -83,6 +83,11 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .facts-table th { width: 150px; text-align: left; font-weight: 500; color: var(--muted); vertical-align: top;
   padding: 3px 12px 3px 0; }
 .facts-table td { overflow-wrap: anywhere; padding: 3px 0; }
+.bad { width: 100%; font-size: 13px; }
+.bad th, .bad td { text-align: left; vertical-align: top; padding: 4px 12px 4px 0;
+  border-bottom: 1px solid var(--line); }
+.bad td { overflow-wrap: anywhere; }
+.bad td:nth-child(3) { overflow-wrap: normal; }
 .films { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 16px; margin-top: 10px; }
 .film figcaption { display: block; margin-top: 10px; }
 .film .facts { margin-top: 4px; }

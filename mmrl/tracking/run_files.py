@@ -13,6 +13,7 @@ import yaml
 from mmrl.errors import UserError
 from mmrl.tracking.videos import INDEX
 
+BAD_SAMPLES = "bad_samples.jsonl"
 SIGNS = ("config.yaml", "metrics.jsonl", "environment.json", "summary.json", "rollouts")
 
 
@@ -33,6 +34,7 @@ class Run:
         records: the lines of metrics.jsonl.
         rollouts: path of each step's rollouts file.
         videos: path of the index of each evaluation's films.
+        bad_samples: the lines of bad_samples.jsonl.
         notes: sentences on what is missing or damaged.
     """
 
@@ -44,6 +46,7 @@ class Run:
     records: Sequence[Mapping[str, Any]] = ()
     rollouts: Mapping[int, Path] = field(default_factory=dict)
     videos: Mapping[int, Path] = field(default_factory=dict)
+    bad_samples: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
 
     @property
@@ -118,6 +121,7 @@ def read_run(folder: Path) -> Run:
         records=records,
         rollouts=rollouts,
         videos={step: path / INDEX for step, path in films.items() if (path / INDEX).is_file()},
+        bad_samples=_bad_samples(folder / BAD_SAMPLES, notes),
         notes=notes,
     )
 
@@ -164,6 +168,15 @@ def _records(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     if not good:
         notes.append("No figures yet: metrics.jsonl is empty.")
     return good
+
+
+def _bad_samples(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    found, damaged = read_lines(path)
+    if damaged:
+        notes.append(f"{damaged} damaged line{'s' if damaged > 1 else ''} of {path.name} left out.")
+    return found
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.config import TrackingConfig
-from mmrl.errors import UserError
+from mmrl.errors import BadSample, UserError
+from mmrl.tracking.bad_samples import BadSamples
 from mmrl.tracking.console import make_console
 from mmrl.tracking.environment import read_environment
 from mmrl.tracking.files import cannot_write, json_line, json_text, write_atomic
 from mmrl.tracking.metrics import describe
 from mmrl.tracking.rollouts import write_rollouts
+from mmrl.tracking.run_files import BAD_SAMPLES
 from mmrl.tracking.sinks import open_sinks
 from mmrl.types import Group
 
@@ -76,6 +78,9 @@ class Tracker:
             self._file.close()
             raise
         self._console = make_console(config.console, self.folder.name, total_steps, max(0, resume_step or 0))
+        if resume_step == -1:
+            (self.folder / BAD_SAMPLES).unlink(missing_ok=True)
+        self._bad = BadSamples(self.folder / BAD_SAMPLES, self._console.warn)
 
     def __enter__(self) -> Tracker:
         return self
@@ -132,6 +137,14 @@ class Tracker:
         chosen = groups[: self._config.rollouts_groups]
         if due and chosen:
             write_rollouts(self.folder, step, stage, chosen)
+
+    def bad_sample(self, data: str, error: BadSample, dataset: str | None, row: int | None = None) -> None:
+        """Writes a bad sample that is skipped to bad_samples.jsonl, and warns of it, once each; see `BadSamples.add`.
+
+        Raises:
+            UserError: the line could not be written.
+        """
+        self._bad.add(data, error, dataset, row)
 
     def summary(self, facts: Mapping[str, Any]) -> None:
         """Writes summary.json whole.

@@ -134,16 +134,23 @@ def resources(rows: Sequence[Row], step_seconds: float, update_seconds: float) -
 
 
 def over_minibatches(parts: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The figures of a step's optimizer steps as one: maxima of maxima, skipped steps added up, means of the rest."""
+    """The figures of a step's optimizer steps as one.
+
+    Maxima of maxima, skipped steps added up, the last learning rates, means of the rest.
+    """
     joined: dict[str, list[float]] = defaultdict(list)
     for part in parts:
         for name, value in part.items():
             joined[name].append(value)
-    join = {"optim/skipped": sum, "optim/lr": lambda values: values[-1]}
-    return {
-        name: join.get(name, max if name.endswith("_max") else fmean)(values) if len(values) > 1 else values[0]
-        for name, values in joined.items()
-    }
+    return {name: _join(name, values) if len(values) > 1 else values[0] for name, values in joined.items()}
+
+
+def _join(name: str, values: Sequence[float]) -> float:
+    if name.startswith("optim/lr"):
+        return values[-1]
+    if name == "optim/skipped":
+        return sum(values)
+    return max(values) if name.endswith("_max") else fmean(values)
 
 
 CLIPS = frozenset({"ppo_clip", "cispo"})

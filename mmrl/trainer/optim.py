@@ -65,8 +65,10 @@ class Optimizer:
         self.adamw.zero_grad(set_to_none=True)
         self.step_count += 1
         figures = {"optim/grad_norm": norm, "optim/lr": self.config.lr * factor, "optim/skipped": float(not finite)}
-        if self.config.lr_vision is not None:
-            figures["optim/lr_vision"] = self.config.lr_vision * factor
+        for name in ("lr_vision", "lr_value"):
+            peak = getattr(self.config, name)
+            if peak is not None:
+                figures[f"optim/{name}"] = peak * factor
         return figures
 
     def state(self) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,6 +77,9 @@ class Session:
             on_bad=self.recipe.data.on_bad_sample,
             controls=self.recipe.data.controls,
             film=Film(count, videos.keep) if count else None,
+            prefetch=self.recipe.data.prefetch,
+            prefetch_gb=self.recipe.data.prefetch_gb,
+            note=partial(self.tracker.bad_sample, "eval"),
         )
         videos.close()
         self._figures = sparse_to_dense.figures(groups)

@@ -106,18 +106,22 @@ def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Any, budget: 
 
 
 def minibatches(rows: Sequence[Row], count: int, epochs: int, generator: torch.Generator) -> list[list[Row]]:
-    """Rows of each optimizer step: whole trajectories, shuffled anew every epoch, split evenly into `count`."""
+    """Rows of each optimizer step: whole trajectories, shuffled anew every epoch and dealt into `count`.
+
+    Each stream is shuffled by itself, and the next one is dealt on from where the last one ended: every optimizer step
+    holds a stream's share of the trajectories, rounded up or down, and all steps are as large as each other, to one. A
+    stream of fewer trajectories than `count` is in as many steps only (`mmrl.trainer.checks` has what is refused).
+    """
     if count == 1 and epochs == 1:
         return [list(rows)]
-    trajectories: dict[tuple[str, int], list[Row]] = {}
+    streams: dict[str, dict[int, list[Row]]] = {}
     for row in rows:
-        trajectories.setdefault((row.stream, row.trajectory), []).append(row)
-    members = list(trajectories.values())
+        streams.setdefault(row.stream, {}).setdefault(row.trajectory, []).append(row)
     parts = []
     for _ in range(epochs):
-        order = torch.randperm(len(members), generator=generator).tolist()
-        for k in range(count):
-            part = [row for i in order[k::count] for row in members[i]]
-            if part:
-                parts.append(part)
+        dealt: list[list[Row]] = []
+        for trajectories in streams.values():
+            members = list(trajectories.values())
+            dealt += [members[i] for i in torch.randperm(len(members), generator=generator).tolist()]
+        parts += [[row for members in dealt[k::count] for row in members] for k in range(min(count, len(dealt)))]
     return parts

@@ -1,11 +1,15 @@
 """Decoders of video files behind one contract, chosen by name or by `auto`.
 
-A backend is a module with three functions:
+A backend is a module with three functions and two constants:
 
     available() -> str | None                      None, or why it cannot be used here, with the cure
     unreadable(scan) -> str | None                 None, or why it would not read this file correctly
     decode(scan, indices, threads) -> Iterator     one uint8 array [H, W, 3] per frame number, rotated as shown;
                                                    `indices` ascend without repeats; threads 0 leaves it to FFmpeg
+
+    READS_ALL                                      whether `unreadable` is None for every file
+    SEES_DAMAGE                                    whether `decode` refuses frames whose bits were damaged; others hand
+                                                   them out, and `video.soundness` checks them
 
 `decode` raises `VideoError`: `truncated` where a frame does not decode, `backend` where the fault is its own.
 """
@@ -37,6 +41,18 @@ def check_name(name: str) -> None:
 def load(name: str) -> ModuleType:
     check_name(name)
     return import_module(BACKENDS[name])
+
+
+def automatic() -> list[str]:
+    """What `auto` chooses among on this machine, in order: which of them decodes is then up to the file alone."""
+    names = []
+    for name in BACKENDS:
+        module = load(name)
+        if not module.available():
+            names.append(name)
+            if module.READS_ALL:
+                break
+    return names
 
 
 def candidates(name: str, scan: Scan) -> list[str]:

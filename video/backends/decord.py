@@ -7,6 +7,8 @@ with rolling intra refresh; in MPEG-TS, MPEG-PS and AVI; hidden frames of trimme
 not read; the ends of cut files are filled with repeats. `unreadable` names these, and `auto` turns to PyAV.
 """
 
+import ctypes
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -21,17 +23,31 @@ CONTAINERS = ("mov", "matroska")
 # A share of recovered frames above this raises: decord otherwise repeats neighbours for frames that do not decode.
 FAULT_TOLERANCE = 1e-9
 CHUNK_BYTES = 64 << 20
+# It hands out what FFmpeg puts in place of damaged pictures.
+SEES_DAMAGE = False
+READS_ALL = False
 
 
 @cache
 def available() -> str | None:
     try:
+        _keep_its_runtime_to_itself()
         import decord
     except (ImportError, OSError, RuntimeError) as error:
         return f"{str(error).splitlines()[0]}; pip install decord"
     # Its messages reach the caller as exceptions; printing them too only clutters the console.
     decord.logging.set_level(decord.logging.QUIET)
     return None
+
+
+def _keep_its_runtime_to_itself() -> None:
+    """Loads the system's C++ runtime for everyone, before decord does so with the one that it bundles.
+
+    A graphics driver that found decord's `__cxa_thread_atexit` would be called at exit, after it was unloaded: any
+    process that had decoded here and then rendered with SAPIEN ended in a segmentation fault.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL("libstdc++.so.6", mode=ctypes.RTLD_GLOBAL)
 
 
 def unreadable(scan: Scan) -> str | None:

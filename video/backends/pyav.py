@@ -8,6 +8,9 @@ import numpy as np
 from video.scan import AGAIN, Scan, open_container
 from video.types import VideoError
 
+# `decode` itself refuses what was damaged.
+SEES_DAMAGE = True
+READS_ALL = True
 # Seeking to a key frame by its timestamp is exact where the container has an index.
 INDEXED = ("mov", "matroska")
 
@@ -25,11 +28,28 @@ def unreadable(scan: Scan) -> str | None:
 
 
 def decode(scan: Scan, indices: Sequence[int], threads: int = 0) -> Iterator[np.ndarray]:
+    for frame in _wanted(scan, indices, threads):
+        yield _picture(scan, frame)
+
+
+def check(scan: Scan, indices: Sequence[int], threads: int = 0) -> None:
+    """Decodes frames and drops them, those that this scan has seen decode left out.
+
+    Raises:
+        VideoError: `truncated`, as `decode`.
+    """
+    left = [i for i in indices if not scan.clean[i]]
+    if left:
+        for _ in _wanted(scan, left, threads):
+            pass
+
+
+def _wanted(scan: Scan, indices: Sequence[int], threads: int) -> Iterator[Any]:
     wanted = [int(scan.pts[i]) for i in indices]
     done = 0
     with open_container(scan.path) as container:
         for frame in _seeking(container, scan, wanted, threads):
-            yield _picture(scan, frame)
+            yield frame
             done += 1
     if done == len(wanted):
         return
@@ -39,7 +59,7 @@ def decode(scan: Scan, indices: Sequence[int], threads: int = 0) -> Iterator[np.
         for frame in (f for f in frames if f.pts >= wanted[done]):
             if frame.pts > wanted[done]:
                 break
-            yield _picture(scan, frame)
+            yield frame
             done += 1
             if done == len(wanted):
                 return
@@ -58,7 +78,7 @@ def clean_frames(container: Any, scan: Scan, threads: int, stop_at_error: bool =
     """Frames in the order of presentation, from where the container stands, without those that do not decode.
 
     After an error the rest of the group of pictures, in the order of decoding, is left out too: decoders fill it with
-    guesswork.
+    guesswork. The scan notes those that come as clean.
     """
     import av
 
@@ -79,9 +99,16 @@ def clean_frames(container: Any, scan: Scan, threads: int, stop_at_error: bool =
             continue
         for frame in frames:
             if group.accepts(frame):
+                _note_clean(scan, frame.pts)
                 yield frame
             elif stop_at_error:
                 return
+
+
+def _note_clean(scan: Scan, pts: int) -> None:
+    place = int(np.searchsorted(scan.pts, pts))
+    if place < len(scan.pts) and scan.pts[place] == pts:
+        scan.clean[place] = True
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:

@@ -17,6 +17,9 @@ OLDEST = (0, 11)
 # Those in which its seeking was seen to be exact.
 CONTAINERS = ("mov", "matroska")
 CHUNK_BYTES = 64 << 20
+# It hands out what FFmpeg puts in place of damaged pictures.
+SEES_DAMAGE = False
+READS_ALL = False
 
 
 @cache

@@ -1,9 +1,9 @@
 """The shared half of flow policies: sampling, densities of sampled steps, and the flow-matching loss, on one network.
 
-A unit is one dimension of one executed action, in normalised coordinates, action after action. Its log-prob is the mean
-over the decision's trained denoising steps of the log-density of x after the step (pi_RL, arXiv 2510.25889). A row of a
-demonstration has none, and minus its flow-matching loss stands in the place: a coefficient of 1 then gives the policy's
-own supervised loss.
+A unit is one dimension of one action, in normalised coordinates, action after action: of an executed one, or in a
+demonstration of one that is known, up to the whole horizon. Its log-prob is the mean over the decision's trained
+denoising steps of the log-density of x after the step (pi_RL, arXiv 2510.25889). A row of a demonstration has none, and
+minus its flow-matching loss stands in the place: a coefficient of 1 then gives the policy's own supervised loss.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmrl.policies.flow import sampling
 from mmrl.policies.flow.context import FlowContext, FlowPrompt, Prefix, generator_of
 from mmrl.policies.flow.normaliser import Kind, Normaliser, make_normaliser
 from mmrl.policies.flow.settings import FlowParams
-from mmrl.policies.statistics import choose
+from mmrl.policies.statistics import choose, cure_of_sizes
 from mmrl.policies.value_head import ValueHead
 from mmrl.types import Decision, Likelihood, PolicyBatch, Sample
 
@@ -117,8 +117,8 @@ class FlowPolicy(AdaptedModel):
         known = len(self.normaliser("action").shift_A)
         if action_dim != known:
             raise ConfigError(
-                f"the simulator's actions have {action_dim} dimensions and the policy's statistics {known}; set "
-                "policy.params.statistics to a dataset of this robot"
+                f"the simulator's actions have {action_dim} dimensions and the policy's statistics {known}; "
+                f"{cure_of_sizes(self.config.type, 'action', action_dim)}"
             )
         return self.action_dim
 
@@ -271,8 +271,7 @@ class FlowPolicy(AdaptedModel):
             spread.append(self._units(sampling.entropy(std), len(sampled), width))
         if shown:
             target = torch.stack([velocity for _, _, velocity in demos]).to(self.device)
-            units_E = batch.mask_RU.sum(1)[shown].to(self.device)
-            density.append(-self._matching_loss(v[split:], target, -(-units_E // self.action_dim))[:, :width])
+            density.append(-self._matching_loss(v[split:], target)[:, :width])
             spread.append(torch.zeros_like(density[-1]))
         # Back from sampled rows first to the batch's order.
         order = torch.tensor([*sampled, *shown], device=self.device).argsort()
@@ -311,16 +310,17 @@ class FlowPolicy(AdaptedModel):
     def _demonstration_point(self, batch: PolicyBatch, row: int) -> tuple[Tensor, Tensor, Tensor]:
         """(x_t [H, D], t, eps - a [H, D]) of a demonstration.
 
-        Noise and time depend on torch's seed and on the row itself, not on the batch it is in. Beyond the demonstrated
-        actions the last one is repeated, beyond the robot's dimensions they are 0, as lerobot pads them.
+        Noise and time depend on torch's seed and on the row itself, not on the batch it is in. Actions are 0 beyond the
+        robot's dimensions, and beyond the demonstrated ones, which no loss reads: there the mean action says nothing,
+        while copies of the last one, noised anew, would tell the network what it has to denoise.
         """
         units = batch.tokens_RU[row][batch.mask_RU[row]].float().cpu()
         prompt = batch.prompts[int(batch.prompt_index_R[row])]
         generator = generator_of(torch.initial_seed(), prompt.digest, units)
         short = -len(units) % self.action_dim
-        real = torch.cat([units, units.new_zeros(short)]).unflatten(0, (-1, self.action_dim))
+        known = torch.cat([units, units.new_zeros(short)]).unflatten(0, (-1, self.action_dim))
         actions = torch.zeros(self.horizon, self.dims)
-        actions[:, : self.action_dim] = torch.cat([real, real[-1:].expand(self.horizon - len(real), -1)])
+        actions[: len(known), : self.action_dim] = known
         noise = torch.randn(actions.shape, generator=generator)
         time = self._draw_time(generator)
         return time * noise + (1 - time) * actions, time, noise - actions
@@ -331,16 +331,11 @@ class FlowPolicy(AdaptedModel):
         uniform = torch.rand((), generator=generator)
         return shape.time_sampling_offset + shape.time_sampling_scale * uniform ** (1 / shape.time_sampling_beta_alpha)
 
-    def _matching_loss(self, v_EHD: Tensor, target_EHD: Tensor, real_E: Tensor) -> Tensor:
-        """[E, H x A]: squared errors, shared out so that a row's mean over its units is that over all H x D elements.
+    def _matching_loss(self, v_EHD: Tensor, target_EHD: Tensor) -> Tensor:
+        """[E, H x A]: squared errors, shared out so that the mean over an action's units is that over all D elements.
 
-        Args:
-            real_E: int64, the demonstrated actions of each row. Like padded dimensions, those beyond them are learnt,
-                for they are denoised with the others.
+        Padded dimensions are learnt, for they are denoised with the others.
         """
         errors = (v_EHD - target_EHD).square()
         real, padding = errors[..., : self.action_dim], errors[..., self.action_dim :]
-        each = (real * self.action_dim + padding.sum(-1, keepdim=True)) / self.dims
-        tail = torch.arange(self.horizon, device=each.device)[None, :, None] >= real_E[:, None, None]
-        beyond = (each * tail).sum(1, keepdim=True)
-        return ((each * real_E[:, None, None] + beyond) / self.horizon).flatten(1)
+        return ((real * self.action_dim + padding.sum(-1, keepdim=True)) / self.dims).flatten(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmrl.errors import ConfigError
 from mmrl.policies.openvla.settings import Gripper
-from mmrl.policies.statistics import Bounds
+from mmrl.policies.statistics import Bounds, cure_of_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,14 @@ class ActionTokens:
         bounds: of the actions.
         gripper: `as_is`, or `zero_one_open` where the last dimension of the demonstrations is 0 closed, 1 open and
             the simulator's is 1 close, -1 open (LIBERO).
+        family: the `policy.type`, for error messages.
     """
 
     vocabulary: int
     bins: int
     bounds: Bounds
     gripper: Gripper = "as_is"
+    family: str = "openvla"
 
     @property
     def action_dim(self) -> int:
@@ -43,7 +45,7 @@ class ActionTokens:
         if action_dim != self.action_dim:
             raise ConfigError(
                 f"the simulator's actions have {action_dim} dimensions and the policy's normalisation statistics "
-                f"{self.action_dim}; set policy.params.statistics to a dataset of this robot"
+                f"{self.action_dim}; {cure_of_sizes(self.family, 'action', action_dim)}"
             )
 
     def encode(self, actions_BCA: Tensor) -> Tensor:

@@ -20,8 +20,14 @@ from mmrl.policies.openvla.model import OpenVLAForActionPrediction
 SHARD_SIZE = "5GB"
 PROPRIO = "proprio_projector."
 PROPRIO_FILE = "proprio_projector.safetensors"
-# OpenVLA-OFT's own name, with the training step in the middle.
+# OpenVLA-OFT's own names, with the training step in the middle.
 PUBLISHED_PROPRIO = "proprio_projector--*checkpoint.pt"
+# What its other variants act with, which the discrete head is not.
+OTHER_HEADS = {
+    "action_head--*": "an L1 or diffusion head",
+    "noisy_action_projector--*": "a diffusion head",
+    "vision_backbone--*": "FiLM",
+}
 WRITTEN_ANEW = ("config.json", FILE, "model.safetensors.index.json")
 
 
@@ -42,8 +48,6 @@ def load_model(
     folder: Path, model_config: OpenVLAConfig, config: PolicyConfig, device: torch.device
 ) -> OpenVLAForActionPrediction:
     """The model with all weights of the folder.
-
-    A proprioception projector that no file holds is new: OpenVLA-OFT adds it to checkpoints without one.
 
     Raises:
         CheckpointError: weights that are damaged, missing, of other shapes, or not the model's.
@@ -75,18 +79,68 @@ def load_model(
     return model.to(device).train()
 
 
-def _load_proprio(projector: nn.Module, folder: Path) -> None:
+def projector_file(folder: Path) -> Path | None:
+    """The file of the state's projector, or None where the folder has none."""
     published = sorted(folder.glob(PUBLISHED_PROPRIO))
-    if (folder / PROPRIO_FILE).is_file():
+    return next((path for path in (folder / PROPRIO_FILE, *published[-1:]) if path.is_file()), None)
+
+
+def refuse_other_heads(folder: Path, shown: str) -> None:
+    """Raises CheckpointError where files beside the weights say that tokens are not what the checkpoint acts with."""
+    for pattern, what in OTHER_HEADS.items():
+        for path in sorted(folder.glob(pattern)):
+            raise CheckpointError(
+                f"policy.path: '{shown}' acts with {what} ('{path.name}'), and policy.type openvla_oft decodes "
+                "discrete tokens; use a checkpoint of those, or remove the file where they were trained too"
+            )
+
+
+def refuse_oft(folder: Path, model_config: OpenVLAConfig, shown: str) -> None:
+    """Raises CheckpointError where a checkpoint for policy.type openvla is one of OpenVLA-OFT."""
+    found = [path.name for pattern in ("proprio_projector*", *OTHER_HEADS) for path in sorted(folder.glob(pattern))]
+    if "chunk" in (model_config.params or {}):
+        found.append("params.chunk in config.json")
+    if found:
+        raise CheckpointError(
+            f"policy.path: '{shown}' is a checkpoint of OpenVLA-OFT ({found[0]}), which predicts all tokens of a chunk "
+            "at once; set policy.type to openvla_oft"
+        )
+
+
+def check_projector(folder: Path, state_dim: int | None, source: str, shown: str) -> None:
+    """Raises CheckpointError where the checkpoint has a projector of states that are not read, or lacks one that is.
+
+    Args:
+        source: `policy.params.state_projector`.
+    """
+    path = projector_file(folder)
+    if path is not None and state_dim is None:
+        size = _read_proprio(path)["fc1.weight"].shape[-1]
+        raise CheckpointError(
+            f"policy.path: '{shown}' reads the robot's state ('{path.name}'), and policy.params.state_dim is unset; "
+            f"set it to {size}"
+        )
+    if path is None and state_dim is not None and source != "new":
+        raise CheckpointError(
+            f"policy.path: '{shown}' has no {PROPRIO_FILE} nor {PUBLISHED_PROPRIO} for policy.params.state_dim "
+            f"{state_dim}; copy it there, leave state_dim out, or set policy.params.state_projector: new to train one"
+        )
+
+
+def _read_proprio(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        path, state = folder / PROPRIO_FILE, load_file(folder / PROPRIO_FILE)
-    elif published:
-        path = published[-1]
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    else:
+        return load_file(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _load_proprio(projector: nn.Module, folder: Path) -> None:
+    path = projector_file(folder)
+    if path is None:
         return
+    state = _read_proprio(path)
     try:
         projector.load_state_dict(state)
     except RuntimeError:

@@ -10,18 +10,20 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from mmrl.config import PolicyConfig
 from mmrl.errors import BadSample, ConfigError
+from mmrl.policies.openvla import checkpoint
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import ACTION_SLOT
 from mmrl.policies.openvla.policy import OpenVLA
 from mmrl.policies.openvla.processor import OpenVLAPrompt
 from mmrl.policies.openvla.settings import OFTParams
-from mmrl.policies.statistics import bounds, choose
+from mmrl.policies.statistics import bounds, choose, cure_of_sizes
 from mmrl.policies.token_policy import pad_prompts
 from mmrl.types import PolicyBatch, Sample
 
@@ -52,11 +54,19 @@ class OpenVLAOFT(OpenVLA):
     _reference_projector: nn.Module | None = None
 
     @classmethod
+    def check_files(cls, folder: Path, model_config: OpenVLAConfig, params: OFTParams, config: PolicyConfig) -> None:
+        """Raises CheckpointError where the folder's files ask for a head, or for a state, that would not be read."""
+        checkpoint.refuse_other_heads(folder, config.path)
+        checkpoint.check_projector(folder, params.state_dim, params.state_projector, config.path)
+
+    @classmethod
     def configure(cls, model_config: OpenVLAConfig, params: OFTParams, config: PolicyConfig) -> None:
         """Also refuses what parallel decoding cannot be without."""
         super().configure(model_config, params, config)
         if params.chunk is None:
             raise ConfigError("policy.params.chunk is unset, and the checkpoint does not say; LIBERO's have 8")
+        # Once it is saved, the projector is the checkpoint's.
+        del model_config.params["state_projector"]
 
     @property
     def units(self) -> int:
@@ -82,8 +92,8 @@ class OpenVLAOFT(OpenVLA):
         for what, size in found.items():
             if size != self.params.state_dim:
                 raise ConfigError(
-                    f"policy.params.state_dim is {self.params.state_dim}, and {what} has {size} values; set "
-                    "policy.params.statistics to a dataset of this robot, and state_dim to its size"
+                    f"policy.params.state_dim is {self.params.state_dim}, and {what} has {size} values; set it to the "
+                    f"robot's; {cure_of_sizes('openvla_oft', 'state', sample.state.numel())}"
                 )
         return limits.normalise(sample.state.flatten()).float()
 

@@ -69,11 +69,13 @@ class OpenVLA(TokenPolicy):
 
         settings = params_model(config.type)
         given = validate(settings, config.params, place="policy.params")
-        folder, device = local_folder(config.path, [checkpoint.PUBLISHED_PROPRIO]), resolve_device(config.device)
+        beside = [checkpoint.PUBLISHED_PROPRIO, *checkpoint.OTHER_HEADS]
+        folder, device = local_folder(config.path, config.type, beside), resolve_device(config.device)
         model_config = checkpoint.read_model_config(folder, config.path, config.type)
         saved = {k: v for k, v in (model_config.params or {}).items() if k in settings.model_fields}
         merged = {**saved, **given.model_dump(exclude_unset=True)}
         params = validate(settings, merged, place="policy.params")
+        cls.check_files(folder, model_config, params, config)
         cls.configure(model_config, params, config)
         model = checkpoint.load_model(folder, model_config, config, device)
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -84,6 +86,13 @@ class OpenVLA(TokenPolicy):
         companions = checkpoint.read_companions(folder)
         wrapped = _prepare_training(model, config)
         return cls(wrapped, tokenizer, images, statistics, params, config, companions, head)
+
+    @classmethod
+    def check_files(
+        cls, folder: Path, model_config: OpenVLAConfig, params: OpenVLAParams, config: PolicyConfig
+    ) -> None:
+        """Raises CheckpointError where the folder's files belong to another kind of OpenVLA."""
+        checkpoint.refuse_oft(folder, model_config, config.path)
 
     @classmethod
     def configure(cls, model_config: OpenVLAConfig, params: OpenVLAParams, config: PolicyConfig) -> None:
@@ -101,6 +110,7 @@ class OpenVLA(TokenPolicy):
                 model_config.n_action_bins,
                 bounds(self.statistics, key, "action"),
                 self.params.gripper,
+                self.config.type,
             )
         return self._tokens
 

@@ -29,4 +29,7 @@ class OFTParams(OpenVLAParams):
 
     chunk: PositiveInt | None = Field(None, description="actions predicted at once: 8 in the LIBERO checkpoints")
     state_dim: PositiveInt | None = Field(None, description="size of the robot's state; None: the state is not read")
+    state_projector: Literal["checkpoint", "new"] = Field(
+        "checkpoint", description="new: random weights for the state's projector where the checkpoint has none"
+    )
     stop_token: bool = Field(True, description="an end token follows the slots, as in OFT's training; RLinf's has none")

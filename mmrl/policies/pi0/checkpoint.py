@@ -58,7 +58,7 @@ def load(config: PolicyConfig, params: FlowParams, family: str, default_kind: Ki
         ConfigError: lerobot's checkpoint normalises in a way that is not known here.
     """
     ensure_torchvision()
-    folder, cls = local_folder(config.path), model_class(family)
+    folder, cls = local_folder(config.path, config.type), model_class(family)
     found = read_config(str(folder))
     if found.model_type != family:
         raise CheckpointError(

@@ -47,6 +47,8 @@ RENAMES = (
     (r"^(state_proj|action_in_proj|action_time_mlp_in|action_time_mlp_out|time_mlp_in|time_mlp_out)\.",
      r"embed_action_time.\1."),
 )  # fmt: skip
+# The step of policy_preprocessor.json that writes π0.5's prompts.
+STATE_STEP = "pi05_prepare_state_tokenizer_processor_step"
 # Tables of tokens that the expert never gets.
 UNREAD = "model.dit.embed_tokens."
 
@@ -84,8 +86,18 @@ def model_config(folder: Path) -> Any:
     }
     names = ("chunk_size", "max_state_dim", "max_action_dim", "num_inference_steps", "min_period", "max_period")
     given = {name: raw[name] for name in names if name in raw}
+    if raw["type"] == "pi05":
+        given["prompt_state_dim"] = _prompt_state_dim(folder, raw)
     dit = {"model_type": "gemma", "vocab_size": VOCABULARY, **expert}
     return Config(vlm_config=vlm, dit_config=dit, **given)
+
+
+def _prompt_state_dim(folder: Path, raw: Mapping[str, Any]) -> int:
+    """Values of the state in π0.5's prompts: lerobot pads it before it cuts it into bins."""
+    path = folder / "policy_preprocessor.json"
+    steps = _json(path).get("steps", []) if path.is_file() else []
+    sizes = [step.get("config", {}).get("max_state_dim") for step in steps if step.get("registry_name") == STATE_STEP]
+    return next((size for size in sizes if size), raw.get("max_state_dim", 32))
 
 
 def _variant(raw: Mapping[str, Any], key: str) -> dict[str, int]:

@@ -24,9 +24,16 @@ from transformers.models.pi0.modeling_pi0 import PI0Model, PI0PreTrainedModel, P
 
 
 class PI05Config(PI0Config):
-    """PI0Config under another name."""
+    """PI0Config under another name.
+
+    Attributes:
+        prompt_state_dim: values that the state is padded to with 0 before it is written into the prompt, as lerobot
+            trains; None: it is written as it is, as openpi does.
+    """
 
     model_type = "pi05"
+
+    prompt_state_dim: int | None = None
 
 
 AutoConfig.register("pi05", PI05Config, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmrl.policies.flow.context import Prefix
 from mmrl.policies.flow.normaliser import Kind
@@ -22,10 +22,11 @@ def state_bins(state_S: Tensor) -> list[int]:
     return (torch.bucketize(state_S.double(), edges, right=True) - 1).tolist()
 
 
-def prompt_text(instruction: str, state_S: Tensor) -> str:
-    """openpi's prompt."""
+def prompt_text(instruction: str, state_S: Tensor, size: int | None = None) -> str:
+    """openpi's prompt; with `size` lerobot's, whose state is padded to that many values with 0."""
     task = instruction.strip().replace("_", " ").replace("\n", " ")
-    return f"Task: {task}, State: {' '.join(map(str, state_bins(state_S)))};\nAction: "
+    padded = nn.functional.pad(state_S, (0, 0 if size is None else max(0, size - len(state_S))))
+    return f"Task: {task}, State: {' '.join(map(str, state_bins(padded)))};\nAction: "
 
 
 class Pi05(Pi0):
@@ -40,7 +41,7 @@ class Pi05(Pi0):
         return sizes.vlm_config.text_config.hidden_size
 
     def _text_ids(self, sample: Sample, state_S: Tensor) -> list[int]:
-        return self._encode(prompt_text(instruction_of(sample), state_S))
+        return self._encode(prompt_text(instruction_of(sample), state_S, self._model.config.prompt_state_dim))
 
     def _given_state(self, state_S: Tensor) -> Tensor | None:
         return None

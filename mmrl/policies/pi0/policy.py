@@ -22,6 +22,7 @@ from mmrl.policies.loading import resolve_device
 from mmrl.policies.lora import add_lora, merged_state
 from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.pi0 import checkpoint
+from mmrl.policies.statistics import cure_of_sizes
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
 from mmrl.reading import validate
 from mmrl.types import Sample
@@ -108,7 +109,7 @@ class Pi0(FlowPolicy):
         if found != known or found > limit:
             raise ConfigError(
                 f"the robot's state has {found} values, the policy's statistics {known}, and the checkpoint takes up "
-                f"to {limit}; set policy.params.statistics to a dataset of this robot"
+                f"to {limit}; {cure_of_sizes(self.config.type, 'state', found)}"
             )
         return normaliser.normalise(sample.state.flatten())
 

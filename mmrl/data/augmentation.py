@@ -1,0 +1,53 @@
+"""Frames in another order, or fewer of them: controls and augmentation, drawn by the sample and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import TYPE_CHECKING
+
+from mmrl.types import Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from video import Frames
+
+
+def draw_key(sample: Sample, position: int) -> str:
+    """What the draws of a sample's video number `position` are seeded by: another in each epoch of training."""
+    more = [f"video {position}"] * (position > 0) + [f"epoch {sample.epoch}"] * (sample.epoch > 0)
+    return "\n".join([sample.id, *more])
+
+
+def augmented(frames: Frames, key: str, shuffle: bool, drop: float, factor: int) -> Frames:
+    """Frames in another order, or fewer of them; a function of the arguments alone.
+
+    Args:
+        key: seeds the draw; see `draw_key`.
+        shuffle: permute the pictures and leave the times where they are (Video-R1's control, arXiv 2503.21776).
+        drop: share of frames left out with their times; what stays is a multiple of `factor`, at least one.
+    """
+    if not shuffle and not drop:
+        return frames
+    import torch
+
+    seed = int.from_bytes(hashlib.blake2b(f"frames/{key}".encode(), digest_size=8).digest()) >> 1
+    generator, count = torch.Generator().manual_seed(seed), len(frames)
+    kept = torch.arange(count)
+    if drop:
+        wanted = max(factor, round(count * (1 - drop) / factor) * factor)
+        kept = torch.randperm(count, generator=generator)[:wanted].sort().values
+    order = kept[torch.randperm(len(kept), generator=generator)] if shuffle else kept
+    rate = frames.metadata.sampled_fps
+    left = selected(frames, kept, rate * len(kept) / count if rate is not None else None)
+    return dataclasses.replace(left, pixels=frames.pixels[order])
+
+
+def selected(frames: Frames, kept: Tensor, rate: float | None) -> Frames:
+    """Some of the frames (int64 indices) with their own times, said to come at `rate` a second of the clip."""
+    taken = frames.metadata
+    metadata = dataclasses.replace(taken, indices=tuple(taken.indices[i] for i in kept.tolist()), sampled_fps=rate)
+    return dataclasses.replace(
+        frames, pixels=frames.pixels[kept], timestamps=frames.timestamps[kept], metadata=metadata
+    )

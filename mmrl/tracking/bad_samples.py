@@ -1,0 +1,73 @@
+"""bad_samples.jsonl: each row that was skipped, once, with its path and the reason."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from mmrl.errors import BadSample
+from mmrl.tracking.files import cannot_write, json_line, write_atomic
+from mmrl.tracking.run_files import read_lines
+
+# Rows named at the terminal; the file has all of them.
+WARNED = 20
+# What tells one bad row from another.
+KEY = ("data", "dataset", "where")
+LOGGER = logging.getLogger(__name__)
+# What every bad sample's `where` reads like: file or dataset, row, and the row's id where it has one.
+_WHERE = re.compile(r"(?P<dataset>.+) row (?P<row>\d+)(?: \(.*\))?", re.DOTALL)
+
+
+class BadSamples:
+    """Takes note of bad samples.
+
+    Args:
+        path: the file, to which a resumed run adds; None writes none.
+        warn: called with one line for each of the first rows.
+    """
+
+    def __init__(self, path: Path | None = None, warn: Callable[[str], object] = LOGGER.warning):
+        self.path, self.warn = path, warn
+        self._seen: set[tuple[str, str, str]] = set()
+        if path is not None and path.exists():
+            kept, damaged = read_lines(path)
+            if damaged:
+                # A run that was killed while it wrote.
+                write_atomic(path, "".join(map(json_line, kept)))
+            self._seen = {tuple(str(entry.get(part)) for part in KEY) for entry in kept}
+
+    def add(self, data: str, error: BadSample, dataset: str | None, row: int | None = None) -> None:
+        """Writes a row that was not met before, and warns of it.
+
+        Args:
+            data: `train` or `eval`.
+            dataset, row: its name, and the row there; None: as the error has it, whose row may count in one file of
+                several.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        found = _WHERE.fullmatch(error.where)
+        dataset = dataset or (found["dataset"] if found else error.where)
+        row = int(found["row"]) if row is None and found else row
+        entry = {"data": data, "dataset": dataset, "row": row, "where": error.where}
+        key = tuple(str(entry[part]) for part in KEY)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self._write({**entry, "path": error.path, "reason": error.reason})
+        if len(self._seen) <= WARNED:
+            self.warn(f"bad sample, skipped ({data} {dataset}): {error}")
+        elif len(self._seen) == WARNED + 1:
+            self.warn("further bad samples are skipped without a line here" + (f": {self.path}" if self.path else ""))
+
+    def _write(self, entry: dict) -> None:
+        if self.path is None:
+            return
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json_line(entry))
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
