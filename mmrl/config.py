@@ -284,11 +284,12 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        from mmrl.data.checks import check_budgets, check_rewarded
+        from mmrl.data.checks import check_budgets, check_episodes, check_recorded, check_rewarded
         from mmrl.errors import unknown
         from mmrl.evaluation.checks import check_held_out
         from mmrl.policies.checks import check_data, check_evaluation, check_gripper, check_policy, check_stage
         from mmrl.rollouts.pipeline import check_groups
+        from mmrl.trainer.checks import check_critic, check_objective
 
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
@@ -296,13 +297,13 @@ class Recipe(Settings):
         if not any(reward.weight for reward in self.rewards):
             raise ValueError("rewards: every weight is 0, so nothing is rewarded; set one above 0")
         for stage in self.stages:
-            _check_stage(stage, several=len(self.stages) > 1)
+            check_objective(stage, several=len(self.stages) > 1)
         check_policy(self.policy)
         for stage in self.stages:
             check_stage(stage, self.policy)
-            self._check_critic(stage)
+            check_critic(stage, self.policy)
             check_rewarded(stage, self.data.train)
-            self._check_episodes(stage)
+            check_episodes(stage, self.data.train)
         check_evaluation(self.evaluation, self.policy)
         check_data(self.data, self.policy)
         check_gripper(self.policy.params, self.simulators)
@@ -311,70 +312,9 @@ class Recipe(Settings):
             if isinstance(data, EpisodeData) and data.simulator not in self.simulators:
                 raise ValueError(unknown("simulator", data.simulator, self.simulators))
         check_held_out(self.data, self.simulators)
-        self._check_recorded()
+        check_recorded(self.data, self.policy, self.stages)
         check_groups({stage.name: stage.rollout.pipeline for stage in self.stages}, self.simulators)
         return self
-
-    def _check_recorded(self) -> None:
-        """Recorded actions fit the policy and the stages that draw them."""
-        from mmrl.objectives.methods import resolve_objective
-        from mmrl.policies.registry import entry_of
-
-        for i, data in enumerate(self.data.eval):
-            if isinstance(data, RobotData):
-                raise ValueError(f"data.eval.{i}: recorded actions are no test of a policy; give data of type episodes")
-        for i, data in enumerate(self.data.train):
-            if not isinstance(data, RobotData):
-                continue
-            for stage in self.stages:
-                drawn, executed = resolve_objective(stage.method, stage.objective), stage.rollout.action_chunk
-                longer = entry_of(self.policy.type).horizon and data.draw == "steps"
-                if drawn.demonstrations and (data.chunk < executed or (data.chunk > executed and not longer)):
-                    cure = "it at least" if longer else "both the same number:"
-                    raise ValueError(
-                        f"data.train.{i}.chunk {data.chunk} differs from rollout.action_chunk {executed} of stage "
-                        f"'{stage.name}'; give {cure} {executed}"
-                    )
-
-    def _check_critic(self, stage: StageConfig) -> None:
-        """The value head and the chunks of actions fit the objective."""
-        from mmrl.objectives.methods import resolve_objective
-
-        if resolve_objective(stage.method, stage.objective).value is None:
-            return
-        head, where = self.policy.value_head, f"stages.{stage.name}"
-        if head is None:
-            raise ValueError(f"{where}: method '{stage.method}' trains a critic; set policy.value_head: {{}}")
-        if head.outputs not in (1, stage.rollout.action_chunk):
-            raise ValueError(
-                f"{where}: policy.value_head.outputs {head.outputs} is neither 1 nor rollout.action_chunk "
-                f"{stage.rollout.action_chunk}"
-            )
-
-    def _check_episodes(self, stage: StageConfig) -> None:
-        """Episodes have no token limit of their own."""
-        from mmrl.objectives.methods import resolve_objective
-
-        objective, where = resolve_objective(stage.method, stage.objective), f"stages.{stage.name}"
-        if not any(isinstance(data, EpisodeData) for data in self.data.train):
-            if objective.relabel is not None and not any(isinstance(data, PythonData) for data in self.data.train):
-                raise ValueError(
-                    f"{where}: relabelling asks a simulator's expert, and data.train has no data of type episodes; add "
-                    "some, or use another method (sft)"
-                )
-            return
-        if objective.relabel is not None and stage.rollout.action_chunk != 1:
-            raise ValueError(
-                f"{where}: relabelling asks the expert in every state, so rollout.action_chunk must be 1, not "
-                f"{stage.rollout.action_chunk}"
-            )
-        if objective.overlong is not None:
-            raise ValueError(f"{where}: objective.overlong limits answers, not episodes; set it to null")
-        rl = objective.streams.get("rl")
-        if rl is not None and rl.normalise == "constant" and rl.max_units is None:
-            raise ValueError(
-                f"{where}: objective.streams.rl.max_units is needed for episodes: steps x action_dim of the longest one"
-            )
 
     def evaluation_chunk(self, stage: StageConfig) -> int:
         """Actions a decision in held-out episodes of a policy that `stage` trains or is about to."""
@@ -389,32 +329,6 @@ class Recipe(Settings):
     def folder(self) -> Path:
         """The run's folder."""
         return Path(self.output) / self.name
-
-
-def _check_stage(stage: StageConfig, several: bool) -> None:
-    """Raises ValueError or ConfigError on settings of one stage that cannot work together."""
-    from mmrl.errors import ConfigError
-    from mmrl.objectives.methods import resolve_objective
-    from mmrl.trainer.checks import check_minibatches
-
-    rollout, where = stage.rollout, f"stages.{stage.name}"
-    try:
-        objective = resolve_objective(stage.method, stage.objective)
-    except ConfigError as error:
-        prefix = f"{where}: " if several else ""
-        raise ConfigError("\n".join(f"{prefix}{line}" for line in str(error).splitlines())) from None
-    check_minibatches(stage, objective)
-    if not objective.rollouts:
-        return
-    if rollout.n < 2 and objective.advantage.baseline in ("group_mean", "leave_one_out"):
-        raise ValueError(f"{where}: rollout.n is 1, so every group-relative advantage is 0; set n to 2 or more")
-    if rollout.temperature == 0.0:
-        raise ValueError(f"{where}: rollout.temperature 0 samples one answer n times; set it above 0")
-    if objective.overlong is not None and objective.overlong.cache >= rollout.max_new_tokens:
-        raise ValueError(
-            f"{where}: objective.overlong.cache {objective.overlong.cache} must be below rollout.max_new_tokens "
-            f"{rollout.max_new_tokens}; a fifth of it is usual"
-        )
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:

@@ -11,6 +11,7 @@ from mmrl.data.settings import (
     AnyData,
     DataConfig,
     EpisodeData,
+    PythonData,
     RobotData,
 )
 
@@ -36,6 +37,62 @@ def check_rewarded(stage: Any, train: Sequence[AnyData]) -> None:
                 f"stages.{stage.name}: method '{stage.method}' weighs demonstrations by what they earned, and those of "
                 f"data.train.{i} (type '{data.type}') carry no rewards; {cure}"
             )
+
+
+def check_recorded(data: DataConfig, policy: Any, stages: Sequence[Any]) -> None:
+    """Recorded actions fit the policy (`PolicyConfig`) and the stages (`StageConfig`) that draw them.
+
+    Raises:
+        ValueError: they are held out, or shorter or longer than a stage's decisions.
+    """
+    from mmrl.objectives.methods import resolve_objective
+    from mmrl.policies.registry import entry_of
+
+    for i, dataset in enumerate(data.eval):
+        if isinstance(dataset, RobotData):
+            raise ValueError(f"data.eval.{i}: recorded actions are no test of a policy; give data of type episodes")
+    for i, dataset in enumerate(data.train):
+        if not isinstance(dataset, RobotData):
+            continue
+        for stage in stages:
+            drawn, executed = resolve_objective(stage.method, stage.objective), stage.rollout.action_chunk
+            longer = entry_of(policy.type).horizon and dataset.draw == "steps"
+            if drawn.demonstrations and (dataset.chunk < executed or (dataset.chunk > executed and not longer)):
+                cure = "it at least" if longer else "both the same number:"
+                raise ValueError(
+                    f"data.train.{i}.chunk {dataset.chunk} differs from rollout.action_chunk {executed} of stage "
+                    f"'{stage.name}'; give {cure} {executed}"
+                )
+
+
+def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
+    """A stage that asks a simulator's expert has episodes, and what limits answers is not asked of episodes.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    from mmrl.objectives.methods import resolve_objective
+
+    objective, where = resolve_objective(stage.method, stage.objective), f"stages.{stage.name}"
+    if not any(isinstance(dataset, EpisodeData) for dataset in train):
+        if objective.relabel is not None and not any(isinstance(dataset, PythonData) for dataset in train):
+            raise ValueError(
+                f"{where}: relabelling asks a simulator's expert, and data.train has no data of type episodes; add "
+                "some, or use another method (sft)"
+            )
+        return
+    if objective.relabel is not None and stage.rollout.action_chunk != 1:
+        raise ValueError(
+            f"{where}: relabelling asks the expert in every state, so rollout.action_chunk must be 1, not "
+            f"{stage.rollout.action_chunk}"
+        )
+    if objective.overlong is not None:
+        raise ValueError(f"{where}: objective.overlong limits answers, not episodes; set it to null")
+    rl = objective.streams.get("rl")
+    if rl is not None and rl.normalise == "constant" and rl.max_units is None:
+        raise ValueError(
+            f"{where}: objective.streams.rl.max_units is needed for episodes: steps x action_dim of the longest one"
+        )
 
 
 def check_budgets(data: DataConfig, policy: Any) -> None:
