@@ -67,7 +67,8 @@ def choose(statistics: Mapping[str, Any], key: str | None) -> str:
     if not statistics:
         raise ConfigError(
             "policy.path: the checkpoint holds no normalisation statistics (norm_stats in config.json, or "
-            f"{FILE}); copy {FILE} beside it, or train on demonstrations, which computes them"
+            f"{FILE}); copy {FILE} beside it, or have them computed: recorded demonstrations do so, and "
+            "data.train.N.statistics on episodes of a scripted expert"
         )
     if key is None and len(statistics) > 1:
         raise ConfigError(
@@ -90,8 +91,9 @@ def cure_of_sizes(family: str, part: str, size: int) -> str:
         part: `action` or `state`.
     """
     return (
-        "set policy.params.statistics to a dataset of this robot, train on recorded actions of it, or make a "
-        f"checkpoint of its sizes: mmrl tiny {family} DIR --{part}-dim {size}"
+        "set policy.params.statistics to a dataset of this robot (recorded actions in data.train are one, and so are "
+        "episodes with statistics: 64, the scripted expert's), or make a checkpoint of its sizes: "
+        f"mmrl tiny {family} DIR --{part}-dim {size}"
     )
 
 
