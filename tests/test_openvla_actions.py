@@ -113,7 +113,7 @@ def test_statistics_are_chosen_or_asked_for():
     assert choose({"bridge": {}}, None) == "bridge"
     assert choose(two, "libero_goal") == "libero_goal_no_noops"
     for statistics, key, text in (
-        ({}, None, r"no normalisation statistics .* train on demonstrations"),
+        ({}, None, r"no normalisation statistics .* recorded demonstrations do so"),
         (two, None, r"policy\.params\.statistics is unset.*bridge, libero_goal_no_noops"),
         (two, "bridg", r"policy\.params\.statistics: unknown dataset 'bridg'\. Did you mean 'bridge'\?"),
     ):
