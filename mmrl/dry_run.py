@@ -15,9 +15,7 @@ from mmrl.memory import readable
 from mmrl.normalisation import settle_statistics
 from mmrl.objectives.methods import resolve_objective
 from mmrl.objectives.settings import Objective
-from mmrl.policies.checks import check_gripper
 from mmrl.policies.loading import resolve_device
-from mmrl.policies.registry import load_policy
 from mmrl.rollouts.answers import demonstrated_units
 from mmrl.rollouts.engines import make_engine
 from mmrl.rollouts.episodes import Episodes
@@ -25,7 +23,7 @@ from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
 from mmrl.run import with_cure
-from mmrl.setup import apply_threads, attach_cache, check_engines, claim, open_eval_sets, release
+from mmrl.setup import apply_threads, check_engines, claim, open_eval_sets, open_policy, release
 from mmrl.trainer import checkpoint
 from mmrl.types import Sample
 
@@ -64,9 +62,7 @@ def dry_run(recipe: Recipe) -> str:
     free = memory.available(resolve_device(recipe.policy.device))
     train = {f"train.{i}": (config, open_dataset(config)) for i, config in enumerate(recipe.data.train)}
     held_out = open_eval_sets(recipe)
-    policy = load_policy(recipe.policy)
-    check_gripper(getattr(policy, "params", None), recipe.simulators)
-    attach_cache(policy, recipe)
+    policy = open_policy(recipe, recipe.policy)
     settle_statistics(policy, [rows for _, rows in train.values()], recipe.simulators)
     for stage in recipe.stages:
         make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)

@@ -124,11 +124,9 @@ def measure(
     from mmrl.evaluation.filming import Film
     from mmrl.evaluation.heldout import evaluate as run_evaluation
     from mmrl.evaluation.sparse_to_dense import figures
-    from mmrl.policies.checks import check_gripper
-    from mmrl.policies.registry import load_policy
     from mmrl.rollouts.preparing import Preparer
     from mmrl.rollouts.simulators import Simulators
-    from mmrl.setup import apply_threads, attach_cache, open_eval_sets
+    from mmrl.setup import apply_threads, open_eval_sets, open_policy
     from mmrl.tracking.bad_samples import BadSamples
     from mmrl.tracking.videos import EpisodeVideos
     from mmrl.trainer.seeding import derive
@@ -137,9 +135,7 @@ def measure(
     sets = open_eval_sets(recipe, eval_data)
     if not sets:
         raise UserError("data.eval is empty, so there is nothing to evaluate")
-    policy = load_policy(policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
-    check_gripper(getattr(policy, "params", None), recipe.simulators)
-    attach_cache(policy, recipe)
+    policy = open_policy(recipe, policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
     preparer = Preparer(policy, Rewarder(recipe.rewards, reward))
     films = EpisodeVideos(Path(videos), {}) if videos is not None and recipe.evaluation.videos else None
     simulators = Simulators(recipe.simulators, recipe.pipeline)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mmrl.config import Recipe
+from mmrl.config import PolicyConfig, Recipe
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
 from mmrl.data.videos import open_cache
 from mmrl.errors import CheckpointError, UserError
@@ -55,9 +55,7 @@ def open_run(
     tensors, state = checkpoint.load(source) if source else (None, None)
     rewarder = Rewarder(recipe.rewards, reward)
     eval_sets = open_eval_sets(recipe, eval_data)
-    policy = load_policy(_resumed_policy(recipe, source))
-    check_gripper(getattr(policy, "params", None), recipe.simulators)
-    attach_cache(policy, recipe)
+    policy = open_policy(recipe, _resumed_policy(recipe, source))
     preparer = Preparer(policy, rewarder)
     mixture = open_train(recipe, preparer, train_data)
     statistics = settle_statistics(policy, mixture.datasets, recipe.simulators)
@@ -93,10 +91,17 @@ def _open_tracker(recipe: Recipe, policy: Any, place: Place, facts: Mapping[str,
     return tracker
 
 
-def attach_cache(policy: Any, recipe: Recipe) -> None:
-    """Gives a policy that reads videos the recipe's cache of decoded ones."""
+def open_policy(recipe: Recipe, config: PolicyConfig) -> Any:
+    """Loads a policy, which reads videos through the recipe's cache of decoded ones.
+
+    Raises:
+        ConfigError: what the checkpoint was saved with contradicts the recipe's simulators; also as `load_policy`.
+    """
+    policy = load_policy(config)
+    check_gripper(getattr(policy, "params", None), recipe.simulators)
     if recipe.data.cache is not None and hasattr(policy, "videos"):
         policy.videos.cache = open_cache(recipe.data.cache)
+    return policy
 
 
 def apply_threads(recipe: Recipe) -> None:
