@@ -62,7 +62,7 @@ def build(args: Namespace) -> int:
     if counts["broken"] + counts["foreign"]:
         print(f"{counts['broken'] + counts['foreign']} damaged entries were made again")
     if counts["evicted"]:
-        print(f"{counts['evicted']} entries had to go: {readable(cache.max_bytes)} do not hold all videos")
+        print(f"had to go for want of room: {counts['evicted']} (the cache may hold {readable(cache.max_bytes)})")
     for error in tally.broken[: args.show]:
         print(f"broken: {error}")
     if len(tally.broken) > args.show:
