@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,20 @@ import pytest
 import yaml
 from hypothesis import settings
 
+PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+if PARALLEL:
+    # Read when torch is imported. Workers with as many threads each as there are cores take turns on them.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same examples in every run: what fails here fails everywhere.
 settings.register_profile("seeded", derandomize=True)
 settings.load_profile("seeded")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, the minutes of the learning runs go first: last, one worker would end long after the other."""
+    if PARALLEL:
+        items.sort(key=lambda item: not item.path.name.startswith("test_learning_"))
 
 
 @pytest.fixture(scope="session")
