@@ -14,8 +14,8 @@ if PARALLEL:
     # Read when torch is imported. Workers with as many threads each as there are cores take turns on them.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# The same examples in every run: what fails here fails everywhere.
-settings.register_profile("seeded", derandomize=True)
+# The same examples in every run, however long each takes: what fails here fails everywhere.
+settings.register_profile("seeded", derandomize=True, deadline=None)
 settings.load_profile("seeded")
 
 

@@ -112,7 +112,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.one_of(st.text(max_size=20), st.lists(pieces, max_size=6).map("/".join)))
 def test_no_path_escapes(path, tmp_path_factory):
     base = Path(tmp_path_factory.getbasetemp()) / "escape"

@@ -55,7 +55,7 @@ def test_datasets_are_drawn_by_weight():
     assert even["a"] == pytest.approx(1000, abs=120)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=3),
     calls=st.lists(st.tuples(st.integers(0, 7), st.booleans()), min_size=1, max_size=8),

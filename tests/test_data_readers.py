@@ -404,7 +404,7 @@ rows = st.dictionaries(names, values, max_size=8) | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(values=rows, form=st.sampled_from(sorted(FORMATS)), task=st.none() | words)
 def test_arbitrary_rows_raise_bad_sample_or_read(values, form, task, tmp_path_factory):
     root = tmp_path_factory.getbasetemp()
@@ -419,7 +419,7 @@ def test_arbitrary_rows_raise_bad_sample_or_read(values, form, task, tmp_path_fa
     json.dumps(sample.target)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(lines=st.lists(st.one_of(st.binary(max_size=30), values.map(lambda v: json.dumps(v).encode()))))
 def test_arbitrary_files_raise_user_errors_only(lines, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "any.jsonl"

@@ -26,7 +26,7 @@ def assert_close(found, values, **tolerance):
         np.testing.assert_allclose(found[name], wanted, err_msg=name, **tolerance)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(1, 5), st.integers(0, 2**31))
 def test_blocks_add_up_to_the_whole(sizes, width, seed):
     rng = np.random.default_rng(seed)

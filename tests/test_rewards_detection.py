@@ -103,7 +103,7 @@ def test_what_ap_forgives_is_not_forgiven():
     assert get_reward("detection")(json.dumps(boxes), {"boxes": [A]}).score == pytest.approx(2 / 52)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=8), st.integers(1, 5))
 def test_one_more_box_on_nothing_never_helps(corners, extra):
     target = {"boxes": [A, B, C]}

@@ -258,7 +258,7 @@ def targets(draw):
     return target
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(targets(), st.sampled_from(sorted(parsers.ACTION_SPACES)), st.sampled_from(["exact", "f1"]))
 def test_gold_scores_one_where_the_space_can_say_it(target, space, match):
     reward = get_reward("gui_action", space=space, text_match=match)

@@ -135,7 +135,7 @@ def test_points_choose_a_candidate(answer, iou, reason):
     assert result.reason == reason
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=1, max_size=6, unique_by=tuple), st.data())
 def test_any_candidate_can_be_chosen(bits, data):
     masks = [np.array(row).reshape(3, 4) for row in bits]

@@ -16,7 +16,7 @@ WORDS = (
 )
 FRAGMENTS = st.sampled_from(WORDS.split(" "))
 TEXT = st.one_of(st.text(max_size=80), st.lists(FRAGMENTS, max_size=20).map(" ".join))
-RUNS = settings(max_examples=200, deadline=None)
+RUNS = settings(max_examples=200)
 MILLISECONDS = st.integers(0, 10**7)
 
 

@@ -260,7 +260,7 @@ def test_lenient_boxes_keep_what_is_whole():
     assert parsers.parse_boxes_lenient("none") == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from("[](){}<>|\"'\\,.:-+0123456789eE \n`xyabox_point2dNaN"), max_size=120))
 def test_no_text_breaks_a_reader(text):
     for name in parsers.ACTION_SPACES:

@@ -40,7 +40,7 @@ def texts_for(name):
 def runs(name, most):
     """Hypothesis settings; rewards that wait for a worker get fewer runs."""
     waits = any(reward.waits for reward, _ in CASES[name])
-    return settings(max_examples=most // 4 if waits else most, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(max_examples=most // 4 if waits else most, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -213,7 +213,7 @@ SETTINGS = {
 def test_gold_of_any_accepted_target_scores_one(name, params):
     reward = get_reward(name, **params)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(TARGETS[name])
     def run(target):
         try:
@@ -238,7 +238,7 @@ def test_naming_everything_earns_nothing():
     assert get_reward("ocr")(pages, {"text": "word7"}).score < 0.01
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=100), TARGETS["ocr"])
 def test_combination_is_the_weighted_mean(text, target):
     ocr, form = get_reward("ocr"), get_reward("format")

@@ -47,7 +47,7 @@ def test_workers_equal_one_process(kept):
 
 @pytest.mark.parametrize("fault", [CRASH, HANG, RAISE])
 def test_a_failed_worker_is_replaced_and_its_episode_dropped(fault, caplog):
-    env = WorkerEnv("faulty", faulty_world, 2, timeout=5.0 if fault == HANG else 60.0)
+    env = WorkerEnv("faulty", faulty_world, 2, timeout=10.0 if fault == HANG else 60.0)
     env.reset([1, fault])
     still = torch.zeros(2, 3, 3)
     first = env.chunk_step(still)

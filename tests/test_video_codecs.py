@@ -33,7 +33,7 @@ def round_trip(name: str, pixels: torch.Tensor) -> tuple[torch.Tensor, int]:
     return decode(CODECS[name], stream, lengths, tuple(pixels.shape)), len(stream)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)), st.integers(0, 255))
 def test_lossless_gives_back_every_bit(seed, shape, low):
     random = torch.Generator().manual_seed(seed)

@@ -10,7 +10,7 @@ from video import Budget, Sampling, VideoError
 from video.sampling import Timeline, choose, clip_range, smart_frames
 
 rates = st.sampled_from([10.0, 23.976, 24.0, 25.0, 29.97002997002997, 30.0, 59.94, 120.0])
-fixture_is_constant = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+fixture_is_constant = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def steady(frames, fps=10.0) -> Timeline:

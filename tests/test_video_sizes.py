@@ -13,7 +13,7 @@ from video import Budget, VideoError, read_frames, read_image
 from video.resize import resize_frames
 from video.sizes import frame_bounds, image_size, smart_resize, video_size
 
-fixture_is_constant = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+fixture_is_constant = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 sides = st.integers(8, 4000)
 PATCHES = (14, 16)
 

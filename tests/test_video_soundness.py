@@ -169,7 +169,7 @@ def test_every_byte_of_a_cluster_counts(tmp_path):
     assert sound_clusters(path).ranges == good.ranges[:1]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_bytes_upset_the_walk(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("walk")
