@@ -28,6 +28,11 @@ class CheckpointError(UserError):
     """A checkpoint that is missing, broken, or of another model."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's text that says something, or else the error's type."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def nearest(word: str, known) -> str:
     """` Did you mean 'x'?` for the closest of `known`, or an empty string."""
     import difflib

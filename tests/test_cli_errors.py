@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from mmrl.cli import main
 
@@ -272,6 +274,16 @@ def test_damaged_checkpoint(capsys, workplace, recipe_file, tiny_qwen):
     weights.write_bytes(weights.read_bytes()[:1000])
     (line,) = refused(capsys, "train", str(recipe_file), "policy.path=damaged")
     assert line.startswith("policy.path: a weights file of 'damaged' is damaged")
+
+
+def test_checkpoint_of_pickled_weights(capsys, workplace, recipe_file, tiny_qwen):
+    shutil.copytree(tiny_qwen(), workplace / "pickled")
+    weights = workplace / "pickled" / "model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    (line,) = refused(capsys, "train", str(recipe_file), "policy.path=pickled")
+    assert line.startswith("policy.path: 'pickled' does not load: ")
+    assert "model.safetensors" in line
 
 
 def test_resume_with_another_model(capsys, workplace, recipe_file, tiny_qwen):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from shared_openvla import load, observation, observations, sampled_rows
-from shared_policy import Float64, distance, gradients, log_probs
+from shared_policy import Float64, adapt, distance, gradients, log_probs
 
 from mmrl.compat import ensure_torchvision
 from mmrl.config import OptimConfig, SamplingConfig
@@ -30,16 +30,6 @@ def train(policy, rows, steps=3, **optim):
         accumulate(rows, plan_step(OBJECTIVE, rows, 0, 8), policy, 200)
         optimizer.step()
     return optimizer
-
-
-def adapt(policy):
-    """Gives the adapters weights, as after training: they start as no change at all."""
-    g = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, parameter in policy.module.named_parameters():
-            if "lora_" in name:
-                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=g))
-    return policy
 
 
 # --- against an independent composition

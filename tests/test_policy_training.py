@@ -4,6 +4,7 @@ import pytest
 import torch
 from shared_policy import (
     ALL_FAMILIES,
+    adapt,
     demo_rows,
     digits,
     distance,
@@ -44,16 +45,6 @@ def train(policy, rows, steps=3, **optim):
         accumulate(rows, plan_step(OBJECTIVE, rows, 0, 8), policy, 300)
         optimizer.step()
     return optimizer
-
-
-def adapt(policy):
-    """Gives the adapters weights, as after training: they start as no change at all."""
-    g = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, parameter in policy.module.named_parameters():
-            if "lora_" in name:
-                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=g))
-    return policy
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)

@@ -13,7 +13,7 @@ from mmrl.commands.cache import BAD, progress, workers
 from mmrl.config import CacheConfig, FileData, PolicyConfig, Recipe, load_recipe
 from mmrl.data.mixture import open_dataset
 from mmrl.data.videos import VideoReader, open_cache
-from mmrl.errors import BadSample, UserError
+from mmrl.errors import BadSample, CheckpointError, UserError, first_line
 from mmrl.evaluation.sparse_to_dense import at_frames
 from mmrl.memory import readable
 from mmrl.policies.qwen_prompt import image_budget
@@ -140,7 +140,6 @@ class MediaReader:
 def media_reader(config: PolicyConfig) -> MediaReader:
     """A reader like the policy's own, from the checkpoint's processors alone. Raises CheckpointError."""
     from mmrl.compat import ensure_torchvision
-    from mmrl.errors import CheckpointError
     from mmrl.policies.loading import checkpoint_path
 
     ensure_torchvision()
@@ -150,8 +149,7 @@ def media_reader(config: PolicyConfig) -> MediaReader:
         video = AutoVideoProcessor.from_pretrained(checkpoint_path(config.path))
         size = AutoImageProcessor.from_pretrained(checkpoint_path(config.path)).size
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"policy.path: '{config.path}' has no video processor: {reason}") from None
+        raise CheckpointError(f"policy.path: '{config.path}' has no video processor: {first_line(error)}") from None
     videos = VideoReader(config.video, video.patch_size * video.merge_size, video.temporal_patch_size)
     image = config.image
     low, high = image.min_pixels or size["shortest_edge"], image.max_pixels or size["longest_edge"]

@@ -17,7 +17,7 @@ from mmrl.config import FileData
 from mmrl.data.columns import Row
 from mmrl.data.formats import FORMATS, find_format
 from mmrl.data.rows import Rows
-from mmrl.errors import BadSample, UserError, nearest
+from mmrl.errors import BadSample, UserError, first_line, nearest
 from mmrl.types import Sample
 
 # Parquet above this uncompressed size is converted once to memory-mapped Arrow by `datasets`.
@@ -283,7 +283,7 @@ def _load_datasets(path: str, split: str, *, saved: bool) -> Table:
         data = datasets.load_from_disk(path) if saved else datasets.load_dataset(path, split=split)
     # Every backend of `datasets` (hub, fsspec, builders) has exceptions of its own.
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+        reason = first_line(error)[:300]
         what = "a folder of `datasets`" if saved else "no local file, and as a `datasets` name"
         raise UserError(f"dataset '{path}' is {what} but cannot be loaded (split '{split}'): {reason}") from error
     if isinstance(data, datasets.DatasetDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from mmrl.compat import ensure_torchvision
 from mmrl.config import PolicyConfig
-from mmrl.errors import CheckpointError, ConfigError, nearest, unknown
+from mmrl.errors import CheckpointError, ConfigError, first_line, nearest, unknown
 from mmrl.policies.registry import entry_of
 
 _SIZE = re.compile("(size|layers|heads|depth|dim|experts)$")
@@ -85,7 +85,7 @@ def local_folder(path: str, kind: str, also: Sequence[str] = ()) -> Path:
         patterns = ["*.safetensors", *(f"*{suffix}" for suffix in COMPANIONS), *also]
         return Path(snapshot_download(path, allow_patterns=patterns))
     except (OSError, ValueError, HfHubHTTPError) as error:
-        raise CheckpointError(f"policy.path: '{path}' cannot be fetched: {_first_line(error)}") from None
+        raise CheckpointError(f"policy.path: '{path}' cannot be fetched: {first_line(error)}") from None
 
 
 def read_config(path: str) -> Any:
@@ -100,7 +100,7 @@ def read_config(path: str) -> Any:
     try:
         return AutoConfig.from_pretrained(checkpoint_path(path))
     except (OSError, ValueError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"policy.path: cannot read '{path}': {_first_line(error)}") from None
+        raise CheckpointError(f"policy.path: cannot read '{path}': {first_line(error)}") from None
 
 
 def difference(one: str, other: str) -> str | None:
@@ -131,34 +131,62 @@ def load_checkpoint(config: PolicyConfig, families: Collection[str], device: tor
         CheckpointError: not there, of a family outside `families`, weights missing or of other shapes.
     """
     ensure_torchvision()
-    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     path = checkpoint_path(config.path)
     family = read_config(config.path).model_type
     if family not in families:
         raise CheckpointError(f"policy.path: '{config.path}' is a {unknown('qwen_vl family', family, families)}")
-    try:
-        with quiet_transformers():
-            model, info = AutoModelForImageTextToText.from_pretrained(
-                path,
-                dtype=getattr(torch, config.dtype),
-                attn_implementation=config.attention,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
+    model = load_pretrained(AutoModelForImageTextToText, path, config)
+    with load_errors(config.path):
         processor = AutoProcessor.from_pretrained(path)
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"policy.path: a weights file of '{config.path}' is damaged ({_first_line(error)}); copy it again"
-        ) from None
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise CheckpointError(f"policy.path: '{config.path}' does not load: {_first_line(error)}") from None
-    refuse_incomplete(info, config.path)
     types = getattr(model.config.get_text_config(), "layer_types", None) or []
     if config.packing == "group" and any("sliding" in t for t in types):
         raise ConfigError("policy.packing: 'group' does not fit sliding-window layers; set it to 'row'")
     return model.to(device).train(), processor
+
+
+def load_pretrained(
+    cls: Any, source: str | Path, config: PolicyConfig, may_lack: Callable[[str], bool] | None = None, **options: Any
+) -> Any:
+    """`cls.from_pretrained` with the config's dtype and attention. Reads safetensors alone.
+
+    Args:
+        source: a folder or hub name.
+        may_lack: whether the checkpoint may be without a weight, by its name; without `may_lack` it has all.
+        options: further arguments of `from_pretrained`.
+
+    Raises:
+        CheckpointError: nothing that loads, or weights that are damaged, missing, unknown or of other shapes.
+    """
+    with load_errors(config.path), quiet_transformers():
+        model, info = cls.from_pretrained(
+            source,
+            dtype=getattr(torch, config.dtype),
+            attn_implementation=config.attention,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            **options,
+        )
+    missing = [name for name in info["missing_keys"] if may_lack is None or not may_lack(name)]
+    refuse_incomplete({**info, "missing_keys": missing}, config.path)
+    return model
+
+
+@contextmanager
+def load_errors(shown: str) -> Iterator[None]:
+    """Inside, what goes wrong with the files of a checkpoint is a CheckpointError that names it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"policy.path: a weights file of '{shown}' is damaged ({first_line(error)}); copy it again"
+        ) from None
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise CheckpointError(f"policy.path: '{shown}' does not load: {first_line(error)}") from None
 
 
 @contextmanager
@@ -185,7 +213,3 @@ def refuse_incomplete(info: Mapping[str, Any], shown: str) -> None:
                 f"policy.path: '{shown}' has {len(names)} {problem.replace('_', ' ')}, first '{names[0]}'; "
                 "it is a checkpoint of another model or an incomplete one"
             )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

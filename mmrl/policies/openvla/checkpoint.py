@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmrl.config import PolicyConfig
 from mmrl.data.robot.statistics import FILE, save_statistics
 from mmrl.errors import CheckpointError
-from mmrl.policies.loading import COMPANIONS, quiet_transformers, read_config, refuse_incomplete
+from mmrl.policies.loading import COMPANIONS, load_pretrained, read_config
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import OpenVLAForActionPrediction
 
@@ -52,28 +52,10 @@ def load_model(
     Raises:
         CheckpointError: weights that are damaged, missing, of other shapes, or not the model's.
     """
-    from safetensors import SafetensorError
-
-    shown = config.path
-    try:
-        with quiet_transformers():
-            model, info = OpenVLAForActionPrediction.from_pretrained(
-                folder,
-                config=model_config,
-                dtype=getattr(torch, config.dtype),
-                attn_implementation=config.attention,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                use_safetensors=True,
-            )
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"policy.path: a weights file of '{shown}' is damaged ({_first_line(error)}); copy it again"
-        ) from None
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise CheckpointError(f"policy.path: '{shown}' does not load: {_first_line(error)}") from None
-    info = {**info, "missing_keys": [k for k in info["missing_keys"] if not k.startswith(PROPRIO)]}
-    refuse_incomplete(info, shown)
+    # The state's projector has a file of its own.
+    model = load_pretrained(
+        OpenVLAForActionPrediction, folder, config, lambda name: name.startswith(PROPRIO), config=model_config
+    )
     if model.proprio_projector is not None:
         _load_proprio(model.proprio_projector, folder)
     return model.to(device).train()
@@ -180,7 +162,3 @@ def save(
         (folder / name).write_bytes(content)
     if norm_stats:
         save_statistics(norm_stats, folder)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmrl.compat import ensure_torchvision
 from mmrl.config import PolicyConfig
 from mmrl.data.robot.statistics import FILE as STATISTICS
-from mmrl.errors import CheckpointError
+from mmrl.errors import CheckpointError, first_line
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.flow.settings import FlowParams
-from mmrl.policies.loading import local_folder, quiet_transformers, read_config, refuse_incomplete
+from mmrl.policies.loading import load_pretrained, local_folder, read_config
 from mmrl.policies.pi0 import lerobot
 from mmrl.policies.statistics import read_statistics
 
@@ -76,33 +75,9 @@ def load(config: PolicyConfig, params: FlowParams, family: str, default_kind: Ki
     else:
         kind = getattr(found, "normalization", default_kind)
         statistics = read_statistics(_processor_statistics(folder), folder)
-        model = _load_model(cls, folder, config)
+        # The expert gets embeddings, never tokens: its table is read by nothing, and files often lack it.
+        model = load_pretrained(cls, folder, config, lambda name: name == "model.dit.embed_tokens.weight")
     return Loaded(model, _load_processor(folder, model.config, params, config.path), statistics, kind, folder)
-
-
-def _load_model(cls: Any, folder: Path, config: PolicyConfig) -> Any:
-    from safetensors import SafetensorError
-
-    try:
-        with quiet_transformers():
-            model, info = cls.from_pretrained(
-                folder,
-                dtype=getattr(torch, config.dtype),
-                attn_implementation=config.attention,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                use_safetensors=True,
-            )
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"policy.path: a weights file of '{config.path}' is damaged ({_first_line(error)}); copy it again"
-        ) from None
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise CheckpointError(f"policy.path: '{config.path}' does not load: {_first_line(error)}") from None
-    # The expert gets embeddings, never tokens: its table is read by nothing, and files often lack it.
-    unread = "model.dit.embed_tokens.weight"
-    refuse_incomplete({**info, "missing_keys": [k for k in info["missing_keys"] if k != unread]}, config.path)
-    return model
 
 
 def _load_processor(folder: Path, sizes: Any, params: FlowParams, shown: str) -> Any:
@@ -118,7 +93,7 @@ def _load_processor(folder: Path, sizes: Any, params: FlowParams, shown: str) ->
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"policy.path: '{shown}' has no tokenizer, and '{source}' cannot be had ({_first_line(error)}); set "
+            f"policy.path: '{shown}' has no tokenizer, and '{source}' cannot be had ({first_line(error)}); set "
             "policy.params.tokenizer to a folder with PaliGemma's"
         ) from None
     vision = sizes.vlm_config.vision_config
@@ -157,7 +132,3 @@ def save(
     processor.save_pretrained(folder)
     if statistics:
         (folder / STATISTICS).write_text(json.dumps(dict(statistics), indent=1))
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -18,7 +18,7 @@ from torch import Tensor
 from mmrl.config import PolicyConfig
 from mmrl.errors import CheckpointError, ConfigError, unknown
 from mmrl.policies.flow.normaliser import Kind
-from mmrl.policies.loading import refuse_incomplete
+from mmrl.policies.loading import load_errors, refuse_incomplete
 
 FAMILIES = ("pi0", "pi05")
 KINDS: dict[str, Kind] = {"MEAN_STD": "mean_std", "QUANTILES": "quantiles"}
@@ -119,17 +119,14 @@ def our_name(name: str) -> str:
 
 def load_model(cls: Any, config: Any, folder: Path, policy: PolicyConfig) -> Any:
     """The model with the folder's weights. Raises CheckpointError where they are missing, unknown or misshapen."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     files = sorted(folder.glob("*.safetensors"))
     weights = [path for path in files if not path.name.startswith("policy_") and "_head" not in path.name]
     if not weights:
         raise CheckpointError(f"policy.path: '{policy.path}' holds no model.safetensors")
-    try:
+    with load_errors(policy.path):
         state = {our_name(name): value for path in weights for name, value in load_file(path).items()}
-    except SafetensorError as error:
-        raise CheckpointError(f"policy.path: a weights file of '{policy.path}' is damaged ({error}); copy it") from None
     model = cls._from_config(config, dtype=getattr(torch, policy.dtype), attn_implementation=policy.attention)
     own = model.state_dict()
     refuse_incomplete(
