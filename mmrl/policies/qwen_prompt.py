@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -97,20 +97,7 @@ def prepare_prompt(
     Raises:
         BadSample: unreadable image or video, a count of them that does not match the marks, or a prompt over the limit.
     """
-    parts = [p for m in sample.messages if not isinstance(m["content"], str) for p in m["content"]]
-    for kind, media in (("image", sample.images), ("video", sample.videos)):
-        marks = sum(part.get("type") == kind for part in parts)
-        if marks != len(media):
-            raise BadSample(sample.where, f"{marks} {kind} marks in the messages but {len(media)} {kind}s")
-    texts = [m["content"] for m in sample.messages if isinstance(m["content"], str)] + [
-        p.get("text", "") for p in parts
-    ]
-    for mark in (processor.image_token, processor.video_token):
-        # In text it would be taken for an image or video that is not there.
-        if any(mark in text for text in texts):
-            raise BadSample(
-                sample.where, f"its text holds the placeholder {mark}; use an image or video part, or remove it"
-            )
+    _refuse_wrong_marks(sample, (processor.image_token, processor.video_token))
     size = image_budget(videos.image_size, sample)
     images, sizes = _load_images(sample, videos, size)
     frames = videos.read(sample)
@@ -151,6 +138,24 @@ def prepare_prompt(
         video_grid,
         clips,
     )
+
+
+def _refuse_wrong_marks(sample: Sample, placeholders: Collection[str]) -> None:
+    """Raises BadSample where marks and media differ in number, or the text itself holds a placeholder."""
+    parts = [p for m in sample.messages if not isinstance(m["content"], str) for p in m["content"]]
+    for kind, media in (("image", sample.images), ("video", sample.videos)):
+        marks = sum(part.get("type") == kind for part in parts)
+        if marks != len(media):
+            raise BadSample(sample.where, f"{marks} {kind} marks in the messages but {len(media)} {kind}s")
+    texts = [m["content"] for m in sample.messages if isinstance(m["content"], str)] + [
+        p.get("text", "") for p in parts
+    ]
+    for mark in placeholders:
+        # In text it would be taken for an image or video that is not there.
+        if any(mark in text for text in texts):
+            raise BadSample(
+                sample.where, f"its text holds the placeholder {mark}; use an image or video part, or remove it"
+            )
 
 
 def _load_images(
