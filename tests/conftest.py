@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side, the minutes of the learning runs go first: last, one worker would end long after the other."""
     if PARALLEL:
         items.sort(key=lambda item: not item.path.name.startswith("test_learning_"))
+
+
+@pytest.fixture(autouse=True)
+def alike_in_every_run(monkeypatch) -> None:
+    """Torch draws the same whichever tests ran before, and a stalled machine ends no reward's worker."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+    if pool := sys.modules.get("vision_rewards.pool"):
+        monkeypatch.setattr(pool, "CLOCK_FACTOR", 60.0)
 
 
 @pytest.fixture(scope="session")

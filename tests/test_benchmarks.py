@@ -18,7 +18,7 @@ def test_step_throughput_prints_its_result(tmp_path: Path) -> None:
     pytest.importorskip("trl")
     output = tmp_path / "result.json"
     command = [sys.executable, "-m", "benchmarks.step_throughput", "--small", "--threads", "1", "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
@@ -52,7 +52,7 @@ def test_rewards_prints_its_result() -> None:
         "table",
         "judge",
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["name"], result["higher_is_better"]) == ("rewards", True)

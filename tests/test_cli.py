@@ -21,7 +21,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 def python(*argv: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, *argv], capture_output=True, text=True, env=ENVIRONMENT, timeout=300, **options
+        [sys.executable, *argv], capture_output=True, text=True, env=ENVIRONMENT, timeout=1200, **options
     )
 
 

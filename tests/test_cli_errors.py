@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mmrl.cli import main
+from mmrl.errors import UserError
+from mmrl.tracking.sinks import TensorBoard
 
 PREFIX = "mmrl: error: "
 
@@ -371,6 +373,20 @@ def test_really_full_disk(capsys, small_disk, recipe_file, size, kept):
     checkpoints = disk / "small" / "checkpoints"
     assert (whole_checkpoints(checkpoints) if checkpoints.exists() else []) == kept
     assert not list(disk.rglob(".*"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_writing_thread_of_tensorboard_names_the_full_disk(small_disk):
+    sink = TensorBoard(small_disk("16k"), "project", None)
+
+    def fill():
+        for step in range(2000):
+            sink.log(step, "sft", {"loss": 1.0})
+        sink.close()
+
+    for call in (fill, sink.close):
+        with pytest.raises(UserError, match=r"^cannot write '.*disk/tensorboard': No space left on device"):
+            call()
 
 
 def test_no_space_at_all_leaves_nothing(capsys, small_disk, recipe_file):

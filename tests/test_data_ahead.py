@@ -14,7 +14,7 @@ from mmrl.data.rows import Rows
 from mmrl.errors import BadSample
 from mmrl.types import Sample
 
-WAIT_S = 20
+WAIT_S = 120
 
 
 @dataclass

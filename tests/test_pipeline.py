@@ -20,7 +20,7 @@ from mmrl.rollouts.simulators import Simulators
 from robotics.tabletop import TabletopEnv
 
 # How long a broken pipeline may hold a test up: nothing that works waits.
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")

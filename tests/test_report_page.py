@@ -353,7 +353,7 @@ def measure(page, folder, width: int, height: int) -> dict:
         f"--window-size={max(width, 500) + 20},{height}", "--virtual-time-budget=4000", "--dump-dom",
     ]  # fmt: skip
     command = [CHROMIUM, *flags, probe.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     found = re.search(r"RESULT(.*)TLUSER</pre>", done.stdout, re.DOTALL)
     assert found, done.stderr[-2000:]
     return json.loads(unescape(found[1]))

@@ -132,24 +132,36 @@ def test_fewer_steps_than_the_checkpoint_has_behind_it_are_refused(tiny_qwen, tm
 
 
 def test_sigterm_ends_the_command_with_143_and_a_checkpoint(tiny_qwen, tmp_path, monkeypatch):
-    """The reward tells over a pipe that a step is under way; the signal then lands in the middle of it."""
+    """The reward tells over a pipe that a step is under way and waits for the signal in the middle of it."""
     settings = {"steps": 4, "rewards": [{"name": "telling:reward"}], "evaluation": {"every": None, "limit": 1}}
     whole, cut = (made(tiny_qwen, tmp_path / part, "run", settings, resume="auto") for part in ("whole", "cut"))
+    # One evaluation answer, a step of 8 answers, and 3 of the second step.
+    patience = 1 + 8 + 3
     (tmp_path / "telling.py").write_text(
-        "import shared_runs\n\n\ndef reward(text, sample):\n"
-        "    print('rewarding', flush=True)\n    return shared_runs.reward(text, sample)\n"
+        f"""
+import itertools, os, time, shared_runs
+
+calls, sent = itertools.count(1), {str(tmp_path / "sent")!r}
+
+
+def reward(text, sample):
+    print("rewarding", flush=True)
+    waits = next(calls) == {patience}
+    while waits and not os.path.exists(sent):
+        time.sleep(0.01)
+    return shared_runs.reward(text, sample)
+"""
     )
     (tmp_path / "cut.yaml").write_text(yaml.safe_dump(cut))
     tests = Path(__file__).parent
     path = os.pathsep.join([str(tests), str(tests.parent), str(tmp_path)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "mmrl", "train", str(tmp_path / "cut.yaml")]
-    # One evaluation answer, a step of 8 answers, and 3 of the second step.
-    patience = 1 + 8 + 3
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as child:
         for count, _ in enumerate(filter("rewarding\n".__eq__, child.stdout), start=1):
             if count == patience:
                 child.send_signal(signal.SIGTERM)
+                (tmp_path / "sent").touch()
     assert child.returncode == 128 + signal.SIGTERM
     assert last_checkpoint(tmp_path / "cut" / "run").name == "step_000002"
     monkeypatch.syspath_prepend(tmp_path)
@@ -158,7 +170,7 @@ def test_sigterm_ends_the_command_with_143_and_a_checkpoint(tiny_qwen, tmp_path,
 
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
-    """Kill -9 at random moments; every checkpoint under its final name is whole at each of them."""
+    """Kill -9 at random moments of random steps; every checkpoint under its final name is whole at each of them."""
     settings = {"steps": 20, "checkpoint": {"every": 1}, "evaluation": {"every": 4, "limit": 1}}
     whole = made(tiny_qwen, tmp_path, "whole", settings, resume="auto")
     context = multiprocessing.get_context("forkserver")
@@ -168,9 +180,10 @@ def test_twenty_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
     seconds = []
     for warm_or_whole in ({**whole, "name": "first", "steps": 1}, {**whole, "name": "short", "steps": 1}, whole):
         began = time.monotonic()
-        assert _finish(context, warm_or_whole, None) == 0
+        assert _finish(context, warm_or_whole) == 0
         seconds.append(time.monotonic() - began)
     _, start, duration = seconds
+    step = (duration - start) / 19
     rng = random.Random(20)
     kills = runs = 0
     places = set()
@@ -180,13 +193,14 @@ def test_twenty_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
         folder = tmp_path / cut["name"]
         code = -signal.SIGKILL
         while code == -signal.SIGKILL and kills < 20:
-            remaining = start + (duration - start) * (1 - _steps_done(folder) / 20)
-            code = _finish(context, cut, rng.uniform(0.0, 1.2 * remaining))
+            target = rng.randint(_steps_done(folder), 19)
+            delay = rng.uniform(0.0, start if target == _steps_done(folder) else step)
+            code = _finish(context, cut, lambda folder=folder, target=target: _steps_done(folder) >= target, delay)
             kills += code == -signal.SIGKILL
             _assert_checkpoints_are_whole(folder)
             places.add(_steps_done(folder))
         assert code == 0 or kills == 20
-        assert code == 0 or _finish(context, cut, None) == 0
+        assert code == 0 or _finish(context, cut) == 0
         assert_same_run(tmp_path / "whole", folder)
     assert len(places) >= 4, "the kills fell on a few steps only"
 
@@ -199,11 +213,13 @@ def _assert_checkpoints_are_whole(folder):
             assert all(bool(weights.get_tensor(name).isfinite().all()) for name in weights.keys())  # noqa: SIM118
 
 
-def _finish(context, made_recipe, delay):
-    """Exit code of a run in a process of its own, killed after `delay` seconds unless that is None."""
+def _finish(context, made_recipe, due=None, delay=0.0):
+    """Exit code of a run in a process of its own, killed `delay` seconds after `due()` is true, if that is given."""
     child = context.Process(target=train, args=(made_recipe,))
     child.start()
-    child.join(delay)
+    while due and child.is_alive() and not due():
+        time.sleep(0.002)
+    child.join(delay if due else None)
     if child.is_alive():
         child.kill()
     child.join()

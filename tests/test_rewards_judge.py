@@ -33,7 +33,7 @@ class Server:
                     outer.running += 1
                     outer.most = max(outer.most, outer.running)
                     status, reply, headers = outer.script.pop(0) if len(outer.script) > 1 else outer.script[0]
-                outer.gate.wait(10)
+                outer.gate.wait(60)
                 with outer.lock:
                     outer.running -= 1
                 data = reply if isinstance(reply, bytes) else json.dumps(completion_of(reply)).encode()
@@ -51,7 +51,7 @@ class Server:
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def judge(self, **params):
-        return get_reward("judge", endpoint=self.url, model="m", **{"timeout": 10, **params})
+        return get_reward("judge", endpoint=self.url, model="m", **{"timeout": 60, **params})
 
 
 def completion_of(reply):

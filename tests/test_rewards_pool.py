@@ -100,7 +100,8 @@ def test_function_may_be_named():
 
 
 @pytest.mark.parametrize("function", [spin, sleep_forever])
-def test_hang_is_cut_off(function):
+def test_hang_is_cut_off(function, monkeypatch):
+    monkeypatch.setattr(pool, "CLOCK_FACTOR", 5.0)
     before = bounded(identify)[0]
     with pytest.raises(Exceeded, match=r"time: not done after 0\.2 s") as error:
         bounded(function, seconds=0.2)
@@ -220,6 +221,8 @@ def test_a_forked_child_has_workers_of_its_own():
         finally:
             pool.set_workers(None)
             os._exit(0)
+    # A child that fails then ends the pipe, which `recv` waits on.
+    writer.close()
     os.waitpid(child, 0)
     inherited, theirs = reader.recv()
     assert inherited == []

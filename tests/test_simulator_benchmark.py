@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def result_of(*parts: str) -> dict:
     command = [sys.executable, "-m", "benchmarks.simulators", "--small", "--only", *parts]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}

@@ -50,6 +50,7 @@ class Completion:
 
 @pytest.fixture(scope="module")
 def policy(tiny_qwen):
+    torch.manual_seed(0)
     made = load(tiny_qwen(), action_bins=BINS, value_head={"width": 8})
     torch.nn.init.normal_(made.value_head.layers[-1].weight, std=0.3)
     made.module.value_head = made.value_head  # so that `gradients` sees it

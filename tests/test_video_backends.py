@@ -1,6 +1,7 @@
 """Backends: the same frames at the same, true times, whoever decodes and however frames are reached."""
 
 import concurrent.futures
+import gc
 import json
 import multiprocessing
 import os
@@ -216,9 +217,11 @@ def test_no_file_stays_open(tmp_path):
     path = encode(tmp_path / "a.mp4", g=6)
     for backend in BACKENDS:
         video.read_frames(path, frames=2, backend=backend)
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     for backend in BACKENDS * 5:
         video.read_frames(path, frames=2, backend=backend)
+    gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -17,7 +17,7 @@ def test_video_cache_prints_its_result(tmp_path: Path) -> None:
     """A smoke run ends with the JSON line; sizes, which do not depend on the machine, are as promised."""
     pytest.importorskip("av")
     command = [sys.executable, "-m", "benchmarks.video_cache", "--small", "--folder", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}

@@ -13,7 +13,7 @@ from video.cache import TensorCache
 from video.prefetch import Prefetcher, frame_bytes
 from video.types import VideoError
 
-WAIT_S = 20
+WAIT_S = 120
 
 
 def prefetch_threads() -> list[str]:

@@ -89,16 +89,15 @@ class EntryLock:
         Raises:
             OSError: the lock file cannot be written (no space, no permission).
         """
+        # Before the file is there: a lock stays unsigned for as short as can be.
+        holder = Holder(self.token, machine(), os.getpid(), _started())
         try:
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             self._remove_if_stale()
             return False
         try:
-            import psutil
-
-            started = psutil.Process().create_time()
-            os.write(self._handle, json.dumps(vars(Holder(self.token, machine(), os.getpid(), started))).encode())
+            os.write(self._handle, json.dumps(vars(holder)).encode())
             self._beating = threading.Thread(target=self._beat, name="video-cache-lock", daemon=True)
             self._beating.start()
         except BaseException:
@@ -152,6 +151,13 @@ class EntryLock:
                 os.link(aside, self.path)
         with suppress(OSError):
             os.unlink(aside)
+
+
+def _started() -> float:
+    """When this process started."""
+    import psutil
+
+    return psutil.Process().create_time()
 
 
 def _holder(content: bytes) -> Holder | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from mmrl.config import TrackingConfig
 from mmrl.errors import UserError
-from mmrl.tracking.files import write_atomic
+from mmrl.tracking.files import cannot_write, write_atomic
 
 
 class Sink(Protocol):
@@ -33,14 +34,26 @@ class TensorBoard:
         except ImportError:
             raise missing("tensorboard") from None
         purge = None if resume_step is None else resume_step + 1
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+        self._folder = folder / "tensorboard"
+        with self._errors():
+            self._writer = SummaryWriter(str(self._folder), purge_step=purge)
 
     def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
+        with self._errors():
+            for name, value in metrics.items():
+                self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._writer.close()
+        with self._errors():
+            self._writer.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Inside, a failure of tensorboard's writing thread, which comes up with a later call, is a UserError."""
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error
 
 
 class Wandb:
