@@ -78,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     train = command("train", "train a policy as a recipe says")
     recipe(train, "RECIPE", "YAML file")
-    train.add_argument("--dry-run", action="store_true", help="check everything, estimate memory, write nothing")
+    train.add_argument("--dry-run", action="store_true", help="check everything, estimate memory, train nothing")
     evaluate = command("eval", "measure held-out accuracy")
     recipe(evaluate, "RECIPE_OR_RUN", "YAML file, or a run's folder (its newest checkpoint is measured)")
     evaluate.add_argument("--checkpoint", metavar="DIR", help="measure this checkpoint instead")

@@ -217,6 +217,9 @@ class SparseToDense(Settings):
             raise ValueError(f"start {self.start} is above max {self.max}")
         if not self.levels or sorted(set(self.levels)) != self.levels:
             raise ValueError(f"frames must name at least one level, and rise from level to level, not {self.frames}")
+        for level in self.levels:
+            if level % 2:
+                raise ValueError(f"{level} frames are no whole number of temporal patches of two; take {level + 1}")
         if self.samples > 1 and self.temperature == 0.0:
             raise ValueError(f"temperature 0 samples one answer {self.samples} times; set it above 0, or samples to 1")
         return self

@@ -38,7 +38,7 @@ class Probe:
     rows: int
     size: int
     prompts: list[int] = field(default_factory=list)
-    images: list[int] = field(default_factory=list)
+    visual: list[int] = field(default_factory=list)
     demonstrations: list[int] = field(default_factory=list)
     chunks: list[int] = field(default_factory=list)
     episodes: int = 0
@@ -122,11 +122,11 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
             continue
         if sample.steps:
             probe.prompts += [one.length for one in prompt]
-            probe.images += [_image_tokens(policy, one) for one in prompt]
+            probe.visual += [_visual_tokens(policy, one) for one in prompt]
             probe.chunks += [len(demonstrated_units(policy, step, 0)) for step in sample.steps]
             continue
         probe.prompts.append(prompt.length)
-        probe.images.append(_image_tokens(policy, prompt))
+        probe.visual.append(_visual_tokens(policy, prompt))
         if sample.demonstrated:
             # Chunks of actions have their own length, which rollout.max_new_tokens does not limit.
             lengths = probe.demonstrations if sample.actions is None else probe.chunks
@@ -134,9 +134,9 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
     return probe
 
 
-def _image_tokens(policy: Any, prompt: Any) -> int:
-    token = getattr(policy.module.config, "image_token_id", None)
-    return 0 if token is None else int((prompt.input_ids == token).sum())
+def _visual_tokens(policy: Any, prompt: Any) -> int:
+    names = ("image_token_id", "video_token_id")
+    return sum(int((prompt.input_ids == getattr(policy.module.config, name, None)).sum()) for name in names)
 
 
 def _check_demonstrations(recipe: Recipe, probes: Sequence[Probe]) -> None:
@@ -180,7 +180,7 @@ def _describe_data(probes: Sequence[Probe], limit: int) -> list[str]:
     for probe in probes:
         figures = [f"first {probe.rows} of {probe.size} rows"]
         if probe.prompts:
-            figures.append(f"prompt tokens {_spread(probe.prompts)}, of them image tokens {_spread(probe.images)}")
+            figures.append(f"prompt tokens {_spread(probe.prompts)}, of them visual tokens {_spread(probe.visual)}")
         if probe.demonstrations:
             over = sum(length > limit for length in probe.demonstrations)
             note = f", {over} above rollout.max_new_tokens {limit}" if over else ""
@@ -217,7 +217,7 @@ def _describe_stages(recipe: Recipe) -> list[str]:
 
 
 def _describe_memory(recipe: Recipe, policy: Any, probes: Sequence[Probe], free: int) -> list[str]:
-    longest = max((pair for probe in probes for pair in zip(probe.prompts, probe.images)), default=(0, 0))
+    longest = max((pair for probe in probes for pair in zip(probe.prompts, probe.visual)), default=(0, 0))
     guess = memory.estimate(recipe, policy, *longest)
     share = guess.trainable / max(1, guess.parameters)
     uses = {

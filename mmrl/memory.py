@@ -49,7 +49,7 @@ class Estimate:
         return self.weights + self.reference + self.moments + max(self.cache, update)
 
 
-def estimate(recipe: Recipe, policy: Any, longest_prompt: int, image_tokens: int) -> Estimate:
+def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: int) -> Estimate:
     """What the recipe's largest stage takes.
 
     Formulas, with s bytes an element (2 in bfloat16, else 4), T tokens of a micro-batch (`micro_tokens`, or the longest
@@ -68,7 +68,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, image_tokens: int
 
     Args:
         longest_prompt: tokens of the longest prompt seen.
-        image_tokens: image tokens of that prompt.
+        visual_tokens: tokens of images and videos of that prompt.
     """
     parameters = list(policy.module.parameters())
     trained = [p for _, p, _ in policy.trainable()]
@@ -80,7 +80,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, image_tokens: int
     config = getattr(policy.module.config, "vlm_config", policy.module.config)
     text = config.get_text_config()
     tokens = max(recipe.micro_tokens, *(longest_prompt + s.rollout.max_new_tokens for s in recipe.stages))
-    patches = round(tokens * image_tokens / max(1, longest_prompt)) * _merge(config) ** 2
+    patches = round(tokens * visual_tokens / max(1, longest_prompt)) * _merge(config) ** 2
     vision_trained = any(part == "vision" for _, _, part in policy.trainable())
     checkpointed = recipe.policy.gradient_checkpointing
     activations = element * (

@@ -95,11 +95,16 @@ def open_policy(recipe: Recipe, config: PolicyConfig) -> Any:
     """Loads a policy, which reads videos through the recipe's cache of decoded ones.
 
     Raises:
-        ConfigError: what the checkpoint was saved with contradicts the recipe's simulators; also as `load_policy`.
+        ConfigError: what the checkpoint was saved with contradicts the recipe's simulators or video budgets; also as
+            `load_policy`.
     """
     policy = load_policy(config)
     check_gripper(getattr(policy, "params", None), recipe.simulators)
-    if recipe.data.cache is not None and hasattr(policy, "videos"):
+    if hasattr(policy, "videos"):
+        policy.videos.check("policy.video")
+        for part, sets in (("train", recipe.data.train), ("eval", recipe.data.eval)):
+            for i, data in enumerate(sets):
+                policy.videos.check(f"data.{part}.{i}.video", data.budgets.get("video", {}))
         policy.videos.cache = open_cache(recipe.data.cache)
     return policy
 

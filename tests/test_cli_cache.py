@@ -236,7 +236,7 @@ def test_errors_name_the_cure(capsys, dataset, recipe_file):
     assert "--workers 0" in error(capsys, "verify", ".", "--workers", "0")
     wrong = ["build", str(dataset), "--policy", "quickstart", "--folder", "cache"]
     assert "unknown key 'fsp'. Did you mean 'fps'" in error(capsys, *wrong, "video.fsp=2")
-    assert "[bad_spec]" in error(capsys, *wrong, "video.max_pixels=50")
+    assert "max_pixels=50 is less than a visual token of 28x28 pixels" in error(capsys, *wrong, "video.max_pixels=50")
     assert "'loseless' is unknown. Did you mean 'lossless'" in error(capsys, *wrong, "--compression", "loseless")
     assert "fingerprint" in error(capsys, *wrong, "--fingerprint", "slow")
     assert "max_gb" in error(capsys, *wrong, "--max-gb", "0")

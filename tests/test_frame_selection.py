@@ -153,7 +153,7 @@ def test_the_reader_sees_the_chosen_frames_in_the_order_of_time(tiny_qwen, clips
         everything = policy.reader.prepare([video_sample(clips[0])])[0]
         patches = everything.pixel_values_videos.unflatten(0, (6, -1))
         assert torch.equal(shown.pixel_values_videos.unflatten(0, (2, -1)), patches[[1, 4]])
-        assert shown.clips[0].seconds_per_grid == everything.clips[0].seconds_per_grid
+        assert shown.clips[0].patch_seconds == everything.clips[0].patch_seconds
         if family == "qwen3_vl":
             text = policy.reader.processor.tokenizer.decode(shown.input_ids)
             assert f"<{(times[8] + times[9]) / 2:.1f} seconds>" in text

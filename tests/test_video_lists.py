@@ -108,5 +108,5 @@ def test_a_list_of_one_picture_reaches_the_model(tiny_qwen):
     """Two frames, a temporal patch, of one picture; its time positions count half a second a frame."""
     policy = load(tiny_qwen("qwen2_5_vl"), video={"min_pixels": 784, "max_pixels": 3136})
     (prompt,) = policy.prepare([video_sample(pictures(1))])
-    assert (prompt.frames, prompt.clips[0].seconds_per_grid) == (2, 1.0)
+    assert (prompt.frames, prompt.clips[0].patch_seconds) == (2, 1.0)
     assert prompt.video_grid_thw[0, 0] == 1

@@ -66,8 +66,17 @@ def test_no_budget_keeps_the_size():
 def test_impossible_sizes_are_refused():
     with pytest.raises(VideoError, match=r"over 200 \[bad_ratio\]"):
         video_size(2, 10, 4000, Budget(28))
-    with pytest.raises(VideoError, match=r"min_pixels=100352 > max_pixels=50176 .*Qwen's defaults"):
-        video_size(2, 100, 100, Budget(28, max_pixels=50176))
+    with pytest.raises(VideoError, match=r"min_pixels=1568 > max_pixels=784 .*raise max_pixels"):
+        smart_resize(100, 100, 28, 1568, 784)
+    with pytest.raises(VideoError, match=r"max_pixels=783 is less than a visual token of 28x28 pixels .*>= 784"):
+        Budget(28, max_pixels=783)
+
+
+def test_an_upper_bound_below_qwens_least_is_the_bound():
+    """128 tokens is Qwen's least for a frame and 4 for an image; qwen-vl-utils has no answer there."""
+    assert video_size(2, 480, 640, Budget(32, max_pixels=64 * 32**2)) == (192, 288)
+    assert video_size(2, 480, 640, Budget(32, max_pixels=128 * 32**2)) == (288, 416)
+    assert image_size(480, 640, Budget(32, max_pixels=2 * 32**2)) == (32, 32)
 
 
 def element(budget: Budget) -> dict[str, int]:

@@ -181,7 +181,7 @@ def _spread(first: int, last: int, count: int) -> tuple[int, ...]:
     # float32 and half-to-even rounding: torch.linspace decides which frames qwen-vl-utils takes.
     import torch
 
-    return tuple(torch.linspace(first, last, count).round().long().tolist())
+    return tuple(torch.linspace(first, last, count, dtype=torch.float32).round().long().tolist())
 
 
 def _spread_times(timeline: Timeline, first: int, last: int, count: int) -> tuple[int, ...]:

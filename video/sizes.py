@@ -57,9 +57,8 @@ def smart_resize(
 def image_bounds(budget: Budget) -> tuple[int, int]:
     """(min_pixels, max_pixels) of one image."""
     token = budget.factor**2
-    lower = IMAGE_MIN_TOKENS * token if budget.min_pixels is None else budget.min_pixels
     upper = IMAGE_MAX_TOKENS * token if budget.max_pixels is None else budget.max_pixels
-    return lower, upper
+    return _lower(budget, IMAGE_MIN_TOKENS), upper
 
 
 def frame_bounds(frames: int, budget: Budget, frame_factor: int = 2) -> tuple[float, float]:
@@ -69,10 +68,18 @@ def frame_bounds(frames: int, budget: Budget, frame_factor: int = 2) -> tuple[fl
     below 1.05 times the minimum.
     """
     token = budget.factor**2
-    lower = FRAME_MIN_TOKENS * token if budget.min_pixels is None else budget.min_pixels
+    lower = _lower(budget, FRAME_MIN_TOKENS)
     total = VIDEO_TOTAL_TOKENS * token if budget.total_pixels is None else budget.total_pixels
     upper = max(min(FRAME_MAX_TOKENS * token, total / frames * frame_factor), int(lower * MIN_HEADROOM))
     return lower, upper if budget.max_pixels is None else min(budget.max_pixels, upper)
+
+
+def _lower(budget: Budget, tokens: int) -> int:
+    """The least area: as given, else Qwen's, or the greatest where that is less (which qwen-vl-utils refuses)."""
+    if budget.min_pixels is not None:
+        return budget.min_pixels
+    least = tokens * budget.factor**2
+    return least if budget.max_pixels is None else min(least, budget.max_pixels)
 
 
 def image_size(height: int, width: int, budget: Budget | None, name: str = "picture") -> tuple[int, int]:

@@ -146,7 +146,7 @@ class Budget(_Canonical):
     """How large the frames of one video, or one image, may be.
 
     factor        patch size times merge size of the policy, in pixels (28 in Qwen2-VL and Qwen2.5-VL, 32 in Qwen3-VL)
-    min_pixels    per frame; None is 128 * factor^2 in a video and 4 * factor^2 in an image
+    min_pixels    per frame; None is 128 * factor^2 in a video and 4 * factor^2 in an image, and never above max_pixels
     max_pixels    per frame; None is 768 * factor^2 in a video and 16384 * factor^2 in an image
     total_pixels  per video, counted over temporal patches; None is 0.9 * 128000 * factor^2
     max_frames    per video; sampling by fps, count or all_frames takes fewer frames, explicit timestamps are refused
@@ -165,6 +165,10 @@ class Budget(_Canonical):
             _count(name, getattr(self, name))
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise bad_spec(f"min_pixels={self.min_pixels} > max_pixels={self.max_pixels}", "swap or change them")
+        token = self.factor**2
+        if self.max_pixels and self.max_pixels < token:
+            problem = f"max_pixels={self.max_pixels} is less than a visual token of {self.factor}x{self.factor} pixels"
+            raise bad_spec(problem, f"give max_pixels >= {token}")
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Budget":

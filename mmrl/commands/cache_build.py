@@ -51,6 +51,7 @@ def build(args: Namespace) -> int:
         cache.decode = partial(decode_source, threads=1)
     tally = Tally()
     for name, data, levels in datasets:
+        reader.videos.check(f"{name}: video", data.budgets.get("video", {}))
         rows = open_dataset(data)
         reader = replace(reader, levels=levels)
         fill(name, rows, reader, min(len(rows), args.limit or len(rows)), workers(args), tally)
@@ -106,8 +107,6 @@ def read_media(sample: Sample, reader: MediaReader) -> Tally:
         try:
             job()
         except BadSample as error:
-            if getattr(error.__cause__, "reason", None) == "bad_spec":
-                raise UserError(str(error.__cause__)) from error
             found.broken.append(error)
     return found
 

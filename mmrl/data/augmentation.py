@@ -26,7 +26,8 @@ def augmented(frames: Frames, key: str, shuffle: bool, drop: float, factor: int)
     Args:
         key: seeds the draw; see `draw_key`.
         shuffle: permute the pictures and leave the times where they are (Video-R1's control, arXiv 2503.21776).
-        drop: share of frames left out with their times; what stays is a multiple of `factor`, at least one.
+        drop: share of frames left out with their times; what stays is a multiple of `factor`, at least one. The first
+            frame stays, since a policy's time positions count from there.
     """
     if not shuffle and not drop:
         return frames
@@ -37,15 +38,15 @@ def augmented(frames: Frames, key: str, shuffle: bool, drop: float, factor: int)
     kept = torch.arange(count)
     if drop:
         wanted = max(factor, round(count * (1 - drop) / factor) * factor)
-        kept = torch.randperm(count, generator=generator)[:wanted].sort().values
+        others = 1 + torch.randperm(count - 1, generator=generator)[: wanted - 1]
+        kept = torch.cat([kept[:1], others.sort().values])
     order = kept[torch.randperm(len(kept), generator=generator)] if shuffle else kept
-    rate = frames.metadata.sampled_fps
-    left = selected(frames, kept, rate * len(kept) / count if rate is not None else None)
+    left = selected(frames, kept, None if drop else frames.metadata.sampled_fps)
     return dataclasses.replace(left, pixels=frames.pixels[order])
 
 
 def selected(frames: Frames, kept: Tensor, rate: float | None) -> Frames:
-    """Some of the frames (int64 indices) with their own times, said to come at `rate` a second of the clip."""
+    """Some of the frames (int64 indices) with their own times, at `rate` a second of the clip; None: not evenly."""
     taken = frames.metadata
     metadata = dataclasses.replace(taken, indices=tuple(taken.indices[i] for i in kept.tolist()), sampled_fps=rate)
     return dataclasses.replace(

@@ -9,7 +9,7 @@ from typing import Any
 from mmrl.data.media import resolve_media
 from mmrl.data.targets import normalise_task, read_options, shape_target
 from mmrl.data.videos import CLIP_KEYS
-from mmrl.errors import BadSample
+from mmrl.errors import BadSample, unknown
 from mmrl.types import Sample
 
 
@@ -103,7 +103,9 @@ class Row:
         path = item.get("path")
         if isinstance(path, Mapping):
             raise self.bad(f"column '{column}': the path of a clip is a path or a list of images")
-        clip = {key: item[key] for key in CLIP_KEYS[1:] if item.get(key) is not None}
+        clip = {key: value for key, value in item.items() if key != "path" and value is not None}
+        for key in sorted(set(clip) - set(CLIP_KEYS)):
+            raise self.bad(f"column '{column}': {unknown('key of a video', key, CLIP_KEYS)}")
         return {"path": self._video(path, column), **clip} if clip else self._video(path, column)
 
     def _path(self, item: Any, column: str, what: str, folders: bool = False) -> str:

@@ -108,6 +108,10 @@ def video_file(clip: Clip, folder: Path) -> Path:
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
             part.close()
             encode(clip, Path(part.name))
+            with open(part.name, "rb") as written:
+                os.fsync(written.fileno())
+                # Other users may share the folder; temporary files are their maker's alone.
+                os.fchmod(written.fileno(), 0o644)
             os.replace(part.name, path)
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error}; set `folder` of the video_digits data") from error

@@ -16,7 +16,7 @@ from mmrl.config import CacheConfig, VideoBudget
 from mmrl.data.ahead import ReadAhead
 from mmrl.data.augmentation import augmented, draw_key
 from mmrl.data.media import load_image, resolve_media
-from mmrl.errors import BadSample, UserError, unknown
+from mmrl.errors import BadSample, ConfigError, UserError, unknown
 from mmrl.types import Sample
 
 if TYPE_CHECKING:
@@ -102,6 +102,15 @@ class VideoReader:
             sampling, pixels, budget.backend, budget.truncated, stream=budget.stream, source_fps=budget.source_fps
         )
 
+    def check(self, place: str, overrides: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Raises ConfigError, naming the `place` in the recipe, where no frame has the pixels of a visual token."""
+        from video import VideoError
+
+        try:
+            self.spec({}, overrides)
+        except VideoError as error:
+            raise ConfigError(f"{place}: {error.problem}; {error.cure}") from error
+
     def read(self, sample: Sample) -> list[Frames]:
         """The frames of each of the sample's videos, in order. Raises BadSample with the row, path and reason."""
         return [self._read(source, sample, position) for position, source in enumerate(sample.videos)]
@@ -109,8 +118,8 @@ class VideoReader:
     def picture(self, source: Any, sample: Sample, min_pixels: int, max_pixels: int) -> Frames | None:
         """A large image, a file or encoded bytes, through the cache and sized for the policy.
 
-        It is decoded and resized once. Its pixels differ from the processor's own resizing by at most a level of 255,
-        with a cold cache and a warm one alike.
+        It is decoded and resized once. Its pixels differ from the processor's own resizing by at most two levels of
+        255, with a cold cache and a warm one alike.
 
         Returns:
             None where there is no cache, or nothing to gain from it: the image is small, is decoded already, or has
@@ -144,6 +153,19 @@ class VideoReader:
 
         self._count(wait_seconds=time.perf_counter() - began)
         return fromarray(found.pixels[0].permute(1, 2, 0).numpy()), (found.metadata.width, found.metadata.height)
+
+    def sized(self, image: Image, sample: Sample, min_pixels: int, max_pixels: int) -> Image:
+        """A picture of the size that `image` gives large ones. Raises BadSample on an extreme aspect ratio."""
+        from PIL.Image import Resampling
+
+        from video import Budget, VideoError
+        from video.sizes import image_size
+
+        try:
+            high, wide = image_size(image.height, image.width, Budget(self.factor, min_pixels, max_pixels))
+        except VideoError as error:
+            raise BadSample(sample.where, f"image {error}") from error
+        return image.resize((wide, high), Resampling.BICUBIC)
 
     def jobs(self, sample: Sample) -> dict[Hashable, Callable[[], Any]]:
         """What reads each of the sample's videos and pictures, for `ReadAhead.want`; `read` and `image` take it,
@@ -208,13 +230,15 @@ class VideoReader:
         from video import VideoError
 
         where, clip = self.locate(source, sample)
+        shown = where if isinstance(where, str) else None
         try:
             pictures = not isinstance(where, str) or os.path.isdir(where)
             return where, self.spec(clip, sample.budgets.get("video", {}), pictures=pictures)
         except VideoError as error:
-            raise _refused(sample, error) from error
+            reason = f"video '{shown}'" if shown else "list of images"
+            raise BadSample(sample.where, f"{reason}: {error.problem}; {error.cure}", path=shown) from error
         except (ValueError, TypeError) as error:
-            raise BadSample(sample.where, f"settings of its video: {error}") from error
+            raise BadSample(sample.where, f"settings of its video: {error}", path=shown) from error
 
     def _file_of(self, source: Any, sample: Sample) -> Any:
         encoded = isinstance(source, bytes | bytearray)

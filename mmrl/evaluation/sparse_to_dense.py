@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmrl.config import SamplingConfig, SparseToDense
+from mmrl.data.settings import BY_NAME
 from mmrl.rollouts.answers import answer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.types import Group, Prompt, Sample, Trajectory
@@ -117,7 +118,8 @@ def settle(
 
 def at_frames(sample: Sample, count: int) -> Sample:
     """The sample with its videos read at `count` frames, or whole where they have fewer."""
-    own = {key: value for key, value in sample.budgets.get("video", {}).items() if key != "frames"}
+    video = sample.budgets.get("video", {})
+    own = {key: value for key, value in video.items() if key not in BY_NAME or value is False}
     return replace(sample, budgets={**sample.budgets, "video": {**own, "min_frames": count, "max_frames": count}})
 
 

@@ -147,9 +147,9 @@ def load_checkpoint(config: PolicyConfig, families: Collection[str], device: tor
 
 
 def load_pretrained(
-    cls: Any, source: str | Path, config: PolicyConfig, may_lack: Callable[[str], bool] | None = None, **options: Any
+    cls: Any, source: str | Path, policy: PolicyConfig, may_lack: Callable[[str], bool] | None = None, **options: Any
 ) -> Any:
-    """`cls.from_pretrained` with the config's dtype and attention. Reads safetensors alone.
+    """`cls.from_pretrained` with the policy's dtype and attention. Reads safetensors alone.
 
     Args:
         source: a folder or hub name.
@@ -159,18 +159,18 @@ def load_pretrained(
     Raises:
         CheckpointError: nothing that loads, or weights that are damaged, missing, unknown or of other shapes.
     """
-    with load_errors(config.path), quiet_transformers():
+    with load_errors(policy.path), quiet_transformers():
         model, info = cls.from_pretrained(
             source,
-            dtype=getattr(torch, config.dtype),
-            attn_implementation=config.attention,
+            dtype=getattr(torch, policy.dtype),
+            attn_implementation=policy.attention,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             use_safetensors=True,
             **options,
         )
     missing = [name for name in info["missing_keys"] if may_lack is None or not may_lack(name)]
-    refuse_incomplete({**info, "missing_keys": missing}, config.path)
+    refuse_incomplete({**info, "missing_keys": missing}, policy.path)
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,13 +38,14 @@ class Clip:
         timestamps: seconds of each frame read.
         size: (width, height) of the source.
         resized: (width, height) as the model sees it.
-        seconds_per_grid: seconds between temporal patches, which Qwen2.5-VL's time positions count in.
+        patch_seconds: seconds between temporal patches, or of each since the first where they do not come evenly; what
+            Qwen2.5-VL's time positions count.
     """
 
     timestamps: tuple[float, ...]
     size: tuple[int, int]
     resized: tuple[int, int]
-    seconds_per_grid: float
+    patch_seconds: float | tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def prepare_prompt(
     """
     _refuse_wrong_marks(sample, (processor.image_token, processor.video_token))
     size = image_budget(videos.image_size, sample)
-    images, sizes = _load_images(sample, videos, size)
+    images, sizes, image_settings = _load_images(sample, videos, size)
     frames = videos.read(sample)
     text = processor.apply_chat_template(list(sample.messages), add_generation_prompt=True, tokenize=False)
     try:
@@ -107,7 +109,7 @@ def prepare_prompt(
             text=[text],
             images=images or None,
             videos=[one.pixels for one in frames] or None,
-            images_kwargs={"size": size},
+            images_kwargs=image_settings,
             videos_kwargs=video_settings(frames),
             return_tensors="pt",
         )
@@ -122,7 +124,7 @@ def prepare_prompt(
         )
     grid, video_grid = encoded.get("image_grid_thw"), encoded.get("video_grid_thw")
     clips = tuple(_clip(one, processor.video_processor.temporal_patch_size) for one in frames)
-    seconds = [clip.seconds_per_grid for clip in clips]
+    seconds = [clip.patch_seconds for clip in clips]
     merge, types = processor.image_processor.merge_size, encoded["mm_token_type_ids"][0]
     positions = mrope_positions(types, grid, video_grid, merge, seconds, tokens_per_second)
     patch = processor.image_processor.patch_size
@@ -160,14 +162,16 @@ def _refuse_wrong_marks(sample: Sample, placeholders: Collection[str]) -> None:
 
 def _load_images(
     sample: Sample, videos: VideoReader, size: Mapping[str, int]
-) -> tuple[list[Image.Image], tuple[tuple[int, int], ...]]:
-    """The sample's pictures, and (width, height) of each as it is in its file."""
-    images, sizes = [], []
-    for source in sample.images:
-        image, shown = videos.image(source, sample, size["shortest_edge"], size["longest_edge"])
-        images.append(image)
-        sizes.append(shown)
-    return images, tuple(sizes)
+) -> tuple[list[Image.Image], tuple[tuple[int, int], ...], dict[str, Any]]:
+    """The sample's pictures, (width, height) of each as it is in its file, and the processor's settings for them."""
+    bounds = (size["shortest_edge"], size["longest_edge"])
+    loaded = [videos.image(source, sample, *bounds) for source in sample.images]
+    sizes = tuple(shown for _, shown in loaded)
+    if all(image.size == shown for image, shown in loaded):
+        return [image for image, _ in loaded], sizes, {"size": size}
+    # One that the cache has sized must not be sized again: of what the rule gives, the rule may give another size.
+    images = [videos.sized(image, sample, *bounds) if image.size == shown else image for image, shown in loaded]
+    return images, sizes, {"do_resize": False}
 
 
 def video_settings(frames: Sequence[Frames]) -> dict[str, Any]:
@@ -191,7 +195,7 @@ def video_settings(frames: Sequence[Frames]) -> dict[str, Any]:
 
 
 def _sampled_fps(frames: Frames) -> float:
-    """Frames read a second of the clip; of named times, their mean distance."""
+    """Frames read a second of the clip; of uneven times, by their mean distance."""
     if frames.metadata.sampled_fps is not None:
         return frames.metadata.sampled_fps
     times = frames.timestamps.tolist()
@@ -202,7 +206,9 @@ def _sampled_fps(frames: Frames) -> float:
 def _clip(frames: Frames, temporal_patch: int) -> Clip:
     height, width = frames.pixels.shape[-2:]
     source = (frames.metadata.width, frames.metadata.height)
-    return Clip(tuple(frames.timestamps.tolist()), source, (width, height), temporal_patch / _sampled_fps(frames))
+    times, rate = tuple(frames.timestamps.tolist()), frames.metadata.sampled_fps
+    seconds = temporal_patch / rate if rate is not None else tuple(t - times[0] for t in times[::temporal_patch])
+    return Clip(times, source, (width, height), seconds)
 
 
 def localise(sample: Sample, prompt: QwenPrompt, convention: str) -> Sample:
@@ -246,8 +252,15 @@ def _canvas(sample: Sample, prompt: QwenPrompt) -> tuple[tuple[int, int], tuple[
     return sizes[index]
 
 
-def _scaled(box: Sequence[float], scale: tuple[float, float]) -> list[int]:
-    return [round(value * scale[i % 2]) for i, value in enumerate(box)]
+def _scaled(values: Sequence[float], scale: tuple[float, float]) -> list[int]:
+    """A box or point in whole units of another size; a side that is there stays one unit long at least."""
+    found = [round(value * scale[i % 2]) for i, value in enumerate(values)]
+    for low, high in ((0, 2), (1, 3)) if len(values) == 4 else ():
+        if values[low] < values[high] and found[low] == found[high]:
+            middle = (values[low] + values[high]) / 2 * scale[low]
+            found[low] = math.floor(middle)
+            found[high] = found[low] + 1
+    return found
 
 
 def _scaled_target(target: Mapping[str, Any], scale: tuple[float, float]) -> dict[str, Any]:
