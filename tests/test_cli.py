@@ -98,6 +98,14 @@ def test_dry_run_writes_nothing_and_counts(capsys, workplace, recipe_file):
     assert "available: fits" in out
 
 
+def test_dry_run_counts_what_videos_take(capsys, workplace, recipe_file):
+    data = "data.train=[{type: video_digits, size: 2, folder: files}]"
+    assert main(["train", str(recipe_file), "--dry-run", data, "policy.video={frames: 4, max_pixels: 3136}"]) == 0
+    visual = capsys.readouterr().out.split("of them visual tokens ")[1].split(";")[0].split("\n")[0]
+    # Two temporal patches of 56 x 56 pixels, four tokens each.
+    assert {*visual.replace(",", " ").split()[0].split("/")} == {"8"}
+
+
 def test_dry_run_counts_the_reference_unless_lora_gives_it(capsys, recipe_file):
     options = ["train", str(recipe_file), "--dry-run", "objective.kl.weight=0.1"]
     assert main(options) == 0

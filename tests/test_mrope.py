@@ -39,6 +39,13 @@ def test_qwen2_5_counts_seconds_and_cuts_fractions_at_the_end():
     assert time == [0, 1, 2, 4, 5, 6]
 
 
+def test_patches_that_do_not_come_evenly_lie_at_their_own_seconds():
+    time, _, _ = positions([TEXT, *[VIDEO] * 3, TEXT], videos=[[3, 2, 2]], seconds=[(0.0, 2.5, 20.0)], rate=2.0)
+    assert time == [0, 1, 6, 41, 42]
+    time, _, _ = positions([TEXT, *[VIDEO] * 3, TEXT], videos=[[3, 2, 2]], seconds=[(0.0, 2.5, 20.0)])
+    assert time == [0, 1, 2, 3, 4], "Qwen2-VL counts patches"
+
+
 def test_the_reported_example_of_a_long_video():
     """huggingface/transformers#45381, as v5.2 had it: 15 text tokens, 84 patches of 12 x 16 tokens, text at 348."""
     types = [TEXT] * 15 + [VIDEO] * 16128 + [TEXT] * 10

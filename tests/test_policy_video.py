@@ -88,6 +88,34 @@ def test_qwen2_5_positions_follow_seconds_not_frames(tiny_qwen, clips):
     assert [int(t.max() - t.min()) for t in times] == [int(2 * 4 * 1.125 / 3), int(2 * 4 * 3 / 3)]
 
 
+@pytest.mark.parametrize(
+    ("budget", "seconds"),
+    [({"timestamps": [0, 1, 2.75]}, [0.0, 2.75]), ({"timestamps": [0.5, 1, 1.5, 2]}, [0.0, 1.0])],
+)
+def test_qwen2_5_positions_of_named_times_are_those_times(tiny_qwen, clips, budget, seconds):
+    """The last of three times is a patch of its own, and lies where it is."""
+    policy = load(tiny_qwen("qwen2_5_vl"), video={"min_pixels": 784, "max_pixels": 784, **budget})
+    (prompt,) = policy.prepare([video_sample(clips[0])])
+    times = prompt.positions[0][prompt.input_ids == policy.module.config.video_token_id]
+    assert (times - times[0]).tolist() == [int(4 * one) for one in seconds]
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_frames_that_stay_keep_their_times_when_others_are_dropped(tiny_qwen, clips, family):
+    policy = load(tiny_qwen(family), video={"fps": 8.0, "min_pixels": 784, "max_pixels": 1024, "drop": 0.5})
+    (prompt,) = policy.prepare([video_sample(clips[0])])
+    times = prompt.clips[0].timestamps
+    assert len(times) == 12
+    assert times[0] == 0.0
+    assert times != tuple(i / 4 for i in range(12))
+    if family == "qwen3_vl":
+        text = policy.processor.tokenizer.decode(prompt.input_ids)
+        assert all(f"<{(a + b) / 2:.1f} seconds>" in text for a, b in zip(times[::2], times[1::2]))
+        return
+    found = prompt.positions[0][prompt.input_ids == policy.module.config.video_token_id]
+    assert (found - found[0]).tolist() == [int(4 * one) for one in times[::2]]
+
+
 def test_qwen3_writes_the_true_times(tiny_qwen, clips):
     policy = load(tiny_qwen("qwen3_vl"), video=SMALL)
     prompt = policy.prepare([video_sample(clips[0])])[0]
@@ -155,6 +183,15 @@ def test_cached_and_read_ahead_videos_give_the_same_prompt(tiny_qwen, clips, tmp
     assert cached.videos.cache.counts["hits"] >= 2
 
 
+def test_a_sliver_stays_a_box(tiny_qwen, clips):
+    """One pixel of 640 is less than half a unit of what the policy sees."""
+    target = {"track": {"0": [10, 4, 10.2, 40], "1": [63.9, 0, 64, 48]}}
+    policy = load(tiny_qwen("qwen2_5_vl"), video={**SMALL, "max_pixels": 56 * 56})
+    sample = video_sample(clips[0], target=target, task="tracking")
+    local = policy.localise(sample, policy.prepare([sample])[0])
+    assert local.target["track"] == {"0": [8, 5, 9, 47], "1": [55, 0, 56, 56]}
+
+
 @needs_shared
 def test_a_large_picture_is_cached_with_the_size_of_its_file(tiny_qwen, tmp_path):
     """A cold and a warm cache give the same pixels, within a level of the processor's own."""
@@ -170,6 +207,23 @@ def test_a_large_picture_is_cached_with_the_size_of_its_file(tiny_qwen, tmp_path
     assert plain.localise(sample, wanted).target == cached.localise(sample, cold).target
     # One level of 255 in normalised pixels, whose deviation is about 0.27.
     assert float((wanted.pixel_values - cold.pixel_values).abs().max()) < 1.01 / 255 / 0.26
+
+
+@pytest.mark.parametrize(("low", "high"), [(50176, 50176), (50176, 52684)])
+def test_a_cache_changes_no_size_where_bounds_are_close(tiny_qwen, tmp_path, low, high):
+    """Qwen's rule gives another size for what it has sized: 252 x 168 of 1800 x 1200, and 280 x 196 of that."""
+    plain, cached = (load(tiny_qwen(), image={"min_pixels": low, "max_pixels": high}) for _ in range(2))
+    cached.videos.cache = open_cache(CacheConfig(folder=str(tmp_path / "cache")))
+    pictures = [tmp_path / "large.png", tmp_path / "small.png"]
+    for path, size in zip(pictures, [(1800, 1200), (300, 200)]):
+        Image.radial_gradient("L").resize(size).convert("RGB").save(path)
+    sample = replace(video_sample(images=[None, None]), images=tuple(map(str, pictures)))
+    wanted, cold, warm = plain.prepare([sample])[0], cached.prepare([sample])[0], cached.prepare([sample])[0]
+    assert cached.videos.cache.counts["hits"] == 1
+    assert wanted.resized == cold.resized == warm.resized
+    assert wanted.image_sizes == cold.image_sizes == ((1800, 1200), (300, 200))
+    assert torch.equal(cold.pixel_values, warm.pixel_values)
+    assert float((wanted.pixel_values - cold.pixel_values).abs().max()) < 2.01 / 255 / 0.26
 
 
 def test_errors_read_ahead_are_raised_where_the_sample_is_used(tiny_qwen, tmp_path):

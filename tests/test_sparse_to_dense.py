@@ -192,6 +192,8 @@ def test_settings_that_contradict_are_refused():
         ({"temperature": 0}, "temperature 0 samples one answer 5 times"),
         ({"agreement": 0}, "agreement"),
         ({"frame": [4]}, "frame"),
+        ({"frames": [1, 4]}, "1 frames are no whole number of temporal patches of two; take 2"),
+        ({"start": 5, "max": 32}, "5 frames are no whole number"),
     ):
         with pytest.raises(UserError, match=reason):
             load_recipe({**base, "evaluation": {"sparse_to_dense": settings}})
@@ -232,9 +234,10 @@ def test_one_level_and_one_greedy_sample_is_plain_evaluation(tiny_qwen, tmp_path
 def test_levels_read_the_frames_they_name_and_a_short_video_is_read_whole(tiny_qwen, tmp_path):
     policy = load(tiny_qwen(), video={"fps": 1.0, "min_frames": 2, "max_frames": 2})
     (sample,) = [digits(tmp_path)[0]]
-    own = replace(sample, budgets={"video": {"frames": 2, "min_pixels": 784, "max_pixels": 784}})
+    named = [{"frames": 2}, {"all_frames": True}, {"all_frames": False}, {"timestamps": [0.0, 1.0]}]
+    own = [replace(sample, budgets={"video": {**one, "min_pixels": 784, "max_pixels": 784}}) for one in named]
     for count, frames in ((2, 2), (8, 8), (16, 16), (64, 16)):
-        for one in (sample, own):
+        for one in (sample, *own):
             prompt = policy.prepare([at_frames(one, count)])[0]
             assert prompt.frames == frames
     assert prompt.clips[0].resized == (28, 28)

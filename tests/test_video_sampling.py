@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shared_qwen import qwen  # noqa: F401
@@ -11,6 +12,15 @@ from video.sampling import Timeline, choose, clip_range, smart_frames
 
 rates = st.sampled_from([10.0, 23.976, 24.0, 25.0, 29.97002997002997, 30.0, 59.94, 120.0])
 fixture_is_constant = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_frames_do_not_depend_on_the_callers_default_dtype():
+    even = choose(Sampling(fps=2), steady(900, 30.0)).indices
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert choose(Sampling(fps=2), steady(900, 30.0)).indices == even
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def steady(frames, fps=10.0) -> Timeline:

@@ -34,9 +34,10 @@ def samplings(draw):
 
 @st.composite
 def budgets(draw):
+    factor = draw(st.integers(1, 64))
     lower = draw(st.none() | st.integers(1, 10**6))
-    upper = draw(st.none() | st.integers(lower or 1, 10**7))
-    return Budget(draw(st.integers(1, 64)), lower, upper, draw(st.none() | counts), draw(st.none() | counts))
+    upper = draw(st.none() | st.integers(max(lower or 1, factor**2), 10**7))
+    return Budget(factor, lower, upper, draw(st.none() | counts), draw(st.none() | counts))
 
 
 @given(samplings(), st.none() | budgets(), st.sampled_from(["auto", "pyav"]), st.none() | st.integers(0, 9))
