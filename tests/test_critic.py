@@ -268,3 +268,15 @@ def test_advantage_of_accuracy_weighs_successes_only(tiny_qwen):
     rows, _ = make_rows(batch, objective, StageConfig(name="s", method="filtered_bc", steps=1))
     assert [row.advantage for row in rows] == [1.0, 0.0]
     assert Advantage().of == "reward"
+
+
+@pytest.mark.parametrize(("accuracy", "rewards"), [(0.0, [(0.0, 0.0), (0.0, 0.0)]), (1.0, [(0.0, 0.0), (0.0, 1.0)])])
+def test_a_critic_of_accuracy_sees_no_shaped_reward(accuracy, rewards):
+    from mmrl.config import StageConfig
+    from mmrl.rollouts.builders import StepBatch
+
+    objective = resolve_objective("ppo", {"advantage": {"of": "accuracy"}})
+    played = replace(episode(([0.0], [0.0]), ((0.1, 0.2), (0.3, 0.7)), cut=False), info={"accuracy": accuracy})
+    batch = StepBatch(rollouts=(Group(Sample("0", (), "t", {}), (played,)),))
+    rows, _ = make_rows(batch, objective, StageConfig(name="s", method="ppo", steps=1))
+    assert [row.rewards for row in rows] == rewards

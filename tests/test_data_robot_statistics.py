@@ -71,6 +71,19 @@ def test_the_layout_is_that_of_norm_stats():
     assert "proprio" not in compute_statistics([(actions, None)], [True] * 3)
 
 
+def test_steps_that_are_not_finite_count_for_nothing():
+    """Neither an action nor a state of theirs: nothing is learnt from such a step."""
+    actions, states = motion(range(50)), sensed(range(50))
+    actions[3, 1], states[7, 2], states[8, 0] = np.nan, np.inf, -np.inf
+    sound = [i for i in range(50) if i not in (3, 7, 8)]
+    found = compute_statistics([(actions[:20], states[:20]), (actions[20:], states[20:])], [True] * 3)
+    assert found["num_transitions"] == 47
+    assert_close(found["action"], actions[sound], rtol=1e-6, atol=1e-7)
+    assert_close(found["proprio"], states[sound], rtol=1e-6)
+    with pytest.raises(ValueError, match="not one step with finite numbers"):
+        compute_statistics([(np.full((4, 3), np.nan), None)], [True] * 3)
+
+
 @pytest.fixture
 def folder(tmp_path):
     return write_lerobot(tmp_path / "arm", (23, 17), stored=True)

@@ -10,6 +10,7 @@ from shared_openvla import load, observations, sampled_rows
 
 from mmrl.config import SamplingConfig
 from mmrl.errors import CheckpointError, ConfigError
+from mmrl.policies.loading import difference
 from mmrl.policies.openvla import checkpoint
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.rollouts.engines.hf import HFEngine
@@ -256,6 +257,14 @@ def test_a_state_that_would_be_ignored_is_refused(published_oft):
     assert "reads the robot's state ('proprio_projector--50000_checkpoint.pt')" in message
     assert message.endswith("policy.params.state_dim is unset; set it to 4")
     load(published_oft, "openvla_oft", awake=False, params={"chunk": 4, "state_dim": 4})
+
+
+def test_what_a_recipe_adds_to_a_published_config_makes_no_other_model(published_oft, tiny_qwen, tmp_path):
+    """A run's checkpoint holds them, and a resumed run compares it with the one that the recipe names."""
+    policy = load(published_oft, "openvla_oft", awake=False, params={"chunk": 4, "state_dim": 4})
+    policy.save_pretrained(tmp_path / "saved")
+    assert difference(str(tmp_path / "saved"), str(published_oft)) is None
+    assert difference(str(tmp_path / "saved"), str(tiny_qwen("openvla_oft", hidden=96))) is not None
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,9 @@ def difference(one: str, other: str) -> str | None:
 
 def _sizes(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
+        if key == "params":
+            # Settings that a robot policy was saved with. Published checkpoints leave them to the recipe.
+            continue
         if isinstance(value, Mapping):
             yield from _sizes(value, f"{prefix}{key}.")
         elif key == "model_type" or (isinstance(value, int) and _SIZE.search(key)):

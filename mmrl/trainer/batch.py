@@ -38,7 +38,8 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
             marked.append(replace(trajectory, info={**trajectory.info, **noting}))
             if not (objective.mask_truncated and trajectory.truncated):
                 made = _rows(trajectory, "rl", advantage, len(rows), len(group.trajectories), temperature)
-                rows += _credited(made, trajectory, total) if critic else made
+                stepwise = objective.advantage.of == "reward"
+                rows += _credited(made, trajectory, total, stepwise) if critic else made
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
         for trajectory in group.trajectories:
@@ -63,12 +64,18 @@ def _rows(trajectory, stream: str, advantage: float, index: int, group_size: int
     ]
 
 
-def _credited(rows: list[Row], trajectory: Trajectory, total: float) -> list[Row]:
-    """Rows with their rewards; what the decisions leave of the trajectory's shaped reward falls to the last step."""
+def _credited(rows: list[Row], trajectory: Trajectory, total: float, stepwise: bool = True) -> list[Row]:
+    """Rows with their rewards; what these leave of the trajectory's `total` falls to the last step.
+
+    Args:
+        stepwise: each step's own reward counts; else every one but the last is 0.
+    """
     decisions = trajectory.decisions
     rewards = [list(decision.step_rewards or (decision.reward,)) for decision in decisions]
+    if not stepwise:
+        rewards = [[0.0] * len(steps) for steps in rewards]
     if rewards:
-        rewards[-1][-1] += total - sum(decision.reward for decision in decisions)
+        rewards[-1][-1] += total - (sum(decision.reward for decision in decisions) if stepwise else 0.0)
     credited = [replace(row, rewards=tuple(steps)) for row, steps in zip(rows, rewards)]
     return [*credited[:-1], *(replace(row, final_prompt=trajectory.final_prompt) for row in credited[-1:])]
 

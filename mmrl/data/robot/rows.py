@@ -159,8 +159,15 @@ class RobotRows(Rows):
         return [True] * (size - (self.config.gripper is not None)) + [False] * (self.config.gripper is not None)
 
     def statistics(self) -> dict[str, Any]:
-        """Normalisation statistics of all kept steps, see `mmrl.data.robot.statistics`."""
-        found = compute_statistics(self.steps(), self.action_mask)
+        """Normalisation statistics of all kept steps, see `mmrl.data.robot.statistics`.
+
+        Raises:
+            UserError: none of them has finite numbers.
+        """
+        try:
+            found = compute_statistics(self.steps(), self.action_mask)
+        except ValueError as error:
+            raise UserError(f"dataset '{self.name}': {error}") from error
         return {**found, "num_trajectories": len(self.episodes)}
 
 

@@ -71,7 +71,7 @@ class Running:
     def result(self) -> dict[str, list[float]]:
         """mean, std, min, max, q01, q99. Raises ValueError without a single vector."""
         if self.count == 0:
-            raise ValueError("statistics of nothing")
+            raise ValueError("statistics of nothing: not one step with finite numbers")
         sample = self._sample if self._sample is not None else np.concatenate(self._kept)
         found = {
             "mean": self._mean,
@@ -88,16 +88,23 @@ def compute_statistics(
 ) -> dict[str, Any]:
     """`action` and, where there are states, `proprio` statistics, and `num_transitions`.
 
+    Steps with a number that is not finite count for nothing: they are bad samples, which nothing learns from.
+
     Args:
         steps: blocks of actions float [N, A] and states float [N, S] or None.
         mask: bool [A], dimensions of actions that are normalised.
         exact: see `Running`.
+
+    Raises:
+        ValueError: not one finite step.
     """
     actions, states = Running(exact), Running(exact)
     for actions_NA, states_NS in steps:
-        actions.add(actions_NA)
+        sound_N = np.isfinite(actions_NA).all(1)
         if states_NS is not None:
-            states.add(states_NS)
+            sound_N &= np.isfinite(states_NS).all(1)
+            states.add(states_NS[sound_N])
+        actions.add(actions_NA[sound_N])
     entry: dict[str, Any] = {"action": {**actions.result(), "mask": list(map(bool, mask))}}
     if states.count:
         entry["proprio"] = states.result()

@@ -36,6 +36,9 @@ class Normaliser:
 def make_normaliser(kind: Kind, statistics: Mapping[str, Any], key: str, part: str) -> Normaliser:
     """`mean_std`: (x - mean) / (std + 1e-8). `quantiles`: 2 (x - q01) / (q99 - q01 + 1e-6) - 1, not clipped.
 
+    By `mean_std`, a dimension of the state that never moved in the data is centred and no more: the published divisor
+    would make 1e8 of a gripper that closes for the first time.
+
     Args:
         statistics: dataset -> {"action" | "proprio" -> {mean, std, q01, q99, …}}.
         part: `action` or `proprio`.
@@ -52,6 +55,7 @@ def make_normaliser(kind: Kind, statistics: Mapping[str, Any], key: str, part: s
     if len(first) != len(second):
         raise ConfigError(f"{where}: {names[0]} has {len(first)} values and {names[1]} {len(second)}")
     if kind == "mean_std":
-        return Normaliser(first, second + EPSILON[kind])
+        scale = second + EPSILON[kind]
+        return Normaliser(first, scale.where(second > 0, 1.0) if part == "proprio" else scale)
     half = (second - first + EPSILON[kind]) / 2
     return Normaliser(first + half, half)
