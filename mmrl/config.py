@@ -290,7 +290,14 @@ class Recipe(Settings):
         from mmrl.data.checks import check_budgets, check_episodes, check_recorded, check_rewarded
         from mmrl.errors import unknown
         from mmrl.evaluation.checks import check_held_out
-        from mmrl.policies.checks import check_data, check_evaluation, check_gripper, check_policy, check_stage
+        from mmrl.policies.checks import (
+            check_data,
+            check_evaluation,
+            check_gripper,
+            check_pictures,
+            check_policy,
+            check_stage,
+        )
         from mmrl.rollouts.pipeline import check_groups
         from mmrl.trainer.checks import check_critic, check_objective
 
@@ -309,13 +316,14 @@ class Recipe(Settings):
             check_episodes(stage, self.data.train)
         check_evaluation(self.evaluation, self.policy)
         check_data(self.data, self.policy)
-        check_gripper(self.policy.params, self.simulators)
+        check_gripper(self.policy.params, self.simulators, self.data.train)
+        check_pictures(self.data, self.simulators)
         check_budgets(self.data, self.policy)
         for data in (*self.data.train, *self.data.eval):
             if isinstance(data, EpisodeData) and data.simulator not in self.simulators:
                 raise ValueError(unknown("simulator", data.simulator, self.simulators))
         check_held_out(self.data, self.simulators)
-        check_recorded(self.data, self.policy, self.stages)
+        check_recorded(self.data, self.policy, self.stages, self.simulators)
         check_groups({stage.name: stage.rollout.pipeline for stage in self.stages}, self.simulators)
         return self
 

@@ -19,6 +19,7 @@ from mmrl.policies.loading import resolve_device
 from mmrl.rollouts.answers import demonstrated_units
 from mmrl.rollouts.engines import make_engine
 from mmrl.rollouts.episodes import Episodes
+from mmrl.rollouts.experts import refusals
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
@@ -71,7 +72,7 @@ def dry_run(recipe: Recipe) -> str:
     limit = max(stage.rollout.max_new_tokens for stage in recipe.stages)
     probes = [_probe(f"{key} {config.name or config.type}", data, preparer) for key, (config, data) in train.items()]
     probes += [_probe(f"eval {name}", data, preparer) for name, data in held_out.items()]
-    _check_demonstrations(recipe, probes[: len(train)])
+    _check_demonstrations(recipe, policy, probes[: len(train)])
     bad = [error for probe in probes for error in probe.bad]
     bad += _too_long(recipe, train, policy)
     if bad and recipe.data.on_bad_sample == "stop":
@@ -95,7 +96,7 @@ def _try_simulators(recipe: Recipe, policy: Any) -> None:
     if recipe.evaluation.action_chunk is not None:
         chunks.add(recipe.evaluation.action_chunk)
     engine = make_engine("hf", policy, 1)
-    simulators = Simulators(recipe.simulators, recipe.pipeline)
+    simulators = Simulators(recipe.simulators, recipe.pipeline, refusals(recipe.data.train, recipe.stages))
     try:
         for name, sample in sorted(first.items()):
             episodes = Episodes(simulators.get(name, 1), [sample])
@@ -135,12 +136,14 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
 
 
 def _visual_tokens(policy: Any, prompt: Any) -> int:
-    names = ("image_token_id", "video_token_id")
-    return sum(int((prompt.input_ids == getattr(policy.module.config, name, None)).sum()) for name in names)
+    config = policy.module.config
+    tokens = [getattr(config, name) for name in ("image_token_id", "video_token_id") if hasattr(config, name)]
+    return sum(int((prompt.input_ids == token).sum()) for token in tokens)
 
 
-def _check_demonstrations(recipe: Recipe, probes: Sequence[Probe]) -> None:
-    """Refuses a training set that was read to its end without a demonstration, where a stage draws them."""
+def _check_demonstrations(recipe: Recipe, policy: Any, probes: Sequence[Probe]) -> None:
+    """Refuses, where a stage draws demonstrations, a training set that was read to its end without one, or one of
+    more actions than the policy predicts."""
     drawing = [stage.name for stage in recipe.stages if _objective(stage).demonstrations]
     for probe in probes:
         found = probe.demonstrations or probe.chunks or probe.episodes or probe.bad
@@ -149,6 +152,8 @@ def _check_demonstrations(recipe: Recipe, probes: Sequence[Probe]) -> None:
                 f"{probe.name}: none of the {probe.size} rows has a demonstration, which stage '{drawing[0]}' draws; "
                 "add them or choose a method without (grpo)"
             )
+        if drawing and probe.chunks:
+            policy.check_units(max(probe.chunks))
 
 
 def _too_long(recipe: Recipe, train: dict, policy: Any) -> list[BadSample]:

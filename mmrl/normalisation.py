@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+from mmrl.config import Recipe
 from mmrl.data.episodes import Episodes
+from mmrl.data.mixture import open_dataset
 from mmrl.data.robot.statistics import share_statistics
 from mmrl.errors import ConfigError, UserError
 from mmrl.policies.statistics import choose
@@ -50,6 +52,20 @@ def settle_statistics(
     name = choose(policy.statistics, settings.statistics)
     found.setdefault(name, {"from": "checkpoint", **policy.statistics[name]})
     return {"action_statistics": found, "statistics_in_use": name}
+
+
+def complete_statistics(policy: Any, recipe: Recipe) -> None:
+    """Gives a recipe's own policy the statistics that its settings choose, as training would, if it lacks them.
+
+    Training data are opened only then. Raises as `settle_statistics` does.
+    """
+    settings = getattr(policy, "params", None)
+    if not hasattr(settings, "statistics"):
+        return
+    try:
+        choose(policy.statistics, settings.statistics)
+    except ConfigError:
+        settle_statistics(policy, map(open_dataset, recipe.data.train), recipe.simulators)
 
 
 def _asking(rows: Sequence[Any]) -> Episodes | None:

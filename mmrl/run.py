@@ -124,6 +124,7 @@ def measure(
     from mmrl.evaluation.filming import Film
     from mmrl.evaluation.heldout import evaluate as run_evaluation
     from mmrl.evaluation.sparse_to_dense import figures
+    from mmrl.normalisation import complete_statistics
     from mmrl.rollouts.preparing import Preparer
     from mmrl.rollouts.simulators import Simulators
     from mmrl.setup import apply_threads, open_eval_sets, open_policy
@@ -136,6 +137,8 @@ def measure(
     if not sets:
         raise UserError("data.eval is empty, so there is nothing to evaluate")
     policy = open_policy(recipe, policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
+    if checkpoint is None:
+        complete_statistics(policy, recipe)
     preparer = Preparer(policy, Rewarder(recipe.rewards, reward))
     films = EpisodeVideos(Path(videos), {}) if videos is not None and recipe.evaluation.videos else None
     simulators = Simulators(recipe.simulators, recipe.pipeline)

@@ -24,6 +24,7 @@ from mmrl.policies.loading import difference
 from mmrl.policies.registry import load_policy
 from mmrl.reading import to_yaml
 from mmrl.rollouts.engines import ENGINES
+from mmrl.rollouts.experts import refusals
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.rollouts.simulators import Simulators
@@ -72,7 +73,9 @@ def open_run(
     if recipe.resume != "never":
         checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
     mixture.note = partial(tracker.bad_sample, "train")
-    simulators = Simulators(recipe.simulators, recipe.pipeline)
+    # Data given from Python draw from nothing that the recipe names.
+    asked = refusals(recipe.data.train, recipe.stages) if train_data is None else {}
+    simulators = Simulators(recipe.simulators, recipe.pipeline, asked)
     session = Session(
         recipe, policy, mixture, eval_sets, preparer, simulators, tracker, stop, resumed=tensors, resumed_state=state
     )
@@ -95,11 +98,11 @@ def open_policy(recipe: Recipe, config: PolicyConfig) -> Any:
     """Loads a policy, which reads videos through the recipe's cache of decoded ones.
 
     Raises:
-        ConfigError: what the checkpoint was saved with contradicts the recipe's simulators or video budgets; also as
-            `load_policy`.
+        ConfigError: what the checkpoint was saved with contradicts the recipe's simulators, recorded data or video
+            budgets; also as `load_policy`.
     """
     policy = load_policy(config)
-    check_gripper(getattr(policy, "params", None), recipe.simulators)
+    check_gripper(getattr(policy, "params", None), recipe.simulators, recipe.data.train)
     if hasattr(policy, "videos"):
         policy.videos.check("policy.video")
         for part, sets in (("train", recipe.data.train), ("eval", recipe.data.eval)):

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from robotics.options import Option
 
 
+class SimulatorError(RuntimeError):
+    """A simulator that works, but failed in this run in a way that trying again does not cure: one line, with why."""
+
+
 class VectorEnv(ABC):
     """`num_envs` parallel worlds, stepped together.
 

@@ -22,6 +22,7 @@ from robotics.maniskill_build import (
     require_package,
     reward_ignores_observation,
 )
+from robotics.maniskill_gripper import GRIPPERS, from_controller, gripper_dims, to_controller
 from robotics.maniskill_starts import RestoredStarts, SeededStarts, map_states, take_rows
 from robotics.maniskill_tasks import EXPERT_CONTROL, EXPERTS, instructions
 from robotics.options import Option
@@ -54,6 +55,7 @@ class ManiSkillEnv(VectorEnv):
         "render_size": Option(int, 256, low=16, high=1024),
         "reward": Option(str, "only_success", choices=tuple(REWARDS)),
         "control_mode": Option(str, None, optional=True),
+        "gripper": Option(str, GRIPPERS[0], choices=GRIPPERS),
         "robot": Option(str, None, optional=True),
         "instruction": Option(str, None, optional=True),
         "max_steps": Option(int, None, low=1, optional=True),
@@ -66,6 +68,11 @@ class ManiSkillEnv(VectorEnv):
     @classmethod
     def build(cls, options: dict[str, Any]) -> VectorEnv:
         """See `VectorEnv.build`. `auto` is `physx_cuda` where torch sees a GPU."""
+        if options["cameras"] is not None and options["observation"] == "state":
+            raise ValueError(
+                f"maniskill: cameras={list(options['cameras'])!r} is not allowed with observation='state', which shows "
+                "no pictures; set observation: rgb, or leave cameras out"
+            )
         backend, gpu = options["backend"], torch.cuda.is_available()
         if backend == "physx_cuda" and not gpu:
             raise ValueError(
@@ -89,6 +96,8 @@ class ManiSkillEnv(VectorEnv):
         self._spaces = action_spaces(base)
         self._low_A, self._high_A = (bound.to(base.device) for bound in action_bounds(self._spaces))
         self.action_dim = len(self._low_A)
+        self._gripper = options["gripper"]
+        self._gripper_dims = gripper_dims(base, self._gripper)
         self.cameras = choose_cameras(base, options["cameras"]) if self._rgb else ()
         self.max_steps = options["max_steps"] or own_limit(self.task)
         self.has_expert = self.task in EXPERTS and base.control_mode == EXPERT_CONTROL
@@ -130,6 +139,7 @@ class ManiSkillEnv(VectorEnv):
             raise RuntimeError("maniskill: reset(ids) comes first")
         limits = (self.action_low, self.action_high)
         actions_BCA = as_actions("maniskill", actions, self.num_envs, self.action_dim, *limits)
+        actions_BCA = to_controller(actions_BCA, self._gripper_dims, self._gripper)
         scaled_BCA = (actions_BCA.to(self._low_A.device) + 1.0) / 2.0
         raw_BCA = self._low_A + scaled_BCA * (self._high_A - self._low_A)
         self._unseen_B = self._unseen_B | self._tracker.active_B
@@ -150,7 +160,7 @@ class ManiSkillEnv(VectorEnv):
         """See `VectorEnv.expert_action`: for the tasks in `EXPERTS`, with the control mode `EXPERT_CONTROL`."""
         if not self.has_expert:
             return super().expert_action()
-        return self._own(EXPERTS[self.task](self._base))
+        return from_controller(self._own(EXPERTS[self.task](self._base)), self._gripper_dims, self._gripper)
 
     def render(self, worlds: Tensor | Sequence[int] | None = None) -> Tensor:
         """See `VectorEnv.render`: the task's camera for people, where goal markers show too."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robotics.base import SimulatorError
 from robotics.counter_rng import splitmix64
 
 # Positions and angles read back from a restored state differ by rounding only.
@@ -84,7 +85,7 @@ class RestoredStarts:
     def _compare(self, seen: Tensor, expected: Tensor) -> None:
         # Flags, such as whether something is grasped, come from contacts, which only a step brings about.
         if seen.dtype != torch.bool and (seen - expected).abs().max() > TOLERANCE:
-            raise RuntimeError(
+            raise SimulatorError(
                 "maniskill: this task keeps per-episode values outside its simulation state, so that starts cannot be "
                 "restored in many worlds at once; set backend: physx_cpu"
             )

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robotics.base import VectorEnv
+from robotics.base import SimulatorError, VectorEnv
 from robotics.episodes import EpisodeTracker
 from robotics.types import Observation, StepResult
 
@@ -25,6 +25,8 @@ FACTS = ("action_dim", "state_dim", "cameras", "max_steps", "action_low", "actio
 END_SECONDS = 5.0
 INFO = EpisodeTracker(1, 1).info()
 _KINDS = {"ValueError": ValueError, "ImportError": ImportError}
+# Failures of the process itself, whatever its simulator was doing.
+_LOST = {"ChildProcessError": SimulatorError, "TimeoutError": SimulatorError}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Failure:
 
     def error(self, where: str) -> Exception:
         """The exception to raise in the calling process; `where` opens its message."""
-        return _KINDS.get(self.kind, RuntimeError)(where + self.text)
+        return (_KINDS | _LOST).get(self.kind, RuntimeError)(where + self.text)
 
 
 class Worker:

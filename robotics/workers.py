@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from robotics.arguments import as_actions, as_ids, as_worlds
-from robotics.base import VectorEnv
+from robotics.base import SimulatorError, VectorEnv
 from robotics.types import Observation, StepResult
 from robotics.worker_process import END_SECONDS, Failure, Worker, join_observations, join_steps
 
@@ -37,7 +37,8 @@ class WorkerEnv(VectorEnv):
     The processes are spawned, so a script that builds this needs the `if __name__ == "__main__"` guard. Calls of one
     object must not overlap; two objects may be driven from two threads.
 
-    Raises what `make_world` raises in a worker: ValueError and ImportError as such, others as RuntimeError.
+    Raises what `make_world` raises in a worker: ValueError and ImportError as such, others as RuntimeError. A worker
+    that keeps failing afterwards, or dies or hangs while it starts, is a SimulatorError.
     """
 
     concurrent: ClassVar[bool] = True
@@ -164,14 +165,16 @@ class WorkerEnv(VectorEnv):
         self._failures[world] += 1
         if fatal or self._failures[world] >= MAX_FAILURES:
             self.close()
-            raise failure.error("" if fatal else f"{worker.name}, {self._failures[world]} failures in a row: ")
+            if fatal:
+                raise failure.error("")
+            raise SimulatorError(f"{worker.name}, {self._failures[world]} failures in a row: {failure.text}")
         _log.warning("%s: %s; the worker is replaced", worker.name, failure.text)
         worker.restart()
 
     def _ready(self, worlds: Sequence[int] | Mapping[int, Any]) -> list[dict[str, Any]]:
         """Wait for the hello of workers that were just started; their facts."""
         waiting = [world for world in worlds if not self._workers[world].ready]
-        replies = self._receive(waiting, START_SECONDS)
+        replies = self._receive(waiting, START_SECONDS, f"did not start within {START_SECONDS:g} s")
         for reply in replies.values():
             if isinstance(reply, Failure):
                 raise reply.error("")
@@ -183,16 +186,15 @@ class WorkerEnv(VectorEnv):
         """Send each world its command and collect the replies, a `Failure` where none came."""
         for world, command in commands.items():
             self._workers[world].send(command)
-        return self._receive(list(commands), seconds)
+        return self._receive(list(commands), seconds, f"did not answer within {seconds:g} s; raise timeout")
 
-    def _receive(self, worlds: Sequence[int], seconds: float) -> dict[int, Any]:
+    def _receive(self, worlds: Sequence[int], seconds: float, late: str) -> dict[int, Any]:
         deadline = time.monotonic() + seconds
         replies: dict[int, Any] = {}
         while missing := {self._workers[world].pipe: world for world in worlds if world not in replies}:
             ready = wait(list(missing), timeout=max(deadline - time.monotonic(), 0.0))
             if not ready:
-                late = Failure("TimeoutError", f"did not answer within {seconds:g} s")
-                replies.update(dict.fromkeys(missing.values(), late))
+                replies.update(dict.fromkeys(missing.values(), Failure("TimeoutError", late)))
             for pipe in ready:
                 replies[missing[pipe]] = self._workers[missing[pipe]].receive()
         return {world: replies[world] for world in worlds}

@@ -171,3 +171,21 @@ def test_a_flow_policy_learns_recorded_actions_over_its_horizon(sources, tmp_pat
     units = [line["stream/demo_units"] for line in lines if "loss/demo" in line]
     assert max(units) == 6 * 4 * 3, "six demonstrations of four actions of three dimensions"
     assert all(value > 0 for value in losses(outcome.folder))
+
+
+@pytest.mark.parametrize("kind", ["pi0", "pi05", "openvla_oft"])
+def test_a_dry_run_refuses_more_actions_than_the_policy_predicts(sources, tiny_qwen, tmp_path, kind):
+    """Where nothing is rolled out, demonstrations alone show it."""
+    policy = {"type": kind, "action_bins": None, "params": {"statistics": "arm"}}
+    data = {"cameras": {"observation.images.top": "top"}, "chunk": 8}
+    executed = 2 if kind != "openvla_oft" else 8
+
+    def plan(name, **settings):
+        raw = recipe(tiny_qwen(kind), tmp_path, "lerobot", sources["lerobot"], name, data=data, policy=policy)
+        return load_recipe({**raw, "rollout": {"action_chunk": executed}, **settings})
+
+    for run in (dry_run, mmrl.train):
+        with pytest.raises(ConfigError, match=r"set .* to at most 4$"):
+            run(plan(run.__name__))
+    data["chunk"], executed = 4, min(executed, 4)
+    assert "demonstrations of actions, 3/12/12 units each" in dry_run(plan("fits"))

@@ -173,3 +173,28 @@ def test_what_cannot_give_statistics_is_refused(tiny_qwen, tmp_path, monkeypatch
 
 class Inexpert:
     has_expert = False
+
+
+def test_an_evaluation_computes_what_the_recipe_chooses(tiny_qwen, tmp_path):
+    """As the evaluation that opens a training run does."""
+    held_out = {"eval": [{**EPISODES, "first": 100, "size": 4}], "train": [{**EPISODES, "statistics": 4}]}
+    policy = {"params": {"statistics": "table"}}
+    raw = {**recipe(tiny_qwen, tmp_path, policy=policy), "data": held_out}
+    found = mmrl.evaluate(raw)
+    outcome = mmrl.train(raw)
+    assert found == outcome.summary["start"]
+    assert mmrl.evaluate(outcome.folder) == outcome.summary["final"]
+
+
+def test_an_evaluation_opens_no_training_data_for_statistics_that_the_checkpoint_has(tiny_qwen, tmp_path):
+    raw = recipe(tiny_qwen, tmp_path, train={"type": "lerobot", "path": "not there"})
+    raw["data"]["eval"] = [{**EPISODES, "first": 100, "size": 2}]
+    assert "mean" in mmrl.evaluate(raw)
+
+
+def test_an_evaluation_refuses_statistics_that_nothing_gives(tiny_qwen, tmp_path):
+    raw = recipe(tiny_qwen, tmp_path, policy={"params": {"statistics": "tabel"}})
+    raw["data"]["train"] = [{**EPISODES, "statistics": 2}]
+    raw["data"]["eval"] = [{**EPISODES, "first": 100, "size": 2}]
+    with pytest.raises(UserError, match=r"unknown dataset 'tabel'. Did you mean 'table'\?"):
+        mmrl.evaluate(raw)

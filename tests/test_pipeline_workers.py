@@ -11,6 +11,7 @@ from test_pipeline import TABLE, Dice, Reflex, roll
 import robotics
 from mmrl.config import EpisodeData, SamplingConfig
 from mmrl.data.episodes import Episodes
+from mmrl.errors import UserError
 from mmrl.rollouts.episodes import play
 from mmrl.rollouts.simulators import Simulators
 from robotics.tabletop import TabletopEnv
@@ -75,5 +76,6 @@ def test_worker_processes_play_the_same_episodes(simulators):
 @pytest.mark.parametrize("kind", [FaultyAtOnce, Faulty])
 def test_a_worker_that_always_dies_stops_the_run_and_all_processes(simulators, kind):
     samples = list(Episodes(EpisodeData(type="episodes", simulator="table", first=CRASH - 1, size=2)))
-    with pytest.raises(RuntimeError, match=r"faulty worker 0, 3 failures in a row: died \(exit code 7\)"):
+    said = r"^simulators.table: faulty worker 0, 3 failures in a row: died \(exit code 7\)$"
+    with pytest.raises(UserError, match=said):
         play(Reflex(), Dice(), simulators(kind), samples, SamplingConfig(), 1, 2, seed=0)

@@ -39,12 +39,16 @@ def check_rewarded(stage: Any, train: Sequence[AnyData]) -> None:
             )
 
 
-def check_recorded(data: DataConfig, policy: Any, stages: Sequence[Any]) -> None:
-    """Recorded actions fit the policy (`PolicyConfig`) and the stages (`StageConfig`) that draw them.
+def check_recorded(
+    data: DataConfig, policy: Any, stages: Sequence[Any], simulators: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Recorded actions fit the policy (`PolicyConfig`), the stages (`StageConfig`) that draw them and the simulators.
 
     Raises:
-        ValueError: they are held out, or shorter or longer than a stage's decisions.
+        ValueError: they are held out, shorter or longer than a stage's decisions, or mean something else to the
+            simulators.
     """
+    from mmrl.data.robot.simulated import check_simulated
     from mmrl.objectives.methods import resolve_objective
     from mmrl.policies.registry import entry_of
 
@@ -54,6 +58,7 @@ def check_recorded(data: DataConfig, policy: Any, stages: Sequence[Any]) -> None
     for i, dataset in enumerate(data.train):
         if not isinstance(dataset, RobotData):
             continue
+        check_simulated(f"data.train.{i}", dataset, simulators)
         for stage in stages:
             drawn, executed = resolve_objective(stage.method, stage.objective), stage.rollout.action_chunk
             longer = entry_of(policy.type).horizon and dataset.draw == "steps"

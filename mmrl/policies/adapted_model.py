@@ -56,6 +56,9 @@ class AdaptedModel:
         if not self.config.lora:
             self._reference = copy.deepcopy(self._model).requires_grad_(False).eval()
 
+    def check_units(self, units: int) -> None:
+        """See `Policy.check_units`: any number, where one is predicted after the other."""
+
     def reference_state(self) -> dict[str, Tensor] | None:
         """The kept reference's weights, for checkpoints; None where there is none to save."""
         return dict(self._reference.named_parameters()) if self._reference is not None else None

@@ -79,6 +79,9 @@ class Policy(Protocol):
     def action_units(self, actions_BCA: Tensor) -> Tensor:
         """int64 [B, U]: the units nearest to given actions, for demonstrations."""
 
+    def check_units(self, units: int) -> None:
+        """Raises ConfigError where a decision of so many units is longer than what one model call predicts."""
+
     def set_statistics(self, key: str, entry: Mapping[str, Any]) -> None:
         """Takes normalisation statistics of recorded actions, to follow them where it normalises and to save them.
 

@@ -6,12 +6,13 @@ What each policy can do stands in its entry of `mmrl.policies.registry`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
 
+from mmrl.data.robot.simulated import gripper_reading
 from mmrl.errors import ConfigError, unknown
 from mmrl.objectives.methods import METHODS, resolve_objective
 from mmrl.policies.registry import POLICIES, Entry, Rule, entry_of, params_model
@@ -25,8 +26,12 @@ GIVES = {
     "actions": "holds recorded actions",
 }
 MISSING = object()
-# What a policy that converts its gripper's command makes of it: the simulators' default.
+# What a policy that converts its gripper's command takes and makes of it, and why other readings do not fit.
 CONVERTED = "close_positive"
+CLASHES = {
+    "open_fraction": ("both convert", "policy.params.gripper to as_is, or "),
+    "open_positive": ("are opposite readings of", ""),
+}
 
 
 def check_policy(policy: Any) -> None:
@@ -90,20 +95,43 @@ def check_data(data: Any, policy: Any) -> None:
                 )
 
 
-def check_gripper(params: Any, simulators: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises ConfigError where policy and simulator both convert the gripper's command, which then opens for close.
+def check_gripper(params: Any, simulators: Mapping[str, Mapping[str, Any]], train: Sequence[Any] = ()) -> None:
+    """Raises ConfigError where what a policy converts the gripper's command from or to is not what the others have.
 
     Args:
         params: `policy.params` of a recipe, or a loaded policy's, which a checkpoint may have been saved with.
         simulators: the recipe's.
+        train: its training sets (`AnyData`), of which those of recorded actions are looked at.
     """
     given = params.get("gripper") if isinstance(params, Mapping) else getattr(params, "gripper", None)
+    if given in (None, "as_is"):
+        return
     for name, config in simulators.items():
-        if given not in (None, "as_is") and config.get("gripper", CONVERTED) != CONVERTED:
+        reading, other = gripper_reading(config), f"simulators.{name}.gripper"
+        if reading in CLASHES:
+            why, cure = CLASHES[reading]
             raise ConfigError(
-                f"policy.params.gripper '{given}' and simulators.{name}.gripper '{config['gripper']}' both convert the "
-                "gripper's command, so that it would open where it should close; set policy.params.gripper to as_is, "
-                f"or simulators.{name}.gripper to {CONVERTED}"
+                f"policy.params.gripper '{given}' and {other} '{reading}' {why} the gripper's command, so that it "
+                f"would open where it should close; set {cure}{other} to {CONVERTED}"
+            )
+    for i, data in enumerate(train):
+        key = "gripper" if getattr(data, "gripper_to", None) is None else "gripper_to"
+        recorded = getattr(data, key, None)
+        if recorded not in (None, CONVERTED):
+            raise ConfigError(
+                f"data.train.{i}.{key} '{recorded}' does not fit policy.params.gripper '{given}', which takes "
+                f"demonstrations as {CONVERTED} and converts them itself; set data.train.{i}.gripper_to to {CONVERTED}"
+            )
+
+
+def check_pictures(data: Any, simulators: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ConfigError on episodes (of a `DataConfig`) in a simulator that shows no policy anything but its state."""
+    for dataset in (*data.train, *data.eval):
+        name = dataset.simulator if dataset.gives == "episodes" else None
+        if simulators.get(name, {}).get("observation") == "state":
+            raise ConfigError(
+                f"simulators.{name}.observation: 'state' shows no pictures, and every policy sees at least one camera; "
+                f"set simulators.{name}.observation to rgb"
             )
 
 

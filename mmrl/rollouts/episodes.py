@@ -16,7 +16,7 @@ from mmrl.errors import ConfigError
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.noisy_expert import disturb
 from mmrl.rollouts.pipeline import Lane, lane_seed, take_turns
-from mmrl.rollouts.simulators import Simulators
+from mmrl.rollouts.simulators import Simulators, named
 from mmrl.types import DEMO, POLICY, Decision, Group, Prompt, Sample, Trajectory
 from robotics.types import StepResult
 
@@ -138,7 +138,10 @@ def deal_to_experts(simulators: Simulators, samples: Sequence[Sample]) -> list[E
     lanes = deal(simulators, samples, 1)
     if not lanes[0].env.has_expert:
         name = samples[0].simulator
-        raise ConfigError(f"simulators.{name} has no scripted expert, so its episodes give no demonstrations")
+        raise ConfigError(
+            f"simulators.{name} has no scripted expert, so its episodes give no demonstrations; set use: rollouts of "
+            "their dataset, or use a method without demonstrations (grpo)"
+        )
     return lanes
 
 
@@ -159,8 +162,9 @@ def gather(lanes: Sequence[Episodes], n: int, source: str) -> list[Group]:
 class Episodes:
     """An episode from each of `starts`: those in progress, each in a world of `env`, and those that wait for one.
 
-    Episodes are numbered as their starts are. One in which the simulator fails begins again. What a simulator returns
-    is copied to the CPU once a call: on a GPU each world read by itself would wait for the device.
+    Episodes are numbered as their starts are, all of one simulator. One in which it fails begins again. What it returns
+    is copied to the CPU once a call: on a GPU each world read by itself would wait for the device. For what it raises
+    see `mmrl.rollouts.simulators.named`.
 
     Attributes:
         earned: of each episode, the reward of every step so far.
@@ -187,7 +191,8 @@ class Episodes:
         if started:
             every = len(started) == self.env.num_envs
             ids = [self.starts[i].episode for i in started]
-            self.observation = self.env.reset(ids, None if every else list(started.values())).cpu()
+            with named(self.starts[0].simulator):
+                self.observation = self.env.reset(ids, None if every else list(started.values())).cpu()
             self._world |= started
         return self.running()
 
@@ -222,7 +227,9 @@ class Episodes:
     def expert_action(self) -> Tensor:
         """The expert's next action in each episode, float32 [E, A]; zeros where none is in progress."""
         actions_EA = torch.zeros(len(self.starts), self.env.action_dim)
-        actions_EA[list(self._world)] = self.env.expert_action().cpu()[list(self._world.values())]
+        with named(self.starts[0].simulator):
+            advised_BA = self.env.expert_action().cpu()
+        actions_EA[list(self._world)] = advised_BA[list(self._world.values())]
         return actions_EA
 
     def advance(self, actions_ECA: Tensor, credit: bool = True) -> list[int]:
@@ -238,7 +245,8 @@ class Episodes:
         """
         actions_BCA = torch.zeros(self.env.num_envs, *actions_ECA.shape[1:])
         actions_BCA[list(self._world.values())] = actions_ECA[list(self._world)]
-        result = (self.env.chunk_step if seen else self.env.unseen_step)(actions_BCA).cpu()
+        with named(self.starts[0].simulator):
+            result = (self.env.chunk_step if seen else self.env.unseen_step)(actions_BCA).cpu()
         dropped, done = result.info["dropped"].tolist(), result.info["done"].tolist()
         rewards, counted = (result.reward * result.valid).sum(1).tolist(), result.valid.sum(1).tolist()
         for i, world in [*self._world.items(), *self._ended.items()]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from mmrl.data.robot.statistics import compute_statistics
 from mmrl.errors import UserError
 from mmrl.rollouts.noisy_expert import disturb
+from mmrl.rollouts.simulators import named
 from mmrl.types import Sample
 from robotics.base import VectorEnv
 
@@ -25,7 +26,7 @@ def expert_statistics(env: VectorEnv, samples: Sequence[Sample]) -> dict[str, An
     simulator fails does not count.
 
     Raises:
-        UserError: the simulator failed in all of them.
+        UserError: the simulator failed in all of them, or for good (`mmrl.rollouts.simulators.named`).
     """
     blocks: list[tuple[np.ndarray, np.ndarray]] = []
     for first in range(0, len(samples), env.num_envs):
@@ -38,16 +39,20 @@ def expert_statistics(env: VectorEnv, samples: Sequence[Sample]) -> dict[str, An
 def _play(env: VectorEnv, samples: Sequence[Sample]) -> list[tuple[np.ndarray, np.ndarray]]:
     """(actions float32 [T, A], states float32 [T, S]) of an episode from each start, one in each of the worlds."""
     worlds = list(range(len(samples)))
-    seen = env.reset([sample.episode for sample in samples], None if len(worlds) == env.num_envs else worlds)
+    simulator, ids = samples[0].simulator, [sample.episode for sample in samples]
+    with named(simulator):
+        seen = env.reset(ids, None if len(worlds) == env.num_envs else worlds)
     steps: list[list[tuple[Tensor, Tensor]]] = [[] for _ in samples]
     playing = set(worlds)
     while playing:
-        advised_BA, states_BS = env.expert_action().cpu(), seen.state.cpu()
+        with named(simulator):
+            advised_BA, states_BS = env.expert_action().cpu(), seen.state.cpu()
         actions_BA = torch.zeros_like(advised_BA)
         for world in sorted(playing):
             actions_BA[world] = disturb(advised_BA[world], samples[world], len(steps[world]))
             steps[world].append((actions_BA[world].clone(), states_BS[world].clone()))
-        result = env.chunk_step(actions_BA[:, None])
+        with named(simulator):
+            result = env.chunk_step(actions_BA[:, None])
         seen, dropped, done = result.observation, result.info["dropped"].tolist(), result.info["done"].tolist()
         for world in sorted(playing):
             if dropped[world]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import robotics
-from mmrl.errors import ConfigError
+from mmrl.errors import ConfigError, UserError
 from mmrl.rollouts.pipeline import share, too_few_worlds
 
 
@@ -15,39 +16,46 @@ class Simulators:
 
     Args:
         pipeline: groups of worlds that take turns; each is an object of its own, and they share `num_envs`.
+        refusals: simulators whose scripted expert will be asked, to what is said where one has none
+            (`mmrl.rollouts.experts`).
     """
 
-    def __init__(self, configs: Mapping[str, Mapping[str, Any]], pipeline: int = 1):
-        self.configs, self.pipeline = configs, pipeline
+    def __init__(
+        self,
+        configs: Mapping[str, Mapping[str, Any]],
+        pipeline: int = 1,
+        refusals: Mapping[str, str] | None = None,
+    ):
+        self.configs, self.pipeline, self.refusals = configs, pipeline, refusals or {}
         self._made: dict[tuple[str, int, int], Any] = {}
 
     def get(self, name: str, worlds: int, lane: int = 0) -> Any:
         """The simulator `name`, best with `worlds` parallel worlds, for one of the groups, 0 to `pipeline` - 1.
 
         Raises:
-            ConfigError: it cannot be made, or has fewer worlds than there are groups.
+            ConfigError: it cannot be made, has fewer worlds than there are groups, or lacks the expert that is asked.
+            UserError: see `named`.
         """
         config = self.configs[name]
-        try:
+        with named(name):
             limit = robotics.world_limit(config)
             if limit is not None and limit < self.pipeline:
                 raise ConfigError(too_few_worlds(name, limit, self.pipeline))
             worlds = worlds if limit is None else share(limit, lane, self.pipeline)
             if (name, worlds, lane) not in self._made:
                 self._made[name, worlds, lane] = robotics.make({**config, "num_envs": worlds})
-        except (ValueError, ImportError) as error:
-            raise ConfigError(f"simulators.{name}: {error}") from None
-        return self._made[name, worlds, lane]
+        env = self._made[name, worlds, lane]
+        if name in self.refusals and not env.has_expert:
+            raise ConfigError(self.refusals[name])
+        return env
 
     def start_count(self, name: str) -> int | None:
         """How many different starts the simulator `name` has before ids repeat them; None: each id has its own.
 
         Raises ConfigError where its settings are wrong.
         """
-        try:
+        with named(name):
             return robotics.start_count(self.configs[name])
-        except (ValueError, ImportError) as error:
-            raise ConfigError(f"simulators.{name}: {error}") from None
 
     @property
     def dropped(self) -> int:
@@ -59,3 +67,23 @@ class Simulators:
         for env in self._made.values():
             env.close()
         self._made.clear()
+
+
+@contextmanager
+def named(name: str | None) -> Iterator[None]:
+    """Has what a simulator raises by its contract, in calls of it inside, name its place in the recipe, in one line.
+
+    Raises:
+        ConfigError: instead of ValueError and ImportError.
+        UserError: instead of SimulatorError.
+    """
+    try:
+        yield
+    except (ValueError, ImportError) as error:
+        raise ConfigError(_line(name, error)) from error
+    except robotics.SimulatorError as error:
+        raise UserError(_line(name, error)) from error
+
+
+def _line(name: str | None, error: Exception) -> str:
+    return f"simulators.{name}: {' '.join(str(error).split())}"

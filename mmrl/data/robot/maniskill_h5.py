@@ -9,7 +9,6 @@ State: the members of `agent`, then of `extra`, in the order in which they were 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,20 @@ import numpy as np
 
 from mmrl.config import ManiSkillData
 from mmrl.data.robot.hdf5 import find_files, open_h5, read_picture, read_state, read_vectors
+from mmrl.data.robot.maniskill_json import USUAL, absolute, control_modes, read_json, replay
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
 from mmrl.errors import UserError, unknown
 
 STATE = ("agent", "extra")
+ROUNDING = 1e-3
 
 
 class ManiSkillDemonstrations(RobotRows):
     """Episodes are numbered by their `episode_id`.
 
     Raises:
-        UserError: no such file, no JSON beside it, trajectories without pictures, another control mode, an unknown
-            camera, or members of the state whose order is not known.
+        UserError: no such file, no JSON beside it, trajectories without pictures, another control mode, actions of
+            an absolute one, an unknown camera, or members of the state whose order is not known.
     """
 
     def __init__(self, config: ManiSkillData):
@@ -37,9 +38,9 @@ class ManiSkillDemonstrations(RobotRows):
         title = f"dataset '{config.path}'"
         if others:
             raise UserError(f"{title} holds {1 + len(others)} .h5 files; name one")
-        facts = _read_json(path)
-        known = facts["episodes"]
-        _check_control(config, path, facts, known)
+        facts = read_json(path)
+        known, modes = facts["episodes"], control_modes(facts)
+        _check_control(config, path, facts)
         numbers = [n for n, one in known.items() if np.all(one.get("success", True)) or not config.successful_only]
         chosen = choose_episodes(config.episodes, sorted(numbers), title)
         instruction = config.instruction or _instruction(facts["env_info"].get("env_id"), title)
@@ -51,10 +52,12 @@ class ManiSkillDemonstrations(RobotRows):
                 if key not in file:
                     raise UserError(f"{title}: '{path}' has no {key}, which its JSON file lists; copy both again")
                 if not cameras:
-                    found = _cameras(file[key], _replay(path, "-o rgb"))
+                    found = _cameras(file[key], replay(path, "-o rgb"))
                     cameras = choose_cameras(config.cameras, found, {}, title)
                 solved = bool(np.all(known[number].get("success", True)))
-                episodes.append(_episode(file[key], path, number, instruction, list(cameras), config.state, solved))
+                episode = _episode(file[key], path, number, instruction, list(cameras), config.state, solved)
+                _check_units(episode.actions_TA, modes[number], path, f"'{path}' {key}")
+                episodes.append(episode)
         if not episodes:
             raise UserError(f"{title} lists no successful trajectory; set successful_only: false to take all")
         super().__init__(config, str(facts["env_info"].get("env_id") or path.stem), cameras, episodes)
@@ -65,34 +68,25 @@ class ManiSkillDemonstrations(RobotRows):
             return [read_picture(file, f"{key}/obs/sensor_data/{name}/rgb", step, where) for name in self.cameras]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """{"env_info": mapping, "episodes": {episode_id: mapping}}. Raises UserError."""
-    beside = path.with_suffix(".json")
-    try:
-        raw = json.loads(beside.read_text())
-        facts = {
-            "env_info": dict(raw["env_info"]),
-            "episodes": {int(e["episode_id"]): dict(e) for e in raw["episodes"]},
-        }
-    except FileNotFoundError:
-        raise UserError(f"'{beside}' is missing; ManiSkill writes it beside '{path.name}': copy both") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"'{beside}' is no trajectory list of ManiSkill: {error!r}; copy it again") from None
-    return facts
-
-
-def _check_control(config: ManiSkillData, path: Path, facts: Mapping[str, Any], known: Mapping[int, Any]) -> None:
-    usual = (facts["env_info"].get("env_kwargs") or {}).get("control_mode")
-    modes = sorted({str(one.get("control_mode") or usual) for one in known.values()})
+def _check_control(config: ManiSkillData, path: Path, facts: Mapping[str, Any]) -> None:
+    modes = sorted(set(control_modes(facts).values()))
     if config.control_mode is not None and modes != [config.control_mode]:
         raise UserError(
             f"dataset '{config.path}': recorded with control_mode {', '.join(modes)}, not '{config.control_mode}'; "
-            f"convert it: {_replay(path, f'-c {config.control_mode} -o rgb')}"
+            f"convert it: {replay(path, f'-c {config.control_mode} -o rgb')}"
         )
 
 
-def _replay(path: Path, options: str) -> str:
-    return f"python -m mani_skill.trajectory.replay_trajectory --traj-path {path} {options} --save-traj"
+def _check_units(actions_TA: np.ndarray, mode: str, path: Path, place: str) -> None:
+    """Raises UserError on targets, which no simulator takes. Others are cut at 1 there, as when they were recorded."""
+    outside = np.argwhere(np.abs(actions_TA) > 1.0 + ROUNDING)
+    if not absolute(mode) or not len(outside):
+        return
+    step, dim = outside[0]
+    raise UserError(
+        f"{place}, step {step}: action {actions_TA[step, dim]:.4g} in dim {dim} is outside [-1, 1], which simulators "
+        f"take; convert control_mode {mode}: {replay(path, f'-c {USUAL} -o rgb')}"
+    )
 
 
 def _instruction(task: str | None, title: str) -> str:

@@ -252,7 +252,7 @@ class FlowPolicy(AdaptedModel):
         Entropies are those of the Gaussians, 0 for demonstrations. The values read the observation alone.
         """
         count, width = batch.tokens_RU.shape
-        self._check_units(width)
+        self.check_units(width)
         contexts = batch.contexts or (None,) * count
         sampled = [r for r, context in enumerate(contexts) if context is not None]
         shown = [r for r, context in enumerate(contexts) if context is None]
@@ -279,7 +279,8 @@ class FlowPolicy(AdaptedModel):
         found, entropies = (torch.cat(x).index_select(0, order) * mask for x in (density, spread))
         return Likelihood(found, mask, entropies if entropy != "none" else None, values)
 
-    def _check_units(self, width: int) -> None:
+    def check_units(self, width: int) -> None:
+        """See `Policy.check_units`."""
         if width > self.horizon * self.action_dim:
             raise ConfigError(
                 f"a demonstration has {-(-width // self.action_dim)} actions, and the policy predicts {self.horizon}; "

@@ -120,12 +120,13 @@ class OpenVLAOFT(OpenVLA):
         return hidden.flatten(0, 1).index_select(0, places).unflatten(0, (len(prompts), self.units))
 
     def _unit_states(self, batch: PolicyBatch) -> Tensor:
-        self._check_units(batch.tokens_RU.shape[1])
+        self.check_units(batch.tokens_RU.shape[1])
         states = self._slot_states(batch.prompts).flatten(0, 1)
         places = batch.prompt_index_R[:, None] * self.units + torch.arange(batch.tokens_RU.shape[1])
         return states.index_select(0, places[batch.mask_RU].to(self.device))
 
-    def _check_units(self, units: int) -> None:
+    def check_units(self, units: int) -> None:
+        """See `Policy.check_units`."""
         if units > self.units:
             raise ConfigError(
                 f"rollout.action_chunk asks for {units} tokens a decision, and the policy's chunk of "
@@ -143,7 +144,7 @@ class OpenVLAOFT(OpenVLA):
     @torch.no_grad()
     def decode(self, state: ParallelState, tokens_B: Tensor) -> ParallelState:
         """Moves on to the next slot; what was drawn does not matter to it."""
-        self._check_units(state.unit + 2)
+        self.check_units(state.unit + 2)
         return self._at(state.states_PUH, state.row_B, state.unit + 1)
 
     def _at(self, states_PUH: Tensor, row_B: Tensor, unit: int) -> ParallelState:
