@@ -25,8 +25,8 @@ FACTS = ("action_dim", "state_dim", "cameras", "max_steps", "action_low", "actio
 END_SECONDS = 5.0
 INFO = EpisodeTracker(1, 1).info()
 _KINDS = {"ValueError": ValueError, "ImportError": ImportError}
-# Failures of the process itself, whatever its simulator was doing.
-_LOST = {"ChildProcessError": SimulatorError, "TimeoutError": SimulatorError}
+# With failures of the process itself, whatever its simulator was doing.
+_ERRORS = {**_KINDS, "ChildProcessError": SimulatorError, "TimeoutError": SimulatorError}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Failure:
 
     def error(self, where: str) -> Exception:
         """The exception to raise in the calling process; `where` opens its message."""
-        return (_KINDS | _LOST).get(self.kind, RuntimeError)(where + self.text)
+        return _ERRORS.get(self.kind, RuntimeError)(where + self.text)
 
 
 class Worker:

@@ -64,6 +64,16 @@ def test_a_recording_is_read_where_its_commands_do_in_the_simulator_what_they_sa
     load_recipe(given)
 
 
+def test_defaults_are_those_of_the_simulators():
+    from mmrl.data.robot.simulated import READINGS, TASK
+    from robotics.libero import LiberoEnv
+    from robotics.maniskill import ManiSkillEnv
+
+    assert READINGS["libero"] == LiberoEnv.OPTIONS["gripper"].default
+    assert READINGS["maniskill"] == ManiSkillEnv.OPTIONS["gripper"].default
+    assert ManiSkillEnv.OPTIONS["task"].default == TASK
+
+
 def test_both_sides_defaults_count():
     libero, maniskill = {"type": "libero_hdf5"}, {"type": "maniskill_h5"}
     load_recipe(recipe(libero, {"type": "libero"}))

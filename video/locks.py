@@ -90,7 +90,7 @@ class EntryLock:
             OSError: the lock file cannot be written (no space, no permission).
         """
         # Before the file is there: a lock stays unsigned for as short as can be.
-        holder = Holder(self.token, machine(), os.getpid(), _started())
+        holder = Holder(self.token, machine(), os.getpid(), _started(os.getpid()))
         try:
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
@@ -153,11 +153,12 @@ class EntryLock:
             os.unlink(aside)
 
 
-def _started() -> float:
-    """When this process started."""
+@cache
+def _started(pid: int) -> float:
+    """When this process, of that id, started: a fork has another id. Waiting for a lock asks again and again."""
     import psutil
 
-    return psutil.Process().create_time()
+    return psutil.Process(pid).create_time()
 
 
 def _holder(content: bytes) -> Holder | None:

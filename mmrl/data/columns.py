@@ -8,8 +8,8 @@ from typing import Any
 
 from mmrl.data.media import resolve_media
 from mmrl.data.targets import normalise_task, read_options, shape_target
-from mmrl.data.videos import CLIP_KEYS
-from mmrl.errors import BadSample, unknown
+from mmrl.data.videos import foreign_key
+from mmrl.errors import BadSample
 from mmrl.types import Sample
 
 
@@ -104,8 +104,8 @@ class Row:
         if isinstance(path, Mapping):
             raise self.bad(f"column '{column}': the path of a clip is a path or a list of images")
         clip = {key: value for key, value in item.items() if key != "path" and value is not None}
-        for key in sorted(set(clip) - set(CLIP_KEYS)):
-            raise self.bad(f"column '{column}': {unknown('key of a video', key, CLIP_KEYS)}")
+        if problem := foreign_key(clip):
+            raise self.bad(f"column '{column}': {problem}")
         return {"path": self._video(path, column), **clip} if clip else self._video(path, column)
 
     def _path(self, item: Any, column: str, what: str, folders: bool = False) -> str:

@@ -149,23 +149,17 @@ class VideoReader:
             raise BadSample(sample.where, error.reason, path=error.path) from error
         if not hasattr(found, "pixels"):
             return found, found.size
-        from PIL.Image import fromarray
-
         self._count(wait_seconds=time.perf_counter() - began)
-        return fromarray(found.pixels[0].permute(1, 2, 0).numpy()), (found.metadata.width, found.metadata.height)
+        return _as_picture(found), (found.metadata.width, found.metadata.height)
 
     def sized(self, image: Image, sample: Sample, min_pixels: int, max_pixels: int) -> Image:
         """A picture of the size that `image` gives large ones. Raises BadSample on an extreme aspect ratio."""
-        from PIL.Image import Resampling
-
-        from video import Budget, VideoError
-        from video.sizes import image_size
+        from video import Budget, VideoError, read_image
 
         try:
-            high, wide = image_size(image.height, image.width, Budget(self.factor, min_pixels, max_pixels))
+            return _as_picture(read_image(image, Budget(self.factor, min_pixels, max_pixels)))
         except VideoError as error:
             raise BadSample(sample.where, f"image {error}") from error
-        return image.resize((wide, high), Resampling.BICUBIC)
 
     def jobs(self, sample: Sample) -> dict[Hashable, Callable[[], Any]]:
         """What reads each of the sample's videos and pictures, for `ReadAhead.want`; `read` and `image` take it,
@@ -284,9 +278,10 @@ class VideoReader:
         """(file, folder or list of images under the sample's root, the clip's settings). Raises BadSample."""
         clip: Mapping[str, Any] = {}
         if isinstance(source, Mapping):
-            if "path" not in source or set(source) - set(CLIP_KEYS):
-                word = next(iter(set(source) - set(CLIP_KEYS)), "path")
-                raise BadSample(sample.where, unknown("key of a video", word, CLIP_KEYS))
+            if problem := foreign_key(source):
+                raise BadSample(sample.where, problem)
+            if "path" not in source:
+                raise BadSample(sample.where, unknown("key of a video", "path", CLIP_KEYS))
             source, clip = source["path"], source
         if isinstance(source, str | Path):
             path = resolve_media(source, sample.root, sample.where, folders=True)
@@ -296,6 +291,18 @@ class VideoReader:
         if isinstance(source, Sequence):
             return [_frame(item, sample) for item in source], clip
         raise BadSample(sample.where, f"a video is a path or a list of images, not {type(source).__name__}")
+
+
+def foreign_key(clip: Mapping[str, Any]) -> str | None:
+    """What is wrong with the first key, by name, that no clip has; None where there is none."""
+    foreign = sorted(set(clip) - set(CLIP_KEYS), key=str)
+    return unknown("key of a video", foreign[0], CLIP_KEYS) if foreign else None
+
+
+def _as_picture(frames: Frames) -> Image:
+    from PIL.Image import fromarray
+
+    return fromarray(frames.pixels[0].permute(1, 2, 0).numpy())
 
 
 def image_budget(size: Mapping[str, int | None], sample: Sample) -> dict[str, int]:

@@ -26,6 +26,7 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
     get no row.
     """
     rollout, critic = stage.rollout, objective.advantage.baseline == "value"
+    stepwise = objective.advantage.of == "reward"
     shaped = [[_shaped(t, objective, rollout.max_new_tokens) for t in g.trajectories] for g in batch.rollouts]
     advantages = shaped if critic else group_advantages(shaped, objective.advantage)
     temperature = rollout.temperature
@@ -38,7 +39,6 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
             marked.append(replace(trajectory, info={**trajectory.info, **noting}))
             if not (objective.mask_truncated and trajectory.truncated):
                 made = _rows(trajectory, "rl", advantage, len(rows), len(group.trajectories), temperature)
-                stepwise = objective.advantage.of == "reward"
                 rows += _credited(made, trajectory, total, stepwise) if critic else made
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
@@ -72,10 +72,11 @@ def _credited(rows: list[Row], trajectory: Trajectory, total: float, stepwise: b
     """
     decisions = trajectory.decisions
     rewards = [list(decision.step_rewards or (decision.reward,)) for decision in decisions]
+    earned = sum(decision.reward for decision in decisions)
     if not stepwise:
-        rewards = [[0.0] * len(steps) for steps in rewards]
+        rewards, earned = [[0.0] * len(steps) for steps in rewards], 0.0
     if rewards:
-        rewards[-1][-1] += total - (sum(decision.reward for decision in decisions) if stepwise else 0.0)
+        rewards[-1][-1] += total - earned
     credited = [replace(row, rewards=tuple(steps)) for row, steps in zip(rows, rewards)]
     return [*credited[:-1], *(replace(row, final_prompt=trajectory.final_prompt) for row in credited[-1:])]
 

@@ -19,10 +19,10 @@ from mmrl.config import ManiSkillData
 from mmrl.data.robot.hdf5 import find_files, open_h5, read_picture, read_state, read_vectors
 from mmrl.data.robot.maniskill_json import USUAL, absolute, control_modes, read_json, replay
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
+from mmrl.data.robot.statistics import RANGE_SLACK
 from mmrl.errors import UserError, unknown
 
 STATE = ("agent", "extra")
-ROUNDING = 1e-3
 
 
 class ManiSkillDemonstrations(RobotRows):
@@ -40,7 +40,7 @@ class ManiSkillDemonstrations(RobotRows):
             raise UserError(f"{title} holds {1 + len(others)} .h5 files; name one")
         facts = read_json(path)
         known, modes = facts["episodes"], control_modes(facts)
-        _check_control(config, path, facts)
+        _check_control(config, path, modes)
         numbers = [n for n, one in known.items() if np.all(one.get("success", True)) or not config.successful_only]
         chosen = choose_episodes(config.episodes, sorted(numbers), title)
         instruction = config.instruction or _instruction(facts["env_info"].get("env_id"), title)
@@ -68,18 +68,18 @@ class ManiSkillDemonstrations(RobotRows):
             return [read_picture(file, f"{key}/obs/sensor_data/{name}/rgb", step, where) for name in self.cameras]
 
 
-def _check_control(config: ManiSkillData, path: Path, facts: Mapping[str, Any]) -> None:
-    modes = sorted(set(control_modes(facts).values()))
-    if config.control_mode is not None and modes != [config.control_mode]:
+def _check_control(config: ManiSkillData, path: Path, modes: Mapping[int, str]) -> None:
+    found = sorted(set(modes.values()))
+    if config.control_mode is not None and found != [config.control_mode]:
         raise UserError(
-            f"dataset '{config.path}': recorded with control_mode {', '.join(modes)}, not '{config.control_mode}'; "
+            f"dataset '{config.path}': recorded with control_mode {', '.join(found)}, not '{config.control_mode}'; "
             f"convert it: {replay(path, f'-c {config.control_mode} -o rgb')}"
         )
 
 
 def _check_units(actions_TA: np.ndarray, mode: str, path: Path, place: str) -> None:
     """Raises UserError on targets, which no simulator takes. Others are cut at 1 there, as when they were recorded."""
-    outside = np.argwhere(np.abs(actions_TA) > 1.0 + ROUNDING)
+    outside = np.argwhere(np.abs(actions_TA) > 1.0 + RANGE_SLACK)
     if not absolute(mode) or not len(outside):
         return
     step, dim = outside[0]

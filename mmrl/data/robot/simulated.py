@@ -15,8 +15,9 @@ from mmrl.errors import UserError
 Simulators = Mapping[str, Mapping[str, Any]]
 # The simulator that files of a type were recorded in.
 ORIGINS = {"libero_hdf5": "libero", "maniskill_h5": "maniskill"}
-# How each simulator reads the gripper's command, where its `gripper` does not say.
+# The simulators' own defaults, for they import torch: how the gripper's command is read, and ManiSkill's task.
 READINGS = {"libero": "close_positive", "maniskill": "open_positive", "tabletop": "close_positive"}
+TASK = "PickCube-v1"
 # Commands that do under a reading what they say. `open_fraction` parts them at 0.5, so that 1 and -1 do as well.
 FITTING = {
     "close_positive": ("close_positive",),
@@ -66,7 +67,7 @@ def _check_control(place: str, data: ManiSkillData, simulators: Simulators) -> N
     if found is None:
         return
     task, recorded = found
-    alike = {name: one for name, one in simulators.items() if one.get("task", "PickCube-v1") == task} or simulators
+    alike = {name: one for name, one in simulators.items() if one.get("task", TASK) == task} or simulators
     modes = {name: _control(one) for name, one in alike.items()}
     if not modes or {recorded, None} & set(modes.values()):
         return

@@ -71,7 +71,7 @@ class Running:
     def result(self) -> dict[str, list[float]]:
         """mean, std, min, max, q01, q99. Raises ValueError without a single vector."""
         if self.count == 0:
-            raise ValueError("statistics of nothing: not one step with finite numbers")
+            raise ValueError("statistics of nothing")
         sample = self._sample if self._sample is not None else np.concatenate(self._kept)
         found = {
             "mean": self._mean,
@@ -105,6 +105,8 @@ def compute_statistics(
             sound_N &= np.isfinite(states_NS).all(1)
             states.add(states_NS[sound_N])
         actions.add(actions_NA[sound_N])
+    if not actions.count:
+        raise ValueError("statistics of nothing: not one step with finite numbers")
     entry: dict[str, Any] = {"action": {**actions.result(), "mask": list(map(bool, mask))}}
     if states.count:
         entry["proprio"] = states.result()
