@@ -193,8 +193,10 @@ def test_twenty_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
         folder = tmp_path / cut["name"]
         code = -signal.SIGKILL
         while code == -signal.SIGKILL and kills < 20:
-            target = rng.randint(_steps_done(folder), 19)
-            delay = rng.uniform(0.0, start if target == _steps_done(folder) else step)
+            # All 20 are done where the last kill fell between the last checkpoint and the end.
+            done = _steps_done(folder)
+            target = rng.randint(done, max(done, 19))
+            delay = rng.uniform(0.0, start if target == done else step)
             code = _finish(context, cut, lambda folder=folder, target=target: _steps_done(folder) >= target, delay)
             kills += code == -signal.SIGKILL
             _assert_checkpoints_are_whole(folder)
