@@ -47,7 +47,7 @@ def arms(steps: int) -> dict[str, list[dict]]:
 def run_arm(name: str, stages: list[dict], seed: int, out: Path) -> dict[str, float]:
     """Final held-out accuracy of one run, and its wall-clock seconds."""
     import mmrl
-    from mmrl.reading import read_yaml
+    from mmrl.recipe.reading import read_yaml
 
     raw = read_yaml(ROOT / "configs" / "quickstart.yaml")
     raw |= {"name": f"{name}_{seed}", "output": str(out), "seed": seed, "stages": stages, "resume": "auto"}

@@ -19,8 +19,8 @@ from statistics import fmean
 from typing import Any
 
 import mmrl
-from mmrl.config import DIGIT_TASKS
-from mmrl.reading import read_yaml
+from mmrl.recipe.data import DIGIT_TASKS
+from mmrl.recipe.reading import read_yaml
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
 WINDOW = 8  # steps that the first and last reward are means of

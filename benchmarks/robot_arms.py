@@ -92,7 +92,7 @@ def _success(folder: Path, when: str) -> float:
 def main() -> None:
     """Runs all arms and prints the result."""
     from mmrl.policies.tiny import write_tiny
-    from mmrl.reading import read_yaml
+    from mmrl.recipe.reading import read_yaml
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("policy", nargs="?", choices=list(RECIPES), default="openvla")

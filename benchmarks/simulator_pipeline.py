@@ -37,11 +37,13 @@ def compare_rollouts(args: argparse.Namespace, used: Callable[[], float]) -> dic
 
 
 def _compare(args: argparse.Namespace, config: dict[str, Any], episodes: int, used: Callable[[], float]) -> dict:
-    from mmrl.config import EpisodeData, PolicyConfig, SamplingConfig
     from mmrl.data.episodes import Episodes
-    from mmrl.policies.registry import load_policy
+    from mmrl.engines import make_engine
+    from mmrl.policies.opening import load_policy
     from mmrl.policies.tiny import write_tiny
-    from mmrl.rollouts.engines import make_engine
+    from mmrl.recipe.data import EpisodeData
+    from mmrl.recipe.policy import PolicyConfig
+    from mmrl.recipe.rollout import SamplingConfig
     from mmrl.rollouts.episodes import play
     from mmrl.rollouts.simulators import Simulators
 

@@ -154,11 +154,11 @@ def mmrl_recipe(args: Namespace) -> dict[str, Any]:
 
 def run_mmrl(args: Namespace) -> None:
     """mmrl's side: a recipe through the trainer's own run, with end tokens switched off on the policy."""
-    from mmrl.config import load_recipe
+    from mmrl.contracts.types import Sample
+    from mmrl.recipe.schema import load_recipe
     from mmrl.setup import open_run
     from mmrl.trainer.loop import train_all
     from mmrl.trainer.stopping import StopRequest
-    from mmrl.types import Sample
 
     messages = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]},)
     samples = [Sample(p.stem, messages, "ocr", {}, images=(p.read_bytes(),)) for p in images(args)]
@@ -228,7 +228,7 @@ def trl_settings(args: Namespace) -> dict[str, Any]:
 
 def run_trl(args: Namespace) -> None:
     """TRL's side: GRPOTrainer with its own loading, generation and optimizer."""
-    from mmrl.compat import ensure_torchvision
+    from mmrl.policies.compat import ensure_torchvision
 
     ensure_torchvision()
     import torch

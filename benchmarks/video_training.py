@@ -79,8 +79,8 @@ def spawn(folder: Path, work: dict[str, int], threads: int, side: str, part: str
 
 def main(argv: list[str]) -> None:
     """One part of one side: `first_batch` or `steps`."""
-    from mmrl.config import load_recipe
     from mmrl.data.mixture import open_dataset
+    from mmrl.recipe.schema import load_recipe
 
     part, side, folder, work, threads = argv[0], argv[1], Path(argv[2]), json.loads(argv[3]), int(argv[4])
     loaded = load_recipe(recipe(folder, work, threads, side, part))

@@ -6,9 +6,9 @@ __version__ = "0.1.0"
 __all__ = ["Recipe", "Sample", "evaluate", "load_recipe", "train"]
 
 _HOMES = {
-    "Recipe": "mmrl.config",
-    "load_recipe": "mmrl.config",
-    "Sample": "mmrl.types",
+    "Recipe": "mmrl.recipe.schema",
+    "load_recipe": "mmrl.recipe.schema",
+    "Sample": "mmrl.contracts.types",
     "train": "mmrl.run",
     "evaluate": "mmrl.run",
 }

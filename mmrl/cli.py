@@ -13,7 +13,7 @@ from mmrl import __version__
 from mmrl.commands.cache import add_arguments as add_cache_arguments
 from mmrl.commands.rewards import add_arguments as add_rewards_arguments
 from mmrl.commands.tiny import add_arguments as add_tiny_arguments
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130

@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
-from mmrl.config import Recipe, StageConfig, load_recipe
-from mmrl.errors import BadSample, CheckpointError, UserError
+from mmrl.contracts.errors import BadSample, CheckpointError, UserError
+from mmrl.contracts.types import Sample
+from mmrl.recipe.schema import Recipe, load_recipe
+from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.rewarding import Rewarder, UserReward
-from mmrl.types import Sample
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def train(
     recipe = opened(recipe, overrides)
     from mmrl.setup import claim, open_run, release
     from mmrl.tracking.console import final_table
-    from mmrl.tracking.report import write_report
+    from mmrl.tracking.report.page import write_report
     from mmrl.trainer.loop import train_all
     from mmrl.trainer.stopping import StopRequest
 
@@ -122,9 +123,9 @@ def measure(
         checkpoint = checkpoint or str(newest_model(folder))
     recipe = opened(recipe, overrides)
     from mmrl.evaluation.filming import Film
-    from mmrl.evaluation.heldout import evaluate as run_evaluation
+    from mmrl.evaluation.runner import evaluate as run_evaluation
     from mmrl.evaluation.sparse_to_dense import figures
-    from mmrl.normalisation import complete_statistics
+    from mmrl.rollouts.normalisation import complete_statistics
     from mmrl.rollouts.preparing import Preparer
     from mmrl.rollouts.simulators import Simulators
     from mmrl.setup import apply_threads, open_eval_sets, open_policy

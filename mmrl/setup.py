@@ -13,18 +13,20 @@ from typing import Any
 
 import torch
 
-from mmrl.config import PolicyConfig, Recipe
+from mmrl.contracts.errors import CheckpointError, UserError
+from mmrl.contracts.types import Sample
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
 from mmrl.data.videos import open_cache
-from mmrl.errors import CheckpointError, UserError
-from mmrl.evaluation.checks import check_held_out
-from mmrl.normalisation import settle_statistics
-from mmrl.policies.checks import check_gripper
+from mmrl.engines import ENGINES
 from mmrl.policies.loading import difference
-from mmrl.policies.registry import load_policy
-from mmrl.reading import to_yaml
-from mmrl.rollouts.engines import ENGINES
+from mmrl.policies.opening import load_policy
+from mmrl.recipe.checks.evaluation import check_held_out
+from mmrl.recipe.checks.policies import check_gripper
+from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.reading import to_yaml
+from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.experts import refusals
+from mmrl.rollouts.normalisation import settle_statistics
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.rollouts.simulators import Simulators
@@ -35,7 +37,6 @@ from mmrl.trainer.loop import Place
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session, fingerprint, restore_parameters
 from mmrl.trainer.stopping import StopRequest
-from mmrl.types import Sample
 
 
 def open_run(
@@ -192,7 +193,7 @@ def total_steps(recipe: Recipe) -> int:
 
 def check_engines(recipe: Recipe) -> None:
     """Raises UserError when a stage names an engine that does not exist."""
-    from mmrl.errors import unknown
+    from mmrl.contracts.errors import unknown
 
     for stage in recipe.stages:
         if stage.rollout.engine not in ENGINES:

@@ -23,7 +23,7 @@ settings.load_profile("seeded")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side, the minutes of the learning runs go first: last, one worker would end long after the other."""
     if PARALLEL:
-        items.sort(key=lambda item: not item.path.name.startswith("test_learning_"))
+        items.sort(key=lambda item: item.path.parent.name != "learning")
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def recipe_file(workplace, tiny_recipe) -> Path:
 @pytest.fixture(scope="session")
 def maniskill() -> None:
     """Skips where ManiSkill cannot run."""
-    from shared_simulators import skip_without
+    from tests.support.simulators import skip_without
 
     skip_without("mani_skill")
 
@@ -99,8 +99,8 @@ def maniskill() -> None:
 @pytest.fixture(scope="session")
 def libero() -> Path:
     """LIBERO's assets beside the checkout; skips where LIBERO cannot run."""
-    from shared_media import SHARED
-    from shared_simulators import skip_without
+    from tests.support.media import SHARED
+    from tests.support.simulators import skip_without
 
     skip_without("libero")
     assets = SHARED / "libero_assets"

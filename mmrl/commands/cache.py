@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmrl.errors import UserError
-
-BAD = 2
+from mmrl.commands.cache_progress import BAD, progress, workers
+from mmrl.contracts.errors import UserError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -76,7 +72,7 @@ def show_stats(args: Namespace) -> int:
     import json
     from datetime import datetime
 
-    from mmrl.memory import readable
+    from mmrl.trainer.memory import readable
     from video.inventory import stats
 
     found = stats(existing(args.folder))
@@ -150,40 +146,10 @@ def _kept(verdict: Any) -> str:
 
 def existing(folder: str) -> Path:
     """The folder. Raises UserError if it is none."""
-    from mmrl.errors import nearest
+    from mmrl.contracts.errors import nearest
 
     path = Path(folder).expanduser()
     if not path.is_dir():
         siblings = [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
         raise UserError(f"no cache folder at '{folder}'.{nearest(path.name, siblings)}")
     return path
-
-
-def workers(args: Namespace) -> int:
-    """Threads to use: as asked, else one a usable core."""
-    if args.workers is not None:
-        return args.workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def progress(title: str, total: int) -> Iterator[Any]:
-    """A progress bar on a terminal's standard error: `advance(text)` moves it on by one and sets the text behind it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total, text="")
-
-        def advance(text: str = "") -> None:
-            bar.update(task, advance=1, text=text)
-
-        yield advance

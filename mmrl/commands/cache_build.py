@@ -9,16 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmrl.commands.cache import BAD, progress, workers
-from mmrl.config import CacheConfig, FileData, PolicyConfig, Recipe, load_recipe
+from mmrl.commands.cache_progress import BAD, progress, workers
+from mmrl.contracts.errors import BadSample, CheckpointError, UserError, first_line
+from mmrl.contracts.types import Sample
 from mmrl.data.mixture import open_dataset
 from mmrl.data.videos import VideoReader, open_cache
-from mmrl.errors import BadSample, CheckpointError, UserError, first_line
 from mmrl.evaluation.sparse_to_dense import at_frames
-from mmrl.memory import readable
-from mmrl.policies.qwen_prompt import image_budget
-from mmrl.reading import apply_overrides, validate
-from mmrl.types import Sample
+from mmrl.policies.qwen_vl.prompt import image_budget
+from mmrl.recipe.data import CacheConfig, FileData
+from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.reading import apply_overrides, validate
+from mmrl.recipe.schema import Recipe, load_recipe
+from mmrl.trainer.memory import readable
 
 RECIPES = (".yaml", ".yml")
 
@@ -138,7 +140,7 @@ class MediaReader:
 
 def media_reader(config: PolicyConfig) -> MediaReader:
     """A reader like the policy's own, from the checkpoint's processors alone. Raises CheckpointError."""
-    from mmrl.compat import ensure_torchvision
+    from mmrl.policies.compat import ensure_torchvision
     from mmrl.policies.loading import checkpoint_path
 
     ensure_torchvision()

@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
 
 
 def run(args: Namespace) -> int:
@@ -16,8 +16,8 @@ def run(args: Namespace) -> int:
         return 0
     if args.recipe is None:
         raise UserError("config: give a RECIPE, or --schema")
-    from mmrl.config import load_recipe
-    from mmrl.reading import to_yaml
+    from mmrl.recipe.reading import to_yaml
+    from mmrl.recipe.schema import load_recipe
 
     print(to_yaml(load_recipe(args.recipe, args.overrides)), end="")
     return 0
@@ -25,8 +25,8 @@ def run(args: Namespace) -> int:
 
 def recipe_schema() -> dict[str, Any]:
     """JSON schema of a recipe as people write it: a stage's keys may stand at the top, as defaults of all stages."""
-    from mmrl.config import Recipe
-    from mmrl.reading import STAGE_DEFAULTS
+    from mmrl.recipe.reading import STAGE_DEFAULTS
+    from mmrl.recipe.schema import Recipe
 
     schema = Recipe.model_json_schema()
     stage = schema["$defs"]["StageConfig"]

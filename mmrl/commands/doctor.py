@@ -32,7 +32,7 @@ REPAIRS = {"libero.libero": "run `python -c 'import libero.libero'` once and ans
 
 def run(args: Namespace) -> int:
     """Prints one line a fact; 1 when the smoke check fails."""
-    from mmrl.compat import ensure_torchvision
+    from mmrl.policies.compat import ensure_torchvision
 
     for name, fact in versions():
         print(f"{name:<14}{fact}")
@@ -70,7 +70,7 @@ def machine() -> Iterator[tuple[str, str]]:
     """(name, fact) of devices, processor cores, memory and disk."""
     import torch
 
-    from mmrl.memory import available, readable
+    from mmrl.trainer.memory import available, readable
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for i in range(count):
@@ -104,7 +104,7 @@ def import_problem(module: str) -> str | None:
     import subprocess
     import sys
 
-    code = f"from mmrl.compat import ensure_torchvision; ensure_torchvision(); import {module}"
+    code = f"from mmrl.policies.compat import ensure_torchvision; ensure_torchvision(); import {module}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         done = subprocess.run(
@@ -146,8 +146,8 @@ def _write(state: dict[str, Any]) -> str:
 
 
 def _load(state: dict[str, Any]) -> str:
-    from mmrl.config import PolicyConfig
-    from mmrl.policies.registry import load_policy
+    from mmrl.policies.opening import load_policy
+    from mmrl.recipe.policy import PolicyConfig
 
     state["policy"] = load_policy(PolicyConfig(path=str(state["folder"])))
     return f"on {state['policy'].device}"
@@ -156,7 +156,7 @@ def _load(state: dict[str, Any]) -> str:
 def _prepare(state: dict[str, Any]) -> str:
     from PIL import Image
 
-    from mmrl.types import Sample
+    from mmrl.contracts.types import Sample
 
     content = [{"type": "image"}, {"type": "text", "text": "Which digit is this?"}]
     image = Image.new("RGB", (56, 56), (200, 30, 30))
@@ -166,8 +166,8 @@ def _prepare(state: dict[str, Any]) -> str:
 
 
 def _sample(state: dict[str, Any]) -> str:
-    from mmrl.config import SamplingConfig
-    from mmrl.rollouts.engines import make_engine
+    from mmrl.engines import make_engine
+    from mmrl.recipe.rollout import SamplingConfig
 
     engine = make_engine("hf", state["policy"], 2)
     ((state["completion"],),) = engine.generate([state["prompt"]], SamplingConfig(max_new_tokens=4), 1, seed=0)
@@ -177,7 +177,7 @@ def _sample(state: dict[str, Any]) -> str:
 def _gradient(state: dict[str, Any]) -> str:
     import torch
 
-    from mmrl.types import PolicyBatch
+    from mmrl.contracts.types import PolicyBatch
 
     tokens = state["completion"].tokens[None]
     batch = PolicyBatch([state["prompt"]], torch.tensor([0]), tokens, torch.ones_like(tokens, dtype=torch.bool))

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmrl.errors import UserError, nearest
+from mmrl.contracts.errors import UserError, nearest
 from mmrl.tracking.files import json_text, write_atomic
 
 

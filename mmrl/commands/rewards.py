@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
 
 PARAM = "parameter of the reward, in YAML; may be repeated"
 
@@ -72,6 +72,7 @@ def check_rows(args: Namespace) -> int:
 
 def try_one(args: Namespace) -> int:
     """Prints what one completion, or each of the reward's examples, earns and why."""
+    from mmrl.commands.parameters import read_params
     from vision_rewards.registry import reward_class
 
     params = read_params(args.param)
@@ -138,19 +139,6 @@ def json_line(value: Any) -> str:
     return text if len(text) <= 300 else f"{text[:300]}… ({len(text)} characters)"
 
 
-def read_params(items: Sequence[str]) -> dict[str, Any]:
-    """`k=v` with v in YAML. Raises UserError."""
-    from mmrl.reading import parse_yaml
-
-    params = {}
-    for item in items:
-        key, equals, text = item.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"--param '{item}' is not of the form k=v")
-        params[key.strip()] = parse_yaml(text)
-    return params
-
-
 def read_text(value: str, option: str) -> str:
     """The value itself, or the text of the file after `@`. Raises UserError."""
     if not value.startswith("@"):
@@ -163,7 +151,7 @@ def read_text(value: str, option: str) -> str:
 
 def read_target(value: str) -> Mapping[str, Any]:
     """A mapping from JSON or YAML, or from a file of it. Raises UserError."""
-    from mmrl.reading import parse_yaml
+    from mmrl.recipe.reading import parse_yaml
 
     target = parse_yaml(read_text(value, "--target"))
     if not isinstance(target, Mapping):

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import vision_rewards
-from mmrl.commands.rewards import read_params
-from mmrl.config import FileData, RewardConfig, load_recipe
+from mmrl.commands.parameters import read_params
+from mmrl.contracts.errors import BadSample, ConfigError, UserError
+from mmrl.contracts.types import Sample
 from mmrl.data.mixture import open_dataset
-from mmrl.errors import BadSample, ConfigError, UserError
+from mmrl.recipe.data import FileData
+from mmrl.recipe.rewards import RewardConfig
+from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.rewarding import Rewarder
-from mmrl.types import Sample
 
 BAD = 2
 RECIPES = (".yaml", ".yml")

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
 
 GOLD, ANSWER = (0, 150, 60), (220, 30, 30)
 WIDTH, RADIUS, MARGIN, LARGEST = 3, 5, 1.1, 4096

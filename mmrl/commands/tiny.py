@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
 from mmrl.policies.tiny import FAMILIES, WRITERS, sizes_of
 
 
@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Writes the checkpoint and says where."""
-    from mmrl.compat import ensure_torchvision
+    from mmrl.policies.compat import ensure_torchvision
     from mmrl.policies.tiny import write_tiny
 
     ensure_torchvision()

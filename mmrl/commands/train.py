@@ -6,14 +6,14 @@ import shlex
 import signal
 from argparse import Namespace
 
-from mmrl.config import load_recipe
+from mmrl.recipe.schema import load_recipe
 
 
 def run(args: Namespace) -> int:
     """Trains, or with `--dry-run` only checks."""
     recipe = load_recipe(args.recipe, args.overrides)
     if args.dry_run:
-        from mmrl.dry_run import dry_run
+        from mmrl.commands.dry_run import dry_run
 
         print(dry_run(recipe))
         return 0

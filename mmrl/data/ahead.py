@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 
-from mmrl.types import Sample
-
-if TYPE_CHECKING:
-    from mmrl.data.mixture import Mixture
-    from mmrl.data.videos import VideoReader
+from mmrl.contracts.types import Sample
 
 Result = TypeVar("Result")
 Job = Callable[[], Any]
@@ -149,35 +144,3 @@ def size_of(result: Any) -> int:
 def names_media(sample: Sample) -> bool:
     """Whether it names videos, or pictures in files."""
     return bool(sample.videos) or any(isinstance(image, str | Path) for image in sample.images)
-
-
-@contextmanager
-def reading_beside(videos: VideoReader, max_gb: float) -> Iterator[None]:
-    """Lets a reader of videos read ahead for something else than training, whose own results stay held meanwhile.
-
-    What training holds now is taken off `max_gb`.
-    """
-    outer = videos.ahead
-    held = outer.held if outer is not None else 0
-    videos.ahead = ReadAhead(max(1, int(max_gb * 1e9) - held))
-    try:
-        yield
-    finally:
-        videos.ahead.close()
-        videos.ahead = outer
-
-
-@contextmanager
-def reading_ahead(mixture: Mixture, videos: VideoReader | None, max_gb: float) -> Iterator[None]:
-    """Lets a mixture and the policy's reader of videos read ahead; however it is left, the threads are gone then."""
-    ahead = ReadAhead(max(1, int(max_gb * 1e9)))
-    mixture.ahead = ahead
-    if videos is not None:
-        videos.ahead = ahead
-    try:
-        yield
-    finally:
-        mixture.ahead = None
-        if videos is not None:
-            videos.ahead = None
-        ahead.close()

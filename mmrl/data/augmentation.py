@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from typing import TYPE_CHECKING
 
-from mmrl.types import Sample
+from mmrl.contracts.types import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmrl.contracts.errors import BadSample
+from mmrl.contracts.types import Sample
 from mmrl.data.media import resolve_media
 from mmrl.data.targets import normalise_task, read_options, shape_target
 from mmrl.data.videos import foreign_key
-from mmrl.errors import BadSample
-from mmrl.types import Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmrl.config import DigitsData
+from mmrl.contracts.types import Sample
 from mmrl.data.rows import Rows
-from mmrl.types import Sample
+from mmrl.recipe.data import DigitsData
 
 LETTERS = ("A", "B", "C", "D")
 # Digits are 28 px wide and lie on a grid of 14 px. A vision tower of patch 14 that starts from random weights then

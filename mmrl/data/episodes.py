@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mmrl.config import EpisodeData
+from mmrl.contracts.types import Sample
 from mmrl.data.rows import Rows
-from mmrl.types import Sample
+from mmrl.recipe.data import EpisodeData
 
 # Stands for the episode that the simulator's scripted expert plays when a demonstration is drawn.
 EXPERT = "scripted expert"

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmrl.contracts.errors import BadSample, UserError, unknown
+from mmrl.contracts.types import Sample
 from mmrl.data.columns import Row
 from mmrl.data.targets import answer_text
-from mmrl.errors import BadSample, UserError, unknown
-from mmrl.types import Sample
 
 COORDINATES = ("pixel", "norm1000", "norm1")
 _TAG = re.compile(r"<(image|video)>")

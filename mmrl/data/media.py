@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from mmrl.errors import BadSample, nearest
+from mmrl.contracts.errors import BadSample, nearest
 
 # Twice Pillow's MAX_IMAGE_PIXELS, where Pillow itself stops; kept here so that a global override does not lift it.
 MAX_PIXELS = 178_956_970

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mmrl.config import AnyData, DataConfig, PythonData
+from mmrl.contracts.errors import BadSample, CheckpointError, UserError, unknown
+from mmrl.contracts.types import Sample
 from mmrl.data.ahead import ReadAhead, names_media, size_of
 from mmrl.data.rows import Rows
-from mmrl.errors import BadSample, CheckpointError, UserError, unknown
-from mmrl.importing import import_attribute
-from mmrl.types import Sample
+from mmrl.recipe.data import AnyData, DataConfig, PythonData
+from mmrl.recipe.importing import import_attribute
 
 # type of a dataset's config -> "module:attribute", called with the config.
 DATASETS = {
@@ -91,7 +91,7 @@ class PythonRows(Rows):
     def _row(self, row: int) -> Sample:
         sample = self.rows[row]
         if not isinstance(sample, Sample):
-            raise BadSample(f"{self.function} row {row}", f"is {type(sample).__name__}, not mmrl.types.Sample")
+            raise BadSample(f"{self.function} row {row}", f"is {type(sample).__name__}, not mmrl.Sample")
         return sample
 
 

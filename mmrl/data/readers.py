@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from mmrl.config import FileData
+from mmrl.contracts.errors import BadSample, UserError, first_line, nearest
+from mmrl.contracts.types import Sample
 from mmrl.data.columns import Row
 from mmrl.data.formats import FORMATS, find_format
 from mmrl.data.rows import Rows
-from mmrl.errors import BadSample, UserError, first_line, nearest
-from mmrl.types import Sample
+from mmrl.recipe.data import FileData
 
 # Parquet above this uncompressed size is converted once to memory-mapped Arrow by `datasets`.
 PARQUET_IN_MEMORY = 2 * 2**30

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import overload
 
-from mmrl.types import Sample
+from mmrl.contracts.types import Sample
 
 
 class Rows(Sequence[Sample]):

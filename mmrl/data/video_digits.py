@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from mmrl.config import VideoDigitsData
+from mmrl.contracts.errors import UserError
+from mmrl.contracts.types import Sample
 from mmrl.data.digits import SIDE, STEP, Placed, Scene, Style, pick_scans, random_style, render, split_scans
 from mmrl.data.rows import Rows
-from mmrl.errors import UserError
-from mmrl.types import Sample
+from mmrl.recipe.data import VideoDigitsData
 
 LETTERS = ("A", "B", "C", "D")
 FPS = 4  # of the files; a slot is FPS frames

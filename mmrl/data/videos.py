@@ -12,12 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mmrl.config import CacheConfig, VideoBudget
+from mmrl.contracts.errors import BadSample, ConfigError, UserError, unknown
+from mmrl.contracts.types import Sample
 from mmrl.data.ahead import ReadAhead
 from mmrl.data.augmentation import augmented, draw_key
 from mmrl.data.media import load_image, resolve_media
-from mmrl.errors import BadSample, ConfigError, UserError, unknown
-from mmrl.types import Sample
+from mmrl.recipe.data import CacheConfig, VideoBudget
 
 if TYPE_CHECKING:
     from PIL.Image import Image

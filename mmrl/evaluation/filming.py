@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrl.errors import ConfigError
-from mmrl.types import Sample
+from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.types import Sample
 from robotics.base import VectorEnv
 from robotics.types import Observation, StepResult
 from robotics.wrapper import Wrapper

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from mmrl.config import SparseToDense
-from mmrl.data.ahead import reading_beside
-from mmrl.errors import BadSample
+from mmrl.contracts.errors import BadSample
+from mmrl.contracts.types import Sample
+from mmrl.data.reading_ahead import reading_beside
 from mmrl.evaluation.sparse_to_dense import at_frames
-from mmrl.types import Sample
+from mmrl.recipe.evaluation import SparseToDense
 
 # Rows whose media are read ahead where the recipe names no number.
 PREFETCH = 64

@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmrl.config import SamplingConfig, SparseToDense
-from mmrl.data.settings import BY_NAME
+from mmrl.contracts.types import Group, Prompt, Sample, Trajectory
+from mmrl.recipe.data import BY_NAME
+from mmrl.recipe.evaluation import SparseToDense
+from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.answers import answer
 from mmrl.rollouts.rewarding import Rewarder
-from mmrl.types import Group, Prompt, Sample, Trajectory
 from vision_rewards.parsers import canonical_answer, extract_answer
 
 PREFIX = "sparse_to_dense/"

@@ -7,7 +7,7 @@ from math import isfinite
 
 import torch
 
-from mmrl.objectives.settings import Advantage, Offline, Overlong
+from mmrl.recipe.objective import Advantage, Offline, Overlong
 
 
 def group_advantages(rewards_PG: Sequence[Sequence[float]], settings: Advantage) -> list[list[float]]:

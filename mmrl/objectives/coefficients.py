@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmrl.objectives.settings import Coefficient
+from mmrl.recipe.objective import Coefficient
 
 # Ratios beyond e^20 are clipped far below this anyway; the bound keeps them finite.
 MAX_LOG_RATIO = 20.0

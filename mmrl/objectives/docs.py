@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.objectives.coefficients import COEFFICIENTS
-from mmrl.objectives.methods import METHODS, Method, resolve_objective
-from mmrl.objectives.settings import Coefficient, Objective, Schedule, Stream
+from mmrl.recipe.methods import METHODS, Method, resolve_objective
+from mmrl.recipe.objective import Coefficient, Objective, Schedule, Stream
 
 _HEADER = """# Methods
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmrl.contracts.types import Likelihood
 from mmrl.objectives.coefficients import COEFFICIENTS, ratio
 from mmrl.objectives.rows import Normaliser, Row, pad
-from mmrl.objectives.settings import KL, Mismatch, Objective, ValueLoss
-from mmrl.types import Likelihood
+from mmrl.recipe.objective import KL, Mismatch, Objective, ValueLoss
 
 
 @dataclass(frozen=True, slots=True)

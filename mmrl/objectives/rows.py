@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmrl.objectives.settings import Stream
-from mmrl.types import Decision, PolicyBatch, Prompt
+from mmrl.contracts.types import Decision, PolicyBatch, Prompt
+from mmrl.recipe.objective import Stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mmrl.objectives.settings import Schedule, Stream
+from mmrl.recipe.objective import Schedule, Stream
 
 
 def value(schedule: float | Schedule, step: int) -> float:

@@ -9,13 +9,13 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from mmrl.config import PolicyConfig
-from mmrl.errors import ConfigError
+from mmrl.contracts.errors import ConfigError
 from mmrl.policies.value_head import ValueHead, head_parameters
+from mmrl.recipe.policy import PolicyConfig
 
 
 class AdaptedModel:
-    """A model under full training or LoRA; see `mmrl.policies.base.Policy` for the contract."""
+    """A model under full training or LoRA; see `mmrl.contracts.policy.Policy` for the contract."""
 
     # Modules whose parameters train at the rate of the vision tower, by a part of their names.
     vision_marks: tuple[str, ...] = ()

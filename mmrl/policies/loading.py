@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from mmrl.compat import ensure_torchvision
-from mmrl.config import PolicyConfig
-from mmrl.errors import CheckpointError, ConfigError, first_line, nearest, unknown
-from mmrl.policies.registry import entry_of
+from mmrl.contracts.errors import CheckpointError, ConfigError, first_line, nearest, unknown
+from mmrl.policies.compat import ensure_torchvision
+from mmrl.recipe.policies.registry import entry_of
+from mmrl.recipe.policy import PolicyConfig
 
 _SIZE = re.compile("(size|layers|heads|depth|dim|experts)$")
 _ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -93,10 +93,10 @@ def read_config(path: str) -> Any:
     ensure_torchvision()
     from transformers import AutoConfig
 
-    from mmrl.policies.pi0 import lerobot
+    from mmrl.policies.pi0 import lerobot_config
 
-    if lerobot.is_lerobot(Path(checkpoint_path(path))):
-        return lerobot.model_config(Path(checkpoint_path(path)))
+    if lerobot_config.is_lerobot(Path(checkpoint_path(path))):
+        return lerobot_config.model_config(Path(checkpoint_path(path)))
     try:
         return AutoConfig.from_pretrained(checkpoint_path(path))
     except (OSError, ValueError, json.JSONDecodeError) as error:

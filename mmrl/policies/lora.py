@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmrl.config import Lora
-from mmrl.errors import ConfigError
+from mmrl.contracts.errors import ConfigError
+from mmrl.recipe.policy import Lora
 
 # Vision towers, and what projects their features for the language model.
 VISION = re.compile(r"(^|\.)(visual|vision_backbone|vision_tower|projector|multi_modal_projector)\.")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from mmrl.contracts.errors import BadSample, ConfigError, unknown
+from mmrl.contracts.types import Sample
 from mmrl.data.media import load_image
-from mmrl.errors import BadSample, ConfigError, unknown
-from mmrl.types import Sample
 
 
 def instruction_of(sample: Sample) -> str:

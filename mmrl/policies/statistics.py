@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
 from mmrl.data.robot.statistics import FILE
-from mmrl.errors import CheckpointError, ConfigError, unknown
 
 
 @dataclass(frozen=True, slots=True)

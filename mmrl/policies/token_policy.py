@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrl.contracts.types import Likelihood, PolicyBatch, Prompt
 from mmrl.policies import layout
 from mmrl.policies.adapted_model import AdaptedModel
 from mmrl.policies.token_log_probs import token_log_probs
 from mmrl.policies.value_head import first_of_rows
-from mmrl.types import Likelihood, PolicyBatch, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def pad_prompts(ids: Sequence[Tensor], positions: Sequence[Tensor], side: str) -
 
 
 class TokenPolicy(AdaptedModel):
-    """The shared half of an adapter; see `mmrl.policies.base.Policy` for the contract."""
+    """The shared half of an adapter; see `mmrl.contracts.policy.Policy` for the contract."""
 
     def allowed_tokens(self, restrict: str | None) -> Tensor:
         """bool [V]: tokens that may be sampled."""

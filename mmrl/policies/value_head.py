@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmrl.errors import CheckpointError
+from mmrl.contracts.errors import CheckpointError
 
 FILE = "value_head.safetensors"
 PREFIX = "value_head."

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from mmrl.config import SamplingConfig
+from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
+from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.rewarding import Rewarder
-from mmrl.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
 
 
 def answer(

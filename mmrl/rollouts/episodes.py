@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrl.config import SamplingConfig
-from mmrl.errors import ConfigError
+from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.types import DEMO, POLICY, Decision, Group, Prompt, Sample, Trajectory
+from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.noisy_expert import disturb
 from mmrl.rollouts.pipeline import Lane, lane_seed, take_turns
 from mmrl.rollouts.simulators import Simulators, named
-from mmrl.types import DEMO, POLICY, Decision, Group, Prompt, Sample, Trajectory
 from robotics.types import StepResult
 
 

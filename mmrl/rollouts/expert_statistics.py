@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmrl.contracts.errors import UserError
+from mmrl.contracts.types import Sample
 from mmrl.data.robot.statistics import compute_statistics
-from mmrl.errors import UserError
 from mmrl.rollouts.noisy_expert import disturb
 from mmrl.rollouts.simulators import named
-from mmrl.types import Sample
 from robotics.base import VectorEnv
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmrl.config import AnyData, EpisodeData, StageConfig
-from mmrl.objectives.methods import resolve_objective
-from mmrl.objectives.settings import Objective
+from mmrl.recipe.data import AnyData, EpisodeData
+from mmrl.recipe.methods import resolve_objective
+from mmrl.recipe.objective import Objective
+from mmrl.recipe.training import StageConfig
 
 DRAWN = "set use: rollouts there, where other data give demonstrations, or use a method without (grpo)"
 PLAYED = "use a method that demonstrates no episodes (grpo)"

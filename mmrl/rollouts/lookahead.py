@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrl.types import Decision
+from mmrl.contracts.types import Decision
 
 
 def actions_taught(policy: Any, chunk: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmrl.types import Sample
+from mmrl.contracts.types import Sample
 from robotics.counter_rng import uniform, world_keys
 
 # Apart from whatever else is drawn by an episode's id.

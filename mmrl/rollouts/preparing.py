@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mmrl.errors import BadSample
+from mmrl.contracts.errors import BadSample
+from mmrl.contracts.types import Sample
 from mmrl.rollouts.rewarding import Rewarder
-from mmrl.types import Sample
 
 
 class Preparer:

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from mmrl.config import SamplingConfig
-from mmrl.objectives.settings import Relabel
+from mmrl.contracts.types import DEMO, Decision, Group, Sample
+from mmrl.recipe.objective import Relabel
+from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.episodes import Episodes, deal_to_experts, gather, run
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.pipeline import Lane, lane_seed
 from mmrl.rollouts.simulators import Simulators
-from mmrl.types import DEMO, Decision, Group, Sample
 
 
 def relabelled_episodes(

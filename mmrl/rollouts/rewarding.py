@@ -11,10 +11,10 @@ from numbers import Real
 from typing import Any
 
 import vision_rewards
-from mmrl.config import RewardConfig
-from mmrl.errors import BadSample, ConfigError, UserError
-from mmrl.importing import import_attribute
-from mmrl.types import Sample, Trajectory
+from mmrl.contracts.errors import BadSample, ConfigError, UserError
+from mmrl.contracts.types import Sample, Trajectory
+from mmrl.recipe.importing import import_attribute
+from mmrl.recipe.rewards import RewardConfig
 
 UserReward = Callable[[str, Sample], "float | Mapping[str, float]"]
 SCORING_THREADS = 8

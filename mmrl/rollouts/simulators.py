@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import robotics
-from mmrl.errors import ConfigError, UserError
-from mmrl.rollouts.pipeline import share, too_few_worlds
+from mmrl.contracts.errors import ConfigError, UserError
+from mmrl.recipe.checks.simulators import too_few_worlds
+from mmrl.rollouts.pipeline import share
 
 
 class Simulators:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from mmrl.errors import BadSample
+from mmrl.contracts.errors import BadSample
 from mmrl.tracking.files import cannot_write, json_line, write_atomic
 from mmrl.tracking.run_files import read_lines
 

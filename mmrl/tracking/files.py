@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

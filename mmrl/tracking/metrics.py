@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from mmrl.errors import nearest
+from mmrl.contracts.errors import nearest
 
 WALL_CLOCK_PREFIXES = ("time/", "throughput/", "memory/", "video/")
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
+from mmrl.contracts.types import Group, Sample, Trajectory
 from mmrl.tracking.files import json_line, write_atomic
-from mmrl.types import Group, Sample, Trajectory
 
 NAMED = ("advantage", "parsed", "reason", "coordinates")
 MARKS = {"image": "<image>", "video": "<video>"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
 from mmrl.tracking.videos import INDEX
 
 BAD_SAMPLES = "bad_samples.jsonl"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from mmrl.config import TrackingConfig
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
+from mmrl.recipe.tracking import TrackingConfig
 from mmrl.tracking.files import cannot_write, write_atomic
 
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrl.config import TrackingConfig
-from mmrl.errors import BadSample, UserError
+from mmrl.contracts.errors import BadSample, UserError
+from mmrl.contracts.types import Group
+from mmrl.recipe.tracking import TrackingConfig
 from mmrl.tracking.bad_samples import BadSamples
 from mmrl.tracking.console import make_console
 from mmrl.tracking.environment import read_environment
@@ -22,7 +23,6 @@ from mmrl.tracking.metrics import describe
 from mmrl.tracking.rollouts import write_rollouts
 from mmrl.tracking.run_files import BAD_SAMPLES
 from mmrl.tracking.sinks import open_sinks
-from mmrl.types import Group
 
 logger = logging.getLogger(__name__)
 RESERVED = ("step", "stage", "time")

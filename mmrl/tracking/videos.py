@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
 from mmrl.tracking.files import cannot_write, json_line, write_atomic
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mmrl.config import CheckpointConfig
-from mmrl.errors import CheckpointError, nearest
+from mmrl.contracts.errors import CheckpointError, nearest
+from mmrl.recipe.training import CheckpointConfig
 from mmrl.tracking.files import cannot_write
 
 FORMAT = 1

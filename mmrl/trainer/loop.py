@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
-from mmrl.config import StageConfig
-from mmrl.data.ahead import reading_ahead
-from mmrl.errors import CheckpointError
-from mmrl.objectives.methods import resolve_objective
+from mmrl.contracts.errors import CheckpointError
+from mmrl.data.reading_ahead import reading_ahead
 from mmrl.objectives.schedules import stream_weights
-from mmrl.rollouts.builders import Builder
-from mmrl.trainer.batch import describe, make_rows, metrics_of, over_minibatches, resources
-from mmrl.trainer.critic import score_rollouts
+from mmrl.recipe.methods import resolve_objective
+from mmrl.recipe.training import StageConfig
+from mmrl.rollouts.collect import Builder
+from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resources
 from mmrl.trainer.optim import Optimizer
+from mmrl.trainer.place import Place
+from mmrl.trainer.rows import make_rows
+from mmrl.trainer.scoring import score_rollouts
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session
-from mmrl.trainer.update import accumulate, minibatches, plan_step
-
-
-@dataclass
-class Place:
-    """Where training stands; what a checkpoint's state.json holds besides the data's place."""
-
-    step: int = 0
-    stage: int = 0
-    stage_step: int = 0
-    evaluations: dict[str, dict[str, float]] = field(default_factory=dict)
-    best: dict[str, Any] | None = None
+from mmrl.trainer.step import accumulate, minibatches, plan_step
 
 
 def train_all(session: Session, place: Place) -> bool:

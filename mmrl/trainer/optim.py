@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrl.config import OptimConfig
-from mmrl.errors import CheckpointError, ConfigError
+from mmrl.contracts.errors import CheckpointError, ConfigError
+from mmrl.recipe.training import OptimConfig
 
 
 class Optimizer:

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from mmrl.config import Recipe, StageConfig
+from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
+from mmrl.contracts.types import Group, Sample
 from mmrl.data.mixture import Mixture
-from mmrl.errors import CheckpointError, ConfigError, unknown
 from mmrl.evaluation import sparse_to_dense
 from mmrl.evaluation.filming import Film
-from mmrl.evaluation.heldout import evaluate
+from mmrl.evaluation.runner import evaluate
+from mmrl.recipe.schema import Recipe
+from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.tracker import Tracker
 from mmrl.tracking.videos import EpisodeVideos, videos_folder
 from mmrl.trainer import checkpoint
 from mmrl.trainer.optim import Optimizer
+from mmrl.trainer.place import Place
 from mmrl.trainer.seeding import derive
 from mmrl.trainer.stopping import StopRequest
-from mmrl.types import Group, Sample
-
-if TYPE_CHECKING:
-    from mmrl.trainer.loop import Place
 
 
 class Session:

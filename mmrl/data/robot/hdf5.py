@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrl.errors import BadSample, UserError, nearest
+from mmrl.contracts.errors import BadSample, UserError
 
 INSTALL = "pip install 'h5py>=3.10'"
 
@@ -27,24 +27,6 @@ def open_h5(path: Path) -> Iterator[Any]:
         raise UserError(f"'{path}' is no HDF5 file, or is cut short ({_short(error)}); copy it again") from None
     with file:
         yield file
-
-
-def find_files(path: str, suffixes: tuple[str, ...]) -> list[Path]:
-    """The file itself, or those of a folder by name.
-
-    Raises:
-        UserError: nothing there, or no file of that kind.
-    """
-    local = Path(path).expanduser()
-    if local.is_file():
-        return [local]
-    if not local.is_dir():
-        siblings = [p.name for p in local.parent.iterdir()] if local.parent.is_dir() else []
-        raise UserError(f"dataset '{path}' does not exist.{nearest(local.name, siblings)}")
-    found = sorted(p for p in local.iterdir() if p.suffix.lower() in suffixes and p.is_file())
-    if not found:
-        raise UserError(f"dataset folder '{path}' has no {' or '.join(suffixes)} file")
-    return found
 
 
 def numbered(group: Any, prefix: str) -> list[tuple[int, str]]:

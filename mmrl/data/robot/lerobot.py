@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from mmrl.config import LeRobotData
+from mmrl.contracts.errors import BadSample, UserError, unknown
 from mmrl.data.media import load_image
 from mmrl.data.robot.lerobot_layout import Layout, Recorded, read_layout, read_steps
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
 from mmrl.data.videos import open_cache
-from mmrl.errors import BadSample, UserError, unknown
+from mmrl.recipe.data import LeRobotData
 
 NEEDED = ("mean", "std", "min", "max", "q01", "q99")
 

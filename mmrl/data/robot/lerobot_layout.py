@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from mmrl.contracts.errors import BadSample, UserError, nearest
 from mmrl.data.media import resolve_media
-from mmrl.errors import BadSample, UserError, nearest
 
 PICTURES = ("video", "image")
 INDICES = ("episode_index", "frame_index", "task_index")

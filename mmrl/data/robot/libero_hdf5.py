@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from mmrl.config import LiberoData
-from mmrl.data.robot.hdf5 import find_files, numbered, open_h5, read_picture, read_state, read_vectors
+from mmrl.contracts.errors import UserError
+from mmrl.data.robot.hdf5 import numbered, open_h5, read_picture, read_state, read_vectors
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
-from mmrl.errors import UserError
+from mmrl.recipe.data import LiberoData
+from mmrl.recipe.files import find_files
 
 STATE = ("ee_states", "gripper_states")
 PICTURES = "_rgb"

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from mmrl.config import ManiSkillData
-from mmrl.data.robot.hdf5 import find_files, open_h5, read_picture, read_state, read_vectors
-from mmrl.data.robot.maniskill_json import USUAL, absolute, control_modes, read_json, replay
+from mmrl.contracts.errors import UserError, unknown
+from mmrl.data.robot.hdf5 import open_h5, read_picture, read_state, read_vectors
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
 from mmrl.data.robot.statistics import RANGE_SLACK
-from mmrl.errors import UserError, unknown
+from mmrl.recipe.checks.maniskill_json import USUAL, absolute, control_modes, read_json, replay
+from mmrl.recipe.data import ManiSkillData
+from mmrl.recipe.files import find_files
 
 STATE = ("agent", "extra")
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmrl.config import RobotData
+from mmrl.contracts.errors import BadSample, UserError, unknown
+from mmrl.contracts.types import Sample
 from mmrl.data.robot.actions import convert_gripper, moving_steps
 from mmrl.data.robot.statistics import compute_statistics
 from mmrl.data.rows import Rows
-from mmrl.errors import BadSample, UserError, unknown
-from mmrl.types import Sample
+from mmrl.recipe.data import RobotData
 
 EVERY = slice(None)
 

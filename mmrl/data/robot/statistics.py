@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrl.errors import ConfigError, UserError
+from mmrl.contracts.errors import ConfigError, UserError
 
 FILE = "dataset_statistics.json"
 # A controller's bounds, plus what float32 and a little overshoot of a recorder make of them.

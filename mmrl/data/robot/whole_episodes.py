@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import overload
 
+from mmrl.contracts.types import Sample
 from mmrl.data.robot.rows import RobotRows
 from mmrl.data.rows import Rows
-from mmrl.types import Sample
 
 
 class WholeEpisodes(Rows):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmrl.errors import CheckpointError
+from mmrl.contracts.errors import CheckpointError
 
 FILE = "noise_head.safetensors"
 WIDTHS = (128, 64)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mmrl.errors import ConfigError
+from mmrl.contracts.errors import ConfigError
 
 Kind = Literal["mean_std", "quantiles"]
 # The statistics that each kind reads, and what the published code adds to the divisor.

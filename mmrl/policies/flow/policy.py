@@ -15,16 +15,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmrl.config import PolicyConfig
-from mmrl.errors import BadSample, ConfigError
+from mmrl.contracts.errors import BadSample, ConfigError
+from mmrl.contracts.types import Decision, Likelihood, PolicyBatch, Sample
 from mmrl.policies.adapted_model import AdaptedModel
 from mmrl.policies.flow import sampling
 from mmrl.policies.flow.context import FlowContext, FlowPrompt, Prefix, generator_of
 from mmrl.policies.flow.normaliser import Kind, Normaliser, make_normaliser
-from mmrl.policies.flow.settings import FlowParams
 from mmrl.policies.statistics import choose, cure_of_sizes
 from mmrl.policies.value_head import ValueHead
-from mmrl.types import Decision, Likelihood, PolicyBatch, Sample
+from mmrl.recipe.policies.flow import FlowParams
+from mmrl.recipe.policy import PolicyConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Evaluations:
 
 
 class FlowPolicy(AdaptedModel):
-    """The adapter, less its network; see `mmrl.policies.base.Policy` for the contract."""
+    """The adapter, less its network; see `mmrl.contracts.policy.Policy` for the contract."""
 
     engine: ClassVar[str] = "flow"
     vision_marks = (".vision_tower.",)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmrl.errors import ConfigError
-from mmrl.policies.openvla.settings import Gripper
+from mmrl.contracts.errors import ConfigError
 from mmrl.policies.statistics import Bounds, cure_of_sizes
+from mmrl.recipe.policies.openvla import Gripper
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmrl.config import PolicyConfig
+from mmrl.contracts.errors import CheckpointError
 from mmrl.data.robot.statistics import FILE, save_statistics
-from mmrl.errors import CheckpointError
 from mmrl.policies.loading import COMPANIONS, load_pretrained, read_config
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import OpenVLAForActionPrediction
+from mmrl.recipe.policy import PolicyConfig
 
 # Published checkpoints are cut into files of this size.
 SHARD_SIZE = "5GB"

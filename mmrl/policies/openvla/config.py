@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmrl.compat import ensure_torchvision
+from mmrl.policies.compat import ensure_torchvision
 
 ensure_torchvision()
 

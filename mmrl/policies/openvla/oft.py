@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmrl.config import PolicyConfig
-from mmrl.errors import BadSample, ConfigError
+from mmrl.contracts.errors import BadSample, ConfigError
+from mmrl.contracts.types import PolicyBatch, Sample
 from mmrl.policies.openvla import checkpoint
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import ACTION_SLOT
 from mmrl.policies.openvla.policy import OpenVLA
 from mmrl.policies.openvla.processor import OpenVLAPrompt
-from mmrl.policies.openvla.settings import OFTParams
 from mmrl.policies.statistics import bounds, choose, cure_of_sizes
 from mmrl.policies.token_policy import pad_prompts
-from mmrl.types import PolicyBatch, Sample
+from mmrl.recipe.policies.openvla import OFTParams
+from mmrl.recipe.policy import PolicyConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmrl.config import PolicyConfig
-from mmrl.errors import BadSample, CheckpointError, ConfigError
+from mmrl.contracts.errors import BadSample, CheckpointError, ConfigError
+from mmrl.contracts.types import Sample
 from mmrl.policies.loading import local_folder, resolve_device
 from mmrl.policies.lora import add_lora, merged_state
 from mmrl.policies.observations import instruction_of, select_images
@@ -19,13 +19,13 @@ from mmrl.policies.openvla import checkpoint, processor
 from mmrl.policies.openvla.action_tokens import ActionTokens
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.processor import ImageTransform, OpenVLAPrompt
-from mmrl.policies.openvla.settings import OpenVLAParams
-from mmrl.policies.registry import params_model
 from mmrl.policies.statistics import bounds, choose, read_statistics
 from mmrl.policies.token_policy import TokenPolicy
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
-from mmrl.reading import validate
-from mmrl.types import Sample
+from mmrl.recipe.policies.openvla import OpenVLAParams
+from mmrl.recipe.policies.registry import params_model
+from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.reading import validate
 
 
 class OpenVLA(TokenPolicy):

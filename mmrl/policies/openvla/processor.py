@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mmrl.errors import CheckpointError, unknown
+from mmrl.contracts.errors import CheckpointError, unknown
 from mmrl.policies.openvla.model import FEATURE
 
 STRATEGIES = ("resize-naive", "resize-crop", "letterbox")

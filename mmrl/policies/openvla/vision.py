@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mmrl.errors import UserError
+from mmrl.contracts.errors import UserError
 from mmrl.policies.openvla.config import OpenVLAConfig
 
 

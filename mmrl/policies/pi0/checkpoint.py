@@ -10,15 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
-from mmrl.compat import ensure_torchvision
-from mmrl.config import PolicyConfig
+from mmrl.contracts.errors import CheckpointError, first_line
 from mmrl.data.robot.statistics import FILE as STATISTICS
-from mmrl.errors import CheckpointError, first_line
+from mmrl.policies.compat import ensure_torchvision
 from mmrl.policies.flow.normaliser import Kind
-from mmrl.policies.flow.settings import FlowParams
 from mmrl.policies.loading import load_pretrained, local_folder, read_config
-from mmrl.policies.pi0 import lerobot
+from mmrl.policies.pi0 import lerobot, lerobot_config
 from mmrl.policies.statistics import read_statistics
+from mmrl.recipe.policies.flow import FlowParams
+from mmrl.recipe.policy import PolicyConfig
 
 SHARD_SIZE = "5GB"
 PROCESSOR = "processor_config.json"
@@ -69,7 +69,7 @@ def load(config: PolicyConfig, params: FlowParams, family: str, default_kind: Ki
             f"policy.path: config.json of '{config.path}' has time_sampling_beta_beta {found.time_sampling_beta_beta}; "
             "only 1.0 is known"
         )
-    if lerobot.is_lerobot(folder):
+    if lerobot_config.is_lerobot(folder):
         kind, statistics = lerobot.read_statistics(folder)
         model = lerobot.load_model(cls, found, folder, config)
     else:

@@ -6,35 +6,22 @@ policy_postprocessor.json, each naming the files that hold its normalisation sta
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmrl.config import PolicyConfig
-from mmrl.errors import CheckpointError, ConfigError, unknown
+from mmrl.contracts.errors import CheckpointError, ConfigError
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.loading import load_errors, refuse_incomplete
+from mmrl.policies.pi0.lerobot_config import read_json
+from mmrl.recipe.policy import PolicyConfig
 
-FAMILIES = ("pi0", "pi05")
 KINDS: dict[str, Kind] = {"MEAN_STD": "mean_std", "QUANTILES": "quantiles"}
 PALIGEMMA = "google/paligemma-3b-pt-224"
-VOCABULARY = 257152
 
-# Sizes of the Gemma variants that lerobot's config names.
-VARIANTS: dict[str, dict[str, int]] = {
-    "gemma_2b": {"hidden_size": 2048, "num_hidden_layers": 18, "intermediate_size": 16384},
-    "gemma_300m": {"hidden_size": 1024, "num_hidden_layers": 18, "intermediate_size": 4096},
-}
-HEADS = {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256}
-SIGLIP = {
-    "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "patch_size": 14,
-    "num_hidden_layers": 27, "num_attention_heads": 16, "vision_use_head": False,
-}  # fmt: skip
 
 # lerobot's names, after its leading "model.", to ours; the first pattern that fits is taken.
 RENAMES = (
@@ -47,64 +34,8 @@ RENAMES = (
     (r"^(state_proj|action_in_proj|action_time_mlp_in|action_time_mlp_out|time_mlp_in|time_mlp_out)\.",
      r"embed_action_time.\1."),
 )  # fmt: skip
-# The step of policy_preprocessor.json that writes π0.5's prompts.
-STATE_STEP = "pi05_prepare_state_tokenizer_processor_step"
 # Tables of tokens that the expert never gets.
 UNREAD = "model.dit.embed_tokens."
-
-
-def is_lerobot(folder: Path) -> bool:
-    """Whether the folder's config.json is lerobot's."""
-    path = folder / "config.json"
-    if not path.is_file():
-        return False
-    raw = _json(path)
-    return "model_type" not in raw and raw.get("type") in FAMILIES
-
-
-def model_config(folder: Path) -> Any:
-    """transformers' config of a lerobot checkpoint. Raises CheckpointError on sizes that are not known."""
-    from transformers import PI0Config
-
-    raw = _json(folder / "config.json")
-    if raw["type"] == "pi05":
-        from mmrl.policies.pi0.pi05_model import PI05Config as Config
-    else:
-        Config = PI0Config
-    text, expert = (_variant(raw, key) for key in ("paligemma_variant", "action_expert_variant"))
-    height, width = raw.get("image_resolution", (224, 224))
-    if height != width:
-        raise CheckpointError(
-            f"policy.path: '{folder}' has image_resolution {height} x {width}; only squares are known"
-        )
-    vlm = {
-        "model_type": "paligemma",
-        "text_config": {"model_type": "gemma", "vocab_size": VOCABULARY, **text},
-        "vision_config": {**SIGLIP, "image_size": height},
-        "projection_dim": text["hidden_size"],
-        "image_token_id": VOCABULARY,
-    }
-    names = ("chunk_size", "max_state_dim", "max_action_dim", "num_inference_steps", "min_period", "max_period")
-    given = {name: raw[name] for name in names if name in raw}
-    if raw["type"] == "pi05":
-        given["prompt_state_dim"] = _prompt_state_dim(folder, raw)
-    dit = {"model_type": "gemma", "vocab_size": VOCABULARY, **expert}
-    return Config(vlm_config=vlm, dit_config=dit, **given)
-
-
-def _prompt_state_dim(folder: Path, raw: Mapping[str, Any]) -> int:
-    """Values of the state in π0.5's prompts: lerobot pads it before it cuts it into bins."""
-    path = folder / "policy_preprocessor.json"
-    steps = _json(path).get("steps", []) if path.is_file() else []
-    sizes = [step.get("config", {}).get("max_state_dim") for step in steps if step.get("registry_name") == STATE_STEP]
-    return next((size for size in sizes if size), raw.get("max_state_dim", 32))
-
-
-def _variant(raw: Mapping[str, Any], key: str) -> dict[str, int]:
-    name = raw.get(key, {"paligemma_variant": "gemma_2b", "action_expert_variant": "gemma_300m"}[key])
-    if name not in VARIANTS:
-        raise CheckpointError(f"policy.path: config.json has {key}: {unknown('Gemma variant', name, VARIANTS)}")
-    return {**HEADS, **VARIANTS[name]}
 
 
 def our_name(name: str) -> str:
@@ -147,7 +78,7 @@ def read_statistics(folder: Path) -> tuple[Kind, dict[str, Any]]:
     Raises:
         ConfigError: a normalisation that is not known here, or one for actions and another for states.
     """
-    raw = _json(folder / "config.json")
+    raw = read_json(folder / "config.json")
     mapping = raw.get("normalization_mapping", {})
     usual = {"pi0": "MEAN_STD", "pi05": "QUANTILES"}[raw["type"]]
     found = {mapping.get(part, usual) for part in ("ACTION", "STATE")}
@@ -177,7 +108,7 @@ def _step_tensors(folder: Path, name: str) -> dict[str, Tensor]:
 
     if not (folder / name).is_file():
         return {}
-    files = [step["state_file"] for step in _json(folder / name).get("steps", []) if step.get("state_file")]
+    files = [step["state_file"] for step in read_json(folder / name).get("steps", []) if step.get("state_file")]
     for file in files:
         if Path(file).name != file:
             raise CheckpointError(f"policy.path: '{folder / name}' names '{file}', which is outside the checkpoint")
@@ -187,13 +118,6 @@ def _step_tensors(folder: Path, name: str) -> dict[str, Tensor]:
 def tokenizer_name(folder: Path) -> str:
     """The tokenizer that policy_preprocessor.json names, else PaliGemma's."""
     path = folder / "policy_preprocessor.json"
-    steps = _json(path).get("steps", []) if path.is_file() else []
+    steps = read_json(path).get("steps", []) if path.is_file() else []
     names = [step.get("config", {}).get("tokenizer_name") for step in steps]
     return next((name for name in names if name), PALIGEMMA)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"policy.path: '{path}' cannot be read: {error}") from None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmrl.compat import ensure_torchvision
+from mmrl.policies.compat import ensure_torchvision
 
 ensure_torchvision()
 from transformers import AutoConfig, PI0Config  # noqa: E402

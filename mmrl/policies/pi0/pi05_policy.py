@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mmrl.contracts.types import Sample
 from mmrl.policies.flow.context import Prefix
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.observations import instruction_of
 from mmrl.policies.pi0.policy import Pi0
-from mmrl.types import Sample
 
 BINS = 256
 

@@ -11,21 +11,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmrl.config import PolicyConfig
-from mmrl.errors import BadSample, ConfigError
+from mmrl.contracts.errors import BadSample, ConfigError
+from mmrl.contracts.types import Sample
 from mmrl.policies.flow.context import FlowPrompt, Prefix, digest_of
 from mmrl.policies.flow.noise_head import NoiseHead, load_noise_head, save_noise_head
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.flow.policy import FlowPolicy
-from mmrl.policies.flow.settings import FlowParams
 from mmrl.policies.loading import resolve_device
 from mmrl.policies.lora import add_lora, merged_state
 from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.pi0 import checkpoint
 from mmrl.policies.statistics import cure_of_sizes
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
-from mmrl.reading import validate
-from mmrl.types import Sample
+from mmrl.recipe.policies.flow import FlowParams
+from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.reading import validate
 
 NOISE = "noise_head."
 # Small, without pretrained weights to stay near to, or (openpi) trained in full beside adapters.

@@ -1,0 +1,247 @@
+"""`mmrl train --dry-run`: everything a run needs is opened and checked, nothing is trained and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from mmrl.contracts.errors import BadSample, UserError
+from mmrl.contracts.types import Sample
+from mmrl.data.mixture import open_dataset
+from mmrl.engines import make_engine
+from mmrl.policies.loading import resolve_device
+from mmrl.recipe.data import EpisodeData
+from mmrl.recipe.methods import resolve_objective
+from mmrl.recipe.objective import Objective
+from mmrl.recipe.rollout import SamplingConfig
+from mmrl.recipe.schema import Recipe
+from mmrl.recipe.training import StageConfig
+from mmrl.rollouts.answers import demonstrated_units
+from mmrl.rollouts.episodes import Episodes
+from mmrl.rollouts.experts import refusals
+from mmrl.rollouts.normalisation import settle_statistics
+from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.rewarding import Rewarder
+from mmrl.rollouts.simulators import Simulators
+from mmrl.run import with_cure
+from mmrl.setup import apply_threads, check_engines, claim, open_eval_sets, open_policy, release
+from mmrl.trainer import checkpoint, memory
+from mmrl.trainer.memory import readable
+
+PROBED_ROWS = 32
+
+
+@dataclass
+class Probe:
+    """What the first rows of one dataset turned out to be."""
+
+    name: str
+    rows: int
+    size: int
+    prompts: list[int] = field(default_factory=list)
+    visual: list[int] = field(default_factory=list)
+    demonstrations: list[int] = field(default_factory=list)
+    chunks: list[int] = field(default_factory=list)
+    episodes: int = 0
+    bad: list[BadSample] = field(default_factory=list)
+
+
+def dry_run(recipe: Recipe) -> str:
+    """Checks a recipe end to end and describes the run it would be.
+
+    Data is probed by its first 32 rows of each dataset. The memory figures are those of `mmrl.trainer.memory.estimate`,
+    whose docstring has the formulas; they hold for prompts as long as the probed ones.
+
+    Raises:
+        UserError: whatever would stop the run; bad samples one a line, unless `data.on_bad_sample` is `skip`.
+    """
+    check_engines(recipe)
+    apply_threads(recipe)
+    release(claim(recipe.folder, recipe.resume))
+    source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
+    rewarder = Rewarder(recipe.rewards)
+    free = memory.available(resolve_device(recipe.policy.device))
+    train = {f"train.{i}": (config, open_dataset(config)) for i, config in enumerate(recipe.data.train)}
+    held_out = open_eval_sets(recipe)
+    policy = open_policy(recipe, recipe.policy)
+    settle_statistics(policy, [rows for _, rows in train.values()], recipe.simulators)
+    for stage in recipe.stages:
+        make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
+    _try_simulators(recipe, policy)
+    preparer = Preparer(policy, rewarder)
+    limit = max(stage.rollout.max_new_tokens for stage in recipe.stages)
+    probes = [_probe(f"{key} {config.name or config.type}", data, preparer) for key, (config, data) in train.items()]
+    probes += [_probe(f"eval {name}", data, preparer) for name, data in held_out.items()]
+    _check_demonstrations(recipe, policy, probes[: len(train)])
+    bad = [error for probe in probes for error in probe.bad]
+    bad += _too_long(recipe, train, policy)
+    if bad and recipe.data.on_bad_sample == "stop":
+        raise UserError("\n".join(dict.fromkeys(str(with_cure(error, recipe)) for error in bad)))
+    lines = [f"recipe '{recipe.name}': {recipe.policy.path} on {policy.device}, run folder {recipe.folder}"]
+    lines += [f"resumes from {source}"] if source else []
+    lines += _describe_data(probes, limit)
+    lines += [f"  bad sample, skipped: {error}" for error in dict.fromkeys(map(str, bad))]
+    lines += _describe_stages(recipe)
+    lines += _describe_memory(recipe, policy, probes, free)
+    return "\n".join(lines)
+
+
+def _try_simulators(recipe: Recipe, policy: Any) -> None:
+    """Starts an episode in each simulator and has the policy choose, but not play, its first actions."""
+    first: dict[str, Sample] = {}
+    for data in (*recipe.data.train, *recipe.data.eval):
+        if isinstance(data, EpisodeData):
+            first.setdefault(data.simulator, open_dataset(data)[0])
+    chunks = {stage.rollout.action_chunk for stage in recipe.stages}
+    if recipe.evaluation.action_chunk is not None:
+        chunks.add(recipe.evaluation.action_chunk)
+    engine = make_engine("hf", policy, 1)
+    simulators = Simulators(recipe.simulators, recipe.pipeline, refusals(recipe.data.train, recipe.stages))
+    try:
+        for name, sample in sorted(first.items()):
+            episodes = Episodes(simulators.get(name, 1), [sample])
+            episodes.begin()
+            units = policy.units_per_action(episodes.env.action_dim)
+            prompts = policy.prepare([episodes.view(0)])
+            for chunk in sorted(chunks):
+                engine.generate(prompts, SamplingConfig(max_new_tokens=chunk * units), 1, 0, restrict="action")
+    finally:
+        simulators.close()
+
+
+def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
+    probe = Probe(name, min(PROBED_ROWS, len(data)), len(data))
+    policy = preparer.policy
+    for row in range(probe.rows):
+        try:
+            sample, prompt = preparer.make(data[row])
+        except BadSample as error:
+            probe.bad.append(error)
+            continue
+        if prompt is None:
+            probe.episodes += 1
+            continue
+        if sample.steps:
+            probe.prompts += [one.length for one in prompt]
+            probe.visual += [_visual_tokens(policy, one) for one in prompt]
+            probe.chunks += [len(demonstrated_units(policy, step, 0)) for step in sample.steps]
+            continue
+        probe.prompts.append(prompt.length)
+        probe.visual.append(_visual_tokens(policy, prompt))
+        if sample.demonstrated:
+            # Chunks of actions have their own length, which rollout.max_new_tokens does not limit.
+            lengths = probe.demonstrations if sample.actions is None else probe.chunks
+            lengths.append(len(demonstrated_units(policy, sample, max_units=2**31)))
+    return probe
+
+
+def _visual_tokens(policy: Any, prompt: Any) -> int:
+    config = policy.module.config
+    tokens = [getattr(config, name) for name in ("image_token_id", "video_token_id") if hasattr(config, name)]
+    return sum(int((prompt.input_ids == token).sum()) for token in tokens)
+
+
+def _check_demonstrations(recipe: Recipe, policy: Any, probes: Sequence[Probe]) -> None:
+    """Refuses, where a stage draws demonstrations, a training set that was read to its end without one, or one of
+    more actions than the policy predicts."""
+    drawing = [stage.name for stage in recipe.stages if _objective(stage).demonstrations]
+    for probe in probes:
+        found = probe.demonstrations or probe.chunks or probe.episodes or probe.bad
+        if drawing and probe.rows == probe.size and not found:
+            raise UserError(
+                f"{probe.name}: none of the {probe.size} rows has a demonstration, which stage '{drawing[0]}' draws; "
+                "add them or choose a method without (grpo)"
+            )
+        if drawing and probe.chunks:
+            policy.check_units(max(probe.chunks))
+
+
+def _too_long(recipe: Recipe, train: dict, policy: Any) -> list[BadSample]:
+    """Demonstrations among the probed rows that a stage which trains on them would refuse."""
+    limits = [s.rollout.max_new_tokens for s in recipe.stages if _demonstrates(_objective(s))]
+    found = []
+    for _, data in train.values():
+        for row in range(min(PROBED_ROWS, len(data)) if limits else 0):
+            try:
+                sample = data[row]
+                # Episodes have a length of their own, whether a simulator's expert demonstrates them or a file does.
+                if sample.demonstrated and sample.simulator is None and not sample.steps:
+                    demonstrated_units(policy, sample, min(limits))
+            except BadSample as error:
+                found.append(error)
+    return found
+
+
+def _objective(stage: StageConfig) -> Objective:
+    return resolve_objective(stage.method, stage.objective)
+
+
+def _demonstrates(objective: Objective) -> bool:
+    return objective.demonstrations or objective.gate is not None
+
+
+def _describe_data(probes: Sequence[Probe], limit: int) -> list[str]:
+    lines = ["data"]
+    for probe in probes:
+        figures = [f"first {probe.rows} of {probe.size} rows"]
+        if probe.prompts:
+            figures.append(f"prompt tokens {_spread(probe.prompts)}, of them visual tokens {_spread(probe.visual)}")
+        if probe.demonstrations:
+            over = sum(length > limit for length in probe.demonstrations)
+            note = f", {over} above rollout.max_new_tokens {limit}" if over else ""
+            lengths = f"{len(probe.demonstrations)} demonstrations of {_spread(probe.demonstrations)} tokens"
+            figures.append(lengths + note)
+        if probe.chunks:
+            figures.append(f"{len(probe.chunks)} demonstrations of actions, {_spread(probe.chunks)} units each")
+        if probe.episodes:
+            figures.append(f"{probe.episodes} episodes")
+        if probe.bad:
+            figures.append(f"{len(probe.bad)} bad")
+        lines.append(f"  {probe.name}: {'; '.join(figures)}")
+    if any(probe.prompts for probe in probes):
+        lines.append("  (tokens as min/median/max)")
+    return lines
+
+
+def _spread(values: Sequence[int]) -> str:
+    return f"{min(values)}/{median(values):g}/{max(values)}"
+
+
+def _describe_stages(recipe: Recipe) -> list[str]:
+    lines = ["stages"]
+    for stage in recipe.stages:
+        objective = _objective(stage)
+        figures = [f"{stage.steps} steps", f"{stage.steps * stage.minibatches * stage.epochs} optimizer steps"]
+        if objective.rollouts:
+            count = stage.prompts * stage.rollout.n
+            figures.append(f"{count} rollouts a step ({stage.prompts} prompts x {stage.rollout.n})")
+        if objective.demonstrations:
+            figures.append(f"{stage.demonstrations} demonstrations a step")
+        lines.append(f"  {stage.name} ({stage.method}): {', '.join(figures)}")
+    return lines
+
+
+def _describe_memory(recipe: Recipe, policy: Any, probes: Sequence[Probe], free: int) -> list[str]:
+    longest = max((pair for probe in probes for pair in zip(probe.prompts, probe.visual)), default=(0, 0))
+    guess = memory.estimate(recipe, policy, *longest)
+    share = guess.trainable / max(1, guess.parameters)
+    uses = {
+        "weights": guess.weights,
+        "reference copy": guess.reference,
+        "AdamW moments": guess.moments,
+        "gradients": guess.gradients,
+        "activations of a micro-batch": guess.activations,
+        "logits of a micro-batch": guess.logits,
+        "key-value cache of a rollout batch": guess.cache,
+    }
+    fits = "fits" if guess.peak <= 0.8 * free else "is close to the limit" if guess.peak <= free else "does not fit"
+    cure = "" if fits == "fits" else "; lower micro_tokens or rollout.batch_size, or set policy.lora"
+    note = "" if longest[0] else " (prompts of episodes are not counted)"
+    return [
+        f"parameters: {guess.parameters:,}, trainable {guess.trainable:,} ({share:.1%})",
+        f"memory, estimated{note}",
+        *(f"  {name}: {readable(size)}" for name, size in uses.items() if size),
+        f"  peak: {readable(guess.peak)} of {readable(free)} available: {fits}{cure}",
+    ]

@@ -1,0 +1,47 @@
+"""Choosing the next token from logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmrl.policies.token_log_probs import scaled_logits
+from mmrl.recipe.rollout import SamplingConfig
+
+
+def sample_tokens(
+    logits_BV: Tensor, allowed_V: Tensor, sampling: SamplingConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Next tokens and their log-probs.
+
+    The log-probs are those of softmax(logits / temperature) over the allowed tokens, before top-k, top-p and min-p:
+    the distribution that the trainer recomputes. Temperature 0 takes the most likely token and reports its log-prob at
+    temperature 1.
+
+    Returns:
+        int64 [B] and float32 [B].
+    """
+    logits_BV = scaled_logits(logits_BV, allowed_V, sampling.temperature)
+    log_probs_BV = logits_BV.log_softmax(-1)
+    if sampling.temperature == 0.0:
+        tokens_B = logits_BV.argmax(-1)
+    else:
+        kept_BV = _truncate(log_probs_BV, sampling)
+        tokens_B = torch.multinomial(kept_BV.softmax(-1), 1, generator=generator).squeeze(-1)
+    return tokens_B, log_probs_BV.gather(-1, tokens_B[:, None]).squeeze(-1)
+
+
+def _truncate(log_probs_BV: Tensor, sampling: SamplingConfig) -> Tensor:
+    """-inf outside top-k, the top-p nucleus and min-p; the most likely token always stays."""
+    kept = log_probs_BV
+    if 0 < sampling.top_k < kept.shape[-1]:
+        floor = kept.topk(sampling.top_k, dim=-1).values[:, -1:]
+        kept = kept.masked_fill(kept < floor, -torch.inf)
+    if sampling.top_p < 1.0:
+        ordered, index = kept.softmax(-1).sort(dim=-1, descending=True)
+        outside = ordered.cumsum(-1) - ordered >= sampling.top_p
+        kept = kept.masked_fill(torch.zeros_like(outside).scatter(-1, index, outside), -torch.inf)
+    if sampling.min_p > 0.0:
+        floor = kept.amax(-1, keepdim=True) + torch.log(torch.tensor(sampling.min_p))
+        kept = kept.masked_fill(kept < floor, -torch.inf)
+    return kept

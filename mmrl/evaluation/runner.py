@@ -1,0 +1,137 @@
+"""Held-out accuracy per task: greedy by default, sparse-to-dense over videos where the recipe says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+from mmrl.contracts.errors import BadSample
+from mmrl.contracts.types import Group, Prompt, Sample
+from mmrl.engines import make_engine
+from mmrl.evaluation.filming import Film
+from mmrl.evaluation.rows import BadRows, MediaAhead, Note, batches, media_ahead
+from mmrl.evaluation.sparse_to_dense import settle
+from mmrl.recipe.evaluation import EvalConfig
+from mmrl.rollouts.answers import answer
+from mmrl.rollouts.episodes import play
+from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.simulators import Simulators
+
+Pair = tuple[Sample, Prompt | None]
+UNREADABLE = "unreadable"
+
+
+def evaluate(
+    policy: Any,
+    datasets: Mapping[str, Sequence[Sample]],
+    config: EvalConfig,
+    preparer: Preparer,
+    simulators: Simulators,
+    *,
+    seed: int = 0,
+    chunk: int = 1,
+    on_bad: str = "stop",
+    controls: Collection[str] = (),
+    film: Film | None = None,
+    prefetch: int | None = None,
+    prefetch_gb: float = 1.0,
+    note: Note | None = None,
+) -> tuple[dict[str, float], list[Group]]:
+    """Accuracy of each task and their mean, each task weighing the same, with the groups behind them.
+
+    A bad sample stops the evaluation or, with `on_bad="skip"`, is given to `note` and counts as wrong: it stays in the
+    denominator of its task. Where a row cannot be read, that is the task that it names, else the only one of its
+    dataset; rows whose task cannot be known so are in no figure but `unreadable`, their share of all rows, which is
+    not in the mean. A task that occurs in several datasets is reported per dataset as `dataset/task`; so is every task
+    of the datasets named in `controls`, which stay out of the mean. The accuracy of an episode is success at any step;
+    `<task>/success_at_end`, the share in success at the last step, stands beside it and out of the mean.
+
+    Args:
+        film: films the first episodes of each dataset.
+        prefetch, prefetch_gb: `data.prefetch` and `data.prefetch_gb`; no figure depends on them.
+    """
+    engine = make_engine("hf", policy, config.batch_size)
+    scores: dict[tuple[str, str], list[float]] = {}
+    ends: Counter[tuple[str, str]] = Counter()
+    unknown: Counter[str] = Counter()
+    groups: list[Group] = []
+    sizes = {name: min(len(dataset), config.limit or len(dataset)) for name, dataset in datasets.items()}
+    with media_ahead(policy, prefetch, prefetch_gb, config.sparse_to_dense) as ahead:
+        for name, dataset in datasets.items():
+            bad = BadRows(name, on_bad, note)
+            for samples, coming in batches(dataset, sizes[name], config.batch_size, ahead.count, bad):
+                prepare = partial(_prepare, preparer=preparer, bad=bad, ahead=ahead, coming=coming)
+                made, episodes = _answer(policy, engine, samples, config, prepare, preparer.rewarder, seed)
+                for played in episodes.values():
+                    with film.of(name, played, simulators) if film else nullcontext(simulators) as worlds:
+                        made += play(policy, engine, worlds, played, config.sampling, 1, chunk, seed)
+                for group in made:
+                    accuracy = float(group.trajectories[0].info["accuracy"])
+                    scores.setdefault((name, group.sample.task), []).append(accuracy)
+                    if group.sample.simulator:
+                        ends[name, group.sample.task] += group.trajectories[0].info["success_at_end"]
+                groups += made
+            for task, count in bad.tasks.items():
+                scores.setdefault((name, task), []).extend([0.0] * count)
+            own = [key for key in scores if key[0] == name]
+            if len(own) == 1:
+                scores[own[0]] += [0.0] * bad.unknown
+            else:
+                unknown[name] = bad.unknown
+    return _summarise(scores, ends, unknown.total() / sum(sizes.values()), controls), groups
+
+
+def _summarise(
+    scores: Mapping[tuple[str, str], Sequence[float]],
+    ends: Mapping[tuple[str, str], int],
+    unreadable: float,
+    controls: Collection[str],
+) -> dict[str, float]:
+    """The figures of `evaluate`, from the scores and the episodes that ended in success by (dataset, task)."""
+    tasks = [task for name, task in scores if name not in controls]
+    means = {key: sum(values) / len(values) for key, values in scores.items()}
+    named = {
+        (name, task): task if name not in controls and tasks.count(task) == 1 else f"{name}/{task}"
+        for name, task in means
+    }
+    results = {named[key]: mean for key, mean in means.items() if key[0] not in controls}
+    results["mean"] = sum(results.values()) / len(results) if results else 0.0
+    results |= {named[key]: mean for key, mean in means.items() if key[0] in controls}
+    results |= {f"{named[key]}/success_at_end": count / len(scores[key]) for key, count in ends.items()}
+    return results | ({UNREADABLE: unreadable} if unreadable else {})
+
+
+def _prepare(
+    samples: Sequence[Sample], preparer: Preparer, bad: BadRows, ahead: MediaAhead, coming: Sequence[Sample]
+) -> list[Pair | None]:
+    """A pair for each sample; a bad one raises or, with `skip`, gives None and leaves its task in `bad`."""
+    pairs: list[Pair | None] = []
+    if samples:
+        ahead.want(samples, coming)
+    for sample in samples:
+        try:
+            pairs.append(preparer.make(sample))
+        except BadSample as error:
+            bad.add(error, sample.row, sample.task)
+            pairs.append(None)
+    return pairs
+
+
+def _answer(
+    policy, engine, samples, config: EvalConfig, prepare, rewarder, seed
+) -> tuple[list[Group], dict[str, list[Sample]]]:
+    """Groups of the samples that are questions, and the others by their simulator."""
+    dense = config.sparse_to_dense
+    climbing = [s for s in samples if dense is not None and s.videos]
+    pairs = [pair for pair in prepare([s for s in samples if dense is None or not s.videos]) if pair is not None]
+    answers = [(s, p) for s, p in pairs if p is not None]
+    groups = answer(policy, engine, answers, config.sampling, 1, seed, rewarder) if answers else []
+    groups += settle(policy, engine, climbing, dense, config.sampling, prepare, rewarder, seed) if climbing else []
+    episodes: dict[str, list[Sample]] = {}
+    for sample, prompt in pairs:
+        if prompt is None:
+            episodes.setdefault(str(sample.simulator), []).append(sample)
+    return groups, episodes

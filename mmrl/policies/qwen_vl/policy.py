@@ -1,0 +1,209 @@
+"""Qwen-VL policies (Qwen2-VL, Qwen2.5-VL, Qwen3-VL dense and MoE) on transformers' own models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmrl.contracts.errors import BadSample, ConfigError
+from mmrl.contracts.types import Sample
+from mmrl.data.robot.statistics import check_range, save_statistics
+from mmrl.data.videos import VideoReader
+from mmrl.policies.loading import load_checkpoint, resolve_device
+from mmrl.policies.lora import add_lora, merged_state
+from mmrl.policies.qwen_vl import prompt as qwen_prompt
+from mmrl.policies.qwen_vl.prompt import QwenPrompt
+from mmrl.policies.token_policy import TokenPolicy
+from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
+from mmrl.recipe.policy import PolicyConfig
+
+# How each family was trained to write boxes. A family that is not listed is refused rather than guessed.
+COORDINATES = {
+    "qwen2_vl": "norm1000",
+    "qwen2_5_vl": "resized_pixel",
+    "qwen3_vl": "norm1000",
+    "qwen3_vl_moe": "norm1000",
+}
+
+
+class QwenVL(TokenPolicy):
+    """The adapter. One prepared prompt feeds sampling and training; the vision tower runs once per prompt."""
+
+    vision_marks = (".visual.",)
+
+    def __init__(self, model: nn.Module, processor: Any, config: PolicyConfig, value_head: ValueHead | None = None):
+        super().__init__(model, config, value_head)
+        self.processor = processor
+        self.coordinates = COORDINATES[self._model.config.model_type]
+        video = processor.video_processor
+        if hasattr(video, "cap_pixels_per_frame"):
+            # Frames come sized by `video`, which caps them; unset, the processor warns that it would not.
+            video.cap_pixels_per_frame = True
+        size = processor.image_processor.size
+        bounds = {edge: size[edge] for edge in ("shortest_edge", "longest_edge")}
+        factor, total = video.patch_size * video.merge_size, config.image.total_pixels
+        self.videos = VideoReader(config.video, factor, video.temporal_patch_size, {**bounds, "total_pixels": total})
+        tokenizer = processor.tokenizer
+        self._banned = [self._model.config.image_token_id, self._model.config.video_token_id]
+        eos = self._model.generation_config.eos_token_id
+        turn_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+        self.end_of_turn = turn_end
+        self.eos_ids = tuple(sorted({turn_end, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}))
+        self._allowed: dict[str | None, Tensor] = {}
+        self.statistics: dict[str, Any] = {}
+
+    @classmethod
+    def from_pretrained(cls, config: PolicyConfig) -> QwenVL:
+        """Loads a checkpoint folder or hub name.
+
+        Raises:
+            CheckpointError: nothing there, not a Qwen-VL, or weights missing or of other shapes.
+        """
+        model, processor = load_checkpoint(config, COORDINATES, resolve_device(config.device))
+        size = processor.image_processor.size
+        budget = {
+            "shortest_edge": config.image.min_pixels or size["shortest_edge"],
+            "longest_edge": config.image.max_pixels or size["longest_edge"],
+        }
+        if budget["shortest_edge"] > budget["longest_edge"]:
+            raise ConfigError(
+                f"policy.image: min_pixels {budget['shortest_edge']} is above max_pixels {budget['longest_edge']} "
+                "(the checkpoint fills in what the recipe leaves out)"
+            )
+        processor.image_processor.size = budget
+        for part, prefix in (("vision", "visual"), ("language", "language_model")):
+            if part in config.freeze:
+                getattr(model.model, prefix).requires_grad_(False)
+                if part == "language":
+                    model.get_output_embeddings().requires_grad_(False)
+        if config.lora:
+            model = add_lora(model, config.lora)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                # Master weights: AdamW on bfloat16 parameters loses small updates.
+                parameter.data = parameter.data.float()
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            if config.lora:
+                model.enable_input_require_grads()
+        size = model.config.get_text_config().hidden_size
+        head = load_value_head(config.value_head, size, config.path, next(model.parameters()).device)
+        return cls(model, processor, config, head)
+
+    def prepare(self, samples: Sequence[Sample], videos: VideoReader | None = None) -> list[QwenPrompt]:
+        """Tokens, pixels and positions of each sample; `videos` reads its videos, by default the policy's own reader.
+
+        Raises:
+            BadSample: it cannot be prepared.
+        """
+        rate = getattr(self._model.config.vision_config, "tokens_per_second", None)
+        limit = self.config.max_prompt_tokens
+        return [qwen_prompt.prepare_prompt(s, self.processor, rate, limit, videos or self.videos) for s in samples]
+
+    def localise(self, sample: Sample, prompt: QwenPrompt) -> Sample:
+        """The sample with its boxes in this model's coordinates."""
+        return qwen_prompt.localise(sample, prompt, self.coordinates)
+
+    def demonstration(self, sample: Sample, max_units: int) -> Tensor:
+        """int64 [U]: the demonstration's tokens and the end-of-turn token."""
+        if not sample.demonstration:
+            raise BadSample(sample.where, "has no demonstration, which this method needs")
+        ids = self.processor.tokenizer(sample.demonstration, add_special_tokens=False)["input_ids"]
+        tokens = torch.tensor([*ids, self.end_of_turn], dtype=torch.long)
+        if len(tokens) > max_units:
+            raise BadSample(
+                sample.where,
+                f"the demonstration has {len(tokens)} tokens, above rollout.max_new_tokens {max_units}",
+            )
+        if set(self._banned) & set(ids):
+            raise BadSample(sample.where, "the demonstration holds an image placeholder token")
+        return tokens
+
+    def decode_text(self, tokens: Tensor) -> str:
+        """Text of sampled tokens, special tokens left out."""
+        return self.processor.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
+
+    def allowed_tokens(self, restrict: str | None) -> Tensor:
+        """bool [V]: every token but image and video placeholders; for `action`, the action bins only."""
+        if restrict not in self._allowed:
+            vocabulary = self._model.get_output_embeddings().weight.shape[0]
+            allowed = torch.zeros(vocabulary, dtype=torch.bool)
+            if restrict == "action":
+                allowed[self.action_ids()] = True
+            elif restrict is None:
+                allowed[: len(self.processor.tokenizer)] = True
+                allowed[self._banned] = False
+            else:
+                raise ValueError(f"unknown token set '{restrict}'; known: action")
+            self._allowed[restrict] = allowed.to(self.device)
+        return self._allowed[restrict]
+
+    def action_ids(self) -> Tensor:
+        """int64 [bins]: the last ordinary tokens of the vocabulary stand for action bins, lowest value first."""
+        bins = self.config.action_bins
+        if bins is None:
+            raise ConfigError("policy.action_bins is unset, and acting in a simulator needs it")
+        first_special = min(
+            self.processor.tokenizer.convert_tokens_to_ids(t) for t in ("<|endoftext|>", "<|im_start|>")
+        )
+        if bins > first_special:
+            raise ConfigError(f"policy.action_bins {bins} exceeds the {first_special} ordinary tokens")
+        return torch.arange(first_special - bins, first_special)
+
+    def units_per_action(self, action_dim: int) -> int:
+        """One token a dimension."""
+        return action_dim
+
+    def actions(self, units_BU: Tensor, action_dim: int) -> Tensor:
+        """float32 [B, C, A]: the values of the bins, evenly from -1 to 1."""
+        ids = self.action_ids()
+        values = torch.linspace(-1.0, 1.0, len(ids))
+        return values[units_BU - ids[0]].unflatten(1, (-1, action_dim))
+
+    def action_units(self, actions_BCA: Tensor) -> Tensor:
+        """int64 [B, U]: the token of the nearest bin of each action dimension."""
+        ids = self.action_ids()
+        values = torch.linspace(-1.0, 1.0, len(ids))
+        return ids[(actions_BCA[..., None] - values).abs().argmin(-1)].flatten(1)
+
+    def set_statistics(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Notes a dataset's statistics, to be saved. Raises ConfigError where its actions lie outside the bins."""
+        check_range(entry, key, self.config.type)
+        self.statistics[key] = dict(entry)
+
+    def _positions(self, prompt: QwenPrompt) -> Tensor:
+        return prompt.positions
+
+    def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None) -> Tensor:
+        return self._model.model(
+            input_ids=ids_BT,
+            position_ids=positions_3BT,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **qwen_prompt.stack_pixels(prompts, self.device),
+        ).last_hidden_state
+
+    def _next_hidden(self, tokens_B, positions_3B1, mask, cache) -> Tensor:
+        return self._model.model.language_model(
+            inputs_embeds=self._model.get_input_embeddings()(tokens_B[:, None]),
+            position_ids=positions_3B1,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes model and processor in the hub's layout; LoRA adapters are merged into the weights written."""
+        if self.config.lora:
+            self._model.save_pretrained(folder, state_dict=merged_state(self._model))
+        else:
+            self._model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        if self.statistics:
+            save_statistics(self.statistics, Path(folder))
+        save_value_head(self.value_head, folder)

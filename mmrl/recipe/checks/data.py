@@ -1,0 +1,134 @@
+"""Recipes whose data cannot give what a stage draws. Imports nothing heavy: recipes are refused while they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmrl.recipe.data import (
+    IMAGE_BOUNDS,
+    VIDEO_BOUNDS,
+    AnyData,
+    DataConfig,
+    EpisodeData,
+    PythonData,
+    RobotData,
+)
+
+Bounds = tuple[tuple[str, str], ...]
+BOUNDS: dict[str, Bounds] = {"image": IMAGE_BOUNDS, "video": VIDEO_BOUNDS}
+
+
+def check_rewarded(stage: Any, train: Sequence[AnyData]) -> None:
+    """Demonstrations that a stage weighs by what they earned carry rewards.
+
+    Raises:
+        ValueError: those of a training set do not.
+    """
+    from mmrl.recipe.methods import resolve_objective
+
+    if resolve_objective(stage.method, stage.objective).offline is None:
+        return
+    for i, data in enumerate(train):
+        whole = isinstance(data, EpisodeData) or (isinstance(data, RobotData) and data.draw == "episodes")
+        if data.use != "rollouts" and not whole:
+            cure = "set draw: episodes" if isinstance(data, RobotData) else "set use: rollouts, or leave it out"
+            raise ValueError(
+                f"stages.{stage.name}: method '{stage.method}' weighs demonstrations by what they earned, and those of "
+                f"data.train.{i} (type '{data.type}') carry no rewards; {cure}"
+            )
+
+
+def check_recorded(
+    data: DataConfig, policy: Any, stages: Sequence[Any], simulators: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Recorded actions fit the policy (`PolicyConfig`), the stages (`StageConfig`) that draw them and the simulators.
+
+    Raises:
+        ValueError: they are held out, shorter or longer than a stage's decisions, or mean something else to the
+            simulators.
+    """
+    from mmrl.recipe.checks.recorded import check_simulated
+    from mmrl.recipe.methods import resolve_objective
+    from mmrl.recipe.policies.registry import entry_of
+
+    for i, dataset in enumerate(data.eval):
+        if isinstance(dataset, RobotData):
+            raise ValueError(f"data.eval.{i}: recorded actions are no test of a policy; give data of type episodes")
+    for i, dataset in enumerate(data.train):
+        if not isinstance(dataset, RobotData):
+            continue
+        check_simulated(f"data.train.{i}", dataset, simulators)
+        for stage in stages:
+            drawn, executed = resolve_objective(stage.method, stage.objective), stage.rollout.action_chunk
+            longer = entry_of(policy.type).horizon and dataset.draw == "steps"
+            if drawn.demonstrations and (dataset.chunk < executed or (dataset.chunk > executed and not longer)):
+                cure = "it at least" if longer else "both the same number:"
+                raise ValueError(
+                    f"data.train.{i}.chunk {dataset.chunk} differs from rollout.action_chunk {executed} of stage "
+                    f"'{stage.name}'; give {cure} {executed}"
+                )
+
+
+def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
+    """A stage that asks a simulator's expert has episodes, and what limits answers is not asked of episodes.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    from mmrl.recipe.methods import resolve_objective
+
+    objective, where = resolve_objective(stage.method, stage.objective), f"stages.{stage.name}"
+    if not any(isinstance(dataset, EpisodeData) for dataset in train):
+        if objective.relabel is not None and not any(isinstance(dataset, PythonData) for dataset in train):
+            raise ValueError(
+                f"{where}: relabelling asks a simulator's expert, and data.train has no data of type episodes; add "
+                "some, or use another method (sft)"
+            )
+        return
+    if objective.relabel is not None and stage.rollout.action_chunk != 1:
+        raise ValueError(
+            f"{where}: relabelling asks the expert in every state, so rollout.action_chunk must be 1, not "
+            f"{stage.rollout.action_chunk}"
+        )
+    if objective.overlong is not None:
+        raise ValueError(f"{where}: objective.overlong limits answers, not episodes; set it to null")
+    rl = objective.streams.get("rl")
+    if rl is not None and rl.normalise == "constant" and rl.max_units is None:
+        raise ValueError(
+            f"{where}: objective.streams.rl.max_units is needed for episodes: steps x action_dim of the longest one"
+        )
+
+
+def check_budgets(data: DataConfig, policy: Any) -> None:
+    """Every dataset's own pixel and frame budgets fit those of the policy (`PolicyConfig`), which they override.
+
+    Raises:
+        ValueError: the lower bound of one is above the upper bound of the other.
+    """
+    for key, sets in (("train", data.train), ("eval", data.eval)):
+        for i, dataset in enumerate(sets):
+            for kind, own in dataset.budgets.items():
+                try:
+                    getattr(policy, kind).merged(own)
+                except ValueError as error:
+                    place = f"data.{key}.{i}.{kind}"
+                    named = _contradiction(place, own, f"policy.{kind}", getattr(policy, kind), BOUNDS[kind])
+                    raise ValueError(named or f"{place}: {error}") from None
+
+
+def _contradiction(place: str, own: Mapping[str, Any], other: str, base: Any, bounds: Bounds) -> str | None:
+    """Which bounds contradict each other, and what is allowed."""
+    for low, high in bounds:
+        least, most = getattr(base, low), getattr(base, high)
+        if low in own and most is not None and own[low] > most and high not in own:
+            return (
+                f"{place}.{low} {own[low]} is above {other}.{high} {most}; allowed: at most {most}, or set "
+                f"{place}.{high} too"
+            )
+        if high in own and least is not None and own[high] < least and low not in own:
+            return (
+                f"{place}.{high} {own[high]} is below {other}.{low} {least}; allowed: at least {least}, or set "
+                f"{place}.{low} too"
+            )
+    return None

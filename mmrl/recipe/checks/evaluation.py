@@ -1,0 +1,63 @@
+"""Held-out data that is not held out. Imports nothing heavy: recipes are refused while they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmrl.contracts.errors import ConfigError
+from mmrl.recipe.data import DataConfig, EpisodeData
+
+
+def check_held_out(
+    data: DataConfig,
+    simulators: Mapping[str, Mapping[str, Any]],
+    start_count: Callable[[str], int | None] = lambda simulator: None,
+) -> None:
+    """Held-out episodes begin where no training episode does, in the same simulator or an equal one.
+
+    Args:
+        start_count: how many different starts a simulator has before ids repeat them, which the simulator itself knows;
+            None: each id has its own.
+
+    Raises:
+        ConfigError: some begin where training does too, and the set is not marked `seen`; or a held-out set is to give
+            the policy its statistics.
+    """
+    for i, held_out in enumerate(data.eval):
+        if not isinstance(held_out, EpisodeData):
+            continue
+        if held_out.statistics is not None:
+            raise ConfigError(f"data.eval.{i}.statistics: held-out episodes give no statistics; set it in data.train")
+        for j, train in enumerate(data.train):
+            if not held_out.seen and isinstance(train, EpisodeData) and _same(held_out, train, simulators):
+                found = _shared(held_out, train, start_count(held_out.simulator))
+                if found is not None:
+                    raise ConfigError(
+                        f"data.eval.{i}: starts {found} are also trained on (data.train.{j}); keep them out of "
+                        "training, or set seen: true where the figure is meant to be of starts that training plays"
+                    )
+
+
+def _shared(held_out: EpisodeData, train: EpisodeData, count: int | None) -> str | None:
+    """The held-out ids that begin as training ids do, in words; None where there are none."""
+    if count is None:
+        both = range(max(held_out.first, train.first), min(_ids(held_out).stop, _ids(train).stop))
+        return f"{both[0]} to {both[-1]} of simulator '{held_out.simulator}'" if both else None
+    trained = {i % count for i in _ids(train)}
+    both = [i for i in _ids(held_out) if i % count in trained]
+    if not both:
+        return None
+    return (
+        f"{both[0]} to {both[-1]} of simulator '{held_out.simulator}', which has {count} starts and then repeats them,"
+    )
+
+
+def _same(one: EpisodeData, other: EpisodeData, simulators: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether equal ids of the two are equal starts: one simulator, or two that differ in their number of worlds."""
+    worlds = [{k: v for k, v in simulators[data.simulator].items() if k != "num_envs"} for data in (one, other)]
+    return worlds[0] == worlds[1]
+
+
+def _ids(data: EpisodeData) -> range:
+    return range(data.first, data.first + min(data.size, data.limit or data.size))

@@ -1,0 +1,87 @@
+"""Stages whose settings cannot work together. Imports nothing heavy: recipes are refused while they are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmrl.contracts.errors import ConfigError
+from mmrl.recipe.methods import resolve_objective
+from mmrl.recipe.objective import Objective
+
+
+def check_objective(stage: Any, several: bool) -> None:
+    """Method, objective and rollouts of one stage (`StageConfig`) fit each other.
+
+    Args:
+        several: the recipe has more stages, so that messages name this one.
+
+    Raises:
+        ValueError, ConfigError: they do not.
+    """
+    rollout, where = stage.rollout, f"stages.{stage.name}"
+    try:
+        objective = resolve_objective(stage.method, stage.objective)
+    except ConfigError as error:
+        prefix = f"{where}: " if several else ""
+        raise ConfigError("\n".join(f"{prefix}{line}" for line in str(error).splitlines())) from None
+    check_minibatches(stage, objective)
+    if not objective.rollouts:
+        return
+    if rollout.n < 2 and objective.advantage.baseline in ("group_mean", "leave_one_out"):
+        raise ValueError(f"{where}: rollout.n is 1, so every group-relative advantage is 0; set n to 2 or more")
+    if rollout.temperature == 0.0:
+        raise ValueError(f"{where}: rollout.temperature 0 samples one answer n times; set it above 0")
+    if objective.overlong is not None and objective.overlong.cache >= rollout.max_new_tokens:
+        raise ValueError(
+            f"{where}: objective.overlong.cache {objective.overlong.cache} must be below rollout.max_new_tokens "
+            f"{rollout.max_new_tokens}; a fifth of it is usual"
+        )
+
+
+def check_critic(stage: Any, policy: Any) -> None:
+    """The value head of a policy (`PolicyConfig`) and the chunks of actions fit the stage's objective.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if resolve_objective(stage.method, stage.objective).value is None:
+        return
+    head, where = policy.value_head, f"stages.{stage.name}"
+    if head is None:
+        raise ValueError(f"{where}: method '{stage.method}' trains a critic; set policy.value_head: {{}}")
+    if head.outputs not in (1, stage.rollout.action_chunk):
+        raise ValueError(
+            f"{where}: policy.value_head.outputs {head.outputs} is neither 1 nor rollout.action_chunk "
+            f"{stage.rollout.action_chunk}"
+        )
+
+
+def check_minibatches(stage: Any, objective: Objective) -> None:
+    """Every optimizer step of a stage (`StageConfig`) has its share of what the stage draws.
+
+    A stream weighs the same in each step that holds it, however few trajectories it has there, so that one which is
+    missing from some steps would weigh too little over the whole batch. RLinf-Co draws new demonstrations for every
+    optimizer step; here those of a step of training are dealt to its optimizer steps.
+
+    Raises:
+        ValueError: some would lack a stream.
+    """
+    count, where = stage.minibatches, f"stages.{stage.name}"
+    for key, drawn in (("prompts", objective.rollouts), ("demonstrations", objective.demonstrations)):
+        if drawn and count > getattr(stage, key):
+            raise ValueError(
+                f"{where}: minibatches {count} exceeds {key} {getattr(stage, key)}, and each optimizer step takes its "
+                f"share of them; raise {key}, or lower minibatches"
+            )
+    if count == 1 or len(objective.streams) == 1:
+        return
+    if objective.gate is not None and not all(stream.per_prompt for stream in objective.streams.values()):
+        raise ValueError(
+            f"{where}: with minibatches {count} a gate may give fewer demonstrations than optimizer steps, and they "
+            "would weigh too little; set per_prompt: true in both of objective.streams, or minibatches to 1"
+        )
+    if objective.filter is not None and count > stage.rollout.n:
+        raise ValueError(
+            f"{where}: minibatches {count} exceeds rollout.n {stage.rollout.n}, and a filter may keep a single group, "
+            "which would miss from some optimizer steps beside the demonstrations; raise n, or lower minibatches"
+        )

@@ -1,0 +1,188 @@
+"""What a recipe asks of a policy that it cannot do. Nothing here imports torch: recipes are refused when they are read.
+
+What each policy can do stands in its entry of `mmrl.recipe.policies.registry`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from mmrl.contracts.errors import ConfigError, unknown
+from mmrl.recipe.checks.recorded import gripper_reading
+from mmrl.recipe.methods import METHODS, resolve_objective
+from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, entry_of, params_model
+from mmrl.recipe.reading import validate
+
+# What reads the data that a policy cannot learn from.
+INSTEAD = {"answers": "qwen_vl", "episodes": "qwen_vl, openvla or pi0", "actions": "qwen_vl, openvla or pi0"}
+GIVES = {
+    "answers": "is answered in text",
+    "episodes": "is acted in a simulator",
+    "actions": "holds recorded actions",
+}
+MISSING = object()
+# What a policy that converts its gripper's command takes and makes of it, and why other readings do not fit.
+CONVERTED = "close_positive"
+CLASHES = {
+    "open_fraction": ("both convert", "policy.params.gripper to as_is, or "),
+    "open_positive": ("are opposite readings of", ""),
+}
+
+
+def check_policy(policy: Any) -> None:
+    """Raises ConfigError on settings (`PolicyConfig`) that this type of policy does not have."""
+    entry = entry_of(policy.type)
+    for part in policy.freeze:
+        if part not in entry.freezable:
+            if not entry.freezable:
+                raise ConfigError(f"policy.freeze: {policy.type} has no part '{part}' that trains; leave it out")
+            raise ConfigError(f"policy.freeze: {unknown(f'part of {policy.type}', part, entry.freezable)}")
+    if entry.whole and entry.whole <= set(policy.freeze):
+        raise ConfigError(f"policy.freeze: [{', '.join(policy.freeze)}] leaves nothing to train; leave one of them out")
+    model = params_model(policy.type)
+    if model is not None:
+        validate(model, policy.params, place="policy.params")
+    elif policy.params:
+        raise ConfigError(f"policy.params: {policy.type} has none; remove {', '.join(policy.params)}")
+    _check_rules("policy", policy, policy, entry)
+
+
+def check_stage(stage: Any, policy: Any) -> None:
+    """Raises ConfigError on what a stage (`StageConfig`) asks of a policy that it cannot do."""
+    entry, where = entry_of(policy.type), f"stages.{stage.name}."
+    _check_method(stage, policy)
+    engine = stage.rollout.engine
+    # hf stands for a policy's own engine.
+    owners = [name for name, other in POLICIES.items() if other.engine == engine]
+    if engine not in ("hf", entry.engine) and (owners or entry.engine):
+        raise ConfigError(
+            f"{where}rollout.engine: '{engine}' does not sample policy.type '{policy.type}'. "
+            f"Allowed: {entry.engine or 'hf'}"
+        )
+    objective = resolve_objective(stage.method, stage.objective)
+    for kind, settings in (("objective", objective), ("rollout", stage.rollout)):
+        _check_rules(kind, settings, policy, entry, where)
+
+
+def check_evaluation(evaluation: Any, policy: Any) -> None:
+    """Raises ConfigError on sampling settings (`EvalConfig`) that a policy does not have: as in its rollouts."""
+    entry, own, at = entry_of(policy.type), "rollout.", "evaluation.sampling."
+    rules = (replace(rule, key=at + rule.key.removeprefix(own)) for rule in entry.rules if rule.key.startswith(own))
+    _check_rules("evaluation", evaluation, policy, replace(entry, rules=tuple(rules)))
+
+
+def check_data(data: Any, policy: Any) -> None:
+    """Raises ConfigError on datasets (`DataConfig`) that a policy can do nothing with."""
+    entry = entry_of(policy.type)
+    for key, datasets in (("train", data.train), ("eval", data.eval)):
+        for i, dataset in enumerate(datasets):
+            if dataset.gives is None:
+                continue
+            if dataset.gives not in entry.learns:
+                raise ConfigError(
+                    f"data.{key}.{i}: type '{dataset.type}' {GIVES[dataset.gives]}, which policy.type '{policy.type}' "
+                    f"does not do; set policy.type to {INSTEAD[dataset.gives]}, or give it "
+                    f"{_types(entry.learns)}"
+                )
+            if dataset.gives != "answers" and entry.binned and policy.action_bins is None:
+                raise ConfigError(
+                    f"policy.action_bins is unset, and data of type '{dataset.type}' needs it; 33 is a start"
+                )
+
+
+def check_gripper(params: Any, simulators: Mapping[str, Mapping[str, Any]], train: Sequence[Any] = ()) -> None:
+    """Raises ConfigError where what a policy converts the gripper's command from or to is not what the others have.
+
+    Args:
+        params: `policy.params` of a recipe, or a loaded policy's, which a checkpoint may have been saved with.
+        simulators: the recipe's.
+        train: its training sets (`AnyData`), of which those of recorded actions are looked at.
+    """
+    given = params.get("gripper") if isinstance(params, Mapping) else getattr(params, "gripper", None)
+    if given in (None, "as_is"):
+        return
+    for name, config in simulators.items():
+        reading, other = gripper_reading(config), f"simulators.{name}.gripper"
+        if reading in CLASHES:
+            why, cure = CLASHES[reading]
+            raise ConfigError(
+                f"policy.params.gripper '{given}' and {other} '{reading}' {why} the gripper's command, so that it "
+                f"would open where it should close; set {cure}{other} to {CONVERTED}"
+            )
+    for i, data in enumerate(train):
+        key = "gripper" if getattr(data, "gripper_to", None) is None else "gripper_to"
+        recorded = getattr(data, key, None)
+        if recorded not in (None, CONVERTED):
+            raise ConfigError(
+                f"data.train.{i}.{key} '{recorded}' does not fit policy.params.gripper '{given}', which takes "
+                f"demonstrations as {CONVERTED} and converts them itself; set data.train.{i}.gripper_to to {CONVERTED}"
+            )
+
+
+def check_pictures(data: Any, simulators: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ConfigError on episodes (of a `DataConfig`) in a simulator that shows no policy anything but its state."""
+    for dataset in (*data.train, *data.eval):
+        name = dataset.simulator if dataset.gives == "episodes" else None
+        if simulators.get(name, {}).get("observation") == "state":
+            raise ConfigError(
+                f"simulators.{name}.observation: 'state' shows no pictures, and every policy sees at least one camera; "
+                f"set simulators.{name}.observation to rgb"
+            )
+
+
+def _types(kinds: Iterable[str]) -> str:
+    names = {"answers": "rows with questions (file, digits, video_digits)", "episodes": "data of type episodes"}
+    return " or ".join(names[kind] for kind in kinds if kind in names)
+
+
+def _check_method(stage: Any, policy: Any) -> None:
+    """The sampler that a method stands for is the policy's."""
+    model = params_model(policy.type)
+    for key, value in METHODS[stage.method].params.items():
+        field = None if model is None else model.model_fields.get(key)
+        if field is None:
+            able = [name for name in POLICIES if key in getattr(params_model(name), "model_fields", {})]
+            raise ConfigError(
+                f"stages.{stage.name}: method '{stage.method}' needs a flow policy; set policy.type to one of "
+                f"{', '.join(able)}, or use another method"
+            )
+        given = policy.params.get(key, field.default)
+        if given != value:
+            raise ConfigError(
+                f"stages.{stage.name}: method '{stage.method}' needs policy.params.{key}: {value}, and it is {given}; "
+                "change one"
+            )
+
+
+def _check_rules(kind: str, settings: Any, policy: Any, entry: Entry, where: str = "") -> None:
+    for rule in entry.rules:
+        head, *path = rule.key.split(".")
+        value = _value(settings, path) if head == kind else MISSING
+        if value is not MISSING and value not in rule.allowed and not _excused(rule, policy):
+            raise ConfigError(
+                f"{where}{rule.key}: {_shown(value)} does not fit policy.type '{policy.type}', which {rule.why}. "
+                f"Allowed: {', '.join(map(_shown, rule.allowed))}"
+            )
+
+
+def _excused(rule: Rule, policy: Any) -> bool:
+    return rule.unless is not None and policy.params.get(rule.unless[0]) == rule.unless[1]
+
+
+def _value(settings: Any, path: list[str]) -> Any:
+    """What stands at a path of attributes and keys; MISSING where there is no such key."""
+    for part in path:
+        settings = settings.get(part, MISSING) if isinstance(settings, dict) else getattr(settings, part, MISSING)
+    return settings
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML would have it."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_defaults=True)
+    return value if isinstance(value, str) else json.dumps(value)

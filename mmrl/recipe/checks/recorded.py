@@ -1,0 +1,107 @@
+"""Whether recorded actions mean in a recipe's simulators what they did when they were recorded.
+
+Nothing here imports anything heavy: recipes are checked while they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmrl.contracts.errors import UserError
+from mmrl.recipe.checks.maniskill_json import USUAL, absolute, control_modes, read_json, replay
+from mmrl.recipe.data import ManiSkillData, RobotData
+
+Simulators = Mapping[str, Mapping[str, Any]]
+# The simulator that files of a type were recorded in.
+ORIGINS = {"libero_hdf5": "libero", "maniskill_h5": "maniskill"}
+# The simulators' own defaults, for they import torch: how the gripper's command is read, and ManiSkill's task.
+READINGS = {"libero": "close_positive", "maniskill": "open_positive", "tabletop": "close_positive"}
+TASK = "PickCube-v1"
+# Commands that do under a reading what they say. `open_fraction` parts them at 0.5, so that 1 and -1 do as well.
+FITTING = {
+    "close_positive": ("close_positive",),
+    "open_positive": ("open_positive",),
+    "open_fraction": ("open_fraction", "open_positive"),
+}
+
+
+def gripper_reading(simulator: Mapping[str, Any]) -> str | None:
+    """How a simulator of a recipe reads the gripper's command; None where that is not known."""
+    if simulator.get("gripper") is not None:
+        return str(simulator["gripper"])
+    return READINGS.get(str(simulator.get("type"))) if _usual_robot(simulator) else None
+
+
+def check_simulated(place: str, data: RobotData, simulators: Simulators) -> None:
+    """Gripper and control mode of a dataset, named `place`, are those of a simulator that it may be played in.
+
+    These are the ones of the type that it was recorded in; where that is not known, all.
+
+    Raises:
+        ValueError: they are those of none.
+    """
+    origin = ORIGINS.get(data.type)
+    its = {name: one for name, one in simulators.items() if origin in (None, one.get("type"))}
+    _check_gripper(place, data, its)
+    if isinstance(data, ManiSkillData):
+        _check_control(place, data, its)
+
+
+def _check_gripper(place: str, data: RobotData, simulators: Simulators) -> None:
+    if data.gripper is None:
+        return
+    key, command = ("gripper", data.gripper) if data.gripper_to is None else ("gripper_to", data.gripper_to)
+    readings = {name: gripper_reading(one) for name, one in simulators.items()}
+    if not readings or any(command in FITTING.get(reading, (command,)) for reading in readings.values()):
+        return
+    name, reading = next(iter(readings.items()))
+    raise ValueError(
+        f"{place}.{key} '{command}' and simulators.{name}.gripper '{reading}' differ, so that the simulator would take "
+        f"what is learnt for another command; set {place}.gripper_to to {reading}"
+    )
+
+
+def _check_control(place: str, data: ManiSkillData, simulators: Simulators) -> None:
+    found = _recorded(data)
+    if found is None:
+        return
+    task, recorded = found
+    alike = {name: one for name, one in simulators.items() if one.get("task", TASK) == task} or simulators
+    modes = {name: _control(one) for name, one in alike.items()}
+    if not modes or {recorded, None} & set(modes.values()):
+        return
+    name, mode = next(iter(modes.items()))
+    cure = f"set simulators.{name}.control_mode to {recorded}"
+    if absolute(recorded):
+        wanted = USUAL if absolute(mode) else mode
+        cure = f"convert it: {replay(data.path, f'-c {wanted} -o rgb')}"
+        cure += "" if wanted == mode else f", and set simulators.{name}.control_mode to {wanted}"
+    raise ValueError(
+        f"{place} was recorded with control_mode {recorded}, and simulators.{name}.control_mode is {mode}, which would "
+        f"play its actions as others; {cure}"
+    )
+
+
+def _control(simulator: Mapping[str, Any]) -> str | None:
+    """The control mode of a ManiSkill simulator; None where that is not known."""
+    return simulator.get("control_mode") or (USUAL if _usual_robot(simulator) else None)
+
+
+def _usual_robot(simulator: Mapping[str, Any]) -> bool:
+    """Whether a recipe leaves or gives a simulator a Panda; ManiSkill's other robots have other defaults."""
+    return "panda" in str(simulator.get("robot") or "panda")
+
+
+def _recorded(data: ManiSkillData) -> tuple[str | None, str] | None:
+    """(task, control mode) of a file; None where it names none, or cannot be read: opening it then says why."""
+    from mmrl.recipe.files import find_files
+
+    try:
+        facts = read_json(find_files(data.path, (".h5",))[0])
+    except UserError:
+        return None
+    modes = set(control_modes(facts).values())
+    if len(modes) != 1 or modes == {"None"}:
+        return None
+    return facts["env_info"].get("env_id"), modes.pop()

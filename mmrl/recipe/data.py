@@ -1,0 +1,387 @@
+"""The settings of data: pixel and frame budgets, datasets, mixtures and the cache of decoded videos."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
+
+from mmrl.recipe.base import Settings
+
+DIGIT_TASKS = ("classification", "ocr", "grounding", "counting", "multiple_choice")
+PRETRAINING_TASKS = ("caption", "skill")
+# The last dimension of an action: -1 open to 1 closed, 1 open to -1 closed, 0 closed to 1 open, 0 open to 1 closed.
+Gripper = Literal["close_positive", "open_positive", "open_fraction", "close_fraction"]
+VIDEO_TASKS = ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking")
+MORE_VIDEO_TASKS = ("classification", "spatial_temporal_grounding", "numeric", "open_ended")
+
+# Lower and upper bounds.
+IMAGE_BOUNDS = (("min_pixels", "max_pixels"), ("min_pixels", "total_pixels"))
+VIDEO_BOUNDS = (("min_pixels", "max_pixels"), ("min_frames", "max_frames"))
+# What says which frames of a video are read: a rate within bounds, or one of the others.
+BY_RATE = ("fps", "min_frames", "max_frames")
+BY_NAME = ("frames", "timestamps", "all_frames")
+Timestamps = Annotated[list[float], Field(min_length=1)]
+
+
+class PixelBudget(Settings):
+    """Pixels per image after resizing; None keeps the checkpoint's own setting."""
+
+    min_pixels: PositiveInt | None = None
+    max_pixels: PositiveInt | None = None
+    total_pixels: PositiveInt | None = Field(
+        None, description="pixels of all images of a sample: lowers max_pixels, though not below 1.05 x min_pixels"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PixelBudget:
+        _check_order(self, IMAGE_BOUNDS)
+        return self
+
+    def merged(self, overrides: Mapping[str, Any]) -> PixelBudget:
+        """A copy in which what `overrides` sets replaces these. Raises ValueError in one line."""
+        return _in_one_line(PixelBudget, self.model_dump() | dict(overrides))
+
+
+class VideoOverrides(Settings):
+    """A dataset's own settings over `policy.video`; what is null follows the policy."""
+
+    fps: PositiveFloat | None = None
+    frames: PositiveInt | None = None
+    timestamps: Timestamps | None = None
+    all_frames: bool | None = None
+    min_frames: PositiveInt | None = None
+    max_frames: PositiveInt | None = None
+    min_pixels: PositiveInt | None = None
+    max_pixels: PositiveInt | None = None
+    total_pixels: PositiveInt | None = None
+    rounding: Literal["qwen", "time"] | None = None
+    source_fps: PositiveFloat | None = None
+    stream: int | None = Field(None, ge=0)
+    backend: str | None = None
+    truncated: Literal["refuse", "keep"] | None = None
+    shuffle: bool | None = None
+    drop: float | None = Field(None, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> VideoOverrides:
+        _check_order(self, VIDEO_BOUNDS)
+        return self
+
+
+class VideoBudget(Settings):
+    """Which frames of a video are read, and how large. Unset bounds are qwen-vl-utils' own."""
+
+    fps: PositiveFloat = Field(2.0, description="frames a second, between min_frames and max_frames")
+    frames: PositiveInt | None = Field(None, description="a fixed number instead of fps")
+    timestamps: Timestamps | None = Field(None, description="seconds of the frames read, instead of fps")
+    all_frames: bool | None = Field(
+        None,
+        description="every frame, up to max_frames; null: of folders and lists of images, unless frames or timestamps "
+        "say which; false: of nothing",
+    )
+    min_frames: PositiveInt | None = None
+    max_frames: PositiveInt | None = None
+    min_pixels: PositiveInt | None = Field(None, description="pixels a frame")
+    max_pixels: PositiveInt | None = Field(None, description="pixels a frame")
+    total_pixels: PositiveInt | None = Field(None, description="pixels a video, counted over temporal patches")
+    rounding: Literal["qwen", "time"] = Field("qwen", description="time: by true timestamps, for varying frame rates")
+    source_fps: PositiveFloat = Field(2.0, description="frames a second that folders and lists of images hold")
+    stream: int | None = Field(None, ge=0, description="of files with several videos; null: the best, as FFmpeg has it")
+    backend: str = Field("auto", description="auto, or a name of video.backends")
+    truncated: Literal["refuse", "keep"] = Field("refuse", description="keep: use the frames of a cut file that decode")
+    shuffle: bool = Field(False, description="frames in an order drawn by sample: the control for the use of time")
+    drop: float = Field(0.0, ge=0.0, lt=1.0, description="share of frames left out, others in each epoch of training")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> VideoBudget:
+        _check_order(self, VIDEO_BOUNDS)
+        named = [name for name in BY_NAME if getattr(self, name)]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} each say which frames are read; leave all but one of them out")
+        # By value: a resolved recipe carries every default.
+        beside = [name for name in BY_RATE if getattr(self, name) != _default(name)]
+        if named == ["all_frames"]:
+            beside = [name for name in beside if name != "max_frames"]
+        if named and beside:
+            what = "fixes the number of frames" if named == ["frames"] else "says which frames are read"
+            bounds = "fps and min_frames" if named == ["all_frames"] else "fps, min_frames and max_frames"
+            raise ValueError(f"{named[0]} {what}; leave {bounds} out beside it")
+        return self
+
+    def merged(self, overrides: Mapping[str, Any]) -> VideoBudget:
+        """A copy in which what `overrides` sets replaces these; what says which frames are read replaces each other.
+
+        Raises:
+            ValueError: in one line, an override that is unknown or out of range, or that contradicts what it is merged
+                with.
+        """
+        names = {name for name in BY_NAME if overrides.get(name)}
+        rate = set(BY_RATE) & set(overrides)
+        replaced = set(BY_NAME) if names or rate else set()
+        if self.all_frames and rate == {"max_frames"}:
+            replaced.discard("all_frames")
+        replaced |= set(BY_RATE) if names - {"all_frames"} else {"fps", "min_frames"} if names else set()
+        mine = self.model_dump() | {name: _default(name) for name in replaced}
+        return _in_one_line(VideoBudget, mine | dict(overrides))
+
+
+Budget = TypeVar("Budget", PixelBudget, VideoBudget)
+
+
+def _default(name: str) -> Any:
+    return VideoBudget.model_fields[name].default
+
+
+def _check_order(budget: Settings, bounds: Iterable[tuple[str, str]]) -> None:
+    for low, high in bounds:
+        least, most = getattr(budget, low), getattr(budget, high)
+        if least and most and least > most:
+            raise ValueError(f"{low} {least} is above {high} {most}")
+
+
+def _in_one_line(model: type[Budget], values: Mapping[str, Any]) -> Budget:
+    try:
+        return model(**values)
+    except ValidationError as error:
+        parts = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+        said = [f"{key}: {text}" if key else text for key, text in parts]
+        raise ValueError("; ".join(said).replace("Value error, ", "")) from None
+
+
+class CacheConfig(Settings):
+    """Decoded videos kept on disk, filled on first use or by `mmrl cache build`."""
+
+    folder: str
+    max_gb: PositiveFloat | None = Field(None, description="least recently used entries go beyond it; None: no limit")
+    compression: str = Field("none", description="a name of video.codecs")
+    fingerprint: Literal["fast", "full"] = Field("fast", description="full hashes every byte of a source file")
+    image_pixels: PositiveInt = Field(2**20, description="pictures of at least as many pixels are kept as well")
+
+
+class DatasetConfig(Settings):
+    """What every dataset has: a name, a sampling weight and a cap; `gives` says what a policy does with its rows."""
+
+    gives: ClassVar[Literal["answers", "episodes", "actions"] | None] = "answers"
+
+    name: str | None = None
+    weight: PositiveFloat = 1.0
+    use: Literal["all", "rollouts", "demonstrations"] = Field("all", description="what training draws from it")
+    limit: PositiveInt | None = Field(None, description="use the first n rows only")
+    control: bool = Field(False, description="held out beside the others: figures of its own, left out of the mean")
+    image: PixelBudget | None = Field(None, description="overrides policy.image for these rows, field by field")
+    video: VideoOverrides | None = Field(None, description="overrides policy.video for these rows, field by field")
+
+    @property
+    def budgets(self) -> dict[str, dict[str, Any]]:
+        """What the dataset's own budgets set."""
+        given = {"image": self.image, "video": self.video}
+        return {kind: budget.model_dump(exclude_none=True) for kind, budget in given.items() if budget is not None}
+
+
+class DigitsData(DatasetConfig):
+    """Visual tasks composed from scikit-learn's real digit scans."""
+
+    type: Literal["digits"]
+    split: Literal["train", "test"] = "train"
+    tasks: list[str] = list(DIGIT_TASKS)
+    size: PositiveInt = 4096
+    seed: int = 0
+    think: bool = Field(False, description="demonstrations carry a short <think> trace")
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: list[str]) -> list[str]:
+        from mmrl.contracts.errors import unknown
+
+        for task in tasks:
+            if task not in (*DIGIT_TASKS, *PRETRAINING_TASKS):
+                raise ValueError(unknown("digits task", task, (*DIGIT_TASKS, *PRETRAINING_TASKS)))
+        return tasks
+
+
+class VideoDigitsData(DatasetConfig):
+    """Video tasks composed from the same scans, rendered to real files."""
+
+    type: Literal["video_digits"]
+    split: Literal["train", "test"] = "train"
+    tasks: list[str] = list(VIDEO_TASKS)
+    size: PositiveInt = 1024
+    seed: int = 0
+    think: bool = Field(False, description="demonstrations carry a short <think> trace")
+    slots: int = Field(4, ge=2, le=3600, description="seconds of each video")
+    canvas: int = Field(56, ge=56, multiple_of=28, description="side in pixels")
+    folder: str | None = Field(
+        None, description="where files are rendered; default: mmrl/video_digits in the user's cache"
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: list[str]) -> list[str]:
+        from mmrl.contracts.errors import unknown
+
+        for task in tasks:
+            if task not in (*VIDEO_TASKS, *MORE_VIDEO_TASKS):
+                raise ValueError(unknown("video_digits task", task, (*VIDEO_TASKS, *MORE_VIDEO_TASKS)))
+        return tasks
+
+
+class FileData(DatasetConfig):
+    """jsonl, json or parquet files, a folder of them, or a `datasets` name or folder."""
+
+    type: Literal["file"]
+    path: str
+    format: Literal["auto", "mmrl", "easyr1", "easyvideor1", "vlm_r1"] = "auto"
+    split: str = Field("train", description="split of a `datasets` name or folder")
+    root: str | None = Field(None, description="folder of the media paths; default: the folder of the file")
+    task: str | None = Field(None, description="task of rows that do not name one")
+    coordinates: Literal["pixel", "norm1000", "norm1"] = Field("pixel", description="how boxes in targets are written")
+
+
+class PythonData(DatasetConfig):
+    """A user's dataset: `module:function` returning a sequence of `Sample`."""
+
+    gives = None  # whatever the function returns
+    type: Literal["python"]
+    function: str
+    params: dict[str, Any] = {}
+
+
+class EpisodeData(DatasetConfig):
+    """Start states of a simulator: ids first .. first + size - 1."""
+
+    gives = "episodes"
+    type: Literal["episodes"]
+    simulator: str = Field(description="a key of the recipe's `simulators`")
+    first: int = Field(0, ge=0)
+    size: PositiveInt = 1024
+    seen: bool = Field(False, description="in data.eval: its starts may be trained on too, as in some published tables")
+    statistics: PositiveInt | None = Field(
+        None,
+        description="in data.train: the scripted expert's episodes, from `first` on, that the policy's normalisation "
+        "statistics of this dataset are computed from; None: those of its checkpoint hold",
+    )
+    expert_noise: float = Field(
+        0.0, ge=0.0, le=1.0, description="share of the expert's actions that a random one replaces, in demonstrations"
+    )
+
+    @model_validator(mode="after")
+    def _enough(self) -> EpisodeData:
+        if self.statistics is not None and self.statistics > self.size:
+            raise ValueError(f"statistics {self.statistics} is more episodes than the {self.size} of size; lower it")
+        return self
+
+
+class RobotData(DatasetConfig):
+    """Recorded episodes of a robot: a demonstration of actions at every recorded step."""
+
+    gives = "actions"
+    use: Literal["demonstrations"] = Field("demonstrations", description="nothing rewards recorded actions")
+    path: str
+    cameras: dict[str, str] | None = Field(
+        None, description="cameras that are read, in this order: name in the file -> name for the policy"
+    )
+    chunk: PositiveInt = Field(
+        1, description="actions a demonstration: rollout.action_chunk, or for pi0 and pi05 up to their horizon"
+    )
+    draw: Literal["steps", "episodes"] = Field(
+        "steps", description="episodes: a demonstration is a whole episode with its rewards, for offline RL"
+    )
+    episodes: list[int] | str | None = Field(
+        None, description="which ones are read: numbers, or a range such as '0:50'"
+    )
+    instruction: str | None = Field(None, description="for every sample, instead of the file's own")
+    rotate: bool = Field(False, description="turn the pictures by 180 degrees")
+    image_size: PositiveInt | None = Field(None, description="side in pixels that pictures are resized to")
+    gripper: Gripper | None = Field(None, description="how the last dimension is recorded; None: there is no gripper")
+    gripper_to: Gripper | None = Field(None, description="how the simulator reads it; None: as it is recorded")
+    drop_noops: bool = Field(False, description="leave steps out that neither move nor open or close (delta actions)")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> RobotData:
+        if isinstance(self.episodes, str) and not re.fullmatch(r"\d*:\d*", self.episodes):
+            raise ValueError(
+                f"episodes '{self.episodes}' is no range; write first:end, e.g. 0:50, or a list of numbers"
+            )
+        if self.gripper_to is not None and self.gripper is None:
+            raise ValueError(
+                f"gripper_to is '{self.gripper_to}' and gripper, how the file has it, is unset; set it too"
+            )
+        if self.cameras is not None and len(set(self.cameras.values())) < max(1, len(self.cameras)):
+            raise ValueError(f"cameras must give each of at least one camera a name of its own, got {self.cameras}")
+        return self
+
+
+class LeRobotData(RobotData):
+    """A LeRobot dataset, v3: a folder of parquet and mp4 files."""
+
+    type: Literal["lerobot"]
+    action: str = Field("action", description="the feature that holds the actions")
+    state: str | None = Field("observation.state", description="the feature that holds the robot's state; None: none")
+    reward: str | None = Field(
+        "next.reward", description="the feature that holds the rewards; where it is absent: 1 at an episode's end"
+    )
+    cache: CacheConfig | None = Field(None, description="whole episodes decoded once; None decodes frame by frame")
+    statistics: Literal["file", "steps"] = Field(
+        "file", description="steps: exact, even where meta/stats.json has them"
+    )
+
+
+class LiberoData(RobotData):
+    """LIBERO's demonstrations: an HDF5 file of a task, or a folder of them."""
+
+    type: Literal["libero_hdf5"]
+    rotate: bool = Field(True, description="files hold MuJoCo's upside-down pictures; policies see them turned by 180")
+    gripper: Gripper = Field("close_positive", description="how the last dimension is recorded")
+
+
+class ManiSkillData(RobotData):
+    """ManiSkill's trajectories: an HDF5 file with a JSON file of the same name beside it."""
+
+    type: Literal["maniskill_h5"]
+    gripper: Gripper | None = Field("open_positive", description="as for every robot; None where the robot has none")
+    control_mode: str | None = Field(None, description="the one that the simulator has; another in the file is refused")
+    successful_only: bool = Field(True, description="leave out trajectories that did not end in success")
+    state: bool = Field(True, description="read the robot's state")
+
+
+AnyData = Annotated[
+    DigitsData | VideoDigitsData | FileData | PythonData | EpisodeData | LeRobotData | LiberoData | ManiSkillData,
+    Field(discriminator="type"),
+]
+
+
+class DataConfig(Settings):
+    """Training mixture and held-out sets."""
+
+    train: list[AnyData] = Field(min_length=1)
+    eval: list[AnyData] = []
+    on_bad_sample: Literal["stop", "skip"] = Field(
+        "stop", description="skip goes on, and writes bad samples to bad_samples.jsonl"
+    )
+    seed: int | None = Field(None, description="sampling order; default: the recipe's seed")
+    cache: CacheConfig | None = None
+    prefetch: int | None = Field(
+        None,
+        ge=0,
+        description="upcoming samples whose media are read ahead in threads; null: those of the next step, and 64 in "
+        "evaluation, where samples name videos or pictures; 0: none",
+    )
+    prefetch_gb: PositiveFloat = Field(1.0, description="memory that frames read ahead may take until they are used")
+
+    def named_eval(self) -> dict[str, AnyData]:
+        """Held-out sets by the names that their figures carry."""
+        sets: dict[str, AnyData] = {}
+        for config in self.eval:
+            name = config.name or config.type
+            while name in sets:
+                name += "+"
+            sets[name] = config
+        return sets
+
+    @property
+    def controls(self) -> set[str]:
+        """Names of the held-out sets that stay out of the mean."""
+        return {name for name, config in self.named_eval().items() if config.control}

@@ -1,0 +1,35 @@
+"""`policy.params` of OpenVLA and OpenVLA-OFT."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from mmrl.recipe.base import Settings
+
+Gripper = Literal["as_is", "zero_one_open"]
+
+
+class OpenVLAParams(Settings):
+    """Settings of OpenVLA. What a checkpoint was saved with holds where the recipe says nothing."""
+
+    statistics: str | None = Field(None, description="dataset of norm_stats that actions follow; None: the only one")
+    cameras: list[str] | None = Field(None, description="the simulator's cameras that the policy sees, in its order")
+    center_crop: float | None = Field(
+        None, gt=0.0, le=1.0, description="area kept of each image; 0.9 after training with random crops"
+    )
+    gripper: Gripper = Field(
+        "as_is", description="zero_one_open: demonstrations have 0 closed, 1 open, the simulator 1 close, -1 open"
+    )
+
+
+class OFTParams(OpenVLAParams):
+    """Settings of OpenVLA-OFT."""
+
+    chunk: PositiveInt | None = Field(None, description="actions predicted at once: 8 in the LIBERO checkpoints")
+    state_dim: PositiveInt | None = Field(None, description="size of the robot's state; None: the state is not read")
+    state_projector: Literal["checkpoint", "new"] = Field(
+        "checkpoint", description="new: random weights for the state's projector where the checkpoint has none"
+    )
+    stop_token: bool = Field(True, description="an end token follows the slots, as in OFT's training; RLinf's has none")

@@ -1,0 +1,172 @@
+"""Policies by name, and what each can do. Adding one is a module and an entry here.
+
+Nothing here imports torch: recipes are checked against the entries while they are read (`mmrl.recipe.checks.policies`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from mmrl.contracts.errors import ConfigError, unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A setting that a policy limits.
+
+    Attributes:
+        key: `policy.…` of a recipe, `objective.…` or `rollout.…` of a stage.
+        allowed: the values it may have.
+        why: follows "does not fit policy.type '…', which"; says where to turn, if not to an allowed value.
+        unless: a `policy.params` entry under which any value fits.
+    """
+
+    key: str
+    allowed: tuple[Any, ...]
+    why: str
+    unless: tuple[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A policy.
+
+    Attributes:
+        adapter: `module:class`, with `from_pretrained(config)`.
+        learns: what its data gives: `answers` in text, `episodes` in a simulator, `actions` that were recorded.
+        params: `module:class` of `policy.params`, of a module that imports no torch; None: it has none.
+        freezable: parts that `policy.freeze` may name.
+        whole: those that leave nothing to train when all of them are frozen; empty where something always trains.
+        packaged: checkpoints of it that ship with mmrl.
+        tiny: the family of which `mmrl tiny` makes it a checkpoint.
+        engine: the one engine that can sample it, or None.
+        horizon: a demonstration may show it more actions than it executes, see `Policy.horizon`.
+        binned: its actions are cut into `policy.action_bins`; the checkpoints of others say how they act.
+        rules: settings that it limits.
+    """
+
+    adapter: str
+    learns: tuple[str, ...]
+    params: str | None = None
+    freezable: tuple[str, ...] = ()
+    whole: frozenset[str] = frozenset()
+    packaged: tuple[str, ...] = ()
+    tiny: str = "qwen2_5_vl"
+    engine: str | None = None
+    horizon: bool = False
+    binned: bool = False
+    rules: tuple[Rule, ...] = ()
+
+
+PARTS = ("vision", "language", "backbone")
+ACTS = ("episodes", "actions")
+
+_SELECTOR = (
+    Rule("policy.lora", (None,), "trains its selector alone"),
+    Rule("policy.value_head", (None,), "trains its selector alone"),
+    Rule("objective.value", (None,), "has no critic; use a method without one (grpo)"),
+    *(
+        Rule(f"objective.{key}", (nothing,), "learns from rewards: no dataset says which frames to choose")
+        for key, nothing in (("demonstrations", False), ("gate", None), ("inject", None))
+    ),
+)
+_ROBOT = (
+    Rule("policy.action_bins", (None,), "has its checkpoint's own actions"),
+    Rule("policy.image.min_pixels", (None,), "resizes pictures to its checkpoint's size"),
+    Rule("policy.image.max_pixels", (None,), "resizes pictures to its checkpoint's size"),
+)
+_OFT = (*_ROBOT, Rule("policy.attention", ("sdpa", "eager"), "attends in both directions"))
+_FLOW = (
+    *_ROBOT,
+    Rule("policy.attention", ("sdpa", "eager"), "attends in blocks"),
+    Rule("policy.gradient_checkpointing", (False,), "has an expert that reads a key-value cache"),
+    Rule(
+        "objective.streams.rl.coefficient.kind",
+        ("one", "ppo_clip", "cispo"),
+        "has densities for its actions, and this kind reads probabilities",
+    ),
+    Rule(
+        "objective.streams.demo.coefficient.kind", ("one",), "has a loss for demonstrations and no likelihood of them"
+    ),
+    Rule("objective.inject", (None,), "has no likelihood of demonstrations; method co_train learns from them"),
+    Rule(
+        "objective.entropy",
+        (0.0,),
+        "has noise that no weight changes, so that a bonus does nothing; policy.params.sampler noise has it learnt",
+        unless=("sampler", "noise"),
+    ),
+    Rule("rollout.temperature", (0.0, 1.0), "has its noise in policy.params.eta"),
+    *(
+        Rule(f"rollout.{key}", (off,), "samples no tokens")
+        for key, off in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0))
+    ),
+)
+
+POLICIES = {
+    "qwen_vl": Entry(
+        "mmrl.policies.qwen_vl.policy:QwenVL",
+        ("answers", *ACTS),
+        freezable=("vision", "language"),
+        whole=frozenset({"vision", "language"}),
+        packaged=("quickstart",),
+        binned=True,
+    ),
+    "frame_selector": Entry(
+        "mmrl.policies.frame_selector.policy:FrameSelector",
+        ("answers",),
+        params="mmrl.recipe.policies.frame_selector:FrameSelectorParams",
+        engine="frames",
+        rules=_SELECTOR,
+    ),
+    "openvla": Entry(
+        "mmrl.policies.openvla.policy:OpenVLA",
+        ACTS,
+        params="mmrl.recipe.policies.openvla:OpenVLAParams",
+        freezable=PARTS,
+        packaged=("quickstart_robot",),
+        tiny="openvla",
+        rules=_ROBOT,
+    ),
+    "openvla_oft": Entry(
+        "mmrl.policies.openvla.oft:OpenVLAOFT",
+        ACTS,
+        params="mmrl.recipe.policies.openvla:OFTParams",
+        freezable=PARTS,
+        tiny="openvla_oft",
+        rules=_OFT,
+    ),
+    **{
+        name: Entry(
+            adapter,
+            ACTS,
+            params="mmrl.recipe.policies.flow:FlowParams",
+            freezable=PARTS,
+            engine="flow",
+            horizon=True,
+            tiny=name,
+            rules=_FLOW,
+        )
+        for name, adapter in (("pi0", "mmrl.policies.pi0.policy:Pi0"), ("pi05", "mmrl.policies.pi0.pi05_policy:Pi05"))
+    },
+}
+
+
+def entry_of(name: str) -> Entry:
+    """The entry of a policy. Raises ConfigError with the nearest spelling."""
+    if name not in POLICIES:
+        raise ConfigError(f"policy.type: {unknown('policy', name, POLICIES)}")
+    return POLICIES[name]
+
+
+def params_model(name: str) -> type | None:
+    """The settings model of a policy's `policy.params`; None where it has none. Imports no torch."""
+    source = entry_of(name).params
+    return None if source is None else attribute(source)
+
+
+def attribute(source: str) -> Any:
+    """What `module:name` stands for in a table of this package."""
+    module, _, name = source.partition(":")
+    return getattr(import_module(module), name)

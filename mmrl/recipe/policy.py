@@ -1,0 +1,69 @@
+"""The model of a recipe and how it is trained."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from mmrl.recipe.base import Settings
+from mmrl.recipe.data import PixelBudget, VideoBudget
+
+
+class Lora(Settings):
+    """LoRA adapters (peft) on the language model's linear layers; the reference policy is the base."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveFloat = 32.0
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: list[str] | Literal["all-linear"] = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    ]
+    vision: bool = Field(False, description="also adapt every linear layer of the vision tower and its projector")
+
+
+class ValueHeadConfig(Settings):
+    """A critic on the policy's own hidden state; PPO needs one."""
+
+    width: PositiveInt = Field(256, description="units of its hidden layer")
+    outputs: PositiveInt = Field(1, description="values a decision: 1, or rollout.action_chunk for one an action")
+    detach: bool = Field(False, description="the value loss does not reach the policy's own weights")
+
+
+class PolicyConfig(Settings):
+    """The model and how it is trained."""
+
+    type: str = Field("qwen_vl", description="adapter: a name in mmrl.recipe.policies.registry")
+    path: str = Field(
+        description="folder or hub name of a checkpoint; `quickstart` (Qwen2.5-VL) and `quickstart_robot` (OpenVLA) "
+        "ship with mmrl"
+    )
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:n")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    packing: Literal["group", "row"] = Field(
+        "group", description="group: a prompt and all answers to it share one forward row; row: one row an answer"
+    )
+    lora: Lora | None = None
+    params: dict[str, Any] = Field({}, description="settings that this type of policy alone has")
+    freeze: list[Literal["vision", "language", "backbone"]] = []
+    value_head: ValueHeadConfig | None = None
+    gradient_checkpointing: bool = False
+    image: PixelBudget = PixelBudget()
+    video: VideoBudget = VideoBudget()
+    max_prompt_tokens: PositiveInt | None = Field(None, description="longer prompts are bad samples, never cut")
+    action_bins: PositiveInt | None = Field(None, description="bins of each action dimension, for episodes")
+
+    @model_validator(mode="after")
+    def _compatible(self) -> PolicyConfig:
+        if self.attention == "flash_attention_2" and self.packing == "group":
+            raise ValueError("attention 'flash_attention_2' cannot mask shared prompts; set policy.packing to 'row'")
+        if self.freeze and self.lora is not None:
+            raise ValueError("freeze has no effect beside lora: only adapters train, and lora.vision says where")
+        return self

@@ -1,0 +1,227 @@
+"""From YAML text to a checked recipe, and from pydantic's errors to one line that a person can act on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mmrl.contracts.errors import ConfigError, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 floats: `1e-4` is a number, not a string. Repeated keys are refused."""
+
+
+def _unique_mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=deep)
+        if key in seen:
+            raise ConfigError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+_Loader.yaml_implicit_resolvers = copy.deepcopy(yaml.SafeLoader.yaml_implicit_resolvers)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    __import__("re").compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML text to plain values. Raises ConfigError on bad syntax."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: "
+        raise ConfigError(f"{place}not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A recipe file as a mapping."""
+    if not path.is_file():
+        options = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise ConfigError(f"no recipe at '{path}'.{nearest(path.name, options)}")
+    try:
+        raw = parse_yaml(path.read_text())
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of keys, got {type(raw).__name__}")
+    return raw
+
+
+def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Applies `a.b=c` to a copy of `raw`; list items by index (`data.train.0.size=10`), values in YAML."""
+    result = copy.deepcopy(dict(raw))
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"override '{item}' is not of the form key.path=value")
+        parts, value = key.strip().split("."), parse_yaml(text)
+        _assign(result, parts, value, item)
+        _check_effect(result, parts, value, item)
+    return result
+
+
+def _check_effect(raw: Mapping[str, Any], parts: list[str], value: Any, item: str) -> None:
+    """Refuses an override of a default that every stage sets for itself: it would silently change nothing."""
+    stages = raw.get("stages")
+    if parts[0] not in STAGE_DEFAULTS or not isinstance(stages, list) or isinstance(value, Mapping):
+        return
+    if stages and all(_holds(stage, parts) for stage in stages):
+        key = ".".join(parts)
+        raise ConfigError(f"override '{item}' has no effect: every stage sets {key}; give stages.0.{key}=… instead")
+
+
+def _assign(node: Any, parts: list[str], value: Any, item: str) -> None:
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ConfigError(f"override '{item}': '{part}' is no index of a list of {len(node)}")
+            if last:
+                node[int(part)] = value
+            else:
+                node = node[int(part)]
+        elif isinstance(node, dict):
+            if last:
+                node[part] = value
+            else:
+                if node.get(part) is None:
+                    node[part] = {}
+                node = node[part]
+        else:
+            raise ConfigError(f"override '{item}': '{'.'.join(parts[:depth])}' holds a {type(node).__name__}, not keys")
+
+
+STAGE_DEFAULTS = (
+    "method", "steps", "prompts", "demonstrations", "minibatches", "epochs", "objective", "optim", "rollout",
+)  # fmt: skip
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge: mappings merge key by key, anything else is replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merge(result[key], value) if both else value
+    return result
+
+
+def validate(
+    model: type[Model], raw: Mapping[str, Any], place: str = "", written: Mapping[str, Any] | None = None
+) -> Model:
+    """Checks `raw` against `model`.
+
+    Args:
+        place: put in front of every key that an error names.
+        written: the recipe that `raw` was expanded from; keys are named as they stand there.
+
+    Raises:
+        ConfigError: every problem, one a line and each once, with the cure.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        lines = (_line(model, item, place, written) for item in error.errors())
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+
+
+def to_yaml(recipe: BaseModel) -> str:
+    """A checked recipe as YAML, defaults included."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _as_written(location: list[Any], written: Mapping[str, Any] | None) -> list[Any]:
+    """Where a stage's key stands in the recipe: at the top, when the stage only inherited it."""
+    if written is None or len(location) < 3 or location[0] != "stages":
+        return location
+    if written.get("stages") is None:
+        return location[2:]
+    inherited = _holds(written, location[2:]) and not _holds(written["stages"][location[1]], location[2:])
+    return location[2:] if inherited else location
+
+
+def _holds(node: Any, location: Sequence[Any]) -> bool:
+    for part in location:
+        if not isinstance(node, Mapping) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _line(model: type[BaseModel], item: Mapping[str, Any], place: str, written: Mapping[str, Any] | None) -> str:
+    location = [part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    owner, clean = _walk(model, location)
+    key = ".".join([*([place] if place else []), *map(str, _as_written(clean, written))])
+    value = item.get("input")
+    if item["type"] == "extra_forbidden":
+        known = [*owner.model_fields] if owner else []
+        if owner is model and place == "":
+            known += [k for k in STAGE_DEFAULTS if k not in known]
+        return f"{key}: unknown key '{clean[-1]}'.{nearest(clean[-1], known)} Allowed: {', '.join(known)}"
+    if item["type"] == "missing":
+        return f"{key}: this key is required" + ("; or give `method` and `steps`" if key == "stages" else "")
+    if item["type"] == "literal_error":
+        allowed = item["ctx"]["expected"]
+        choices = allowed.replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{key}: '{value}' is not allowed.{nearest(value, choices)} Allowed: {allowed}"
+    if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        allowed = str(item["ctx"].get("expected_tags", "")).replace("'", "")
+        tag = item["ctx"].get("tag", "")
+        said = (
+            f"type '{tag}' is not allowed.{nearest(tag, allowed.split(', '))}" if tag else "the key 'type' is missing."
+        )
+        return f"{key}: {said} Allowed: {allowed or 'digits, file, python, episodes'}"
+    message = item["msg"].removeprefix("Value error, ")
+    shown = (
+        "" if isinstance(value, Mapping | BaseModel | list) or item["type"] == "value_error" else f" (got {value!r})"
+    )
+    return f"{key}: {message}{shown}" if key else f"{message}{shown}"
+
+
+def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[type[BaseModel] | None, list[Any]]:
+    """The model that owns the last key, and the location without discriminator tags."""
+    owner: Any = model
+    candidates: dict[str, Any] = {}
+    clean: list[Any] = []
+    for index, part in enumerate(location):
+        if isinstance(part, str) and part in candidates:
+            owner, candidates = candidates[part], {}
+            continue
+        clean.append(part)
+        if index == len(location) - 1 or isinstance(part, int):
+            continue
+        field = owner.model_fields.get(part) if isinstance(owner, type) and issubclass(owner, BaseModel) else None
+        models = list(_models(field.annotation)) if field else []
+        candidates = {
+            get_args(m.model_fields["type"].annotation)[0]: m
+            for m in models
+            if "type" in m.model_fields and get_args(m.model_fields["type"].annotation)
+        }
+        if not candidates:
+            owner = models[0] if models else None
+    return owner if isinstance(owner, type) else None, clean
+
+
+def _models(annotation: Any):
+    """Every model class inside an annotation (lists, unions, Annotated)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

@@ -1,0 +1,107 @@
+"""The whole recipe as typed models: YAML in, dotted overrides, JSON schema out.
+
+Nothing here imports torch: a recipe is read and refused before anything heavy loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from mmrl.contracts.errors import unknown
+from mmrl.recipe.base import Settings
+from mmrl.recipe.checks.data import check_budgets, check_episodes, check_recorded, check_rewarded
+from mmrl.recipe.checks.evaluation import check_held_out
+from mmrl.recipe.checks.objectives import check_critic, check_objective
+from mmrl.recipe.checks.policies import (
+    check_data,
+    check_evaluation,
+    check_gripper,
+    check_pictures,
+    check_policy,
+    check_stage,
+)
+from mmrl.recipe.checks.simulators import check_groups
+from mmrl.recipe.data import DataConfig, EpisodeData
+from mmrl.recipe.evaluation import EvalConfig
+from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.reading import apply_overrides, read_yaml, validate
+from mmrl.recipe.rewards import RewardConfig
+from mmrl.recipe.stages import expand
+from mmrl.recipe.tracking import TrackingConfig
+from mmrl.recipe.training import CheckpointConfig, StageConfig
+
+
+class Recipe(Settings):
+    """A whole run."""
+
+    name: str
+    seed: int = 0
+    output: str = Field("runs", description="folder in which the run's folder is made")
+    resume: Literal["auto", "never"] | str = Field("never", description="auto, never, or a checkpoint folder")
+    threads: PositiveInt | None = Field(None, description="CPU threads; None: torch's own choice")
+    micro_tokens: PositiveInt = Field(8192, description="tokens a micro-batch, prompts and padding included")
+    policy: PolicyConfig
+    data: DataConfig
+    simulators: dict[str, dict[str, Any]] = {}
+    rewards: list[RewardConfig] = Field([RewardConfig()], min_length=1)
+    stages: list[StageConfig] = Field(min_length=1)
+    evaluation: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stages: names must differ, got {names}")
+        if not any(reward.weight for reward in self.rewards):
+            raise ValueError("rewards: every weight is 0, so nothing is rewarded; set one above 0")
+        for stage in self.stages:
+            check_objective(stage, several=len(self.stages) > 1)
+        check_policy(self.policy)
+        for stage in self.stages:
+            check_stage(stage, self.policy)
+            check_critic(stage, self.policy)
+            check_rewarded(stage, self.data.train)
+            check_episodes(stage, self.data.train)
+        check_evaluation(self.evaluation, self.policy)
+        check_data(self.data, self.policy)
+        check_gripper(self.policy.params, self.simulators, self.data.train)
+        check_pictures(self.data, self.simulators)
+        check_budgets(self.data, self.policy)
+        for data in (*self.data.train, *self.data.eval):
+            if isinstance(data, EpisodeData) and data.simulator not in self.simulators:
+                raise ValueError(unknown("simulator", data.simulator, self.simulators))
+        check_held_out(self.data, self.simulators)
+        check_recorded(self.data, self.policy, self.stages, self.simulators)
+        check_groups({stage.name: stage.rollout.pipeline for stage in self.stages}, self.simulators)
+        return self
+
+    def evaluation_chunk(self, stage: StageConfig) -> int:
+        """Actions a decision in held-out episodes of a policy that `stage` trains or is about to."""
+        return self.evaluation.action_chunk or stage.rollout.action_chunk
+
+    @property
+    def pipeline(self) -> int:
+        """Groups of worlds that take turns, in every stage and in held-out episodes."""
+        return self.stages[0].rollout.pipeline
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.output) / self.name
+
+
+def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe from a YAML file or a mapping, applies `a.b=c` overrides and checks all of it.
+
+    Raises:
+        ConfigError: one line naming the key, its value, what is allowed and the nearest valid spelling.
+    """
+    raw = dict(source) if isinstance(source, Mapping) else read_yaml(Path(source))
+    written = apply_overrides(raw, overrides)
+    return validate(Recipe, expand(written), written=written)

@@ -1,0 +1,48 @@
+"""Stages, optimizer and checkpoints of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from mmrl.recipe.base import Settings
+from mmrl.recipe.rollout import RolloutConfig
+
+
+class OptimConfig(Settings):
+    """AdamW, its schedule and clipping."""
+
+    lr: PositiveFloat = 1e-5
+    lr_vision: PositiveFloat | None = Field(None, description="vision tower; default lr")
+    lr_value: PositiveFloat | None = Field(None, description="value head; default lr")
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: float = Field(0.0, ge=0.0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: int = Field(0, ge=0, description="optimizer steps")
+    min_ratio: float = Field(0.0, ge=0.0, le=1.0, description="final lr / peak lr")
+    clip_norm: PositiveFloat | None = 1.0
+
+
+class StageConfig(Settings):
+    """One stage of training. Unset fields take the recipe's."""
+
+    name: str
+    method: str
+    steps: PositiveInt
+    prompts: PositiveInt = Field(16, description="prompts rolled out a step")
+    demonstrations: PositiveInt = Field(16, description="demonstrations a step, where the method draws them")
+    minibatches: PositiveInt = Field(1, description="optimizer steps a pass over a rollout batch")
+    epochs: PositiveInt = Field(1, description="passes over a rollout batch")
+    objective: dict[str, Any] = Field({}, description="overrides of the method's objective")
+    optim: OptimConfig = OptimConfig()
+    rollout: RolloutConfig = RolloutConfig()
+
+
+class CheckpointConfig(Settings):
+    """Checkpoints appear whole or not at all."""
+
+    every: PositiveInt | None = Field(None, description="steps; None: only at the end of a stage and when interrupted")
+    keep: PositiveInt = Field(2, description="newest checkpoints kept besides the best")
+    best: str | None = Field("mean", description="evaluation figure whose best checkpoint is kept: mean or a task")

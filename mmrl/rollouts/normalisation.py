@@ -1,0 +1,88 @@
+"""Which normalisation statistics a run's policy follows, where they come from, and how they are recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from mmrl.contracts.errors import ConfigError, UserError
+from mmrl.data.episodes import Episodes
+from mmrl.data.mixture import open_dataset
+from mmrl.data.robot.statistics import share_statistics
+from mmrl.policies.statistics import choose
+from mmrl.recipe.schema import Recipe
+from mmrl.rollouts.expert_statistics import expert_statistics
+from mmrl.rollouts.simulators import Simulators
+
+
+def settle_statistics(
+    policy: Any, datasets: Iterable[Any], simulators: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Gives a policy the statistics of its training data, and says which of all it has hold.
+
+    Those of recorded actions, and of the scripted expert's where a dataset of episodes asks for them (`statistics`),
+    are computed, and saved with every checkpoint of the policy. What the policy already has by a dataset's name stays.
+
+    Args:
+        datasets: those of the training mixture.
+        simulators: the recipe's; the expert's episodes are played in worlds that are closed again.
+
+    Returns:
+        For environment.json: `action_statistics`, name -> {"from": "checkpoint", "dataset" or "expert", and the
+        statistics}, of every dataset that has some and of those in use; `statistics_in_use`, the name of the latter,
+        where the policy normalises. Empty for a policy that does not act.
+
+    Raises:
+        UserError: two datasets of one name, or an expert whose episodes all fail.
+        ConfigError: statistics that the policy cannot use, none that it could choose, or no expert.
+    """
+    datasets = list(datasets)
+    found = share_statistics(policy, datasets)
+    for rows in filter(None, map(_asking, datasets)):
+        if rows.name in found:
+            raise UserError(f"data.train: two datasets with statistics are called '{rows.name}'; give each a `name`")
+        known = rows.name in policy.statistics
+        if not known:
+            policy.set_statistics(rows.name, _of_expert(rows, simulators))
+        found[rows.name] = {"from": "checkpoint" if known else "expert", **policy.statistics[rows.name]}
+    settings = getattr(policy, "params", None)
+    if not hasattr(settings, "statistics"):
+        return {"action_statistics": found} if found else {}
+    name = choose(policy.statistics, settings.statistics)
+    found.setdefault(name, {"from": "checkpoint", **policy.statistics[name]})
+    return {"action_statistics": found, "statistics_in_use": name}
+
+
+def complete_statistics(policy: Any, recipe: Recipe) -> None:
+    """Gives a recipe's own policy the statistics that its settings choose, as training would, if it lacks them.
+
+    Training data are opened only then. Raises as `settle_statistics` does.
+    """
+    settings = getattr(policy, "params", None)
+    if not hasattr(settings, "statistics"):
+        return
+    try:
+        choose(policy.statistics, settings.statistics)
+    except ConfigError:
+        settle_statistics(policy, map(open_dataset, recipe.data.train), recipe.simulators)
+
+
+def _asking(rows: Sequence[Any]) -> Episodes | None:
+    """The episodes among a dataset's wrappers, where they are to give statistics."""
+    while not isinstance(rows, Episodes) and hasattr(rows, "rows"):
+        rows = rows.rows
+    return rows if isinstance(rows, Episodes) and rows.config.statistics else None
+
+
+def _of_expert(rows: Episodes, simulators: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    samples = [rows[i] for i in range(rows.config.statistics)]
+    with closing(Simulators(simulators)) as worlds:
+        env = worlds.get(rows.config.simulator, len(samples))
+        if not env.has_expert:
+            raise ConfigError(
+                f"data.train: statistics of '{rows.name}' need a scripted expert, and "
+                f"simulators.{rows.config.simulator} has none; leave `statistics` out, and train on recorded "
+                "demonstrations, which have their own"
+            )
+        return expert_statistics(env, samples)

@@ -1,0 +1,182 @@
+"""Which figures the report draws, in which order, and the charts as HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from html import escape
+from typing import Any
+
+from mmrl.tracking.metrics import describe
+from mmrl.tracking.report.plots import COLOURS, Frame, Series, draw, number
+from mmrl.tracking.run_files import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart: figures by name or pattern, in order. `each` draws one chart a figure instead of one for all."""
+
+    title: str
+    figures: tuple[str, ...]
+    axis: str
+    unit_range: bool = False
+    each: bool = False
+
+
+SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
+    (
+        "Reward",
+        (
+            Chart("Mean reward", ("reward/mean",), "reward"),
+            Chart("Accuracy of rollouts", ("accuracy/mean", "accuracy/*"), "share correct", unit_range=True),
+            Chart("Spread of the reward", ("reward/std",), "standard deviation"),
+            Chart("Reward parts", ("reward/*",), "mean of the part"),
+            Chart("Groups", ("group/zero_advantage", "group/kept", "group/gated"), "share of groups", unit_range=True),
+        ),
+    ),
+    ("Held-out accuracy over training", (Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True),)),
+    (
+        "Episodes",
+        (
+            Chart("Success", ("episode/success*",), "share of episodes", unit_range=True),
+            Chart("Return", ("episode/return",), "sum of rewards"),
+            Chart("Episode length", ("episode/length",), "simulator steps"),
+        ),
+    ),
+    (
+        "Policy and answers",
+        (
+            Chart("Entropy", ("policy/entropy",), "nats per token"),
+            Chart("KL to the reference", ("policy/kl_ref",), "nats per token"),
+            Chart("Engine against trainer log-probs", ("gap/*",), "gap, nats"),
+            Chart("Clipped units", ("policy/clip_*",), "share of units"),
+            Chart("Probability ratio", ("policy/ratio_*",), "ratio"),
+            Chart("Answer length", ("length/mean", "length/max"), "tokens"),
+            Chart("Cut by the length limit", ("length/truncated",), "share of answers", unit_range=True),
+        ),
+    ),
+    (
+        "Optimisation",
+        (
+            Chart("Loss", ("loss/total", "loss/*"), "loss"),
+            Chart("Gradient norm before clipping", ("optim/grad_norm",), "norm"),
+            Chart("Learning rate", ("optim/lr", "optim/lr_*"), "learning rate"),
+            Chart("Stream weights", ("stream/*_weight",), "weight in the loss"),
+            Chart("Units per stream", ("stream/*_units",), "units per step"),
+        ),
+    ),
+    (
+        "Speed and memory",
+        (
+            Chart("Tokens per second", ("throughput/tokens_per_s",), "tokens/s"),
+            Chart("Samples per second", ("throughput/samples_per_s",), "samples/s"),
+            Chart("Time of a step", ("time/step", "time/rollout", "time/update", "time/*"), "seconds"),
+            Chart("Memory", ("memory/*",), "GB"),
+        ),
+    ),
+    (
+        "Videos",
+        (
+            Chart("Videos read", ("video/read", "video/read_ahead"), "videos"),
+            Chart("Decoding, and waiting for frames", ("video/*_seconds",), "seconds"),
+            Chart("Cache", ("video/cache_hits", "video/cache_misses", "video/cache_*"), "videos"),
+        ),
+    ),
+)
+OTHERS = 60
+
+
+def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float | None]]]:
+    """Points of every figure; a step logged twice keeps its last value."""
+    found: dict[str, dict[int, float | None]] = {}
+    for record in records:
+        for name, value in record.items():
+            numeric = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+            if name not in ("step", "stage", "time") and numeric:
+                finite = value is not None and math.isfinite(value)
+                found.setdefault(name, {})[record["step"]] = value if finite else None
+    return {name: sorted(points.items()) for name, points in found.items()}
+
+
+def render_charts(run: Run) -> str:
+    """All charts as HTML sections; figures that no chart names come last, folded away."""
+    points = curves(run.records)
+    left = {name for name, values in points.items() if any(value is not None for _, value in values)}
+    steps = [record["step"] for record in run.records]
+    frame = Frame(min(steps, default=0), max(steps, default=1), run.spans)
+    page = []
+    for title, charts in SECTIONS:
+        figures = []
+        for chart in charts:
+            names = _take(chart.figures, left)
+            batches = [[name] for name in names] if chart.each else _batches(names)
+            figures += [_figure(chart, batch, points, frame) for batch in batches]
+        if figures:
+            page.append(f'<section><h2>{escape(title)}</h2><div class="charts">{"".join(figures)}</div></section>')
+    others = [
+        _figure(Chart("", (name,), _unit(name), each=True), [name], points, frame) for name in sorted(left)[:OTHERS]
+    ]
+    if others:
+        page.append(
+            f"<section><details><summary><h2>Other figures ({len(left)})</h2></summary>"
+            f'<div class="charts">{"".join(others)}</div></details></section>'
+        )
+    return "".join(page)
+
+
+def _take(patterns: Sequence[str], left: set[str]) -> list[str]:
+    names: list[str] = []
+    for pattern in patterns:
+        names += sorted(name for name in left if fnmatchcase(name, pattern) and name not in names)
+    left.difference_update(names)
+    return names
+
+
+def _batches(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[start : start + COLOURS] for start in range(0, len(names), COLOURS)]
+
+
+def _unit(name: str) -> str:
+    try:
+        unit = describe(name).unit
+    except LookupError:
+        return "value"
+    return "value" if unit == "1" else unit
+
+
+def _figure(
+    chart: Chart, names: Sequence[str], points: Mapping[str, list[tuple[int, float | None]]], frame: Frame
+) -> str:
+    single = len(names) == 1
+    title = chart.title if not chart.each else names[0].removeprefix("eval/")
+    series = [Series(name, _label(name), points[name]) for name in names]
+    legend = "".join(
+        f'<span class="key"><i class="swatch s{index}"></i>{escape(s.label)} <b>{number(_latest(s.points))}</b></span>'
+        for index, s in enumerate(series, start=1)
+    )
+    latest = f'<b class="latest" title="last value">{number(_latest(series[0].points))}</b>' if single else ""
+    gaps = sum(value is None for s in series for _, value in s.points)
+    note = f'<p class="gap-note">{gaps} value{"s" if gaps > 1 else ""} not finite or not defined</p>' if gaps else ""
+    under = f'<code title="{escape(_meaning(names[0]))}">{escape(names[0])}</code>' if single else legend
+    svg = draw(series, frame, chart.axis, f"{title}: {chart.axis} by step", chart.unit_range)
+    return (
+        f'<figure><figcaption><h3>{escape(title)}</h3>{latest}</figcaption><p class="keys">{under}</p>'
+        f'{svg}<output class="tip" hidden></output>{note}</figure>'
+    )
+
+
+def _label(name: str) -> str:
+    return name.partition("/")[2] or name
+
+
+def _meaning(name: str) -> str:
+    try:
+        return describe(name).description
+    except LookupError:
+        return "not documented"
+
+
+def _latest(points: Sequence[tuple[int, float | None]]) -> float | None:
+    return next((value for _, value in reversed(points) if value is not None), None)

@@ -1,0 +1,75 @@
+"""From a step's groups to training rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mmrl.contracts.types import Group, Trajectory
+from mmrl.objectives.advantages import group_advantages, overlong_penalty
+from mmrl.objectives.rows import Row
+from mmrl.recipe.objective import Objective
+from mmrl.recipe.training import StageConfig
+from mmrl.rollouts.collect import StepBatch
+
+
+def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tuple[list[Row], list[Group]]:
+    """Rows of every stream, and the rollout groups with their advantages noted for the rollouts file.
+
+    Advantages come from the whole batch before anything is split; those of a critic follow once it has been asked.
+    Trajectories without a decision, and truncated ones under `mask_truncated`, keep their place in the advantage but
+    get no row.
+    """
+    rollout, critic = stage.rollout, objective.advantage.baseline == "value"
+    stepwise = objective.advantage.of == "reward"
+    shaped = [[_shaped(t, objective, rollout.max_new_tokens) for t in g.trajectories] for g in batch.rollouts]
+    advantages = shaped if critic else group_advantages(shaped, objective.advantage)
+    temperature = rollout.temperature
+    rows: list[Row] = []
+    noted: list[Group] = []
+    for group, values in zip(batch.rollouts, advantages):
+        marked = []
+        for trajectory, advantage, total in zip(group.trajectories, values, shaped[len(noted)]):
+            noting = {} if critic else {"advantage": advantage}
+            marked.append(replace(trajectory, info={**trajectory.info, **noting}))
+            if not (objective.mask_truncated and trajectory.truncated):
+                made = _rows(trajectory, "rl", advantage, len(rows), len(group.trajectories), temperature)
+                rows += _credited(made, trajectory, total, stepwise) if critic else made
+        noted.append(replace(group, trajectories=tuple(marked)))
+    for group in batch.demonstrations:
+        for trajectory in group.trajectories:
+            made = _rows(trajectory, "demo", 1.0, len(rows), len(group.trajectories), 1.0)
+            rows += _credited(made, trajectory, float(trajectory.reward)) if objective.offline else made
+    return rows, noted
+
+
+def _shaped(trajectory: Trajectory, objective: Objective, limit: int) -> float:
+    reward = float(trajectory.reward or 0.0)
+    if objective.advantage.of == "accuracy":
+        reward = float(trajectory.info.get("accuracy", 0.0))
+    if objective.overlong is not None:
+        reward += overlong_penalty(trajectory.units, limit, objective.overlong)
+    return reward
+
+
+def _rows(trajectory, stream: str, advantage: float, index: int, group_size: int, temperature: float) -> list[Row]:
+    return [
+        Row(decision, stream, advantage, index, trajectory.units, group_size, temperature)
+        for decision in trajectory.decisions
+    ]
+
+
+def _credited(rows: list[Row], trajectory: Trajectory, total: float, stepwise: bool = True) -> list[Row]:
+    """Rows with their rewards; what these leave of the trajectory's `total` falls to the last step.
+
+    Args:
+        stepwise: each step's own reward counts; else every one but the last is 0.
+    """
+    decisions = trajectory.decisions
+    rewards = [list(decision.step_rewards or (decision.reward,)) for decision in decisions]
+    earned = sum(decision.reward for decision in decisions)
+    if not stepwise:
+        rewards, earned = [[0.0] * len(steps) for steps in rewards], 0.0
+    if rewards:
+        rewards[-1][-1] += total - earned
+    credited = [replace(row, rewards=tuple(steps)) for row, steps in zip(rows, rewards)]
+    return [*credited[:-1], *(replace(row, final_prompt=trajectory.final_prompt) for row in credited[-1:])]

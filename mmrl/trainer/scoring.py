@@ -1,0 +1,121 @@
+"""What rollouts need before the first update: old and reference log-probs, and the critic's advantages and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.types import Decision, Prompt
+from mmrl.objectives.advantages import demonstration_weights
+from mmrl.objectives.gae import gae
+from mmrl.objectives.rows import Row
+from mmrl.recipe.objective import Advantage, Objective, Offline
+from mmrl.recipe.training import StageConfig
+from mmrl.trainer.step import score
+
+
+def score_rollouts(
+    rows: Sequence[Row], objective: Objective, stage: StageConfig, policy: Any, budget: int
+) -> list[Row]:
+    """`rl` rows with the log-probs, advantages and targets that the objective asks for, then the other rows.
+
+    A single update needs no old log-probs: they are the current ones. Under `offline`, demonstrations get targets, and
+    weights as their advantages.
+    """
+    rl = [row for row in rows if row.stream == "rl"]
+    others = [row for row in rows if row.stream != "rl"]
+    if others and objective.offline is not None:
+        others = weigh(score(others, "old", policy, budget), objective.advantage, policy, budget, objective.offline)
+    critic = objective.value is not None
+    if rl and (critic or stage.minibatches * stage.epochs > 1):
+        rl = score(rl, "old", policy, budget)
+    if rl and critic:
+        rl = weigh(rl, objective.advantage, policy, budget)
+    if rl and objective.kl.weight:
+        with policy.reference():
+            rl = score(rl, "reference", policy, budget)
+    return [*rl, *others]
+
+
+def weigh(
+    rows: Sequence[Row], settings: Advantage, policy: Any, budget: int, offline: Offline | None = None
+) -> list[Row]:
+    """Copies of scored rows with GAE's advantages and the value targets (PPO, arXiv 1707.06347).
+
+    Args:
+        rows: every row of one of the step's streams, decisions of a trajectory in time order, their `values` known.
+        offline: for demonstrations: the weights that it makes of the advantages take their place.
+
+    Raises:
+        ConfigError: the policy has no value head, or one whose outputs do not fit the chunks of actions.
+    """
+    if any(row.values is None for row in rows):
+        raise ConfigError("advantage.baseline 'value' needs a critic; set policy.value_head: {}")
+    bootstraps = _bootstrap_values(rows, policy, budget)
+    by_trajectory: dict[int, list[Row]] = {}
+    for row in rows:
+        by_trajectory.setdefault(row.trajectory, []).append(row)
+    weighed: dict[int, tuple[Tensor, Tensor]] = {}
+    for members in by_trajectory.values():
+        rewards = [reward for row in members for reward in _rewards(row)]
+        values = torch.cat([row.values[: len(_rewards(row))] for row in members])
+        final = bootstraps.get(id(members[-1].final_prompt), 0.0)
+        advantages, targets = gae(rewards, values, final, settings.gamma, settings.lam)
+        start = 0
+        for row in members:
+            count = len(_rewards(row))
+            weighed[id(row)] = advantages[start : start + count], targets[start : start + count]
+            start += count
+    shift, scale = _standard([advantages for advantages, _ in weighed.values()], settings)
+    made = []
+    for row in rows:
+        advantages, targets = weighed[id(row)]
+        advantages = (advantages - shift) / scale
+        if offline is not None:
+            advantages = demonstration_weights(advantages, offline)
+        made.append(replace(row, advantage=_over_units(row, advantages), targets=targets))
+    return made
+
+
+def _rewards(row: Row) -> tuple[float, ...]:
+    """The rewards that the row's values precede: each counted step's where the critic has one value a step."""
+    if len(row.values) == 1:
+        return (sum(row.rewards),)
+    if len(row.rewards) > len(row.values):
+        raise ConfigError(
+            f"policy.value_head.outputs is {len(row.values)}, and a decision has {len(row.rewards)} steps; set it to 1 "
+            "or to rollout.action_chunk"
+        )
+    return row.rewards
+
+
+def _over_units(row: Row, advantages: Tensor) -> Tensor:
+    """An advantage a step, spread evenly over the units of the row: float64 [U]."""
+    return advantages.repeat_interleave(row.units // len(advantages))
+
+
+def _standard(advantages: Sequence[Tensor], settings: Advantage) -> tuple[Tensor, Tensor]:
+    """Mean and deviation that the step's advantages are standardised with; 0 and 1 without a scale."""
+    everything = torch.cat(list(advantages))
+    if settings.scale == "none" or len(everything) < 2:
+        return everything.new_zeros(()), everything.new_ones(())
+    return everything.mean(), everything.std() + settings.epsilon
+
+
+def _bootstrap_values(rows: Sequence[Row], policy: Any, budget: int) -> dict[int, float]:
+    """The critic's value of each final prompt, by the prompt's identity."""
+    finals: dict[int, Prompt] = {id(row.final_prompt): row.final_prompt for row in rows if row.final_prompt is not None}
+    if not finals:
+        return {}
+    first = rows[0]
+    probes = []
+    for prompt in finals.values():
+        # One unit, whichever it is: the value is read before it.
+        decision = Decision(prompt, first.decision.tokens[:1], restrict=first.decision.restrict)
+        probes.append(Row(decision, first.stream, 0.0, 0, 1, temperature=first.temperature))
+    return {key: float(row.values[0]) for key, row in zip(finals, score(probes, "old", policy, budget))}

@@ -1,0 +1,128 @@
+"""From a step's rows to optimizer steps: micro-batches by token budget, one global normaliser per stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrl.objectives import kernel
+from mmrl.objectives.rows import Row, collate, normaliser
+from mmrl.objectives.schedules import stream_weights
+from mmrl.recipe.objective import Objective
+
+
+def micro_batches(rows: Sequence[Row], policy: Any, budget: int) -> list[list[Row]]:
+    """Splits rows into batches of at most `budget` tokens; a row above the budget gets a batch of its own.
+
+    Rows of one prompt stay together where they fit, so the prompt is computed once; prompts are sorted by length to
+    save padding. The gradient does not depend on the split.
+    """
+    by_prompt: dict[tuple, list[Row]] = {}
+    for row in rows:
+        decision = row.decision
+        key = (row.temperature, decision.restrict or "", id(decision.prompt))
+        by_prompt.setdefault(key, []).append(row)
+    pieces = [piece for group in by_prompt.values() for piece in _fit(group, policy, budget)]
+    pieces.sort(key=lambda p: (p[0].temperature, p[0].decision.restrict or "", _tokens(policy, [p])))
+    batches: list[list[list[Row]]] = []
+    for piece in pieces:
+        last = batches[-1] if batches else None
+        fits = (
+            last is not None
+            and last[0][0].temperature == piece[0].temperature
+            and last[0][0].decision.restrict == piece[0].decision.restrict
+            and _tokens(policy, [*last, piece]) <= budget
+        )
+        if fits:
+            last.append(piece)
+        else:
+            batches.append([piece])
+    return [[row for piece in batch for row in piece] for batch in batches]
+
+
+def _fit(group: list[Row], policy: Any, budget: int) -> list[list[Row]]:
+    """Cuts the rows of one prompt into pieces within the budget."""
+    pieces: list[list[Row]] = [[]]
+    for row in group:
+        if pieces[-1] and _tokens(policy, [[*pieces[-1], row]]) > budget:
+            pieces.append([])
+        pieces[-1].append(row)
+    return pieces
+
+
+def _tokens(policy: Any, pieces: Sequence[Sequence[Row]]) -> int:
+    return policy.batch_tokens([p[0].decision.prompt for p in pieces], [[row.units for row in p] for p in pieces])
+
+
+@torch.no_grad()
+def score(rows: Sequence[Row], field: str, policy: Any, budget: int) -> list[Row]:
+    """Copies of `rows` with their current log-probs in `field` (`old` or `reference`), without dropout.
+
+    Under `old` they also carry the critic's values, where the policy has one.
+    """
+    scored: dict[int, dict[str, Tensor]] = {}
+    training = policy.module.training
+    policy.module.eval()
+    for batch in micro_batches(rows, policy, budget):
+        likelihood = policy.log_probs(collate(batch))
+        log_probs, values = likelihood.log_probs_RU.cpu(), likelihood.value_RV
+        for i, row in enumerate(batch):
+            scored[id(row)] = {field: log_probs[i, : row.units].clone()}
+            if field == "old" and values is not None:
+                scored[id(row)]["values"] = values[i].cpu().clone()
+    policy.module.train(training)
+    return [replace(row, **scored[id(row)]) for row in rows]
+
+
+def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: int) -> kernel.StepPlan:
+    """Weights and normalisers of one optimizer step over `rows`."""
+    return kernel.StepPlan(
+        objective=objective,
+        weights=stream_weights(objective.streams, step),
+        normalisers={name: normaliser(name, s, rows, max_units) for name, s in objective.streams.items()},
+        entropy_units=max(1.0, float(sum(row.units for row in rows if row.stream == "rl"))),
+        value_targets=max(1.0, float(sum(len(row.targets) for row in rows if row.targets is not None))),
+    )
+
+
+def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Any, budget: int) -> dict[str, float]:
+    """Adds the gradient of one optimizer step to the parameters; returns the step's sums and its loss."""
+    wants = "gradient" if plan.objective.entropy else "value"
+    total: dict[str, float] = {"loss_sum": 0.0}
+    for batch in micro_batches(rows, policy, budget):
+        entropy = wants if any(row.stream == "rl" for row in batch) else "none"
+        likelihood = policy.log_probs(collate(batch), entropy=entropy)
+        loss, sums = kernel.loss(likelihood, batch, plan)
+        loss.backward()
+        total["loss_sum"] += float(loss.detach())
+        for key, value in sums.items():
+            join = max if key.endswith("_max") else float.__add__
+            total[key] = join(total[key], value) if key in total else value
+    return total
+
+
+def minibatches(rows: Sequence[Row], count: int, epochs: int, generator: torch.Generator) -> list[list[Row]]:
+    """Rows of each optimizer step: whole trajectories, shuffled anew every epoch and dealt into `count`.
+
+    Each stream is shuffled by itself, and the next one is dealt on from where the last one ended: every optimizer step
+    holds a stream's share of the trajectories, rounded up or down, and all steps are as large as each other, to one. A
+    stream of fewer trajectories than `count` is in as many steps only (`mmrl.recipe.checks.objectives` has what
+    is refused).
+    """
+    if count == 1 and epochs == 1:
+        return [list(rows)]
+    streams: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        streams.setdefault(row.stream, {}).setdefault(row.trajectory, []).append(row)
+    parts = []
+    for _ in range(epochs):
+        dealt: list[list[Row]] = []
+        for trajectories in streams.values():
+            members = list(trajectories.values())
+            dealt += [members[i] for i in torch.randperm(len(members), generator=generator).tolist()]
+        parts += [[row for members in dealt[k::count] for row in members] for k in range(min(count, len(dealt)))]
+    return parts

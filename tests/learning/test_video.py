@@ -1,0 +1,21 @@
+"""The video quickstart learns what happens when (slow: ten minutes)."""
+
+import pytest
+
+import mmrl
+from tests.support.learning import recipe
+
+
+@pytest.mark.slow
+def test_video_quickstart_learns_what_happens_when(tmp_path):
+    """Time is used: with its frames in random order, the same policy no longer knows the order of events."""
+    summary = mmrl.train(recipe("quickstart_video", tmp_path)).summary
+    start, taught, final = (summary[when] for when in ("start", "after_sft", "final"))
+    assert taught["mean"] >= start["mean"] + 0.4
+    assert final["mean"] >= taught["mean"] + 0.03
+    tasks = ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking")
+    for task in tasks:
+        assert taught[task] > start[task]
+        assert final[task] >= taught[task] - 0.02
+        assert final[f"shuffled/{task}"] < final[task]
+    assert final["shuffled/ordering"] <= final["ordering"] - 0.3

@@ -1,0 +1,119 @@
+"""A step's data: gates, dynamic sampling, demonstrations that do not fit, and the rows made of them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmrl.contracts.errors import BadSample, UserError
+from mmrl.data.mixture import Mixture
+from mmrl.recipe.methods import resolve_objective
+from mmrl.recipe.training import StageConfig
+from mmrl.rollouts.collect import Builder
+from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.rewarding import Rewarder
+from mmrl.trainer.figures import describe
+from mmrl.trainer.rows import make_rows
+from tests.support.policy import digits, load
+
+
+def builder_of(tiny_qwen, method, samples, reward, on_bad="stop", objective=None, **stage):
+    policy = load(tiny_qwen("qwen2_5_vl"))
+    preparer = Preparer(policy, Rewarder([], reward))
+    mixture = Mixture([samples], on_bad=on_bad, check=preparer.check)
+    stage = {"prompts": 4, "demonstrations": 4, "rollout": {"n": 3, "max_new_tokens": 8}, **stage}
+    settings = StageConfig(name="one", method=method, steps=1, **stage)
+    return Builder(policy, mixture, preparer, None, settings, resolve_objective(method, objective or {}))
+
+
+def solved_ids(*ids):
+    return lambda text, sample: float(sample.id in ids)
+
+
+def test_the_gate_swaps_unsolved_prompts_for_their_demonstrations(tiny_qwen):
+    samples = digits(4, "ocr")
+    samples[3] = replace(samples[3], demonstration=None)
+    builder = builder_of(tiny_qwen, "hpt", samples, solved_ids(samples[0].id))
+    batch = builder.collect(1)
+    assert {g.sample.id for g in batch.rollouts} == {samples[0].id, samples[3].id}
+    assert {g.sample.id for g in batch.demonstrations} == {samples[1].id, samples[2].id}
+    assert batch.metrics["group/gated"] == 0.5
+    assert describe(batch)["accuracy/mean"] == 0.25
+    rows, _ = make_rows(batch, builder.objective, builder.stage)
+    assert [(row.stream, row.group_size) for row in rows] == [("rl", 3)] * 6 + [("demo", 1)] * 2
+    assert len({row.trajectory for row in rows}) == 8
+    for row, group in zip(rows[6:], batch.demonstrations):
+        assert builder.policy.decode_text(row.decision.tokens) == group.sample.demonstration
+
+
+def test_a_demonstration_that_does_not_fit_is_a_bad_sample_at_the_gate(tiny_qwen):
+    samples = digits(4, "ocr")
+    samples[1] = replace(samples[1], demonstration="a long answer " * 5)
+    with pytest.raises(BadSample, match="max_new_tokens"):
+        builder_of(tiny_qwen, "hpt", samples, solved_ids()).collect(1)
+    builder = builder_of(tiny_qwen, "hpt", samples, solved_ids(), on_bad="skip")
+    batch = builder.collect(1)
+    assert [g.sample.id for g in batch.rollouts] == [samples[1].id]
+    assert builder.mixture.skipped == 1
+
+
+def test_demonstrations_that_do_not_fit_are_replaced_by_others(tiny_qwen):
+    samples = digits(6, "ocr")
+    samples[:2] = [replace(sample, demonstration="a long answer " * 5) for sample in samples[:2]]
+    builder = builder_of(tiny_qwen, "sft", samples, solved_ids(), on_bad="skip")
+    for seed in range(3):
+        batch = builder.collect(seed)
+        assert len(batch.demonstrations) == 4
+        assert not {g.sample.id for g in batch.demonstrations} & {s.id for s in samples[:2]}
+    assert builder.mixture.skipped >= 2
+
+
+def test_data_without_a_usable_demonstration_ends_instead_of_looping(tiny_qwen):
+    samples = [replace(sample, demonstration="a long answer " * 5) for sample in digits(3, "ocr")]
+    with pytest.raises(UserError, match=r"no demonstration can be used.*max_new_tokens"):
+        builder_of(tiny_qwen, "sft", samples, solved_ids(), on_bad="skip").collect(0)
+
+
+def test_dynamic_sampling_keeps_groups_that_teach(tiny_qwen):
+    samples = digits(8, "ocr")
+    calls = []
+
+    def reward(text, sample):
+        calls.append(sample.id)
+        uniform = sample.id in {s.id for s in samples[:4]}
+        return 1.0 if uniform else float(calls.count(sample.id) % 2)
+
+    builder = builder_of(tiny_qwen, "dapo", samples, reward, objective={"overlong": {"cache": 2}})
+    batch = builder.collect(0)
+    assert len(batch.rollouts) <= 4
+    assert batch.rollouts
+    assert not {g.sample.id for g in batch.rollouts} & {s.id for s in samples[:4]}
+    assert batch.metrics["group/rounds"] >= 2
+    assert 0 < batch.metrics["group/kept"] < 1
+    drawn = list(dict.fromkeys(calls))
+    solved = sum(1.0 if i in {s.id for s in samples[:4]} else 2 / 3 for i in drawn)
+    assert describe(batch)["accuracy/mean"] == pytest.approx(solved / len(drawn))
+
+
+def test_rows_carry_the_advantage_of_the_penalised_reward_and_masked_ones_keep_their_place_in_it(tiny_qwen):
+    samples = digits(2, "ocr")
+    objective = {"overlong": {"cache": 4}, "mask_truncated": True, "advantage": {"scale": "none"}}
+    builder = builder_of(tiny_qwen, "grpo", samples, lambda text, sample: len(text) % 3 / 2, objective=objective)
+    builder.policy.eos_ids = tuple(range(0, 528, 6))
+    batch = builder.collect(3)
+    trajectories = [t for g in batch.rollouts for t in g.trajectories]
+    assert 0 < sum(t.truncated for t in trajectories) < len(trajectories)
+    expected = []
+    for group in batch.rollouts:
+        shaped = [t.reward - min(1.0, max(0.0, (t.units - 4) / 4)) for t in group.trajectories]
+        mean = sum(shaped) / len(shaped)
+        expected += [(t, r - mean) for t, r in zip(group.trajectories, shaped)]
+    rows, noted = make_rows(batch, builder.objective, builder.stage)
+    kept = [(t, a) for t, a in expected if not t.truncated]
+    assert [row.advantage for row in rows] == pytest.approx([a for _, a in kept])
+    assert all(torch.equal(row.decision.tokens, t.decisions[0].tokens) for row, (t, _) in zip(rows, kept))
+    notes = [t.info["advantage"] for g in noted for t in g.trajectories]
+    assert notes == pytest.approx([a for _, a in expected])
+    figures = describe(batch)
+    assert figures["length/truncated"] == sum(t.truncated for t in trajectories) / len(trajectories)
+    assert figures["reward/mean"] == pytest.approx(sum(t.reward for t in trajectories) / len(trajectories))

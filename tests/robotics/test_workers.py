@@ -1,0 +1,138 @@
+import functools
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+
+import robotics
+from robotics import contract
+from robotics.workers import WorkerEnv
+from tests.support.faulty import CRASH, HANG, RAISE, broken_world, faulty_world, one_tabletop
+from tests.support.simulators import CHECKS, Kept
+
+OPTIONS = {"tasks": ("push",), "reward": "dense", "max_steps": 12, "image_size": 24}
+
+
+@pytest.fixture(scope="module")
+def kept():
+    pool = Kept(lambda: WorkerEnv("tabletop", functools.partial(one_tabletop, **OPTIONS), 2, timeout=60.0))
+    yield pool
+    pool.end()
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_workers_keep_the_contract(kept, check):
+    check(kept, [5, -3])
+
+
+def test_workers_equal_one_process(kept):
+    workers, ids = kept(), [8, 9]
+    whole = robotics.make({"type": "tabletop", "num_envs": 2, **OPTIONS})
+    contract.assert_same(whole.reset(ids), workers.reset(ids))
+    actions = contract.random_actions(whole, ids, 12)
+    for part in actions.split(5, dim=1):
+        expected, found = whole.chunk_step(part), workers.chunk_step(part)
+        contract.assert_same(expected.observation, found.observation)
+        for name in ("reward", "terminated", "truncated", "valid"):
+            assert torch.equal(getattr(expected, name), getattr(found, name))
+        assert {name: value.tolist() for name, value in expected.info.items()} == {
+            name: value.tolist() for name, value in found.info.items()
+        }
+    assert torch.equal(whole.render([1]), workers.render([1]))
+    assert torch.equal(whole.expert_action(), workers.expert_action())
+    workers.close()
+
+
+@pytest.mark.parametrize("fault", [CRASH, HANG, RAISE])
+def test_a_failed_worker_is_replaced_and_its_episode_dropped(fault, caplog):
+    env = WorkerEnv("faulty", faulty_world, 2, timeout=10.0 if fault == HANG else 60.0)
+    env.reset([1, fault])
+    still = torch.zeros(2, 3, 3)
+    first = env.chunk_step(still)
+    assert first.info["dropped"].tolist() == [False, False]
+    for _ in range(2):
+        result = env.chunk_step(still)
+        assert result.info["dropped"].tolist() == [False, True]
+        assert result.info["done"].tolist() == [False, True]
+        assert result.valid.tolist() == [[True] * 3, [False] * 3]
+        assert not (result.terminated | result.truncated).any()
+        assert torch.equal(result.observation.images["top"][1], first.observation.images["top"][1])
+    assert result.info["episode_len"].tolist() == [9, 0]
+    assert env.dropped_episodes == 1
+    assert "faulty worker 1" in caplog.text
+    assert env.render([1]).sum() == 0
+    assert env.expert_action().shape == (2, 3)
+
+    restarted = env.reset([3], worlds=[1])
+    contract.assert_same(restarted, one_tabletop().reset([3]), rows=[1])
+    result = env.chunk_step(still)
+    assert result.info["dropped"].tolist() == [False, False]
+    assert result.info["episode_len"].tolist() == [12, 3]
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("at", "fault", "why"),
+    [
+        (2, RAISE, "the physics exploded"),
+        (1, CRASH, r"died \(exit code 7\)"),
+        (0, RAISE, "the physics exploded"),
+    ],
+)
+def test_a_world_that_always_fails_stops_the_run(at, fault, why):
+    """Also where each episode goes well for some chunks: what counts is that none is finished."""
+    env = WorkerEnv("faulty", functools.partial(faulty_world, at), 1, timeout=60.0)
+    chunks, episodes = [], []
+
+    def play():
+        for _ in range(5):
+            env.reset([fault])
+            episodes.append(fault)
+            while len(episodes) > env.dropped_episodes:
+                chunks.append(env.chunk_step(torch.zeros(1, 1, 3)))
+
+    with pytest.raises(RuntimeError, match=f"^faulty worker 0, 3 failures in a row: .*{why}$"):
+        play()
+    assert len(chunks) == (3 * at - 1 if at else 0)
+
+
+def test_failures_between_finished_episodes_do_not_add_up():
+    env = WorkerEnv("faulty", faulty_world, 1, timeout=60.0)
+    for _ in range(3):
+        env.reset([RAISE])
+        env.chunk_step(torch.zeros(1, 1, 3))
+        assert env.chunk_step(torch.zeros(1, 1, 3)).info["dropped"].item()
+        env.reset([1])
+        assert env.chunk_step(torch.zeros(1, env.max_steps, 3)).info["done"].item()
+    assert env.dropped_episodes == 3
+    env.close()
+
+
+def test_a_worker_killed_between_calls_is_replaced_at_reset():
+    env = WorkerEnv("killed", functools.partial(one_tabletop, **OPTIONS), 1, timeout=60.0)
+    start = env.reset([4])
+    [process] = [child for child in multiprocessing.active_children() if child.name == "killed worker 0"]
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    contract.assert_same(start, env.reset([4]))
+    assert env.dropped_episodes == 0
+    env.close()
+    assert not [child for child in multiprocessing.active_children() if child.name == "killed worker 0"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "words"),
+    [
+        (ValueError, ValueError, "no such assets"),
+        (ModuleNotFoundError, ImportError, "no such assets"),
+        (OSError, RuntimeError, "raised OSError: no such assets"),
+        (SystemExit, RuntimeError, "raised SystemExit: no such assets"),
+    ],
+)
+def test_what_a_worker_cannot_build_is_told_in_one_line(raised, error, words):
+    with pytest.raises(error) as caught:
+        WorkerEnv("broken", functools.partial(broken_world, raised), 1, timeout=60.0)
+    assert str(caught.value) == words
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("broken")]

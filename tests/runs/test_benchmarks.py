@@ -1,0 +1,61 @@
+"""The benchmark scripts run and print what they promise. Speeds are never compared here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+
+@pytest.mark.slow
+def test_step_throughput_prints_its_result(tmp_path: Path) -> None:
+    """A smoke run ends with the JSON line, both sides having done the same work."""
+    pytest.importorskip("trl")
+    output = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.step_throughput", "--small", "--threads", "1", "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    assert result["value"] > 0
+    assert result["higher_is_better"] is True
+    details = result["details"]
+    for side in ("mmrl", "trl"):
+        assert details[side]["tokens_per_s"] > 0
+        assert details[side]["peak_rss_gb"] > 0
+        assert details[side]["step_s"] == pytest.approx(details[side]["rollout_s"] + details[side]["update_s"], rel=0.5)
+    assert details["mmrl"]["prompt_tokens"] == details["trl"]["prompt_tokens"]
+    # Images really pass both vision towers: once a group here, once a completion there, in sampling and in training.
+    assert details["trl"]["image_patches_a_step"] == details["work"]["n"] * details["mmrl"]["image_patches_a_step"] > 0
+    assert {"versions", "parameters", "threads", "limit"} <= set(details)
+    written = json.loads(output.read_text())
+    assert written["value"] == result["value"]
+    assert {"date", "machine"} <= set(written)
+
+
+def test_rewards_prints_its_result() -> None:
+    """A smoke run ends with the JSON line, and its value is the slowest of the light rewards that were measured."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.rewards",
+        "--seconds",
+        "0.01",
+        "--only",
+        "iou",
+        "ocr",
+        "table",
+        "judge",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["name"], result["higher_is_better"]) == ("rewards", True)
+    rates = result["details"]["scores_per_second"]
+    assert set(rates) == {"iou", "ocr", "table", "judge"}
+    assert result["value"] == min(rates["iou"], rates["ocr"]) > 0

@@ -1,0 +1,232 @@
+"""A run that was stopped or killed and resumed is the uninterrupted run, bit for bit."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from safetensors import safe_open
+
+from mmrl import train
+from mmrl.contracts.errors import CheckpointError
+from mmrl.trainer import checkpoint, loop
+from tests.support.paths import ROOT
+from tests.support.runs import assert_same_run, last_checkpoint, metrics, recipe
+
+SETTINGS = {
+    "minibatches, epochs and KL": {
+        "minibatches": 2,
+        "epochs": 2,
+        "objective": {"kl": {"weight": 0.1}, "mismatch": {"kind": "truncate"}},
+        "optim": {"lr": 3e-3, "schedule": "linear", "weight_decay": 0.01},
+    },
+    "lora": {
+        "method": "chord_mu",
+        "policy": {"lora": {"rank": 4, "dropout": 0.1}},
+        "objective": {"kl": {"weight": 0.1}, "entropy": 0.01},
+    },
+    "mixture, bfloat16 and a frozen tower": {
+        "method": "chord_mu",
+        "policy": {"dtype": "bfloat16", "freeze": ["vision"]},
+        "objective": {"streams": {"demo": {"weight": {"decay": 4}}}},
+    },
+    "dynamic sampling": {
+        "method": "dapo",
+        "objective": {"filter": {"low": 0.2, "high": 0.4}, "overlong": {"cache": 2}},
+    },
+}
+TWO_STAGES = {
+    "stages": [
+        {"name": "first", "method": "sft", "steps": 3},
+        {"name": "second", "method": "grpo", "steps": 3, "objective": {"kl": {"weight": 0.1}}},
+    ]
+}
+
+
+def made(tiny_qwen, tmp_path, name, settings, **more):
+    settings = dict(settings)
+    policy = {"path": str(tiny_qwen("qwen2_5_vl")), "device": "cpu", **settings.pop("policy", {})}
+    return recipe("", tmp_path, name, **{**settings, **more, "policy": policy})
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Sends SIGTERM to this process at the start of a step (numbered from 0)."""
+    original = loop.train_step
+
+    def set_step(step):
+        def stopping(session, stage, objective, builder, optimizer, place):
+            if place.step == step:
+                signal.raise_signal(signal.SIGTERM)
+            return original(session, stage, objective, builder, optimizer, place)
+
+        monkeypatch.setattr(loop, "train_step", original if step is None else stopping)
+
+    return set_step
+
+
+def run_with_stops(made_recipe, stop_at, stops):
+    for stop in stops:
+        stop_at(stop)
+        outcome = train({**made_recipe, "resume": "auto"})
+        assert outcome.signum == signal.SIGTERM
+        assert last_checkpoint(outcome.folder).name == f"step_{stop + 1:06d}"
+    stop_at(None)
+    outcome = train({**made_recipe, "resume": "auto"})
+    assert outcome.signum is None
+    return outcome
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(tiny_qwen, tmp_path, stop_at, name):
+    settings = SETTINGS[name]
+    whole = train(made(tiny_qwen, tmp_path / "whole", "run", settings))
+    cut = run_with_stops(made(tiny_qwen, tmp_path / "cut", "run", settings), stop_at, [1, 3])
+    assert_same_run(whole.folder, cut.folder)
+    moved = [line["optim/grad_norm"] for line in metrics(whole.folder) if "optim/grad_norm" in line]
+    assert len(moved) == 6
+    assert min(moved) > 0
+
+
+@pytest.mark.parametrize("stops", [[1], [2], [3], [0, 2, 4]])
+def test_resuming_crosses_stages(tiny_qwen, tmp_path, stop_at, stops):
+    """Steps 0-2 are the first stage: a stop at step 2 lies on the border."""
+    whole = train(made(tiny_qwen, tmp_path / "whole", "run", TWO_STAGES))
+    cut = run_with_stops(made(tiny_qwen, tmp_path / "cut", "run", TWO_STAGES), stop_at, stops)
+    assert_same_run(whole.folder, cut.folder)
+    assert {k: v for k, v in whole.summary.items() if k != "seconds"} == {
+        k: v for k, v in cut.summary.items() if k != "seconds"
+    }
+
+
+def test_a_run_that_died_before_its_first_checkpoint_starts_over(tiny_qwen, tmp_path, monkeypatch):
+    whole = train(made(tiny_qwen, tmp_path / "whole", "run", {"steps": 2}))
+    cut = made(tiny_qwen, tmp_path / "cut", "run", {"steps": 2})
+    original = loop.train_step
+
+    def dying(*args):
+        if args[-1].step == 1:
+            raise MemoryError
+        return original(*args)
+
+    monkeypatch.setattr(loop, "train_step", dying)
+    with pytest.raises(MemoryError):
+        train(cut)
+    monkeypatch.undo()
+    assert [line["step"] for line in metrics(tmp_path / "cut" / "run")] == [0, 1]
+    assert not list((tmp_path / "cut" / "run" / "checkpoints").glob("step_*"))
+    assert_same_run(whole.folder, train({**cut, "resume": "auto"}).folder)
+
+
+def test_fewer_steps_than_the_checkpoint_has_behind_it_are_refused(tiny_qwen, tmp_path, stop_at):
+    settings = made(tiny_qwen, tmp_path, "run", {"steps": 4}, resume="auto")
+    stop_at(2)
+    train(settings)
+    with pytest.raises(CheckpointError, match=r"stages\.grpo\.steps is 2"):
+        train({**settings, "steps": 2})
+
+
+def test_sigterm_ends_the_command_with_143_and_a_checkpoint(tiny_qwen, tmp_path, monkeypatch):
+    """The reward tells over a pipe that a step is under way and waits for the signal in the middle of it."""
+    settings = {"steps": 4, "rewards": [{"name": "telling:reward"}], "evaluation": {"every": None, "limit": 1}}
+    whole, cut = (made(tiny_qwen, tmp_path / part, "run", settings, resume="auto") for part in ("whole", "cut"))
+    # One evaluation answer, a step of 8 answers, and 3 of the second step.
+    patience = 1 + 8 + 3
+    (tmp_path / "telling.py").write_text(
+        f"""
+import itertools, os, time
+from tests.support import runs as shared_runs
+
+calls, sent = itertools.count(1), {str(tmp_path / "sent")!r}
+
+
+def reward(text, sample):
+    print("rewarding", flush=True)
+    waits = next(calls) == {patience}
+    while waits and not os.path.exists(sent):
+        time.sleep(0.01)
+    return shared_runs.reward(text, sample)
+"""
+    )
+    (tmp_path / "cut.yaml").write_text(yaml.safe_dump(cut))
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "mmrl", "train", str(tmp_path / "cut.yaml")]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as child:
+        for count, _ in enumerate(filter("rewarding\n".__eq__, child.stdout), start=1):
+            if count == patience:
+                child.send_signal(signal.SIGTERM)
+                (tmp_path / "sent").touch()
+    assert child.returncode == 128 + signal.SIGTERM
+    assert last_checkpoint(tmp_path / "cut" / "run").name == "step_000002"
+    monkeypatch.syspath_prepend(tmp_path)
+    assert_same_run(train(whole).folder, train(cut).folder)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
+    """Kill -9 at random moments of random steps; every checkpoint under its final name is whole at each of them."""
+    settings = {"steps": 20, "checkpoint": {"every": 1}, "evaluation": {"every": 4, "limit": 1}}
+    whole = made(tiny_qwen, tmp_path, "whole", settings, resume="auto")
+    context = multiprocessing.get_context("forkserver")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context.set_forkserver_preload(["tests.support.warm"])
+    seconds = []
+    for warm_or_whole in ({**whole, "name": "first", "steps": 1}, {**whole, "name": "short", "steps": 1}, whole):
+        began = time.monotonic()
+        assert _finish(context, warm_or_whole) == 0
+        seconds.append(time.monotonic() - began)
+    _, start, duration = seconds
+    step = (duration - start) / 19
+    rng = random.Random(20)
+    kills = runs = 0
+    places = set()
+    while kills < 20:
+        runs += 1
+        cut = {**whole, "name": f"cut{runs}"}
+        folder = tmp_path / cut["name"]
+        code = -signal.SIGKILL
+        while code == -signal.SIGKILL and kills < 20:
+            # All 20 are done where the last kill fell between the last checkpoint and the end.
+            done = _steps_done(folder)
+            target = rng.randint(done, max(done, 19))
+            delay = rng.uniform(0.0, start if target == done else step)
+            code = _finish(context, cut, lambda folder=folder, target=target: _steps_done(folder) >= target, delay)
+            kills += code == -signal.SIGKILL
+            _assert_checkpoints_are_whole(folder)
+            places.add(_steps_done(folder))
+        assert code == 0 or kills == 20
+        assert code == 0 or _finish(context, cut) == 0
+        assert_same_run(tmp_path / "whole", folder)
+    assert len(places) >= 4, "the kills fell on a few steps only"
+
+
+def _assert_checkpoints_are_whole(folder):
+    for saved in (folder / "checkpoints").glob("step_*"):
+        _, state = checkpoint.load(saved)
+        assert state["place"]["step"] == int(saved.name.removeprefix("step_"))
+        with safe_open(saved / "model" / "model.safetensors", "pt") as weights:
+            assert all(bool(weights.get_tensor(name).isfinite().all()) for name in weights.keys())  # noqa: SIM118
+
+
+def _finish(context, made_recipe, due=None, delay=0.0):
+    """Exit code of a run in a process of its own, killed `delay` seconds after `due()` is true, if that is given."""
+    child = context.Process(target=train, args=(made_recipe,))
+    child.start()
+    while due and child.is_alive() and not due():
+        time.sleep(0.002)
+    child.join(delay if due else None)
+    if child.is_alive():
+        child.kill()
+    child.join()
+    return child.exitcode
+
+
+def _steps_done(folder):
+    return max((int(p.name.removeprefix("step_")) for p in (folder / "checkpoints").glob("step_*")), default=0)

@@ -1,0 +1,44 @@
+"""The simulators' benchmark runs and says what it skipped. Speeds are never compared here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.support.paths import ROOT
+
+
+def result_of(*parts: str) -> dict:
+    command = [sys.executable, "-m", "benchmarks.simulators", "--small", "--only", *parts]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    return result["details"]
+
+
+@pytest.mark.slow
+def test_the_part_of_training_runs_where_there_is_no_gpu(maniskill) -> None:
+    """The code that measures many worlds on a GPU, here with few worker processes; the smoke run's other parts skip."""
+    details = result_of("maniskill_training", "maniskill_gpu")
+    found = details["maniskill_training"]
+    if not torch.cuda.is_available():
+        assert "no CUDA GPU" in details["maniskill_gpu"]["skipped"]
+        assert found.pop("skipped") == (
+            "no CUDA GPU: resets, rollouts and updates at 4 worlds (physx_cuda) were not measured"
+        )
+        found = found["physx_cpu"]
+    found.pop("device", None)
+    [figures] = found.values()
+    assert set(figures) == {"reset_s", "tiny", "larger"}
+    assert len(figures["reset_s"]) == 3
+    assert min(figures["reset_s"].values()) > 0
+    for policy in ("tiny", "larger"):
+        assert figures[policy]["rollout_s"] > 0
+        assert figures[policy]["update_s"] > 0
+        assert figures[policy]["env_steps_per_s"] > 0
+        assert figures[policy]["gradient_norm"] > 0, "the update learnt nothing"

@@ -1,0 +1,56 @@
+"""Short training runs of a tiny policy, and what two runs that should be one and the same are compared by."""
+
+import json
+
+from mmrl.tracking.metrics import is_wall_clock
+
+
+def recipe(model, output, name="run", **settings):
+    """A recipe of 6 quick steps; `settings` are merged into its top level."""
+    return {
+        "name": name,
+        "output": str(output),
+        "threads": 1,
+        "seed": 3,
+        "method": "grpo",
+        "steps": 6,
+        "prompts": 2,
+        "demonstrations": 2,
+        "micro_tokens": 300,
+        "policy": {"path": str(model), "device": "cpu"},
+        "data": {
+            "train": [{"type": "digits", "tasks": ["classification", "ocr", "counting"], "size": 24}],
+            "eval": [{"type": "digits", "split": "test", "tasks": ["classification"], "size": 4}],
+        },
+        "rewards": [{"name": "tests.support.runs:reward"}],
+        "rollout": {"n": 4, "max_new_tokens": 6},
+        "optim": {"lr": 3e-3, "schedule": "cosine", "warmup": 2},
+        "evaluation": {"every": 3, "sampling": {"temperature": 0.0, "max_new_tokens": 4}},
+        "tracking": {"console": "none", "tensorboard": False},
+        **settings,
+    }
+
+
+def reward(text, sample):
+    """Graded, so that groups of random answers have advantages."""
+    return (sum(map(ord, text)) % 7) / 7
+
+
+def metrics(folder):
+    """metrics.jsonl without what the wall clock decides."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if not is_wall_clock(key)} for line in lines]
+
+
+def last_checkpoint(folder):
+    """The newest checkpoint of a run."""
+    return max((folder / "checkpoints").glob("step_*"))
+
+
+def assert_same_run(one, other):
+    """Figures equal, value for value; weights, optimizer and place equal, byte for byte."""
+    assert metrics(one) == metrics(other)
+    a, b = last_checkpoint(one), last_checkpoint(other)
+    assert a.name == b.name
+    for part in ("model/model.safetensors", "trainer.safetensors", "state.json"):
+        assert (a / part).read_bytes() == (b / part).read_bytes(), part
