@@ -8,6 +8,9 @@ refused, or kept to one machine without a word, on several of them (Lustre witho
 A holder touches its lock every `BEAT_S` seconds. Another takes it over when the holder is a dead process of the same
 machine, or when the file has not changed for `STALE_S` seconds on the watcher's own monotonic clock, so that the clocks
 of two machines are never compared.
+
+Not filelock's `SoftFileLease` (4.3.1): it never takes over an empty lock, whose holder died before it signed, nor any
+lock where renames cannot exchange two names (NFS, SMB, many FUSE systems), and it takes a zombie for a live holder.
 """
 
 from __future__ import annotations

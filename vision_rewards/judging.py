@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import logging
 import os
-import random
 import re
+import ssl
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from vision_rewards.pool import resolve
 
 if TYPE_CHECKING:
+    import httpx
+
     from vision_rewards.rewards.judge import Judge
 
 Messages = list[dict[str, str]]
@@ -27,6 +27,8 @@ RETRIED = frozenset((408, 409, 429, *range(500, 600)))
 LONGEST_WAIT = 60.0  # seconds
 MAX_REPLY = 1_000_000  # bytes
 CACHED_REPLIES = 100_000
+# Without a handler of its own, every further try would be a bare line on stderr in programs that configure no logging.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 _SPECIAL = re.compile(r"<([|｜])|\[(?=/?INST\])|<(?=/?s>|/?think>|start_of_turn>|end_of_turn>)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]|[\U000e0000-\U000e007f]")
@@ -54,8 +56,20 @@ class Failure(Exception):
     """
 
     def __init__(self, reason: str, detail: str):
-        super().__init__(detail)
+        super().__init__(" ".join(detail.split()))
         self.reason = reason
+
+
+class Passing(Failure):
+    """A failure that may pass, and so is worth a further try.
+
+    Attributes:
+        wait: seconds that the server asks for; None: it does not say.
+    """
+
+    def __init__(self, reason: str, detail: str, wait: float | None = None):
+        super().__init__(reason, detail)
+        self.wait = wait
 
 
 def write_prompt(answer: str, question: str | None, reference: str, rubric: str, scale: int) -> Messages:
@@ -161,32 +175,41 @@ class FolderCache:
         aside.replace(path)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any) -> None:
-        # A redirect would carry the key to a host that nobody configured.
-        return None
-
-
 class Endpoint:
-    """Chat completions of an OpenAI-compatible server."""
+    """Chat completions of an OpenAI-compatible server. Redirects, which would carry the key elsewhere, are failures."""
 
     def __init__(self, judge: Judge):
-        self.url = judge.endpoint.rstrip("/") + "/chat/completions"
-        self.model, self.max_tokens, self.timeout = judge.model, judge.max_tokens, judge.timeout
-        self.headers = {"Content-Type": "application/json"}
+        import httpx
+
+        self.model, self.max_tokens = judge.model, judge.max_tokens
+        # Identity: a compressed reply could grow past every limit while it is unpacked.
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if judge.api_key_env is not None:
-            key = os.environ.get(judge.api_key_env)
-            if not key:
-                raise Failure("judge_unconfigured", f"the environment variable {judge.api_key_env!r} is not set")
-            self.headers["Authorization"] = f"Bearer {key}"
-        self.opener = urllib.request.build_opener(_NoRedirect)
+            headers["Authorization"] = f"Bearer {_key(judge.api_key_env)}"
+        try:
+            self.url = httpx.URL(judge.endpoint.rstrip("/") + "/chat/completions")
+            # The system's certificates, where companies put theirs; `slots` of the session limits connections.
+            self.client = httpx.Client(
+                headers=headers,
+                timeout=judge.timeout,
+                verify=ssl.create_default_context(),
+                limits=httpx.Limits(max_connections=None),
+            )
+        except (httpx.InvalidURL, ValueError, ImportError) as error:
+            raise Failure("judge_unconfigured", f"the endpoint, or a proxy set in the environment: {error}") from None
 
     def __call__(self, messages: Messages) -> tuple[str, int]:
-        """(reply, tokens spent). Raises OSError or HTTPException, and Failure for a body of another form."""
+        """(reply, tokens spent). Raises Failure: Passing where a further try may help."""
+        import httpx
+
         body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": self.max_tokens}
-        request = urllib.request.Request(self.url, json.dumps(body).encode(), self.headers)
-        with self.opener.open(request, timeout=self.timeout) as response:
-            raw = response.read(MAX_REPLY + 1)
+        try:
+            with self.client.stream("POST", self.url, content=json.dumps(body).encode()) as response:
+                if not response.is_success:
+                    raise _refusal(response)
+                raw = _body(response)
+        except httpx.RequestError as error:
+            raise Passing("judge_unreachable", f"{type(error).__name__}: {error}") from None
         try:
             answer = json.loads(raw)
             reply = answer["choices"][0]["message"]["content"]
@@ -196,6 +219,33 @@ class Endpoint:
         if not isinstance(reply, str):
             raise Failure("judge_unreadable", "the server's reply has no text")
         return reply, spent if isinstance(spent, int) and spent > 0 else _guess_tokens(messages, reply)
+
+
+def _key(variable: str) -> str:
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise Failure("judge_unconfigured", f"the environment variable {variable!r} is not set")
+    if not (key.isascii() and key.isprintable()):
+        raise Failure("judge_unconfigured", f"the environment variable {variable!r} holds characters that no key has")
+    return key
+
+
+def _refusal(response: httpx.Response) -> Failure:
+    code, wait = response.status_code, response.headers.get("Retry-After", "").strip()
+    url = response.url.copy_with(username=None, password=None)
+    reason, detail = f"judge_http_{code}", f"{code} {response.reason_phrase} from {url}"
+    if code not in RETRIED:
+        return Failure(reason, detail)
+    return Passing(reason, detail, float(wait) if wait.isdecimal() else None)
+
+
+def _body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_raw():
+        body += chunk
+        if len(body) > MAX_REPLY:
+            raise Failure("judge_unreadable", f"the server's reply is longer than {MAX_REPLY} bytes")
+    return bytes(body)
 
 
 def _guess_tokens(messages: Messages, reply: str) -> int:
@@ -233,39 +283,38 @@ class Session:
         return reply
 
     def _try(self, messages: Messages) -> tuple[str, int]:
-        for attempt in range(self.judge.retries + 1):
-            self.budget.take_call()
-            wait = None
-            try:
+        import stamina
+
+        backoff = self.judge.backoff
+        for attempt in stamina.retry_context(
+            on=_worth_a_try,
+            attempts=self.judge.retries + 1,
+            timeout=None,
+            wait_initial=backoff,
+            wait_jitter=backoff / 2,
+            wait_max=LONGEST_WAIT,
+        ):
+            with attempt:
+                self.budget.take_call()
                 return self.send(messages)
-            except urllib.error.HTTPError as error:
-                with error:
-                    failure = Failure(f"judge_http_{error.code}", f"{error.code} {error.reason} from {error.url}")
-                    wait = _retry_after(error.headers.get("Retry-After"))
-                if error.code not in RETRIED:
-                    raise failure from None
-            except (OSError, http.client.HTTPException) as error:
-                failure = Failure("judge_unreachable", f"{type(error).__name__}: {error}")
-            if attempt == self.judge.retries:
-                raise failure
-            pause(wait if wait is not None else self.judge.backoff * 2**attempt * random.uniform(0.5, 1.5))
         raise AssertionError("unreachable")
 
 
-def pause(seconds: float) -> None:
-    """Wait before a further try."""
-    time.sleep(min(seconds, LONGEST_WAIT))
-
-
-def _retry_after(value: str | None) -> float | None:
-    return float(value) if value is not None and value.strip().isdecimal() else None
+def _worth_a_try(error: Exception) -> bool | float:
+    # A number is the wait, in seconds, in place of the growing one.
+    if not isinstance(error, Passing):
+        return False
+    return True if error.wait is None else min(error.wait, LONGEST_WAIT)
 
 
 def _local(policy: Policy) -> Callable[[Messages], tuple[str, int]]:
     function = resolve(policy) if isinstance(policy, str) else policy
 
     def send(messages: Messages) -> tuple[str, int]:
-        reply = function([dict(message) for message in messages])
+        try:
+            reply = function([dict(message) for message in messages])
+        except (OSError, http.client.HTTPException) as error:
+            raise Passing("judge_unreachable", f"{type(error).__name__}: {error}") from None
         if not isinstance(reply, str):
             raise Failure("judge_unreadable", f"the judging function returned {type(reply).__name__}, not str")
         return reply, _guess_tokens(messages, reply)

@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,7 +64,7 @@ def clean(monkeypatch):
     judging._sessions.clear()
     monkeypatch.setenv("NO_PROXY", "*")
     waits = []
-    monkeypatch.setattr(judging, "pause", waits.append)
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=waits.append))
     yield waits
     judging._sessions.clear()
 
