@@ -1,4 +1,4 @@
-"""Users' own functions and datasets by `module:function`."""
+"""Users' own parts by `module:name`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import os
 import sys
 from typing import Any
 
-from mmrl.contracts.errors import UserError, nearest
+from mmrl.contracts.errors import ConfigError, UserError, nearest
 
 
-def import_attribute(path: str) -> Any:
-    """`module:attribute`, with the working folder importable.
+def import_named(path: str, place: str = "") -> Any:
+    """What `module:name` stands for, with the working folder importable.
+
+    Args:
+        place: the recipe's key, put in front of what is wrong.
 
     Raises:
-        UserError: not of that form, no such module, or no such attribute.
+        ConfigError: not of that form, no such module, or no such name in it.
     """
+    front = f"{place}: " if place else ""
     module_name, colon, attribute = path.partition(":")
     if not (colon and module_name and attribute):
-        raise UserError(f"'{path}' is not of the form module:function")
+        raise ConfigError(f"{front}'{path}' is not of the form module:function")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -27,7 +31,23 @@ def import_attribute(path: str) -> Any:
         # A module that is missing inside the user's own module is the user's traceback to read.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        raise UserError(f"'{path}': no module '{module_name}' in the working folder or the environment") from error
-    if not callable(getattr(module, attribute, None)):
-        raise UserError(f"'{path}': module has no function '{attribute}'.{nearest(attribute, vars(module))}")
+        raise ConfigError(
+            f"{front}'{path}': no module '{module_name}' in the working folder or the environment"
+        ) from error
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{front}'{path}': module has no function '{attribute}'.{nearest(attribute, vars(module))}")
     return getattr(module, attribute)
+
+
+def import_attribute(path: str) -> Any:
+    """The function or class that `module:name` stands for, with the working folder importable.
+
+    Raises:
+        UserError: not of that form, no such module, or nothing there that can be called.
+    """
+    part = import_named(path)
+    if not callable(part):
+        module_name, _, attribute = path.partition(":")
+        known = vars(importlib.import_module(module_name))
+        raise UserError(f"'{path}': module has no function '{attribute}'.{nearest(attribute, known)}")
+    return part
