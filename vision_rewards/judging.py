@@ -187,9 +187,12 @@ class Endpoint:
         if judge.api_key_env is not None:
             headers["Authorization"] = f"Bearer {_key(judge.api_key_env)}"
         try:
-            self.url = httpx.URL(judge.endpoint.rstrip("/") + "/chat/completions")
+            url = httpx.URL(judge.endpoint.rstrip("/") + "/chat/completions")
+            # Not in the URL, which httpx logs.
+            self.url, login = url.copy_with(userinfo=b""), (url.username, url.password) if url.userinfo else None
             # The system's certificates, where companies put theirs; `slots` of the session limits connections.
             self.client = httpx.Client(
+                auth=login,
                 headers=headers,
                 timeout=judge.timeout,
                 verify=ssl.create_default_context(),
@@ -232,8 +235,7 @@ def _key(variable: str) -> str:
 
 def _refusal(response: httpx.Response) -> Failure:
     code, wait = response.status_code, response.headers.get("Retry-After", "").strip()
-    url = response.url.copy_with(username=None, password=None)
-    reason, detail = f"judge_http_{code}", f"{code} {response.reason_phrase} from {url}"
+    reason, detail = f"judge_http_{code}", f"{code} {response.reason_phrase} from {response.url}"
     if code not in RETRIED:
         return Failure(reason, detail)
     return Passing(reason, detail, float(wait) if wait.isdecimal() else None)

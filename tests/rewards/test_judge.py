@@ -1,88 +1,16 @@
 """The judge reward: verdicts, hostile answers, transport, cache, budget. The server runs in this process."""
 
 import asyncio
-import json
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import pytest
 
+from tests.support.judge_server import NO, YES
 from vision_rewards import TargetError, combine, get_reward, judging, validate
 from vision_rewards.judging import Failure, JudgeError, read_verdict, write_prompt
 
+pytestmark = pytest.mark.usefixtures("clean")
 TARGET = {"question": "What does the sign say?", "answer": "EXIT 24"}
-YES, NO = '{"grade": 1}', '{"reason": "it says ENTRY", "grade": 0}'
-
-
-class Server:
-    """An OpenAI-compatible server that plays (status, body or reply, headers), the last one for ever."""
-
-    def __init__(self, *script):
-        self.script, self.requests, self.lock = list(script), [], threading.Lock()
-        self.running = self.most = 0
-        self.gate = threading.Event()
-        self.gate.set()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with outer.lock:
-                    outer.requests.append((self.path, dict(self.headers), body))
-                    outer.running += 1
-                    outer.most = max(outer.most, outer.running)
-                    status, reply, headers = outer.script.pop(0) if len(outer.script) > 1 else outer.script[0]
-                outer.gate.wait(60)
-                with outer.lock:
-                    outer.running -= 1
-                data = reply if isinstance(reply, bytes) else json.dumps(completion_of(reply)).encode()
-                self.send_response(status)
-                for key, value in {"Content-Length": str(len(data)), **headers}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args):
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def judge(self, **params):
-        return get_reward("judge", endpoint=self.url, model="m", **{"timeout": 60, **params})
-
-
-def completion_of(reply):
-    return {"choices": [{"message": {"role": "assistant", "content": reply}}], "usage": {"total_tokens": 100}}
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch):
-    judging._sessions.clear()
-    monkeypatch.setenv("NO_PROXY", "*")
-    waits = []
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=waits.append))
-    yield waits
-    judging._sessions.clear()
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def start(*script):
-        script = [(item, "", {}) if isinstance(item, int) else item for item in script]
-        servers.append(Server(*((200, item, {}) if isinstance(item, (str, bytes)) else item for item in script)))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.gate.set()
-        server.server.shutdown()
-        server.server.server_close()
 
 
 @pytest.mark.parametrize(
