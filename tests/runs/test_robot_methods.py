@@ -105,9 +105,9 @@ def test_methods_for_robots_name_their_source_and_settings():
     for name in {method for method, _, _ in CASES.values()}:
         section = page.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
         assert section.lstrip().startswith("Source: ")
-        assert "| stream | coefficient | normaliser | weight |" in section
+        assert "[`streams`](#stream)`." in section
     offline = page.split("\n## chunked_awr\n", 1)[1].split("\n## ", 1)[0]
     assert "It is not CO-RFT" in offline
-    assert "offline weights | min(exp(A / 1), 20)" in offline
+    assert "`{weight: exp, temperature: 1.0, cap: 20.0}`" in offline
     relabelling = page.split("\n## dagger\n", 1)[1].split("\n## ", 1)[0]
     assert "arXiv 1810.02890" in relabelling
