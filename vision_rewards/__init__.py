@@ -6,12 +6,16 @@
 1.0
 """
 
-from vision_rewards.registry import combine, get_reward, list_rewards, validate
-from vision_rewards.types import Example, ParamSpec, Reward, RewardResult, RewardSpec, TargetError
+from vision_rewards.plain import Plain
+from vision_rewards.registry import PlainAnswer, combine, get_reward, list_rewards, plain_answers, target_of, validate
+from vision_rewards.types import Example, NeedsTarget, ParamSpec, Reward, RewardResult, RewardSpec, TargetError
 
 __all__ = [
     "Example",
+    "NeedsTarget",
     "ParamSpec",
+    "Plain",
+    "PlainAnswer",
     "Reward",
     "RewardResult",
     "RewardSpec",
@@ -19,5 +23,7 @@ __all__ = [
     "combine",
     "get_reward",
     "list_rewards",
+    "plain_answers",
+    "target_of",
     "validate",
 ]

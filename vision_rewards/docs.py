@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_rewards.parsers import EXTRACT_MODES
-from vision_rewards.registry import get_reward, list_rewards
+from vision_rewards.registry import get_reward, list_rewards, plain_answers, target_of
 from vision_rewards.types import Example, RewardSpec
 
 LONGEST = 160  # characters of one cell of an examples table
@@ -139,6 +139,35 @@ def _section(spec: RewardSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
+_PLAIN = """
+## Task names and the plain answers they take
+
+A dataset may hold the target that a reward reads, or a plain answer: `vision_rewards.target_of(task, answer, options)`
+makes the target of it, in the shape that the task's reward reads. In a text with `<answer>` tags the last block counts.
+An answer of another form is an error that says what is wrong; where a reward reads what no plain answer holds, it names
+the keys of the target. A task that no reward declares gets `{"answer": text}`. Boxes are `[x1, y1, x2, y2]`.
+`vision_rewards.plain_answers()` is this table.
+"""
+
+
+def _plain_table() -> str:
+    """One row for all tasks of a reward that take the same form."""
+    groups: dict[tuple, list[str]] = {}
+    examples = {}
+    for row in plain_answers():
+        key = (row.reward, row.form)
+        groups.setdefault(key, []).append(row.task)
+        examples.setdefault(key, row)
+    rows = []
+    for (reward, form), tasks in groups.items():
+        row, cells = examples[reward, form], ("none: write `target`", "", "")
+        if form is not None:
+            options = f", options {_code(row.options)}" if row.options else ""
+            cells = (form, f"{_code(row.answer)}{options}", _code(target_of(row.task, row.answer, row.options)))
+        rows.append((_codes(tasks), f"[`{reward}`](#{reward})", *cells))
+    return _table(("task", "reward", "plain answer", "example", "its target"), rows)
+
+
 def render() -> str:
     """The whole page as Markdown; each example is scored anew."""
     specs = list_rewards()
@@ -155,7 +184,7 @@ def render() -> str:
     ]
     overview = _table(("reward", "tasks", "target", "parameters", "parts", "accuracy"), rows)
     note = "A target key with `?` may be absent. Task names are compared without case, and `_`, `-` count as blanks."
-    return "\n".join([_HEADER, overview, "", note, "", *map(_section, specs.values())])
+    return "\n".join([_HEADER, overview, "", note, _PLAIN, _plain_table(), "", *map(_section, specs.values())])
 
 
 def main(arguments: list[str] | None = None) -> None:

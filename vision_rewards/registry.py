@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from vision_rewards.plain import answer_text, read_options, text_of
 from vision_rewards.types import Reward, RewardSpec, TargetError, nearest
 
 # name -> "module:class"; modules load at first use, which keeps `import vision_rewards` quick.
@@ -79,6 +81,67 @@ def get_reward(name: str, **params: Any) -> Reward:
 def list_rewards() -> dict[str, RewardSpec]:
     """Every reward's description by name, in alphabetical order."""
     return {name: reward_class(name).spec() for name in sorted(REWARDS)}
+
+
+def normalize_task(task: str) -> str:
+    """Lower case, with `_`, `-` and runs of white space as one blank."""
+    return re.sub(r"[\s_-]+", " ", task).strip().lower()
+
+
+def task_table() -> dict[str, str]:
+    """Task name -> reward name, for every task that some reward declares."""
+    return {task: name for name in sorted(REWARDS) for task in reward_class(name).tasks}
+
+
+def target_of(task: str, answer: Any, options: Any = None) -> dict[str, Any]:
+    """The target that a dataset's plain answer stands for, as the reward that declares the task reads it.
+
+    Args:
+        task: a task's name; one that no reward declares gets `{"answer": text}`.
+        answer: text (of <answer> tags the last block counts), a number, a list or a mapping.
+        options: letter -> text, or a list of texts such as `["A. cat", "B. dog"]` or `["cat", "dog"]`.
+
+    Raises:
+        NeedsTarget: the task's reward reads what a plain answer cannot say; the message names its keys.
+        ValueError: the answer or the options do not fit the task.
+    """
+    if answer is None:
+        raise ValueError("the answer is empty")
+    if isinstance(answer, str):
+        answer = answer_text(answer)
+    task = normalize_task(task)
+    name = task_table().get(task)
+    if name is None:
+        return {"answer": text_of(answer)}
+    return reward_class(name).target_of(answer, read_options(options), task)
+
+
+class PlainAnswer(NamedTuple):
+    """What one task takes as a plain answer.
+
+    Attributes:
+        task: its name.
+        reward: the reward that declares it.
+        form: what a plain answer may be; None where rows have to hold the target itself.
+        answer: an example, and the options that come with it.
+    """
+
+    task: str
+    reward: str
+    form: str | None
+    answer: Any = None
+    options: Any = None
+
+
+def plain_answers() -> list[PlainAnswer]:
+    """Every task of every reward with the plain answers that its rows may hold, by reward."""
+    rows = []
+    for task, name in task_table().items():
+        plain = [form for form in reward_class(name).plain if not form.tasks or task in form.tasks]
+        # A form for this task alone goes before one for all of them.
+        chosen = max(plain, key=lambda form: bool(form.tasks), default=None)
+        rows.append(PlainAnswer(task, name, *(chosen[:3] if chosen else (None,))))
+    return rows
 
 
 def combine(parts: Sequence[Sequence]) -> Reward:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from vision_rewards.parsers import EXTRACT_MODES, extract_answer, wrap_answer
+from vision_rewards.plain import Plain, text_of
 
 
 class TargetError(ValueError):
@@ -18,6 +19,10 @@ class TargetError(ValueError):
     def __init__(self, message: str):
         # It quotes the target, which may hold line breaks.
         super().__init__(" ".join(message.split()))
+
+
+class NeedsTarget(ValueError):
+    """A plain answer that cannot say what the reward reads: the row has to hold the target itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class RewardSpec:
     tasks: tuple[str, ...]
     metric_part: str
     examples: tuple[Example, ...]
+    plain: tuple[Plain, ...]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -111,6 +117,8 @@ class Reward(ABC):
     # (target, completion, why) or (target, completion, why, parameters), in documentation order; the first is a right
     # answer. Between them they show every kind of target that the reward takes.
     examples: ClassVar[tuple[tuple, ...]] = ()
+    # The plain answers that `target_of` takes; none: a dataset has to hold the target itself.
+    plain: ClassVar[tuple[Plain, ...]] = ()
     # False for rewards of form (tags, length), which never stand for accuracy in a combination.
     is_answer: ClassVar[bool] = True
     # True where a call waits for a worker process or a server, so that several at once pay off.
@@ -161,6 +169,34 @@ class Reward(ABC):
                 present = sorted(key for key in target if target[key] is not None)
                 raise TargetError(f"reward {self.name!r} needs the key {key!r}; the target has {present}")
         self.check_target(target)
+
+    @classmethod
+    def target_of(
+        cls, answer: Any, options: Mapping[str, str] | None = None, task: str | None = None
+    ) -> dict[str, Any]:
+        """The target that a dataset's plain answer stands for.
+
+        Args:
+            answer: text without tags, a number, a list or a mapping, as published files have it.
+            options: letter -> text, where the row has any.
+            task: one of `tasks`, for a reward that reads the answers of some tasks in another way.
+
+        Raises:
+            NeedsTarget: the reward takes no plain answer, or none like this one.
+            ValueError: the answer does not fit.
+        """
+        if not cls.plain:
+            raise cls.needs_target(answer)
+        return {"answer": text_of(answer)}
+
+    @classmethod
+    def needs_target(cls, answer: Any) -> NeedsTarget:
+        """The error for a plain answer that cannot say what the reward reads."""
+        keys = [f"'{key.rstrip('?')}'{' (optional)' if key.endswith('?') else ''}" for key in cls.target_keys]
+        return NeedsTarget(
+            f"{answer!r:.80} does not hold what reward {cls.name!r} reads; write the column `target`, a mapping with "
+            f"the keys {', '.join(keys)}"
+        )
 
     def for_task(self, task: str) -> Reward:
         """The reward for samples of this task: itself, unless it routes."""
@@ -230,6 +266,7 @@ class Reward(ABC):
             tasks=cls.tasks,
             metric_part=cls.metric_part,
             examples=tuple(Example(*example) for example in cls.examples),
+            plain=cls.plain,
         )
 
 

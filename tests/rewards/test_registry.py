@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from vision_rewards import TargetError, combine, docs, get_reward, list_rewards, validate
-from vision_rewards.rewards.route import task_table
+from vision_rewards.registry import task_table
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from vision_rewards.parsers import MAX_ANSWER, normalize_label, parse_number, strip_prefix
+from vision_rewards.plain import Plain
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, is_number, param
 
 MAX_MAGNITUDE = Decimal("1e100")
@@ -35,6 +36,7 @@ class Chart(AnswerReward):
         "several numbers score 0, and so do NaN, infinity, `1_000` and `5 million`",
     )
     tasks = ("chart", "chart qa", "chartqa")
+    plain = (Plain("a number or a label", 100),)
     part_defaults: ClassVar = {"exact": 0.0}
     examples: ClassVar = (
         ({"answer": 100}, "105", "5 % off"),

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from vision_rewards.metrics.plots import feature_similarity, picture_similarity
 from vision_rewards.parsers import MAX_ANSWER
+from vision_rewards.plain import Plain, text_of
 from vision_rewards.pool import Exceeded, bounded
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -42,6 +43,7 @@ class ChartToCode(AnswerReward):
     )
     waits = True
     tasks = ("chart to code", "chart2code", "plot to code")
+    plain = (Plain("code, bare or in one fence", "plt.bar([1, 2], [3, 5])"),)
     part_defaults: ClassVar = {"structure": 0.0, "image": None}
     examples: ClassVar = (
         ({"code": _BARS}, f"```python\n{_BARS}```", "the same code in a fence"),
@@ -54,6 +56,12 @@ class ChartToCode(AnswerReward):
     metric: str = param(
         "structure", "which measure is the score; a picture needs matplotlib and Linux", choices=_METRICS
     )
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        text = text_of(answer)
+        block = _FENCE.fullmatch(text)
+        return {"code": block[1] if block else text}
 
     def check_target(self, target):
         code = target["code"]

@@ -9,6 +9,7 @@ from json import dumps
 from typing import ClassVar
 
 from vision_rewards.parsers import normalize_label, parse_items
+from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 _AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
@@ -52,6 +53,10 @@ class Classification(AnswerReward):
         "llava",
         "all match",
     )
+    plain = (
+        Plain("the class", "golden retriever"),
+        Plain("the classes: a list, or a text with commas", ["cat", "dog"], tasks=("multi label classification",)),
+    )
     part_defaults: ClassVar = {"exact": 0.0}
     examples = (
         ({"answer": "golden retriever", "synonyms": ["goldie"]}, "<answer>Golden-Retriever</answer>", "same name"),
@@ -61,6 +66,15 @@ class Classification(AnswerReward):
     )
 
     several: str = param("jaccard", "the score where the target has several classes", choices=("jaccard", "exact"))
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        if task != "multi label classification":
+            return {"answer": text_of(answer)}
+        labels = answer if isinstance(answer, list) else parse_items(text_of(answer))[0]
+        if not labels or not all(map(_is_label, labels)):
+            raise ValueError(f"{answer!r:.80} is not a list of classes")
+        return {"answer": list(labels)}
 
     def check_target(self, target):
         answer, synonyms = target["answer"], target.get("synonyms")

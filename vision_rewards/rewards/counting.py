@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards.parsers import parse_number
+from vision_rewards.plain import Plain, number_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 MAX_COUNT = 10**15
@@ -32,6 +33,7 @@ class Counting(AnswerReward):
         "`one hundred`, `3rd`, `3k`, `not 3` and `1.5` are not read as 1, 3, 3, 3 and 1",
     )
     tasks = ("counting", "count", "object counting", "repetition counting")
+    plain = (Plain("the count, as number or text", "3"),)
     part_defaults: ClassVar = {"exact": 0.0, "closeness": 0.0}
     metric_part = "exact"
     examples = (
@@ -41,6 +43,13 @@ class Counting(AnswerReward):
     )
 
     metric: str = param("exact", "which measure is the score", choices=("exact", "off_by_one", "relative"))
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        number = number_of(answer)
+        if number != int(number) or number < 0:
+            raise ValueError(f"{answer!r:.80} is not a count")
+        return {"count": int(number)}
 
     def check_target(self, target):
         count = target["count"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards import metrics
 from vision_rewards.parsers import MAX_ANSWER, MAX_BOXES, normalize_label, parse_labelled_boxes, read_box
+from vision_rewards.plain import Plain, labelled_box_of, structure_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 _PETS = {"boxes": [{"box": [0, 0, 40, 40], "label": "cat"}, {"box": [60, 0, 100, 40], "label": "dog"}]}
@@ -60,6 +62,12 @@ class Detection(AnswerReward):
         "map",
         "weighted sum",
     )
+    plain = (
+        Plain(
+            "every object, as list or JSON text; `None` where there is nothing",
+            '[{"bbox_2d": [0, 0, 40, 40], "label": "cat"}]',
+        ),
+    )
     examples = (
         (_PETS, f"[{_CAT}, {_DOG}]", "both"),
         (_PETS, f"[{_CAT}]", "one of two"),
@@ -76,6 +84,17 @@ class Detection(AnswerReward):
         None, "count pairs from this IoU on as 1 and others as 0; none: by their IoU", low=0.01, high=1
     )
     labels: str = param("match", "`ignore`: boxes alone count", choices=("match", "ignore"))
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        # VLM-R1 writes `None` where there is nothing to find.
+        nothing = isinstance(answer, str) and answer.strip().lower() == "none"
+        items = [] if nothing else structure_of(answer)
+        if isinstance(items, Mapping):
+            items = items["boxes"] if isinstance(items.get("boxes"), list) else [items]
+        if not isinstance(items, list):
+            raise ValueError(f"{items!r:.80} is not a list of objects")
+        return {"boxes": [labelled_box_of(item) for item in items]}
 
     def check_target(self, target):
         items, labels = target["boxes"], target.get("labels")

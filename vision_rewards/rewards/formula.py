@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from vision_rewards import metrics
 from vision_rewards.parsers import MAX_ANSWER, latex_tokens
+from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 
@@ -30,6 +31,7 @@ class Formula(AnswerReward):
         "faces that change the meaning (`\\mathbf`, `\\mathbb`, `\\mathcal`) count",
     )
     tasks = ("formula", "formula recognition", "latex", "latex ocr", "math ocr")
+    plain = (Plain("LaTeX", r"\frac{a}{2}"),)
     part_defaults: ClassVar = {"exact": 0.0, "similarity": 0.0}
     metric_part = "exact"
     examples: ClassVar = (
@@ -41,6 +43,10 @@ class Formula(AnswerReward):
     )
 
     metric: str = param("edit", "which measure is the score", choices=("edit", "exact"))
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        return {"latex": text_of(answer)}
 
     def check_target(self, target):
         latex = target["latex"]

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from vision_rewards import metrics
 from vision_rewards.parsers import parse_boxes, read_box
+from vision_rewards.plain import Plain, labelled_box_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 _STEPS = tuple(0.5 + 0.05 * step for step in range(10))
@@ -56,6 +57,7 @@ class Iou(AnswerReward):
         "rec",
         "referring expression comprehension",
     )
+    plain = (Plain("the box, bare or in `box`, `bbox`, `bbox_2d`, as list or JSON text", "[12, 18, 108, 224]"),)
     examples = (
         (_CAT, "[12, 18, 108, 224]", "the target box itself"),
         (_CAT, '```json\n{"bbox_2d": [12, 18, 108, 121], "label": "cat"}\n```', "its upper half"),
@@ -86,6 +88,10 @@ class Iou(AnswerReward):
             raise ValueError("reward 'iou': parameter 'threshold': 0 would pass every box")
         if self.threshold is not None and self.kind != "iou":
             raise ValueError("reward 'iou': parameter 'threshold' applies to kind='iou' only")
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        return labelled_box_of(answer)
 
     def check_target(self, target):
         check_box(target)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from vision_rewards.judging import Failure, JudgeError, Policy, read_verdict, session_of, write_prompt
 from vision_rewards.parsers import normalize_label
+from vision_rewards.plain import Plain
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 RUBRIC = "The answer is right if it says the same as the reference, in whatever words, and adds nothing that is wrong."
@@ -41,6 +42,7 @@ class Judge(AnswerReward):
         "what stands in the thinking is not shown to the judge",
     )
     tasks = ("llm", "judge", "llm judge")
+    plain = (Plain("the reference", "EXIT"),)
     part_defaults: ClassVar = {"grade": None}
     waits = True
     examples = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards.parsers import canonical_answer, extract_answer
+from vision_rewards.plain import Plain, text_of
 from vision_rewards.rewards.multiple_choice import by_letter, check_options
 from vision_rewards.types import AnswerReward, RewardResult, TargetError
 
@@ -76,6 +77,7 @@ class Majority(AnswerReward):
         "accuracy",
     )
     tasks = ("majority", "ttrl")
+    plain = (Plain("any text: the group decides; `options` are kept", "B", ["a cat", "a dog"]),)
     examples = (
         ({"majority": "3"}, "There. <answer>three</answer>", "three is 3"),
         ({"majority": "3"}, "4", "another answer"),
@@ -89,6 +91,10 @@ class Majority(AnswerReward):
     def with_group(self, completions, target):
         options = target.get("options")
         return {**target, "majority": majority_answer(completions, extract=self.extract, options=options)}
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        return {"answer": text_of(answer), **({"options": dict(options)} if options else {})}
 
     def check_target(self, target):
         options, majority = target.get("options"), target["majority"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from vision_rewards import metrics
 from vision_rewards.parsers import MAX_ANSWER, Mask, parse_mask, parse_points, read_mask
+from vision_rewards.plain import Plain, structure_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
+_OUTLINES = ("counts", "polygons", "segmentation")
 MAX_CANDIDATES = 64
 MAX_POINTS = 32
 MAX_CANDIDATE_PIXELS = 2**24  # over all candidates of a target: 16 MB
@@ -81,6 +84,12 @@ class MaskIou(AnswerReward):
         "sizes, vertices and outlines are bounded, so that no answer takes long",
     )
     tasks = ("mask iou", "segmentation", "segmentation image", "referring segmentation", "reasoning segmentation")
+    plain = (
+        Plain(
+            "the mask: a mapping with `size` and `counts` or `polygons`, or JSON text of it",
+            {"size": [4, 4], "counts": [0, 8, 8]},
+        ),
+    )
     examples = (
         (_LEFT, '{"polygons": [[0, 0, 2, 0, 2, 4, 0, 4]]}', "the left half"),
         (_LEFT, '{"size": [4, 4], "counts": [0, 16]}', "the whole image"),
@@ -101,6 +110,20 @@ class MaskIou(AnswerReward):
     threshold: float | None = param(
         None, "score 1 from this IoU on (inclusive) and 0 below; none: the IoU itself", low=0.01, high=1
     )
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        try:
+            value = structure_of(answer)
+        except ValueError:
+            value = None
+        if not isinstance(value, Mapping):
+            raise cls.needs_target(answer)
+        if isinstance(value.get("mask"), Mapping):
+            return {key: value[key] for key in ("mask", "candidates") if value.get(key) is not None}
+        if value.get("size") is None or not any(value.get(key) is not None for key in _OUTLINES):
+            raise cls.needs_target(answer)
+        return {"mask": {key: value[key] for key in ("size", *_OUTLINES) if value.get(key) is not None}}
 
     def check_target(self, target):
         mask = self._read(target["mask"], "'mask'")

@@ -13,6 +13,7 @@ from vision_rewards.parsers import (
     strip_math,
     words_of,
 )
+from vision_rewards.plain import Plain
 from vision_rewards.pool import Exceeded, bounded
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, is_number, param
 
@@ -46,6 +47,7 @@ class Math(AnswerReward):
         "model text never reaches Python's eval, which math-verify's plain-text reader calls",
     )
     tasks = ("math", "mathematics", "math vqa", "geometry")
+    plain = (Plain("a number, or LaTeX or plain text", "\\frac{1}{2}"),)
     examples = (
         ({"answer": "\\frac{1}{2}"}, "<think>half</think>The answer is $0.5$.", "equal value"),
         ({"answer": "\\frac{1}{2}"}, "0.333", "another number"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import ClassVar
 
 from vision_rewards.parsers import parse_choice, parse_choices
+from vision_rewards.plain import Plain, marked_letter, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 _LETTERS = frozenset(ascii_uppercase)
+_LETTER = re.compile(r"^\(?([A-Za-z])\)?[.:)]?$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,10 @@ class MultipleChoice(AnswerReward):
         "an empty or unreadable answer scores 0; nothing is drawn at random",
     )
     tasks = ("multiple choice", "mcq", "mc", "multi choice", "multiple select")
+    plain = (
+        Plain("the letter, or the text of one of the `options`", "B", ["a cat", "a dog"]),
+        Plain("the letters, as text or list; `options` are kept", "A, C", ["a", "b", "c", "d"], ("multiple select",)),
+    )
     part_defaults: ClassVar = {"exact": 0.0}
     metric_part = "exact"
     examples = (
@@ -53,6 +60,13 @@ class MultipleChoice(AnswerReward):
     several: str = param(
         "exact", "the score where the target is a list of letters", choices=("exact", "subset", "jaccard")
     )
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        texts = options or {}
+        several = task == "multiple select" or isinstance(answer, list)
+        right = letters_of(answer, texts) if several else letter_of(answer, texts)
+        return {"answer": right} | ({"options": dict(texts)} if texts else {})
 
     def check_target(self, target):
         answer, options = target["answer"], target.get("options")
@@ -97,6 +111,39 @@ class MultipleChoice(AnswerReward):
 
 def _right(answer) -> list:
     return list(answer) if isinstance(answer, (list, tuple)) else [answer]
+
+
+def letter_of(answer, options: Mapping[str, str]) -> str:
+    """The letter that a plain answer names: alone, with its text, or by the text of an option.
+
+    Raises:
+        ValueError: it names none of the options.
+    """
+    text = text_of(answer)
+    letter, marked = _LETTER.match(text), marked_letter(text)
+    same = [key for key, option in options.items() if option and option.lower() == text.lower()]
+    if letter and (not options or letter[1].upper() in options):
+        return letter[1].upper()
+    if same:
+        return same[0]
+    if marked and (not options or marked in options):
+        return marked
+    raise ValueError(f"{text!r:.80} is none of the options {', '.join(options) or 'A to Z'}")
+
+
+def letters_of(answer, options: Mapping[str, str]) -> list[str]:
+    """The letters that a plain answer names, in alphabetical order: a list, or text such as `A, C` or `AC`.
+
+    Raises:
+        ValueError: something in it names none of the options, or one letter stands twice.
+    """
+    letters = None if isinstance(answer, list) else parse_choices(text_of(answer), dict(options) or None)[0]
+    if letters is None:
+        items = answer if isinstance(answer, list) else [answer]
+        letters = sorted(letter_of(item, options) for item in items)
+    if not letters or len(set(letters)) != len(letters):
+        raise ValueError(f"{answer!r:.80} names no option, or one twice")
+    return letters
 
 
 def by_letter(options) -> dict[str, str]:

@@ -9,9 +9,11 @@ from decimal import Decimal
 from typing import ClassVar
 
 from vision_rewards.parsers import parse_number, strip_prefix
+from vision_rewards.plain import Plain, number_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, is_number, param
 
 MAX_MAGNITUDE = Decimal("1e100")
+_WITH_UNIT = re.compile(r"[-+]?[\d.,]+ ?[^\W\d_]+\.?")
 _LETTERS = re.compile(r"[^\W\d_]+")
 
 
@@ -24,6 +26,18 @@ class NumberReward(AnswerReward):
         "unit?": "str or list of str: accepted spellings of the unit, case counts; the answer may have one after its "
         "number (or before: $5) and no other word",
     }
+
+    plain: ClassVar = (Plain("the number, as number or text, with or without a unit", "1,024.5"),)
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        try:
+            number = number_of(answer)
+        except ValueError:
+            if not (isinstance(answer, str) and _WITH_UNIT.fullmatch(answer) and _target_value(answer) is not None):
+                raise
+            return {"answer": answer}
+        return {"answer": int(number) if number == int(number) else number}
 
     def check_target(self, target):
         if _target_value(target["answer"]) is None:

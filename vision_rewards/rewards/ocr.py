@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from vision_rewards import metrics
 from vision_rewards.parsers import MAX_ANSWER, collapse_spaces
+from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 # Answer and text, both normalised, and their edit similarity -> score.
@@ -42,6 +43,7 @@ class Ocr(AnswerReward):
         "answer and target are normalised alike: `a / b` equals itself",
     )
     tasks = ("ocr", "text recognition", "text reading")
+    plain = (Plain("the transcription", "EXIT 42"),)
     part_defaults: ClassVar = {"exact": 0.0, "similarity": 0.0}
     metric_part = "exact"
     examples: ClassVar = (
@@ -55,6 +57,10 @@ class Ocr(AnswerReward):
 
     metric: str = param("edit", "which measure is the score", choices=tuple(_SCORES))
     ignore_case: bool = param(False, "fold case before comparing; `anls` always does")
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        return {"text": text_of(answer)}
 
     def check_target(self, target):
         texts = _texts(target)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from vision_rewards.metrics import overlap
 from vision_rewards.parsers import MAX_ANSWER, split_words
+from vision_rewards.plain import Plain
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 MAX_KEYWORDS = 200
@@ -38,6 +39,7 @@ class OpenEnded(AnswerReward):
         "words of every script count: two different Chinese sentences are not alike, two equal ones are",
     )
     tasks = ("open ended", "free form", "video description", "image description")
+    plain = (Plain("the reference", "A red car turns left."),)
     part_defaults: ClassVar = {"exact": 0.0, "recall": 0.0}
     examples: ClassVar = (
         ({"answer": "A red car turns left."}, "a red car turns left", "case and punctuation do not count"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from json import dumps
 from typing import ClassVar
 
 from vision_rewards import metrics
 from vision_rewards.parsers import normalize_label, parse_distinct
+from vision_rewards.plain import Plain, scalar_of, structure_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 MAX_ITEMS = 200
+_BETWEEN = re.compile(r"[\s,;>→-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,7 @@ class Ordering(AnswerReward):
         "kendall gives the reversed order 0 and a random one little, where pairwise gives a random one 1/2",
     )
     tasks = ("ordering", "jigsaw", "event ordering", "temporal ordering", "sorting", "frame ordering")
+    plain = (Plain("the items in their order, as list or text", "B, A, C"),)
     part_defaults: ClassVar = {"exact": 0.0, "position": 0.0, "pairwise": 0.0}
     metric_part = "exact"
     examples = (
@@ -47,6 +52,15 @@ class Ordering(AnswerReward):
 
     metric: str = param("exact", "which measure is the score", choices=("exact", "position", "pairwise", "kendall"))
     partial: float = param(1.0, "factor of a graded score below 1", low=0, high=1)
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        if isinstance(answer, str) and not answer.lstrip().startswith("["):
+            answer = [part for part in _BETWEEN.split(answer) if part]
+        items = structure_of(answer)
+        if not isinstance(items, Sequence) or len(items) < 2:
+            raise ValueError(f"{answer!r:.80} is not an order of at least 2 items")
+        return {"order": [item if isinstance(item, int) else scalar_of(item) for item in items]}
 
     def check_target(self, target):
         order = target["order"]

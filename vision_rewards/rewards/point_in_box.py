@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards.parsers import parse_boxes, parse_points
+from vision_rewards.plain import Plain, labelled_box_of
 from vision_rewards.rewards.iou import check_box
 from vision_rewards.types import AnswerReward, RewardResult, param
 
@@ -47,6 +48,7 @@ class PointInBox(AnswerReward):
         "the gaussian has no step at the edge to sit on: the centre earns most",
     )
     tasks = ("point in box", "gui grounding", "pointing", "screenspot")
+    plain = (Plain("the box to hit, as for `iou`", "[100, 40, 180, 60]"),)
     examples = (
         (_BUTTON, "[140, 50]", "the centre of the button"),
         (_BUTTON, '{"point_2d": [180, 60], "label": "OK"}', "its corner still hits"),
@@ -63,6 +65,17 @@ class PointInBox(AnswerReward):
     answer: str = param(
         "point", "what the answer holds: one point, or one box read by its centre", choices=("point", "box")
     )
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        try:
+            target = labelled_box_of(answer)
+        except ValueError:
+            target = {}
+        # A point does not say how far from it is still a hit.
+        if "box" not in target:
+            raise cls.needs_target(answer)
+        return {"box": target["box"]}
 
     def check_target(self, target):
         check_box(target)

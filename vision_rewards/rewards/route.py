@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards.parsers import EXTRACT_MODES
-from vision_rewards.registry import get_reward, list_rewards, reward_class
+from vision_rewards.registry import get_reward, normalize_task, reward_class, task_table
 from vision_rewards.types import AnswerReward, Reward, RewardResult, TargetError, nearest, param
-
-
-def task_table() -> dict[str, str]:
-    """Task name -> reward name, for every task that some reward declares."""
-    return {task: name for name, spec in list_rewards().items() for task in spec.tasks}
-
-
-def normalize_task(task: str) -> str:
-    """Lower case, with `_`, `-` and runs of white space as one blank."""
-    return re.sub(r"[\s_-]+", " ", task).strip().lower()
 
 
 @dataclass(frozen=True, kw_only=True)

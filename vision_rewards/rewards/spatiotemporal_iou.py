@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards import metrics
 from vision_rewards.parsers import MAX_ANSWER, is_interval, parse_track
+from vision_rewards.plain import Plain, interval_of, structure_of, track_of
 from vision_rewards.rewards.tracking import check_track, frame_key, track_boxes, write_track
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -44,6 +46,12 @@ class SpatiotemporalIou(AnswerReward):
         "stvg",
         "spatio temporal video grounding",
     )
+    plain = (
+        Plain(
+            "the boxes by frame and, where known, the interval, as mapping or JSON text",
+            {"time": [2, 6], "boxes": {"2": [0, 0, 10, 10], "3": [0, 0, 10, 10]}},
+        ),
+    )
     examples = (
         (_TUBE, json.dumps({"time": [2, 6], "boxes": _TUBE["track"]}), "the whole tube"),
         (_TUBE, '{"time": [2, 6], "boxes": {"2": [0, 0, 10, 10]}}', "one right box of four"),
@@ -55,6 +63,12 @@ class SpatiotemporalIou(AnswerReward):
     metric_part = "viou"
 
     metric: str = param("viou", "`mean`: half for the stated interval", choices=("viou", "mean"))
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        value = structure_of(answer)
+        timed = not isinstance(value, Mapping) or any(value.get(key) is not None for key in ("time", "interval"))
+        return {**({"time": interval_of(value)} if timed else {}), "track": track_of(value)}
 
     def check_target(self, target):
         check_track(target)

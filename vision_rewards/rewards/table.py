@@ -9,6 +9,7 @@ from typing import ClassVar
 from vision_rewards.metrics.tables import table_similarity
 from vision_rewards.parsers import MAX_ANSWER
 from vision_rewards.parsers.tables import MAX_TABLE_NODES, TableTree, parse_table
+from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 _SMALL = "<table><tr><td>a</td><td>b</td></tr><tr><td>1</td><td>2</td></tr></table>"
@@ -34,6 +35,7 @@ class Table(AnswerReward):
         f"more than {MAX_TABLE_NODES} rows and cells score 0; all that remains is compared well within a second",
     )
     tasks = ("table", "table recognition", "table parsing")
+    plain = (Plain("HTML with one table", _SMALL),)
     part_defaults: ClassVar = {"teds": 0.0, "teds_s": 0.0}
     examples: ClassVar = (
         ({"html": _SMALL}, _SMALL.replace("td", "th"), "header cells are cells"),
@@ -46,6 +48,10 @@ class Table(AnswerReward):
 
     metric: str = param("teds", "which measure is the score", choices=("teds", "teds_s"))
     sections: bool = param(False, "count `<thead>`, `<tbody>` and `<tfoot>` as nodes above their rows")
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        return {"html": text_of(answer)}
 
     def check_target(self, target):
         html = target["html"]

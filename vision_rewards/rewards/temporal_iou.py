@@ -15,6 +15,7 @@ from vision_rewards.parsers import (
     parse_timestamp,
     round_time,
 )
+from vision_rewards.plain import Plain, interval_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, is_number, param
 
 _THRESHOLDS = (0.3, 0.5, 0.7)
@@ -55,6 +56,7 @@ class TemporalIou(AnswerReward):
         "moment retrieval",
         "tvg",
     )
+    plain = (Plain("the interval, or several, in seconds or as timestamps, as list, mapping or text", "[3, 5]"),)
     part_defaults: ClassVar = {"iou": 0.0, "iou@0.3": 0.0, "iou@0.5": 0.0, "iou@0.7": 0.0}
     metric_part = "iou@0.5"
     examples = (
@@ -82,6 +84,10 @@ class TemporalIou(AnswerReward):
             raise ValueError("reward 'temporal_iou': parameter 'threshold': 0 would pass every interval")
         if self.threshold is not None and self.kind != "iou":
             raise ValueError("reward 'temporal_iou': parameter 'threshold' applies to kind='iou' only")
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        return {"interval": interval_of(answer)}
 
     def check_target(self, target):
         spans, duration = _spans(target["interval"]), target.get("duration")

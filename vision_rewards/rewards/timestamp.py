@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from vision_rewards.parsers import MAX_TIME, format_time, parse_timestamp, round_time
+from vision_rewards.plain import Plain, moment_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, is_number, param
 
 
@@ -26,6 +27,7 @@ class Timestamp(AnswerReward):
         "a per cent, a frame number, 12:75 and −3 are refused rather than misread",
     )
     tasks = ("timestamp", "temporal localization", "action spotting")
+    plain = (Plain("the moment, in seconds or as timestamp", "01:12"),)
     part_defaults: ClassVar = {"within": 0.0, "error": None}
     metric_part = "within"
     examples = (
@@ -37,6 +39,10 @@ class Timestamp(AnswerReward):
 
     tolerance: float = param(1.0, "accepted error in seconds", low=1e-6)
     grade: str = param("within", "`linear` falls from 1 to 0 over the tolerance", choices=("within", "linear"))
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        return {"timestamp": moment_of(answer)}
 
     def check_target(self, target):
         if _seconds(target["timestamp"]) is None:

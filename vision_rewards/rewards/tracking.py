@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from vision_rewards import metrics
 from vision_rewards.parsers import MAX_ANSWER, MAX_FRAMES, frame_number, parse_track, read_box
+from vision_rewards.plain import Plain, track_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 _TRACK = {"track": {"1": [0, 0, 10, 10], "2": [5, 0, 15, 10], "3": [10, 0, 20, 10]}}
@@ -62,6 +63,7 @@ class Tracking(AnswerReward):
         "a frame twice, also as 1 and 1.0, earns 0",
     )
     tasks = ("tracking", "object tracking", "single object tracking", "visual tracking")
+    plain = (Plain("the boxes by frame, as mapping or JSON text", {"boxes": _TRACK["track"]}),)
     examples = (
         (_TRACK, '{"boxes": {"1": [0, 0, 10, 10], "2": [5, 0, 15, 10], "3": [10, 0, 20, 10]}}', "every frame"),
         (_TRACK, '{"boxes": {"1": [0, 0, 10, 10]}}', "one frame of three"),
@@ -77,6 +79,10 @@ class Tracking(AnswerReward):
     threshold: float | None = param(
         None, "count frames from this IoU on as 1 and others as 0 (success rate); none: by their IoU", low=0.01, high=1
     )
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        return {"track": track_of(answer)}
 
     def check_target(self, target):
         check_track(target)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from vision_rewards.plain import Plain, text_of
 from vision_rewards.registry import get_reward
+from vision_rewards.rewards.multiple_choice import letter_of, letters_of
 from vision_rewards.rewards.yes_no import WORDS
 from vision_rewards.types import AnswerReward, Reward, RewardResult, is_number, nearest, param
 
@@ -32,6 +34,7 @@ class VideoQa(AnswerReward):
         "no exact-match shortcut for short references, and what each of the four closes",
     )
     tasks = ("video qa", "video question answering", "videoqa")
+    plain = (Plain("the letter, or the text of one of the `options`; or any text", "B", ["runs", "jumps"]),)
     part_defaults: ClassVar = {"accuracy": 0.0}
     metric_part = "accuracy"
     examples = (
@@ -62,6 +65,17 @@ class VideoQa(AnswerReward):
         if isinstance(answer, bool) or word.lower() in WORDS:
             return self.members["yes_no"]
         return self.members["numeric" if is_number(answer) else "open_ended"]
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        if not options:
+            return {"answer": text_of(answer)}
+        try:
+            right = letters_of(answer, options) if isinstance(answer, list) else letter_of(answer, options)
+        except ValueError:
+            # A question with options may still ask for a text of one's own.
+            return {"answer": text_of(answer)}
+        return {"answer": right, "options": dict(options)}
 
     def check_target(self, target):
         self._member(target).check(target)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
 from vision_rewards.metrics.vqa import leave_one_out, vqa_normalize
+from vision_rewards.parsers import parse_json
+from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 MAX_ANSWERS = 100
@@ -33,6 +36,9 @@ class Vqa(AnswerReward):
         "scoring keeps nothing: no table grows with the words seen, and the target's answers stay as they are",
     )
     tasks = ("vqa", "visual question answering", "vqav2", "textvqa", "okvqa")
+    plain = (
+        Plain("the answer, or all annotators' answers: a list of texts or of {answer: text}", ["red", "dark red"]),
+    )
     part_defaults: ClassVar = {"vqa_accuracy": 0.0}
     examples: ClassVar = (
         ({"answers": ["red"] * 6 + ["dark red"] * 4}, "Red.", "six of ten said so"),
@@ -44,6 +50,14 @@ class Vqa(AnswerReward):
     )
 
     evalai: bool = param(False, "split off `'s` first, as EvalAI's processor does for TextVQA")
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        if isinstance(answer, str) and answer.startswith("["):
+            items, _ = parse_json(answer)
+            answer = items if isinstance(items, list) else answer
+        items = answer if isinstance(answer, list) else [answer]
+        return {"answers": [text_of(item["answer"] if _is_record(item) else item) for item in items]}
 
     def check_target(self, target):
         answers = target["answers"]
@@ -68,6 +82,10 @@ class Vqa(AnswerReward):
         accuracy = accuracies.get(said, 0.0)
         top = accuracies[vqa_normalize(best, evalai=self.evalai)]
         return RewardResult(accuracy / top, {"vqa_accuracy": accuracy}, said, "ok")
+
+
+def _is_record(item) -> bool:
+    return isinstance(item, Mapping) and "answer" in item
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards.parsers import normalize_label, strip_prefix
+from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError
 
 WORDS = {"yes": True, "true": True, "no": False, "false": False}
@@ -26,11 +27,20 @@ class YesNo(AnswerReward):
         "`yes and no` scores 0",
     )
     tasks = ("yes no", "boolean", "binary classification", "true false", "binary")
+    plain = (Plain("yes, no, true, false, 1, 0, or a truth value", "yes"),)
     examples = (
         ({"answer": "yes"}, "<think>I see one.</think>Yes.", "the word, whatever its case"),
         ({"answer": False}, "I notice nothing", "`notice` holds `no`, and is not the word"),
         ({"answer": "no"}, "yes and no", "both"),
     )
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        text = text_of(answer)
+        truth = {"1": True, "0": False}.get(text.rstrip("."), _truth(text))
+        if truth is None:
+            raise ValueError(f"{answer!r:.80} is neither yes nor no")
+        return {"answer": "yes" if truth else "no"}
 
     def check_target(self, target):
         if _truth(target["answer"]) is None:
