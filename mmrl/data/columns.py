@@ -9,8 +9,9 @@ from typing import Any
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
 from mmrl.data.media import resolve_media
-from mmrl.data.targets import normalise_task, read_options, shape_target
+from mmrl.data.targets import normalise_task, target_of
 from mmrl.data.videos import foreign_key
+from vision_rewards.plain import read_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +128,18 @@ class Row:
             raise self.bad(f"no task: fill column '{columns[0]}', or set `task` of the dataset")
         return task
 
-    def target(self, task: str, column: str, value: Any, options: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """`shape_target`, with errors that name the column."""
+    def target(
+        self,
+        task: str,
+        column: str,
+        value: Any,
+        options: Mapping[str, str] | None = None,
+        *,
+        demonstrated: bool = False,
+    ) -> dict[str, Any]:
+        """`target_of`, with errors that name the column."""
         try:
-            return shape_target(task, value, options)
+            return target_of(task, value, options, demonstrated=demonstrated)
         except (ValueError, RecursionError) as error:
             raise self.bad(f"column '{column}': {error} (task {task})") from error
 

@@ -14,7 +14,7 @@ from typing import Any
 from mmrl.contracts.errors import BadSample, UserError, unknown
 from mmrl.contracts.types import Sample
 from mmrl.data.columns import Row
-from mmrl.data.targets import answer_text
+from vision_rewards.plain import answer_text
 
 COORDINATES = ("pixel", "norm1000", "norm1")
 _TAG = re.compile(r"<(image|video)>")
@@ -60,7 +60,8 @@ def read_mmrl(row: Row) -> Sample:
         # Parquet writes every key of a struct into every row.
         target = {str(key): value for key, value in target.items() if value is not None}
     elif target is not None:
-        target = row.target(task, "target", target, row.options("options"))
+        learned = demonstration is not None
+        target = row.target(task, "target", target, row.options("options"), demonstrated=learned)
     coordinates = row.text("coordinates") if row.has("coordinates") else None
     if coordinates not in (None, *COORDINATES):
         raise row.bad(unknown("value in column 'coordinates':", coordinates, COORDINATES))
@@ -113,14 +114,14 @@ def _part(row: Row, part: Any, number: int) -> dict[str, Any]:
 
 def read_easyr1(row: Row) -> Sample:
     """EasyR1: problem with tags, answer, images, videos; the task is the dataset's."""
-    task = row.task_of("task")
+    task, learned = row.task_of("task"), row.has("demonstration")
     return row.sample(
         [{"role": "user", "content": split_tags(row.text("problem"))}],
         task,
-        row.target(task, "answer", row.any("answer"), row.options("options")),
+        row.target(task, "answer", row.any("answer"), row.options("options"), demonstrated=learned),
         images=row.images("images"),
         videos=row.videos("videos"),
-        demonstration=row.text("demonstration") if row.has("demonstration") else None,
+        demonstration=row.text("demonstration") if learned else None,
     )
 
 
@@ -140,13 +141,14 @@ def read_easyvideor1(row: Row) -> Sample:
     lines = [f"{letter}. {text}".rstrip() for letter, text in options.items()]
     if any(line not in problem for line in lines):
         problem = "\n".join([problem, *lines])
+    demonstration = _offline(row, solution)
     return row.sample(
         [user_message(problem, len(images), len(videos))],
         task,
-        row.target(task, "solution", solution, options),
+        row.target(task, "solution", solution, options, demonstrated=demonstration is not None),
         images=images,
         videos=videos,
-        demonstration=_offline(row, solution),
+        demonstration=demonstration,
     )
 
 
@@ -175,9 +177,8 @@ def read_vlm_r1(row: Row) -> Sample:
         messages[start] = user_message(turns[start]["value"], len(images))
     task = row.task_of("accu_reward_method")
     answer = turns[-1]["value"]
-    return row.sample(
-        messages, task, row.target(task, "conversations", answer), images=images, demonstration=answer.strip()
-    )
+    target = row.target(task, "conversations", answer, demonstrated=True)
+    return row.sample(messages, task, target, images=images, demonstration=answer.strip())
 
 
 @dataclass(frozen=True, slots=True)
