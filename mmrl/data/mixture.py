@@ -5,17 +5,19 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
-import numpy as np
-
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError, unknown
+from mmrl.contracts.sampler import WALKS, Pool, Sampler, Walk
 from mmrl.contracts.types import Sample
 from mmrl.data.ahead import ReadAhead, names_media, size_of
 from mmrl.data.rows import Rows
+from mmrl.data.samplers.weighted import Weighted
 from mmrl.recipe.data import AnyData, DataConfig, PythonData
-from mmrl.recipe.importing import import_attribute
+from mmrl.recipe.importing import import_attribute, import_named
+from mmrl.recipe.samplers import SamplerSettings
 
 # type of a dataset's config -> "module:attribute", called with the config.
 DATASETS = {
@@ -29,7 +31,6 @@ DATASETS = {
     "maniskill_h5": "mmrl.data.robot.maniskill_h5:ManiSkillDemonstrations",
 }
 REASONS_KEPT = 100
-STREAMS = ("all", "demonstrations")
 
 
 class Head(Rows):
@@ -127,16 +128,12 @@ def open_mixture(config: DataConfig, seed: int = 0, check: Callable[[Sample, boo
         on_bad=config.on_bad_sample,
         check=check,
         uses=[data.use for data in config.train],
+        make=partial(_sampler, config.sampler),
     )
 
 
-@dataclass(slots=True)
-class _Walk:
-    """One stream's place: samples drawn, and epoch and position in each dataset."""
-
-    drawn: int
-    epochs: list[int]
-    positions: list[int]
+def _sampler(settings: SamplerSettings, pools: Sequence[Pool], seed: int) -> Sampler:
+    return import_named(settings.adapter)(pools, seed, settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +155,8 @@ class Upcoming:
         return self.rows[self.row]
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A permutation of one dataset for one epoch of one stream."""
-
-    epoch: int = -1
-    rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-
-
 class Mixture:
-    """Draws samples from datasets by weight, and from each dataset without replacement, in a new order each epoch.
+    """Samples of several datasets, as a sampler draws their rows.
 
     Samples drawn with `demonstrations=True` come from a walk of their own, so that neither walk thins out the other.
 
@@ -179,6 +168,7 @@ class Mixture:
         check: called with each sample before it is handed out, and with whether a reward will read it (False for
             demonstrations); may raise BadSample, e.g. after decoding its images.
         uses: per dataset `all`, `rollouts` or `demonstrations`: the draws it takes part in; None: all.
+        make: makes the sampler of the datasets' pools and the seed; None: `Weighted`.
 
     Attributes:
         skipped: bad rows met so far; a row met in two epochs counts twice.
@@ -197,6 +187,7 @@ class Mixture:
         on_bad: Literal["stop", "skip"] = "stop",
         check: Callable[[Sample, bool], object] | None = None,
         uses: Sequence[str] | None = None,
+        make: Callable[[Sequence[Pool], int], Sampler] | None = None,
     ):
         weights = [1.0] * len(datasets) if weights is None else list(weights)
         if not datasets or any(len(rows) == 0 for rows in datasets):
@@ -215,13 +206,12 @@ class Mixture:
         self.reasons: dict[str, str] = {}
         self.note: Callable[[BadSample, str | None, int | None], object] | None = None
         self.reads_media = any(getattr(rows, "threaded", False) for rows in datasets)
-        other = {"all": "demonstrations", "demonstrations": "rollouts"}
         uses = ["all"] * len(datasets) if uses is None else list(uses)
-        # A dataset without demonstrations leaves their draws once a whole pass has shown it.
-        self._weights = {s: [w * (use != other[s]) for w, use in zip(weights, uses, strict=True)] for s in STREAMS}
-        size = len(datasets)
-        self._walks = {stream: _Walk(0, [0] * size, [0] * size) for stream in STREAMS}
-        self._orders = {stream: [_Order()] * size for stream in STREAMS}
+        pools = [
+            Pool(getattr(rows, "name", None) or "", len(rows), weight, use)
+            for rows, weight, use in zip(datasets, weights, uses, strict=True)
+        ]
+        self.sampler: Sampler = (make or Weighted)(pools, seed)
         self.ahead: ReadAhead | None = None
         # Found by looking ahead: samples that `next` will ask for, and datasets without demonstrations.
         self._known: dict[Hashable, Sample] = {}
@@ -230,11 +220,7 @@ class Mixture:
     @property
     def epochs(self) -> list[float]:
         """Passes over each dataset so far, fractions included; of rollouts or demonstrations, whichever are more."""
-        passes = [
-            [e + p / len(d) for e, p, d in zip(walk.epochs, walk.positions, self.datasets, strict=True)]
-            for walk in self._walks.values()
-        ]
-        return [max(pair) for pair in zip(*passes, strict=True)]
+        return list(self.sampler.epochs)
 
     def next(self, n: int, *, demonstrations: bool = False) -> list[Sample]:
         """The next `n` samples; with `demonstrations`, of those that carry one.
@@ -247,7 +233,7 @@ class Mixture:
         """
         before = self.state_dict()
         try:
-            return [self._pick(STREAMS[demonstrations]).sample for _ in range(n)]
+            return [self._pick(WALKS[demonstrations]).sample for _ in range(n)]
         except BaseException:
             self.load_state_dict(before)
             raise
@@ -259,61 +245,54 @@ class Mixture:
         they hold pictures; one that cannot be built ends the list, and `next` says why. Of rows that turn out bad
         later, what replaces them is not in the list.
         """
-        stream, before, found = STREAMS[demonstrations], self.state_dict(), []
-        weights = {name: list(values) for name, values in self._weights.items()}
+        walk, before, coming = WALKS[demonstrations], self.state_dict(), []
         try:
-            while len(found) < n:
-                found.append(self._pick(stream, looking=True))
+            while len(coming) < n:
+                coming.append(self._pick(walk, looking=True))
         except UserError:
             pass
         finally:
             self.load_state_dict(before)
-            self._weights = weights
-        known = {key: sample for key, sample in self._known.items() if key[0] != stream}
-        light = {one.key: one.sample for one in found if one.sample is not None and not size_of(one.sample)}
+        known = {key: sample for key, sample in self._known.items() if key[0] != walk}
+        light = {row.key: row.sample for row in coming if row.sample is not None and not size_of(row.sample)}
         self._known = known | light
-        return found
+        return coming
 
-    def _pick(self, stream: str, looking: bool = False) -> Upcoming:
-        """The stream's next row, checked; as it is, and perhaps not built, where somebody is only `looking`."""
-        walk = self._walks[stream]
-        chance = self._rng(STREAMS.index(stream), 0, walk.drawn).random()
-        weights = self._weights[stream]
-        if not any(weights):
-            raise UserError(f"no dataset of the mixture gives {'demonstrations' if stream != 'all' else 'rollouts'}")
-        edges = np.cumsum(weights)
-        index = int(np.searchsorted(edges / edges[-1], chance, side="right"))
-        walk.drawn += 1
+    def _pick(self, walk: Walk, looking: bool = False) -> Upcoming:
+        """The walk's next row, checked; as it is, and perhaps not built, where somebody is only `looking`."""
+        index = self.sampler.choose(walk)
+        if index is None:
+            raise UserError(f"no dataset of the mixture gives {'demonstrations' if walk != 'all' else 'rollouts'}")
         rows, tried, bad = self.datasets[index], set(), False
-        dry = looking and stream == "demonstrations" and index in self._dry
+        dry = looking and walk == "demonstrations" and index in self._dry
         while len(tried) < len(rows) and not dry:
-            row = self._step(stream, index)
-            tried.add(row)
-            key = (stream, index, row)
+            draw = self.sampler.row(walk, index)
+            tried.add(draw.row)
+            key = (walk, index, draw.row)
             if looking and getattr(rows, "threaded", False):
-                return Upcoming(key, rows, row, None)
+                return Upcoming(key, rows, draw.row, None)
             try:
-                sample = self._sample(key, rows, row, looking)
-                if stream == "demonstrations" and not sample.demonstrated:
+                sample = self._sample(key, rows, draw.row, looking)
+                if walk == "demonstrations" and not sample.demonstrated:
                     continue
-                if sample.epoch != walk.epochs[index]:
-                    sample = replace(sample, epoch=walk.epochs[index])
+                if sample.epoch != draw.epoch:
+                    sample = replace(sample, epoch=draw.epoch)
                 if not looking:
                     self.reads_media |= names_media(sample)
                     if self.check is not None:
-                        self.check(sample, stream == "all")
-                return Upcoming(key, rows, row, sample)
+                        self.check(sample, walk == "all")
+                return Upcoming(key, rows, draw.row, sample)
             except BadSample as error:
                 if self.on_bad == "stop":
                     raise
-                self._skip(error, getattr(rows, "name", None) or f"train.{index}", row, looking)
+                self._skip(error, getattr(rows, "name", None) or f"train.{index}", draw.row, looking)
                 bad = True
-        if stream == "demonstrations" and not bad and sum(weight > 0 for weight in weights) > 1:
-            weights[index] = 0.0
+        # A dataset without demonstrations leaves their draws once a whole pass has shown it.
+        if walk == "demonstrations" and not bad and self.sampler.drop(walk, index):
             if looking:
                 self._dry.add(index)
-            return self._pick(stream, looking)
-        kind = "usable row" if stream == "all" else "usable row with a demonstration"
+            return self._pick(walk, looking)
+        kind = "usable row" if walk == "all" else "usable row with a demonstration"
         last = "".join(f"; {where}: {reason}" for where, reason in [*self.reasons.items()][-1:])
         raise UserError(f"{self._name(index)} has no {kind} among its {len(rows)}{last}")
 
@@ -323,23 +302,6 @@ class Mixture:
         if known is not None:
             return known
         return rows[row] if looking or self.ahead is None else self.ahead.take(key, lambda: rows[row])[0]
-
-    def _step(self, stream: str, index: int) -> int:
-        """The dataset's next row in the stream's order."""
-        walk, size = self._walks[stream], len(self.datasets[index])
-        if walk.positions[index] == size:
-            walk.epochs[index] += 1
-            walk.positions[index] = 0
-        order, epoch = self._orders[stream][index], walk.epochs[index]
-        if order.epoch != epoch:
-            rows = self._rng(STREAMS.index(stream), 1 + index, epoch).permutation(size)
-            order = self._orders[stream][index] = _Order(epoch, rows)
-        walk.positions[index] += 1
-        return int(order.rows[walk.positions[index] - 1])
-
-    def _rng(self, *key: int) -> np.random.Generator:
-        entropy = (abs(self.seed), int(self.seed < 0), *key)
-        return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
 
     def reject(self, error: BadSample) -> None:
         """Takes note of a sample found bad after it was handed out. Raises it where the policy is `stop`."""
@@ -361,37 +323,26 @@ class Mixture:
         return f"dataset '{name}'" if name else f"dataset {index}"
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in every stream and dataset, as JSON-serialisable values."""
-        walks = {
-            stream: {"drawn": walk.drawn, "epochs": list(walk.epochs), "positions": list(walk.positions)}
-            for stream, walk in self._walks.items()
-        }
-        sizes = [len(rows) for rows in self.datasets]
-        return {
-            "seed": self.seed,
-            "sizes": sizes,
-            "walks": walks,
-            "weights": {stream: list(weights) for stream, weights in self._weights.items()},
-            "skipped": self.skipped,
-            "reasons": dict(self.reasons),
-        }
+        """The place in every walk and dataset, as JSON-serialisable values."""
+        own = {"sampler": _kind(self.sampler), "skipped": self.skipped, "reasons": dict(self.reasons)}
+        return {**self.sampler.state_dict(), **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues exactly where `state_dict` was taken.
 
         Raises:
-            CheckpointError: the state is of another seed or of datasets of other sizes.
+            CheckpointError: the state is of another sampler, another seed or datasets of other sizes.
         """
-        sizes = [len(rows) for rows in self.datasets]
-        for key, now in (("sizes", sizes), ("seed", self.seed)):
-            if state.get(key) != now:
-                raise CheckpointError(f"the checkpoint's data has {key} {state.get(key)}, and this run's has {now}")
-        self._walks = {
-            stream: _Walk(walk["drawn"], list(walk["epochs"]), list(walk["positions"]))
-            for stream, walk in state["walks"].items()
-        }
-        # Which datasets proved dry is part of the place; the weights themselves may have been changed in the recipe.
-        for stream, weights in state["weights"].items():
-            self._weights[stream] = [now if then else 0.0 for now, then in zip(self._weights[stream], weights)]
+        own = _kind(self.sampler)
+        if state["sampler"] != own:
+            raise CheckpointError(
+                f"the checkpoint's samples were drawn by {state['sampler']}, and data.sampler is {own}; "
+                "restore data.sampler, or set `resume: never` and another `name`"
+            )
+        self.sampler.load_state_dict(state)
         self.skipped = state["skipped"]
         self.reasons = dict(state["reasons"])
+
+
+def _kind(sampler: Sampler) -> str:
+    return f"{type(sampler).__module__}:{type(sampler).__qualname__}"

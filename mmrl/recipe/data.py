@@ -6,9 +6,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mmrl.recipe.base import Settings
+from mmrl.recipe.samplers import SamplerSettings, WeightedSettings, sampler_settings
 
 DIGIT_TASKS = ("classification", "ocr", "grounding", "counting", "multiple_choice")
 PRETRAINING_TASKS = ("caption", "skill")
@@ -362,6 +371,7 @@ class DataConfig(Settings):
         "stop", description="skip goes on, and writes bad samples to bad_samples.jsonl"
     )
     seed: int | None = Field(None, description="sampling order; default: the recipe's seed")
+    sampler: SerializeAsAny[SamplerSettings] = Field(WeightedSettings(), description="what draws the next rows")
     cache: CacheConfig | None = None
     prefetch: int | None = Field(
         None,
@@ -370,6 +380,11 @@ class DataConfig(Settings):
         "evaluation, where samples name videos or pictures; 0: none",
     )
     prefetch_gb: PositiveFloat = Field(1.0, description="memory that frames read ahead may take until they are used")
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _own_settings(cls, raw: Any) -> SamplerSettings:
+        return sampler_settings(raw)
 
     def named_eval(self) -> dict[str, AnyData]:
         """Held-out sets by the names that their figures carry."""

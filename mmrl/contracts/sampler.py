@@ -1,0 +1,90 @@
+"""The contract of samplers: what draws the next rows of a mixture, and may learn from what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+# Rollouts and demonstrations are walked apart, so that neither thins out the other.
+Walk = Literal["all", "demonstrations"]
+WALKS: tuple[Walk, ...] = ("all", "demonstrations")
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What a sampler is told of one dataset.
+
+    Attributes:
+        name: of the dataset, or "".
+        size: its rows, at least one.
+        weight: its share of the draws, relative to the others'.
+        use: `all`, or the one kind of draw that it takes part in: `rollouts` or `demonstrations`.
+    """
+
+    name: str
+    size: int
+    weight: float = 1.0
+    use: str = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One row.
+
+    Attributes:
+        dataset: its place among the pools.
+        row: 0 <= row < size of the dataset.
+        epoch: passes over the dataset before this draw; augmentation is drawn by it.
+    """
+
+    dataset: int
+    row: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one drawn sample, all its trajectories together.
+
+    Attributes:
+        id, dataset, row: of the sample, as `Sample` has them.
+        accuracies: of each trajectory, in [0, 1].
+        rewards: of each trajectory.
+        lengths: likelihood units of each trajectory.
+        version: optimizer steps taken when the group was sampled.
+    """
+
+    id: str
+    dataset: str
+    row: int
+    accuracies: tuple[float, ...]
+    rewards: tuple[float, ...]
+    lengths: tuple[int, ...]
+    version: int
+
+
+class Sampler(Protocol):
+    """Draws rows. Made as `adapter(pools, seed, settings)`; the same state gives the same draws."""
+
+    @property
+    def epochs(self) -> Sequence[float]:
+        """Passes over each dataset so far, fractions included."""
+
+    def choose(self, walk: Walk) -> int | None:
+        """The dataset of the next draw; None where no dataset is left in this walk."""
+
+    def row(self, walk: Walk, dataset: int) -> Draw:
+        """The next row of a dataset: asked again where a row was bad, or holds no demonstration."""
+
+    def drop(self, walk: Walk, dataset: int) -> bool:
+        """Takes a dataset out of a walk, for it gives nothing there; False where it is the last one, and stays."""
+
+    def update(self, outcomes: Sequence[Outcome]) -> None:
+        """Learns from a step's outcomes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in every walk, as JSON-serialisable values. Looking ahead takes it and puts it back."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues exactly where `state_dict` was taken. Raises CheckpointError where it is of other datasets."""
