@@ -88,6 +88,8 @@ def make_parser() -> argparse.ArgumentParser:
     report.add_argument("--output", metavar="FILE", help="default: report.html in the run's folder")
     add_cache_arguments(command("cache", "fill, show or check a cache of decoded videos"))
     add_rewards_arguments(command("rewards", "list rewards, try one, or check a dataset's targets"))
+    listing = command("list", "list what a recipe may name: rewards, methods, engines and so on")
+    listing.add_argument("kind", metavar="KIND", nargs="?", help="default: the kinds themselves")
     add_tiny_arguments(command("tiny", "write a small random checkpoint, for tests and laptops"))
     config = command("config", "print a recipe with every default filled in")
     recipe(config, "RECIPE", "YAML file", nargs="?")

@@ -70,7 +70,11 @@ def get_reward(name: str, **params: Any) -> Reward:
     Raises:
         ValueError: an unknown name or parameter, or a value out of range; the message says what is allowed.
     """
-    cls = reward_class(name)
+    return build(reward_class(name), name, **params)
+
+
+def build(cls: type[Reward], name: str, **params: Any) -> Reward:
+    """A reward of a class, which need not be in the table. Raises ValueError on an unknown parameter of `name`."""
     known = cls.spec().params
     for param in params:
         if param not in known:

@@ -1,6 +1,6 @@
 """Column formats of dataset files: one small function per format turns a row into a sample.
 
-A new format is one function and one line of FORMATS.
+A new format is one function here and one line of `mmrl.recipe.formats`, or `module:name` of a `Format`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from mmrl.contracts.errors import BadSample, UserError, unknown
 from mmrl.contracts.types import Sample
 from mmrl.data.columns import Row
+from mmrl.recipe.formats import AUTO, FORMATS
 from vision_rewards.plain import answer_text
 
 COORDINATES = ("pixel", "norm1000", "norm1")
@@ -208,42 +209,40 @@ class Format:
         return self.renamed.get(task, task)
 
 
-FORMATS: dict[str, Format] = {
-    "mmrl": Format(read_mmrl, (("messages", "prompt"), ("target", "demonstration", "messages"))),
-    "easyr1": Format(read_easyr1, (("problem",), ("answer",)), absent=("problem_type", "data_type")),
-    "easyvideor1": Format(
-        read_easyvideor1,
-        (("problem",), ("solution",), ("problem_type", "data_type")),
-        tasks=("problem_type",),
-        renamed=_OVO_TASKS,
-    ),
-    "vlm_r1": Format(read_vlm_r1, (("conversations",),), tasks=("accu_reward_method",)),
-}
+MMRL = Format(read_mmrl, (("messages", "prompt"), ("target", "demonstration", "messages")))
+EASYR1 = Format(read_easyr1, (("problem",), ("answer",)), absent=("problem_type", "data_type"))
+EASYVIDEOR1 = Format(
+    read_easyvideor1,
+    (("problem",), ("solution",), ("problem_type", "data_type")),
+    tasks=("problem_type",),
+    renamed=_OVO_TASKS,
+)
+VLM_R1 = Format(read_vlm_r1, (("conversations",),), tasks=("accu_reward_method",))
 
 
 def find_format(name: str, columns: Iterable[str], source: str) -> str:
     """The format of a file with these columns.
 
     Args:
-        name: a key of FORMATS, whose required columns are then checked, or `auto`.
+        name: of a format, whose required columns are then checked, or `auto`.
 
     Raises:
         UserError: missing columns, or none or several formats fit; the message lists the columns seen.
     """
     columns = list(columns)
     seen = f"columns seen: {', '.join(sorted(columns)) or 'none'}"
-    if name != "auto":
-        for group in FORMATS[name].required:
+    if name != AUTO:
+        for group in FORMATS.get(name).required:
             if not set(group) & set(columns):
                 wanted = " or ".join(f"'{column}'" for column in group)
                 raise UserError(f"{source}: format '{name}' needs the column {wanted}; {seen}")
         return name
     fitting = [
         key
-        for key, form in FORMATS.items()
+        for key, form in ((key, FORMATS.get(key)) for key in FORMATS.names())
         if all(set(group) & set(columns) for group in form.required) and not set(form.absent) & set(columns)
     ]
     if len(fitting) == 1:
         return fitting[0]
     problem = f"columns fit the formats {' and '.join(fitting)}" if fitting else "columns fit no known format"
-    raise UserError(f"{source}: {problem}; set `format` to one of {', '.join(FORMATS)}; {seen}")
+    raise UserError(f"{source}: {problem}; set `format` to one of {', '.join(FORMATS.names())}; {seen}")

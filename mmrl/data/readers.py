@@ -16,9 +16,10 @@ import numpy as np
 from mmrl.contracts.errors import BadSample, UserError, first_line, nearest
 from mmrl.contracts.types import Sample
 from mmrl.data.columns import Row
-from mmrl.data.formats import FORMATS, find_format
+from mmrl.data.formats import find_format
 from mmrl.data.rows import Rows
 from mmrl.recipe.data import FileData
+from mmrl.recipe.formats import FORMATS
 
 # Parquet above this uncompressed size is converted once to memory-mapped Arrow by `datasets`.
 PARQUET_IN_MEMORY = 2 * 2**30
@@ -145,7 +146,7 @@ class FileDataset(Rows):
             raise UserError(f"dataset '{config.path}': root '{config.root}' is not a folder")
         columns = set().union(*(table.columns() for table in self._tables))
         self.format = find_format(config.format, columns, f"dataset '{config.path}'")
-        tasks = FORMATS[self.format].tasks
+        tasks = FORMATS.get(self.format).tasks
         if config.task is None and self.format != "mmrl" and not set(tasks) & columns:
             raise UserError(
                 f"dataset '{config.path}': rows of format '{self.format}' name no task; set `task`, e.g. task: numeric"
@@ -162,7 +163,7 @@ class FileDataset(Rows):
         place = f"{table.name} row {local}"
         if not isinstance(values, dict):
             raise BadSample(place, f"the row is {type(values).__name__}, expected an object with columns")
-        config, form = self.config, FORMATS[self.format]
+        config, form = self.config, FORMATS.get(self.format)
         parsed = Row(values, row, place, self.name, self.root, config.task, config.coordinates)
         try:
             return form.read(parsed)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -17,6 +18,7 @@ from pydantic import (
 )
 
 from mmrl.recipe.base import Settings
+from mmrl.recipe.formats import AUTO, check_format
 from mmrl.recipe.samplers import SamplerSettings, WeightedSettings, sampler_settings
 
 DIGIT_TASKS = ("classification", "ocr", "grounding", "counting", "multiple_choice")
@@ -242,7 +244,9 @@ class FileData(DatasetConfig):
 
     type: Literal["file"]
     path: str
-    format: Literal["auto", "mmrl", "easyr1", "easyvideor1", "vlm_r1"] = "auto"
+    format: Annotated[str, AfterValidator(check_format)] = Field(
+        AUTO, description="auto, a name of `mmrl list format`, or module:name"
+    )
     split: str = Field("train", description="split of a `datasets` name or folder")
     root: str | None = Field(None, description="folder of the media paths; default: the folder of the file")
     task: str | None = Field(None, description="task of rows that do not name one")

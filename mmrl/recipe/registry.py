@@ -52,8 +52,8 @@ class Registry(Generic[Part]):
         return len(self.names())
 
     def names(self) -> list[str]:
-        """The table's names and those of installed packages, in alphabetical order."""
-        return sorted({*self.entries, *self._installed()})
+        """The table's names in its order, then those of installed packages in alphabetical order."""
+        return [*self.entries, *sorted(self._installed().keys() - self.entries.keys())]
 
     def get(self, name: str, place: str = "") -> Part:
         """The part behind a name.

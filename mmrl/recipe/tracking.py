@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
+from mmrl.contracts.errors import unknown
 from mmrl.recipe.base import Settings
+from mmrl.recipe.registry import Registry
+
+# What stands behind a name is a `mmrl.tracking.sinks.Sink`.
+SINKS: Registry[Any] = Registry(
+    "sink",
+    {
+        "tensorboard": "mmrl.tracking.sinks:TensorBoard",
+        "wandb": "mmrl.tracking.sinks:Wandb",
+        "trackio": "mmrl.tracking.sinks:Trackio",
+    },
+)
+SWITCHES = ("tensorboard", "wandb", "trackio")
+
+
+def _sink(name: str) -> str:
+    if name not in SINKS:
+        raise ValueError(f"{unknown('sink', name, SINKS.names())}, or module:name")
+    return name
 
 
 class TrackingConfig(Settings):
@@ -16,6 +35,14 @@ class TrackingConfig(Settings):
     tensorboard: bool = True
     wandb: bool = False
     trackio: bool = False
+    sinks: list[Annotated[str, AfterValidator(_sink)]] = Field(
+        [], description="further sinks: names of `mmrl list sink`, or module:name"
+    )
     project: str = "mmrl"
     rollouts_every: PositiveInt = Field(1, description="steps between entries of rollouts/")
     rollouts_groups: int = Field(2, ge=0, description="groups written each time")
+
+    @property
+    def open(self) -> list[str]:
+        """Names of the sinks that are on, each once."""
+        return [*dict.fromkeys([*(name for name in SWITCHES if getattr(self, name)), *self.sinks])]

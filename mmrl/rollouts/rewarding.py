@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import vision_rewards
-from mmrl.contracts.errors import BadSample, ConfigError, UserError
+import vision_rewards.registry
+from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample, Trajectory
-from mmrl.recipe.importing import import_attribute
-from mmrl.recipe.rewards import RewardConfig
+from mmrl.recipe.rewards import REWARDS, RewardConfig
 
 UserReward = Callable[[str, Sample], "float | Mapping[str, float]"]
 SCORING_THREADS = 8
@@ -30,19 +32,7 @@ class Rewarder:
     def __init__(self, configs: Sequence[RewardConfig], user: UserReward | None = None):
         self.parts: list[tuple[str, float, Any, bool]] = []
         for i, config in enumerate(configs):
-            key = f"rewards.{i}.name"
-            if ":" in config.name:
-                try:
-                    function = import_attribute(config.name)
-                except UserError as error:
-                    raise ConfigError(f"{key}: {error}") from None
-                self.parts.append((config.name.rpartition(":")[2], config.weight, function, True))
-                continue
-            try:
-                reward = vision_rewards.get_reward(config.name, **config.params)
-            except ValueError as error:
-                raise ConfigError(f"{key}: {error}") from None
-            self.parts.append((config.name, config.weight, reward, False))
+            self.parts.append(_part(config, f"rewards.{i}"))
         if user is not None:
             self.parts = [(getattr(user, "__name__", "reward"), 1.0, user, True)]
         self.total_weight = sum(weight for _, weight, _, _ in self.parts)
@@ -149,3 +139,24 @@ def _from_user(function: UserReward, text: str, sample: Sample) -> tuple[float, 
     if "accuracy" in parts:
         info["accuracy"] = float(parts["accuracy"])
     return float(parts["reward"]), info
+
+
+def _part(config: RewardConfig, key: str) -> tuple[str, float, Any, bool]:
+    """(name, weight, reward or function, whether it is a user's function). Raises ConfigError."""
+    part = REWARDS.get(config.name, f"{key}.name")
+    name = config.name.rpartition(":")[2]
+    if isinstance(part, type) and issubclass(part, vision_rewards.Reward):
+        try:
+            return name, config.weight, vision_rewards.registry.build(part, name, **config.params), False
+        except ValueError as error:
+            raise ConfigError(f"{key}.name: {error}") from None
+    if not callable(part):
+        raise ConfigError(f"{key}.name: '{config.name}' is no function and no reward class, but {type(part).__name__}")
+    try:
+        inspect.signature(part).bind("completion", "sample", **config.params)
+    except TypeError as error:
+        raise ConfigError(
+            f"{key}: '{config.name}' is called with (completion, sample) and params {sorted(config.params)}, and its "
+            f"signature does not take them: {error}"
+        ) from None
+    return name, config.weight, partial(part, **config.params) if config.params else part, True

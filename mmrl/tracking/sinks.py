@@ -1,4 +1,4 @@
-"""Where figures go besides metrics.jsonl: one class a service, named after its switch in `TrackingConfig`."""
+"""Where figures go besides metrics.jsonl: one class per service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mmrl.contracts.errors import UserError
-from mmrl.recipe.tracking import TrackingConfig
+from mmrl.recipe.tracking import SINKS, TrackingConfig
 from mmrl.tracking.files import cannot_write, write_atomic
 
 
@@ -96,9 +96,6 @@ class Trackio:
         self._run.finish()
 
 
-SINKS: dict[str, type] = {"tensorboard": TensorBoard, "wandb": Wandb, "trackio": Trackio}
-
-
 def missing(package: str) -> UserError:
     """The error for a sink whose package is not installed."""
     return UserError(f"tracking.{package} is true, but {package} is not installed; run: pip install {package}")
@@ -110,4 +107,4 @@ def open_sinks(folder: Path, config: TrackingConfig, resume_step: int | None) ->
     Raises:
         UserError: a package is missing; the message has the pip command.
     """
-    return [make(folder, config.project, resume_step) for name, make in SINKS.items() if getattr(config, name)]
+    return [SINKS.get(name)(folder, config.project, resume_step) for name in config.open]

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.data.columns import Row
-from mmrl.data.formats import FORMATS
 from mmrl.data.readers import FileDataset
 from mmrl.recipe.data import FileData
+from mmrl.recipe.formats import FORMATS
 
 COLUMNS = """
 id problem_id prompt messages images videos image video task target demonstration coordinates problem answer
@@ -42,11 +42,11 @@ rows = st.dictionaries(names, values, max_size=8) | st.fixed_dictionaries(
 
 
 @settings(max_examples=300, suppress_health_check=list(HealthCheck))
-@given(values=rows, form=st.sampled_from(sorted(FORMATS)), task=st.none() | words)
+@given(values=rows, form=st.sampled_from(FORMATS.names()), task=st.none() | words)
 def test_arbitrary_rows_raise_bad_sample_or_read(values, form, task, tmp_path_factory):
     root = tmp_path_factory.getbasetemp()
     try:
-        sample = FORMATS[form].read(Row(values, 0, "f row 0", "f", str(root), task or None, "pixel"))
+        sample = FORMATS.get(form).read(Row(values, 0, "f row 0", "f", str(root), task or None, "pixel"))
     except BadSample:
         return
     parts = [part["type"] for message in sample.messages for part in message["content"]]

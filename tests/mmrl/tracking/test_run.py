@@ -12,10 +12,9 @@ from PIL import Image
 
 from mmrl.contracts.errors import UserError
 from mmrl.contracts.types import Decision, Group, Sample, Trajectory
-from mmrl.recipe.tracking import TrackingConfig
+from mmrl.recipe.tracking import SINKS, SWITCHES, TrackingConfig
 from mmrl.tracking.metrics import is_wall_clock
 from mmrl.tracking.rollouts import prompt_text
-from mmrl.tracking.sinks import SINKS
 from mmrl.tracking.tracker import Tracker
 
 QUIET = TrackingConfig(console="none", tensorboard=False)
@@ -245,7 +244,7 @@ def test_services_get_finite_figures_and_resume_their_run(tmp_path, monkeypatch,
 
 
 def test_every_sink_has_its_switch():
-    assert set(SINKS) <= set(TrackingConfig.model_fields)
+    assert set(SWITCHES) == set(SINKS.entries) <= set(TrackingConfig.model_fields)
 
 
 def test_importing_the_tracker_is_light():

@@ -1,0 +1,23 @@
+"""Every registry by its kind: what `mmrl list` prints, and the groups `mmrl.<kind>` that packages extend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmrl.contracts.errors import ConfigError, unknown
+from mmrl.recipe.importing import import_named
+from mmrl.recipe.registry import Registry
+
+REGISTRIES = {
+    "format": "mmrl.recipe.formats:FORMATS",
+    "reward": "mmrl.recipe.rewards:REWARDS",
+    "sampler": "mmrl.recipe.samplers:SAMPLERS",
+    "sink": "mmrl.recipe.tracking:SINKS",
+}
+
+
+def registry_of(kind: str) -> Registry[Any]:
+    """The registry of a kind. Raises ConfigError with the nearest spelling."""
+    if kind not in REGISTRIES:
+        raise ConfigError(unknown("kind", kind, REGISTRIES))
+    return import_named(REGISTRIES[kind])
