@@ -2,39 +2,71 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.errors import ConfigError, nearest
+from mmrl.recipe.policies.parts import Part, owner_of
 from mmrl.recipe.policy import Lora
 
-# Vision towers, and what projects their features for the language model.
-VISION = re.compile(r"(^|\.)(visual|vision_backbone|vision_tower|projector|multi_modal_projector)\.")
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def add_lora(model: nn.Module, config: Lora) -> Any:
+def add_lora(model: nn.Module, config: Lora, parts: Mapping[str, Part], kind: str) -> Any:
     """Wraps the model with LoRA adapters; everything else is frozen.
+
+    Args:
+        parts: where adapters may be, see `Part.lora`.
+        kind: `policy.type`, for errors.
 
     Raises:
         ConfigError: a target that names no layer.
     """
     from peft import LoraConfig, get_peft_model
 
-    linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    names = "|".join(map(re.escape, config.targets)) if isinstance(config.targets, list) else r"[^.]*"
-    pattern = re.compile(rf"(.*\.)?(language_model|dit)\.(.*\.)?({names})")
-    # The output layer is inside `language_model` in some models; adapting it would adapt the vocabulary.
-    chosen = sorted(name for name in linear if pattern.fullmatch(name) and not name.endswith("lm_head"))
-    if chosen and config.vision:
+    # Adapting the output layer would adapt the vocabulary.
+    output = model.get_output_embeddings()
+    layers: dict[str, list[str]] = {"targets": [], "vision": []}
+    for name, module in model.named_modules():
+        owner = owner_of(name, parts)
+        if isinstance(module, nn.Linear) and module is not output and owner is not None:
+            layers.setdefault(parts[owner].lora, []).append(name)
+    adapted = _targets(config, layers["targets"], kind)
+    if config.vision:
         # The layers there have other names than the language model's, so all of them are adapted.
-        chosen += sorted(name for name in linear if VISION.search(name))
-    if not chosen:
-        raise ConfigError(f"policy.lora.targets: {config.targets} names no linear layer of this model")
-    settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=chosen)
+        adapted += layers["vision"]
+    settings = LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=sorted(adapted)
+    )
     return get_peft_model(model, settings)
+
+
+def _targets(config: Lora, layers: Sequence[str], kind: str) -> list[str]:
+    """The layers that `lora.targets` stands for."""
+    if config.targets == "all-linear":
+        return list(layers)
+    if config.targets == "projections":
+        named = {target: _named(target, layers) for target in PROJECTIONS}
+    else:
+        named = {target: _named(target, layers) for target in config.targets}
+        for target, names in named.items():
+            if not names:
+                known = sorted({layer.rpartition(".")[2] for layer in layers})
+                raise ConfigError(
+                    f"policy.lora.targets: '{target}' names no linear layer that LoRA adapts in {kind}."
+                    f"{nearest(target, known)} Allowed: {', '.join(known)}; or all-linear instead of a list"
+                )
+    if not any(named.values()):
+        raise ConfigError(f"policy.lora.targets: {config.targets} names no linear layer of this model; set all-linear")
+    return sorted({layer for names in named.values() for layer in names})
+
+
+def _named(target: str, layers: Sequence[str]) -> list[str]:
+    """The layers whose name is the target, or ends with it after a dot."""
+    return [layer for layer in layers if layer == target or layer.endswith(f".{target}")]
 
 
 @torch.no_grad()

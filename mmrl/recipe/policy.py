@@ -16,15 +16,11 @@ class Lora(Settings):
     rank: PositiveInt = 16
     alpha: PositiveFloat = 32.0
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    targets: list[str] | Literal["all-linear"] = [
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
-    ]
+    targets: list[str] | Literal["projections", "all-linear"] = Field(
+        "projections",
+        description="names of layers, each of which the model must have; projections: q, k, v, o, gate, up and "
+        "down_proj, those that it has",
+    )
     vision: bool = Field(False, description="also adapt every linear layer of the vision tower and its projector")
 
 
@@ -52,7 +48,7 @@ class PolicyConfig(Settings):
     )
     lora: Lora | None = None
     params: dict[str, Any] = Field({}, description="settings that this type of policy alone has")
-    freeze: list[Literal["vision", "language", "backbone"]] = []
+    freeze: list[str] = Field([], description="parts of the model that do not train, by the names of its type")
     value_head: ValueHeadConfig | None = None
     gradient_checkpointing: bool = False
     image: PixelBudget = PixelBudget()

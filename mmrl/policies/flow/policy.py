@@ -46,7 +46,6 @@ class FlowPolicy(AdaptedModel):
     """The adapter, less its network; see `mmrl.contracts.policy.Policy` for the contract."""
 
     engine: ClassVar[str] = "flow"
-    vision_marks = (".vision_tower.",)
     # Boxes are text, and this policy writes none.
     coordinates = "resized_pixel"
     eos_ids: tuple[int, ...] = ()

@@ -13,8 +13,7 @@ the log-probs are those of drawing without replacement, and the reward is the re
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from mmrl.policies.loading import checkpoint_path
 from mmrl.policies.qwen_vl import prompt as qwen_prompt
 from mmrl.policies.qwen_vl.policy import QwenVL
 from mmrl.policies.qwen_vl.prompt import QwenPrompt
+from mmrl.policies.training import Reference
 from mmrl.recipe.policies.frame_selector import FrameSelectorParams
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import validate
@@ -120,7 +120,7 @@ class FrameSelector:
         self.module.config = reader.module.config
         self._merged = reader.processor.video_processor.temporal_patch_size
         self._scorer: nn.Module = selector
-        self._reference: nn.Module | None = None
+        self._reference = Reference(selector)
 
     @classmethod
     def from_pretrained(cls, config: PolicyConfig) -> FrameSelector:
@@ -131,7 +131,7 @@ class FrameSelector:
             CheckpointError: no Qwen-VL there, or a selector of another shape.
         """
         params = validate(FrameSelectorParams, config.params, place="policy.params")
-        frozen = {"type": "qwen_vl", "params": {}, "freeze": ["vision", "language"]}
+        frozen = {"type": "qwen_vl", "params": {}, "freeze": []}
         reader = QwenVL.from_pretrained(config.model_copy(update=frozen))
         reader.module.requires_grad_(False).eval()
         selector = Selector(reader.module.config.get_text_config().hidden_size, params.width)
@@ -225,26 +225,24 @@ class FrameSelector:
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Inside, `log_probs` are the kept selector's."""
-        if self._reference is None:
-            raise ConfigError("no reference policy was kept; KL needs one")
-        current, self._scorer = self._scorer, self._reference
-        try:
-            yield
-        finally:
-            self._scorer = current
+        current = self._scorer
+        with self._reference.active() as self._scorer:
+            try:
+                yield
+            finally:
+                self._scorer = current
 
     def keep_reference(self) -> None:
-        """Freezes a copy of the selector as the reference."""
-        self._reference = copy.deepcopy(self.module).requires_grad_(False).eval()
+        """Makes the current selector the reference."""
+        self._reference.keep()
 
     def reference_state(self) -> dict[str, Tensor] | None:
         """The kept selector's weights, for checkpoints; None where there is none."""
-        return dict(self._reference.named_parameters()) if self._reference is not None else None
+        return self._reference.state()
 
-    def load_reference(self, state: dict[str, Tensor]) -> None:
+    def load_reference(self, state: Mapping[str, Tensor]) -> None:
         """Restores what `reference_state` gave."""
-        self.keep_reference()
-        self._reference.load_state_dict(state)
+        self._reference.load(state)
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
         """(name, parameter, part) of the selector, which trains at `optim.lr`."""

@@ -49,6 +49,12 @@ class OpenVLAForActionPrediction(PreTrainedModel):
         """The language model's."""
         return self.language_model.get_output_embeddings()
 
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """Also of the vision backbones, which are timm's."""
+        super().gradient_checkpointing_enable(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs)
+        for tower in self.vision_backbone.towers:
+            tower.set_grad_checkpointing(True)
+
     def features(self, pixels_PNCHW: Tensor, state_PS: Tensor | None = None) -> Tensor:
         """What stands behind the start token: [P, N x patches (+ 1 for the state), H] of P prompts with N images."""
         prompts, images = pixels_PNCHW.shape[:2]

@@ -6,14 +6,12 @@ the published code, the state before a slot predicts the slot's token, the first
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import PolicyBatch, Sample
@@ -50,8 +48,6 @@ class ParallelState:
 
 class OpenVLAOFT(OpenVLA):
     """The adapter. Tokens of one decision are independent given the observation, so rows of a prompt share a pass."""
-
-    _reference_projector: nn.Module | None = None
 
     @classmethod
     def check_files(cls, folder: Path, model_config: OpenVLAConfig, params: OFTParams, config: PolicyConfig) -> None:
@@ -151,43 +147,3 @@ class OpenVLAOFT(OpenVLA):
         with self._autocast():
             logits_PV = self._model.get_output_embeddings()(states_PUH[:, unit])
         return ParallelState(states_PUH, row_B, unit, logits_PV[row_B])
-
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        """Inside, `log_probs` are the reference policy's; under LoRA the state's projector is a kept copy."""
-        kept, current = self._reference_projector, self._model.proprio_projector
-        if not self.config.lora or current is None:
-            with super().reference():
-                yield
-            return
-        if kept is None:
-            raise ConfigError("no reference policy was kept; KL needs one")
-        self._model.proprio_projector = kept
-        try:
-            with super().reference():
-                yield
-        finally:
-            self._model.proprio_projector = current
-
-    def keep_reference(self) -> None:
-        """Freezes a copy of the current weights; under LoRA, of the state's projector, which trains whole."""
-        super().keep_reference()
-        projector = self._model.proprio_projector
-        if self.config.lora and projector is not None:
-            self._reference_projector = copy.deepcopy(projector).requires_grad_(False)
-
-    def reference_state(self) -> dict[str, Tensor] | None:
-        """The kept reference's weights, for checkpoints; None where there is none to save."""
-        if self._reference_projector is not None:
-            return dict(self._reference_projector.named_parameters())
-        return super().reference_state()
-
-    def load_reference(self, state: dict[str, Tensor]) -> None:
-        """Restores what `reference_state` gave."""
-        if not self.config.lora:
-            super().load_reference(state)
-            return
-        self.keep_reference()
-        with torch.no_grad():
-            for name, parameter in self._reference_projector.named_parameters():
-                parameter.copy_(state[name])

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from mmrl.contracts.errors import BadSample, CheckpointError, ConfigError
 from mmrl.contracts.types import Sample
+from mmrl.policies import training
 from mmrl.policies.loading import local_folder, resolve_device
-from mmrl.policies.lora import add_lora, merged_state
+from mmrl.policies.lora import merged_state
 from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.openvla import checkpoint, processor
 from mmrl.policies.openvla.action_tokens import ActionTokens
@@ -31,7 +32,6 @@ from mmrl.recipe.reading import validate
 class OpenVLA(TokenPolicy):
     """OpenVLA (arXiv 2406.09246): a token per action dimension, decoded in order."""
 
-    vision_marks = (".vision_backbone.",)
     # Boxes are text, and this policy writes none.
     coordinates = "resized_pixel"
 
@@ -84,7 +84,7 @@ class OpenVLA(TokenPolicy):
         images = ImageTransform.read(folder, params.center_crop)
         head = load_value_head(config.value_head, model_config.text_config.hidden_size, str(folder), device)
         companions = checkpoint.read_companions(folder)
-        wrapped = _prepare_training(model, config)
+        wrapped = training.prepare(model, config, model.vision_backbone.unread())
         return cls(wrapped, tokenizer, images, statistics, params, config, companions, head)
 
     @classmethod
@@ -244,28 +244,3 @@ def _check_tokenizer(tokenizer: Any, model_config: OpenVLAConfig, shown: str) ->
             f"policy.path: config.json of '{shown}' has n_action_bins {model_config.n_action_bins} and only "
             f"{model_config.token_count} tokens"
         )
-
-
-def _prepare_training(model: Any, config: PolicyConfig) -> Any:
-    """Freezing, adapters, float32 master weights and checkpointing, as the settings say."""
-    for parameter in model.vision_backbone.unread():
-        parameter.requires_grad_(False)
-    for part, module in (("vision", model.vision_backbone), ("language", model.language_model)):
-        if {part, "backbone"} & set(config.freeze):
-            module.requires_grad_(False)
-    if config.lora:
-        projector = model.proprio_projector
-        model = add_lora(model, config.lora)
-        if projector is not None:
-            # It is far smaller than an adapter's layer and has no pretrained weights to stay near to.
-            projector.requires_grad_(True)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            # Master weights: AdamW on bfloat16 parameters loses small updates.
-            parameter.data = parameter.data.float()
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        base = model.get_base_model() if config.lora else model
-        for tower in base.vision_backbone.towers:
-            tower.set_grad_checkpointing(True)
-    return model

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +11,13 @@ from torch import Tensor, nn
 
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample
+from mmrl.policies import training
 from mmrl.policies.flow.context import FlowPrompt, Prefix, digest_of
 from mmrl.policies.flow.noise_head import NoiseHead, load_noise_head, save_noise_head
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.flow.policy import FlowPolicy
 from mmrl.policies.loading import resolve_device
-from mmrl.policies.lora import add_lora, merged_state
+from mmrl.policies.lora import merged_state
 from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.pi0 import checkpoint
 from mmrl.policies.statistics import cure_of_sizes
@@ -28,8 +27,6 @@ from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import validate
 
 NOISE = "noise_head."
-# Small, without pretrained weights to stay near to, or (openpi) trained in full beside adapters.
-WHOLE = ("embed_action_time", "action_out_proj", "noise_head")
 
 
 class Pi0(FlowPolicy):
@@ -50,7 +47,6 @@ class Pi0(FlowPolicy):
     ):
         super().__init__(model, statistics, params, config, kind, value_head)
         self.processor = processor
-        self._reference_parts: dict[str, nn.Module] = {}
 
     @classmethod
     def from_pretrained(cls, config: PolicyConfig) -> Pi0:
@@ -67,7 +63,9 @@ class Pi0(FlowPolicy):
         if params.sampler == "noise":
             head = NoiseHead(sizes.dit_config.hidden_size, sizes.max_action_dim, params.noise_low, params.noise_high)
             model.noise_head = load_noise_head(head, loaded.folder)
-        model = _prepare_training(model.to(device).train(), config)
+        # The expert gets embeddings, never tokens.
+        unread = model.model.dit.embed_tokens.parameters() if hasattr(model.model.dit, "embed_tokens") else ()
+        model = training.prepare(model.to(device).train(), config, unread)
         head = load_value_head(config.value_head, cls.critic_size(sizes), str(loaded.folder), device)
         return cls(model, loaded.processor, loaded.statistics, params, config, loaded.kind, head)
 
@@ -181,48 +179,7 @@ class Pi0(FlowPolicy):
     def _critic_states(self, prefix: Prefix, states_ETH: Tensor) -> Tensor:
         return states_ETH[:, 0]
 
-    # --- reference and checkpoints
-
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        """Inside, `log_probs` are the reference policy's; under LoRA, parts that train whole are kept copies."""
-        if self.config.lora and not self._reference_parts:
-            raise ConfigError("no reference policy was kept; KL needs one")
-        current = {name: getattr(self._model, name) for name in self._reference_parts}
-        self._swap(self._reference_parts)
-        try:
-            with super().reference():
-                yield
-        finally:
-            self._swap(current)
-
-    def _swap(self, parts: Mapping[str, nn.Module]) -> None:
-        for name, part in parts.items():
-            setattr(self._model, name, part)
-
-    def keep_reference(self) -> None:
-        """Freezes a copy of the current weights; under LoRA, of the parts that train whole."""
-        super().keep_reference()
-        if self.config.lora:
-            parts = {name: getattr(self._model, name) for name in WHOLE if hasattr(self._model, name)}
-            self._reference_parts = {n: copy.deepcopy(p).requires_grad_(False) for n, p in parts.items()}
-
-    def reference_state(self) -> dict[str, Tensor] | None:
-        """The kept reference's weights, for checkpoints; None where there is none to save."""
-        if self._reference_parts:
-            return {f"{n}.{k}": v for n, part in self._reference_parts.items() for k, v in part.named_parameters()}
-        return super().reference_state()
-
-    def load_reference(self, state: dict[str, Tensor]) -> None:
-        """Restores what `reference_state` gave."""
-        if not self.config.lora:
-            super().load_reference(state)
-            return
-        self.keep_reference()
-        with torch.no_grad():
-            for name, part in self._reference_parts.items():
-                for key, parameter in part.named_parameters():
-                    parameter.copy_(state[f"{name}.{key}"])
+    # --- checkpoints
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes transformers' layout, statistics and heads; LoRA adapters are merged into the weights written."""
@@ -234,24 +191,3 @@ class Pi0(FlowPolicy):
         save_value_head(self.value_head, folder)
         if noise:
             save_noise_head(noise, folder)
-
-
-def _prepare_training(model: Any, config: PolicyConfig) -> Any:
-    """Freezing, adapters and float32 master weights, as the settings say."""
-    vlm = model.model.vlm
-    if hasattr(model.model.dit, "embed_tokens"):
-        # The expert gets embeddings, never tokens.
-        model.model.dit.embed_tokens.requires_grad_(False)
-    for part, module in (("vision", vlm.vision_tower), ("language", vlm.language_model), ("backbone", vlm)):
-        if part in config.freeze:
-            module.requires_grad_(False)
-    if config.lora:
-        whole = [getattr(model, name) for name in WHOLE if hasattr(model, name)]
-        model = add_lora(model, config.lora)
-        for part in whole:
-            part.requires_grad_(True)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            # Master weights: AdamW on bfloat16 parameters loses small updates.
-            parameter.data = parameter.data.float()
-    return model

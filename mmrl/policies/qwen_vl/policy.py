@@ -13,8 +13,9 @@ from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample
 from mmrl.data.robot.statistics import check_range, save_statistics
 from mmrl.data.videos import VideoReader
+from mmrl.policies import training
 from mmrl.policies.loading import load_checkpoint, resolve_device
-from mmrl.policies.lora import add_lora, merged_state
+from mmrl.policies.lora import merged_state
 from mmrl.policies.qwen_vl import prompt as qwen_prompt
 from mmrl.policies.qwen_vl.prompt import QwenPrompt
 from mmrl.policies.token_policy import TokenPolicy
@@ -32,8 +33,6 @@ COORDINATES = {
 
 class QwenVL(TokenPolicy):
     """The adapter. One prepared prompt feeds sampling and training; the vision tower runs once per prompt."""
-
-    vision_marks = (".visual.",)
 
     def __init__(self, model: nn.Module, processor: Any, config: PolicyConfig, value_head: ValueHead | None = None):
         super().__init__(model, config, value_head)
@@ -63,6 +62,15 @@ class QwenVL(TokenPolicy):
         Raises:
             CheckpointError: nothing there, not a Qwen-VL, or weights missing or of other shapes.
         """
+        model, processor = cls.load(config)
+        model = training.prepare(model, config)
+        size = model.config.get_text_config().hidden_size
+        head = load_value_head(config.value_head, size, config.path, next(model.parameters()).device)
+        return cls(model, processor, config, head)
+
+    @staticmethod
+    def load(config: PolicyConfig) -> tuple[Any, Any]:
+        """(model, processor) as the checkpoint has them, with the recipe's budget of pixels. See `from_pretrained`."""
         model, processor = load_checkpoint(config, COORDINATES, resolve_device(config.device))
         size = processor.image_processor.size
         budget = {
@@ -75,24 +83,7 @@ class QwenVL(TokenPolicy):
                 "(the checkpoint fills in what the recipe leaves out)"
             )
         processor.image_processor.size = budget
-        for part, prefix in (("vision", "visual"), ("language", "language_model")):
-            if part in config.freeze:
-                getattr(model.model, prefix).requires_grad_(False)
-                if part == "language":
-                    model.get_output_embeddings().requires_grad_(False)
-        if config.lora:
-            model = add_lora(model, config.lora)
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                # Master weights: AdamW on bfloat16 parameters loses small updates.
-                parameter.data = parameter.data.float()
-        if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            if config.lora:
-                model.enable_input_require_grads()
-        size = model.config.get_text_config().hidden_size
-        head = load_value_head(config.value_head, size, config.path, next(model.parameters()).device)
-        return cls(model, processor, config, head)
+        return model, processor
 
     def prepare(self, samples: Sequence[Sample], videos: VideoReader | None = None) -> list[QwenPrompt]:
         """Tokens, pixels and positions of each sample; `videos` reads its videos, by default the policy's own reader.

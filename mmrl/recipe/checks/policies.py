@@ -42,7 +42,7 @@ def check_policy(policy: Any) -> None:
             if not entry.freezable:
                 raise ConfigError(f"policy.freeze: {policy.type} has no part '{part}' that trains; leave it out")
             raise ConfigError(f"policy.freeze: {unknown(f'part of {policy.type}', part, entry.freezable)}")
-    if entry.whole and entry.whole <= set(policy.freeze):
+    if entry.parts and entry.frozen_by(policy.freeze) >= set(entry.parts):
         raise ConfigError(f"policy.freeze: [{', '.join(policy.freeze)}] leaves nothing to train; leave one of them out")
     model = params_model(policy.type)
     if model is not None:

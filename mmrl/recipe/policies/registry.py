@@ -5,11 +5,14 @@ Nothing here imports torch: recipes are checked against the entries while they a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from mmrl.contracts.errors import ConfigError, unknown
+from mmrl.recipe.policies import parts
+from mmrl.recipe.policies.parts import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,8 @@ class Entry:
         adapter: `module:class`, with `from_pretrained(config)`.
         learns: what its data gives: `answers` in text, `episodes` in a simulator, `actions` that were recorded.
         params: `module:class` of `policy.params`, of a module that imports no torch; None: it has none.
-        freezable: parts that `policy.freeze` may name.
-        whole: those that leave nothing to train when all of them are frozen; empty where something always trains.
+        parts: of its model, which `policy.freeze` may name and `policy.lora` follows; empty: neither fits.
+        backbone: those that `backbone` stands for in `policy.freeze`.
         packaged: checkpoints of it that ship with mmrl.
         tiny: the family of which `mmrl tiny` makes it a checkpoint.
         engine: the one engine that can sample it, or None.
@@ -50,8 +53,8 @@ class Entry:
     adapter: str
     learns: tuple[str, ...]
     params: str | None = None
-    freezable: tuple[str, ...] = ()
-    whole: frozenset[str] = frozenset()
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    backbone: tuple[str, ...] = ()
     packaged: tuple[str, ...] = ()
     tiny: str = "qwen2_5_vl"
     engine: str | None = None
@@ -59,8 +62,16 @@ class Entry:
     binned: bool = False
     rules: tuple[Rule, ...] = ()
 
+    @property
+    def freezable(self) -> tuple[str, ...]:
+        """What `policy.freeze` may name."""
+        return (*self.parts, *(["backbone"] if self.backbone else []))
 
-PARTS = ("vision", "language", "backbone")
+    def frozen_by(self, freeze: Collection[str]) -> set[str]:
+        """The parts that `policy.freeze` stops."""
+        return {part for name in freeze for part in (self.backbone if name == "backbone" else (name,))}
+
+
 ACTS = ("episodes", "actions")
 
 _SELECTOR = (
@@ -108,8 +119,7 @@ POLICIES = {
     "qwen_vl": Entry(
         "mmrl.policies.qwen_vl.policy:QwenVL",
         ("answers", *ACTS),
-        freezable=("vision", "language"),
-        whole=frozenset({"vision", "language"}),
+        parts=parts.QWEN_VL,
         packaged=("quickstart",),
         binned=True,
     ),
@@ -124,7 +134,8 @@ POLICIES = {
         "mmrl.policies.openvla.policy:OpenVLA",
         ACTS,
         params="mmrl.recipe.policies.openvla:OpenVLAParams",
-        freezable=PARTS,
+        parts=parts.OPENVLA,
+        backbone=("vision", "language"),
         packaged=("quickstart_robot",),
         tiny="openvla",
         rules=_ROBOT,
@@ -133,7 +144,8 @@ POLICIES = {
         "mmrl.policies.openvla.oft:OpenVLAOFT",
         ACTS,
         params="mmrl.recipe.policies.openvla:OFTParams",
-        freezable=PARTS,
+        parts=parts.OPENVLA_OFT,
+        backbone=("vision", "language"),
         tiny="openvla_oft",
         rules=_OFT,
     ),
@@ -142,7 +154,8 @@ POLICIES = {
             adapter,
             ACTS,
             params="mmrl.recipe.policies.flow:FlowParams",
-            freezable=PARTS,
+            parts=parts.PI0,
+            backbone=("vision", "projector", "language"),
             engine="flow",
             horizon=True,
             tiny=name,

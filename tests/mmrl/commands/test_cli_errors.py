@@ -48,7 +48,10 @@ SETTINGS = {
         ["rollout.n=1"],
         "stages.grpo: rollout.n is 1, so every group-relative advantage is 0; set n to 2",
     ),
-    "nothing left to train": (["policy.freeze=[vision, language]"], "policy.freeze: [vision, language] leaves"),
+    "nothing left to train": (
+        ["policy.freeze=[vision, projector, language]"],
+        "policy.freeze: [vision, projector, language] leaves",
+    ),
     "pixel budget upside down": (
         ["policy.image={min_pixels: 9, max_pixels: 4}"],
         "policy.image: min_pixels 9 is above max_pixels 4",

@@ -1,5 +1,7 @@
 """Ways to train a Qwen-VL policy: checkpointing, LoRA, frozen parts, rates by part, bfloat16, chunked logits."""
 
+import re
+
 import pytest
 import torch
 
@@ -132,8 +134,11 @@ def test_lora_targets_name_whole_layers(tiny_qwen):
     policy = load(tiny_qwen("qwen2_5_vl"), lora={"rank": 2, "targets": ["q_proj", "down_proj"]})
     layers = {name.split(".lora_")[0].rpartition(".")[2] for name, _, _ in policy.trainable()}
     assert layers == {"q_proj", "down_proj"}
-    for targets in (["proj"], ["nothing"]):
-        with pytest.raises(ConfigError, match=r"policy\.lora\.targets"):
+    for targets, hint in ((["proj"], ""), (["q_proj", "q_prj"], " Did you mean 'q_proj'?"), (["lm_head"], "")):
+        message = (
+            rf"'{targets[-1]}' names no linear layer that LoRA adapts in qwen_vl\.{re.escape(hint)}.* Allowed: down_p"
+        )
+        with pytest.raises(ConfigError, match=message):
             load(tiny_qwen("qwen2_5_vl"), lora={"rank": 2, "targets": targets})
 
 
@@ -149,17 +154,22 @@ def test_a_saved_full_policy_gives_the_same_log_probs_bit_for_bit(tiny_qwen, tmp
 # --- what is trained
 
 
-@pytest.mark.parametrize(("frozen", "trained"), [("vision", "language"), ("language", "vision")])
-def test_a_frozen_part_stays_and_the_other_learns(tiny_qwen, frozen, trained):
-    policy = load(tiny_qwen("qwen2_5_vl"), freeze=[frozen])
-    rows = rows_of(policy)
-    assert {part for _, _, part in policy.trainable()} == {trained}
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize(
+    "frozen", [["vision"], ["language"], ["vision", "projector"], ["vision", "language"], ["projector", "language"]]
+)
+def test_frozen_parts_stay_and_the_others_learn(tiny_qwen, family, frozen):
+    policy = load(tiny_qwen(family), freeze=frozen)
+
+    def part_of(name):
+        merger = ".visual.merger." in name or ".visual.deepstack_merger_list." in name
+        return "projector" if merger else "vision" if ".visual." in name else "language"
+
     before = {k: v.clone() for k, v in policy.module.named_parameters()}
-    train(policy, rows)
-    moved = {k for k, v in policy.module.named_parameters() if not torch.equal(v, before[k])}
-    vision = {k for k in before if ".visual." in k}
-    assert moved <= (vision if trained == "vision" else before.keys() - vision)
-    assert len(moved) > 10
+    train(policy, rows_of(policy))
+    moved = {part_of(k) for k, v in policy.module.named_parameters() if not torch.equal(v, before[k])}
+    assert moved == {"vision", "projector", "language"} - set(frozen)
+    assert {part_of(name) for name, _, _ in policy.trainable()} == moved
 
 
 def test_the_vision_tower_has_its_own_rate_and_norms_are_not_decayed(tiny_qwen):
@@ -233,7 +243,7 @@ def test_the_kept_reference_does_not_move(tiny_qwen):
 
 
 def test_bfloat16_keeps_float32_master_weights(tiny_qwen):
-    policy = load(tiny_qwen("qwen2_5_vl"), dtype="bfloat16", freeze=["vision"])
+    policy = load(tiny_qwen("qwen2_5_vl"), dtype="bfloat16", freeze=["vision", "projector"])
     exact = load(tiny_qwen("qwen2_5_vl"))
     rows = rows_of(exact)
     assert {p.dtype for _, p, _ in policy.trainable()} == {torch.float32}

@@ -1,0 +1,142 @@
+"""What of a loaded model is trained, and the reference it is held to: once, for every family.
+
+A family says where the parts of its model are (`Entry.parts` in `mmrl.recipe.policies.registry`); freezing, adapters
+and learning rates follow from that.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmrl.contracts.errors import ConfigError
+from mmrl.policies.lora import add_lora
+from mmrl.recipe.policies.parts import Part, owner_of
+from mmrl.recipe.policies.registry import Entry, entry_of
+from mmrl.recipe.policy import PolicyConfig
+
+# What peft puts before the names of the model that it wraps.
+_ADAPTED = "base_model.model."
+
+
+def prepare(model: Any, config: PolicyConfig, unread: Iterable[nn.Parameter] = ()) -> Any:
+    """Freezing, LoRA, float32 master weights and gradient checkpointing, as the settings say.
+
+    Args:
+        model: a transformers model, on its device.
+        unread: weights that no forward pass reads: stored in checkpoints, never trained.
+
+    Returns:
+        the model, inside of peft's wrapper under LoRA.
+
+    Raises:
+        ConfigError: nothing is left to train, or a LoRA target that names no layer.
+    """
+    entry = entry_of(config.type)
+    for parameter in unread:
+        parameter.requires_grad_(False)
+    _freeze(model, config, entry)
+    if config.lora:
+        beside = trained_beside_adapters(model, entry.parts)
+        model = add_lora(model, config.lora, entry.parts, config.type)
+        for part in beside.values():
+            part.requires_grad_(True)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ConfigError(
+            f"policy.freeze: [{', '.join(config.freeze)}] leaves nothing to train in this checkpoint; leave one out"
+        )
+    for parameter in trained:
+        # Master weights: AdamW on bfloat16 parameters loses small updates.
+        parameter.data = parameter.data.float()
+    if config.gradient_checkpointing:
+        base = model.get_base_model() if config.lora else model
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def _freeze(model: nn.Module, config: PolicyConfig, entry: Entry) -> None:
+    frozen = entry.frozen_by(config.freeze)
+    for name, parameter in model.named_parameters():
+        part = owner_of(name, entry.parts)
+        if part is None:
+            raise ConfigError(f"policy.type '{config.type}' says of no part of its model that it holds '{name}'")
+        if part in frozen:
+            parameter.requires_grad_(False)
+
+
+def trained_beside_adapters(model: nn.Module, parts: Mapping[str, Part]) -> dict[str, nn.Module]:
+    """The modules, by their names, that train in full under LoRA, of those that the checkpoint has."""
+    names = [path for part in parts.values() if part.lora == "whole" for path in part.paths]
+    modules = dict(model.named_modules())
+    return {name: modules[name] for name in names if name in modules}
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name in the transformers model, whether or not peft wraps that."""
+    return name.removeprefix(_ADAPTED)
+
+
+class Reference:
+    """The frozen weights that a policy is held to.
+
+    They are a copy of the model; under LoRA the base with its adapters off, and copies of what trains beside them.
+
+    Args:
+        model: the transformers model.
+        wrapper: peft's around it, or None without LoRA.
+        beside: names of the modules that train in full beside adapters.
+    """
+
+    def __init__(self, model: nn.Module, wrapper: Any = None, beside: Iterable[str] = ()):
+        self._model, self._wrapper, self._beside = model, wrapper, tuple(beside)
+        self._copies: dict[str, nn.Module] = {}
+
+    @property
+    def _copied(self) -> dict[str, nn.Module]:
+        if self._wrapper is None:
+            return {"": self._model}
+        return {name: self._model.get_submodule(name) for name in self._beside}
+
+    def keep(self) -> None:
+        """Makes the current weights the reference."""
+        self._copies = {name: copy.deepcopy(part).requires_grad_(False).eval() for name, part in self._copied.items()}
+
+    @contextmanager
+    def active(self) -> Iterator[nn.Module]:
+        """The model to score with. Raises ConfigError where nothing was kept."""
+        if self._copies.keys() != self._copied.keys():
+            raise ConfigError("no reference policy was kept; KL needs one")
+        if self._wrapper is None:
+            yield self._copies[""]
+            return
+        with ExitStack() as stack:
+            stack.callback(self._put, self._copied)
+            self._put(self._copies)
+            stack.enter_context(self._wrapper.disable_adapter())
+            yield self._model
+
+    def _put(self, parts: Mapping[str, nn.Module]) -> None:
+        for name, part in parts.items():
+            self._model.set_submodule(name, part)
+
+    def state(self) -> dict[str, Tensor] | None:
+        """The kept weights, for checkpoints; None where there is none to save."""
+        state = {
+            f"{name}.{key}" if name else key: parameter
+            for name, part in self._copies.items()
+            for key, parameter in part.named_parameters()
+        }
+        return state or None
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Restores what `state` gave."""
+        self.keep()
+        with torch.no_grad():
+            for name, parameter in (self.state() or {}).items():
+                parameter.copy_(state[name])
