@@ -8,6 +8,7 @@ from typing import Any
 
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
+from mmrl.data.marks import miscounted
 from mmrl.data.media import resolve_media
 from mmrl.data.targets import normalise_task, target_of
 from mmrl.data.videos import foreign_key
@@ -193,7 +194,5 @@ class Row:
             (text + (answer or "")).encode()
         except UnicodeEncodeError as error:
             raise self.bad(f"the text is not valid Unicode: {error.reason}") from error
-        for kind, count in (("image", images), ("video", videos)):
-            tags = sum(part["type"] == kind for part in parts)
-            if tags != count:
-                raise self.bad(f"the prompt has {tags} <{kind}> tags and the row has {count} {kind}s; they must agree")
+        if problem := miscounted(messages, images, videos):
+            raise self.bad(problem)

@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_refused(tiny_qwen, clips, tmp_path):
     policy = selector(tiny_qwen())
     with pytest.raises(BadSample, match="has 2 videos, and frame_selector chooses from one"):
         policy.prepare([video_sample(*clips)])
-    with pytest.raises(BadSample, match="0 video marks in the messages but 1 videos"):
+    with pytest.raises(BadSample, match="the prompt has 0 <video> marks and the row has 1 videos"):
         policy.prepare([replace(video_sample(*clips), videos=(str(clips[0]),), messages=(), id="x")])
     with pytest.raises(ConfigError, match="learns from rewards"):
         policy.demonstration(video_sample(clips[0], demonstration="a"), 8)

@@ -14,6 +14,7 @@ from mmrl.contracts.types import Sample
 from mmrl.data.robot.statistics import check_range, save_statistics
 from mmrl.data.videos import VideoReader
 from mmrl.policies import training
+from mmrl.policies.boxes import Canvas, Coordinates, localise
 from mmrl.policies.loading import load_checkpoint, resolve_device
 from mmrl.policies.lora import merged_state
 from mmrl.policies.qwen_vl import prompt as qwen_prompt
@@ -23,7 +24,7 @@ from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
 from mmrl.recipe.policy import PolicyConfig
 
 # How each family was trained to write boxes. A family that is not listed is refused rather than guessed.
-COORDINATES = {
+COORDINATES: dict[str, Coordinates] = {
     "qwen2_vl": "norm1000",
     "qwen2_5_vl": "resized_pixel",
     "qwen3_vl": "norm1000",
@@ -97,7 +98,8 @@ class QwenVL(TokenPolicy):
 
     def localise(self, sample: Sample, prompt: QwenPrompt) -> Sample:
         """The sample with its boxes in this model's coordinates."""
-        return qwen_prompt.localise(sample, prompt, self.coordinates)
+        images = [Canvas(*sizes) for sizes in zip(prompt.image_sizes, prompt.resized, strict=True)]
+        return localise(sample, self.coordinates, images, [Canvas(clip.size, clip.resized) for clip in prompt.clips])
 
     def demonstration(self, sample: Sample, max_units: int) -> Tensor:
         """int64 [U]: the demonstration's tokens and the end-of-turn token."""

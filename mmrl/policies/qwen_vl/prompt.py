@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mmrl.contracts.errors import BadSample, unknown
+from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
+from mmrl.data.marks import refuse_wrong_marks
 from mmrl.data.videos import VideoReader, image_budget
 from mmrl.policies.qwen_vl.mrope import mrope_positions
 
 if TYPE_CHECKING:
     from video import Frames
-
-# A bracketed list of exactly four numbers: how every dataset format here writes a box inside text.
-_BOX = re.compile(
-    r"\[\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*\]"
-)
-
-
-# Keys of a target that hold boxes (one, several, bare or labelled, one a frame) or a point.
-BOX_KEYS = {"box", "boxes", "track", "end_box", "point"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +89,7 @@ def prepare_prompt(
     Raises:
         BadSample: unreadable image or video, a count of them that does not match the marks, or a prompt over the limit.
     """
-    _refuse_wrong_marks(sample, (processor.image_token, processor.video_token))
+    refuse_wrong_marks(sample, (processor.image_token, processor.video_token))
     size = image_budget(videos.image_size, sample)
     images, sizes, image_settings = _load_images(sample, videos, size)
     frames = videos.read(sample)
@@ -140,24 +130,6 @@ def prepare_prompt(
         video_grid,
         clips,
     )
-
-
-def _refuse_wrong_marks(sample: Sample, placeholders: Collection[str]) -> None:
-    """Raises BadSample where marks and media differ in number, or the text itself holds a placeholder."""
-    parts = [p for m in sample.messages if not isinstance(m["content"], str) for p in m["content"]]
-    for kind, media in (("image", sample.images), ("video", sample.videos)):
-        marks = sum(part.get("type") == kind for part in parts)
-        if marks != len(media):
-            raise BadSample(sample.where, f"{marks} {kind} marks in the messages but {len(media)} {kind}s")
-    texts = [m["content"] for m in sample.messages if isinstance(m["content"], str)] + [
-        p.get("text", "") for p in parts
-    ]
-    for mark in placeholders:
-        # In text it would be taken for an image or video that is not there.
-        if any(mark in text for text in texts):
-            raise BadSample(
-                sample.where, f"its text holds the placeholder {mark}; use an image or video part, or remove it"
-            )
 
 
 def _load_images(
@@ -209,75 +181,6 @@ def _clip(frames: Frames, temporal_patch: int) -> Clip:
     times, rate = tuple(frames.timestamps.tolist()), frames.metadata.sampled_fps
     seconds = temporal_patch / rate if rate is not None else tuple(t - times[0] for t in times[::temporal_patch])
     return Clip(times, source, (width, height), seconds)
-
-
-def localise(sample: Sample, prompt: QwenPrompt, convention: str) -> Sample:
-    """Converts the sample's boxes, in its target and its demonstration, to the model's convention.
-
-    Args:
-        convention: `resized_pixel` (pixels of the image or frame as the model sees it) or `norm1000`.
-
-    `target["image"]` or `target["video"]` (default: the first) says which one the boxes refer to. The returned
-    sample's `coordinates` is `norm1000` or `WxH`, the size that the pixels refer to.
-
-    Raises:
-        BadSample: boxes on an image or video that is not there, or in coordinates that are not known.
-    """
-    if not (BOX_KEYS & set(sample.target)) or not (prompt.resized or prompt.clips):
-        return sample
-    shown, seen = _canvas(sample, prompt)
-    sources = {"pixel": shown, "norm1000": (1000, 1000), "norm1": (1, 1)}
-    if sample.coordinates not in sources:
-        raise BadSample(sample.where, unknown("coordinates", sample.coordinates, sources))
-    source = sources[sample.coordinates]
-    goal = (1000, 1000) if convention == "norm1000" else seen
-    name = "norm1000" if convention == "norm1000" else f"{goal[0]}x{goal[1]}"
-    if source == goal:
-        return replace(sample, coordinates=name)
-    scale = (goal[0] / source[0], goal[1] / source[1])
-    text = sample.demonstration
-    if text is not None:
-        text = _BOX.sub(lambda m: str(_scaled([float(g) for g in m.groups()], scale)), text)
-    return replace(sample, target=_scaled_target(sample.target, scale), demonstration=text, coordinates=name)
-
-
-def _canvas(sample: Sample, prompt: QwenPrompt) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(width, height) of the image or video that the target's boxes are on, as loaded and as the model sees it."""
-    on_video = "video" in sample.target or "track" in sample.target or not prompt.resized
-    kind = "video" if on_video else "image"
-    sizes = [(c.size, c.resized) for c in prompt.clips] if on_video else list(zip(prompt.image_sizes, prompt.resized))
-    index = int(sample.target.get(kind, 0))
-    if not 0 <= index < len(sizes):
-        raise BadSample(sample.where, f"the target's boxes are on {kind} {index} of {len(sizes)}")
-    return sizes[index]
-
-
-def _scaled(values: Sequence[float], scale: tuple[float, float]) -> list[int]:
-    """A box or point in whole units of another size; a side that is there stays one unit long at least."""
-    found = [round(value * scale[i % 2]) for i, value in enumerate(values)]
-    for low, high in ((0, 2), (1, 3)) if len(values) == 4 else ():
-        if values[low] < values[high] and found[low] == found[high]:
-            middle = (values[low] + values[high]) / 2 * scale[low]
-            found[low] = math.floor(middle)
-            found[high] = found[low] + 1
-    return found
-
-
-def _scaled_target(target: Mapping[str, Any], scale: tuple[float, float]) -> dict[str, Any]:
-    result = dict(target)
-    for key in ("box", "end_box", "point"):
-        if target.get(key) is not None:
-            result[key] = _scaled(target[key], scale)
-    if "boxes" in target:
-        result["boxes"] = [
-            {**item, "box": _scaled(item["box"], scale)} if isinstance(item, Mapping) else _scaled(item, scale)
-            for item in target["boxes"]
-        ]
-    if "track" in target:
-        result["track"] = {
-            frame: _scaled(box, scale) if box is not None else None for frame, box in target["track"].items()
-        }
-    return result
 
 
 def stack_pixels(prompts: Sequence[QwenPrompt], device: torch.device) -> dict[str, Tensor]:

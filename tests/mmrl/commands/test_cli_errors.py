@@ -135,8 +135,8 @@ GOOD = {"prompt": "<image>Which digit?", "images": ["red.png"], "task": "countin
 ROWS = {
     "corrupt image": ({"images": ["broken.png"]}, "image 'broken.png' cannot be read"),
     "missing image": ({"images": ["rde.png"]}, "file 'rde.png' does not exist under '.'. Did you mean 'red.png'?"),
-    "fewer images than tags": ({"images": []}, "the prompt has 1 <image> tags and the row has 0 images"),
-    "more images than tags": ({"images": ["red.png"] * 2}, "the prompt has 1 <image> tags and the row has 2 images"),
+    "fewer images than tags": ({"images": []}, "the prompt has 1 <image> marks and the row has 0 images"),
+    "more images than tags": ({"images": ["red.png"] * 2}, "the prompt has 1 <image> marks and the row has 2 images"),
     "long prompt": ({"prompt": "<image>" + "which digit " * 300}, "above policy.max_prompt_tokens 200; raise it"),
     "target without the reward's key": ({"target": {"answer": "three"}}, "reward 'route' cannot read the target"),
     "target of another kind": ({"target": {"count": "many"}}, "reward 'route' cannot read the target"),

@@ -213,8 +213,8 @@ def test_published_benchmark_rows_all_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"images": ["a.png"]}, "the prompt has 2 <image> tags and the row has 1 images"),
-        ({"prompt": "no tags"}, "the prompt has 0 <image> tags and the row has 2 images"),
+        ({"images": ["a.png"]}, "the prompt has 2 <image> marks and the row has 1 images"),
+        ({"prompt": "no tags"}, "the prompt has 0 <image> marks and the row has 2 images"),
         ({"prompt": "<image><image>  "}, "the prompt is empty"),
         ({"prompt": ""}, "column 'prompt' is empty"),
         ({"prompt": None}, "column 'prompt' is missing; the row has id, prompt"),
@@ -223,7 +223,7 @@ def test_published_benchmark_rows_all_read(tmp_path):
         ({"images": ["a.png", "../a.png"]}, "column 'images': path '../a.png' leaves the media folder"),
         ({"images": ["a.png", 4]}, "column 'images' holds int, not an image"),
         ({"images": ["a.png", {"bytes": None, "path": None}]}, "column 'images' holds NoneType"),
-        ({"videos": ["v.mp4"]}, "0 <video> tags and the row has 1 videos"),
+        ({"videos": ["v.mp4"]}, "0 <video> marks and the row has 1 videos"),
         ({"target": None, "demonstration": None}, "column 'target' is missing"),
         ({"target": "{broken"}, "column 'target' is not JSON"),
         ({"coordinates": "norm100"}, "Did you mean 'norm1000'"),

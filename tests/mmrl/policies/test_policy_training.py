@@ -297,7 +297,7 @@ def test_prompts_over_the_limit_and_missing_images_are_bad_samples(tiny_qwen):
         policy.prepare(digits(1, "ocr"))
     assert policy.prepare([text_sample("1")])[0].length <= 20
     lost = image_sample(digits(1, "ocr")[0].images[0])
-    with pytest.raises(BadSample, match="1 image marks in the messages but 0 images"):
+    with pytest.raises(BadSample, match="the prompt has 1 <image> marks and the row has 0 images"):
         policy.prepare([type(lost)(lost.id, lost.messages, lost.task, lost.target)])
 
 

@@ -259,7 +259,7 @@ def test_a_video_that_cannot_be_named_is_refused(tiny_qwen, tmp_path, video, rea
 def test_the_count_of_videos_must_match_the_marks(tiny_qwen, clips):
     policy = load(tiny_qwen(), video=SMALL)
     sample = replace(video_sample(clips[0]), videos=(str(clips[0]), str(clips[1])))
-    with pytest.raises(BadSample, match="1 video marks in the messages but 2 videos"):
+    with pytest.raises(BadSample, match="the prompt has 1 <video> marks and the row has 2 videos"):
         policy.prepare([sample])
 
 
