@@ -1,20 +1,42 @@
-"""psi, the coefficient of each unit: ratio level x clip x likelihood weight.
+"""psi, the coefficient of each unit, multiplied by the advantage in the kernel.
 
-Every function takes `log_probs_RU` (detached), `old_RU`, `advantage_RU` and the settings, and returns psi [R, U]; the
-kernel multiplies by the advantage. Gradients equal those of the published losses. Adding one is a function and a line.
+Every function takes `Units` and its settings and returns psi [R, U]. Gradients equal those of the published losses.
+`mmrl.recipe.coefficients` has the names, parameters and sources.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mmrl.recipe.objective import Coefficient
+from mmrl.recipe import coefficients as settings
 
 # Ratios beyond e^20 are clipped far below this anyway; the bound keeps them finite.
 MAX_LOG_RATIO = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What a coefficient sees of the units of a micro-batch, all detached.
+
+    Attributes:
+        log_probs_RU: under the current policy: of each unit, or its decision's at each of its units (`level`).
+        old_RU: the same under the policy that made the rollouts.
+        advantage_RU: A.
+        mask_RU: bool, true on real units.
+    """
+
+    log_probs_RU: Tensor
+    old_RU: Tensor
+    advantage_RU: Tensor
+    mask_RU: Tensor
+
+    @property
+    def ratio_RU(self) -> Tensor:
+        """r = pi / pi_old."""
+        return ratio(self.log_probs_RU, self.old_RU)
 
 
 def ratio(log_probs: Tensor, old: Tensor) -> Tensor:
@@ -22,51 +44,59 @@ def ratio(log_probs: Tensor, old: Tensor) -> Tensor:
     return (log_probs - old).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 
 
-def one(log_probs_RU: Tensor, old_RU: Tensor, advantage_RU: Tensor, settings: Coefficient) -> Tensor:
-    """1: maximum likelihood, or REINFORCE on policy."""
-    return torch.ones_like(log_probs_RU)
+def one(units: Units, own: settings.CoefficientSettings) -> Tensor:
+    """1."""
+    return torch.ones_like(units.log_probs_RU)
 
 
-def ppo_clip(log_probs_RU: Tensor, old_RU: Tensor, advantage_RU: Tensor, settings: Coefficient) -> Tensor:
-    """r where min(r A, clip(r) A) takes the unclipped branch, else 0 (PPO, arXiv 1707.06347).
-
-    `low`/`high` may differ (clip-higher, DAPO); `dual` bounds A < 0 units at r > dual (arXiv 1912.09729).
-    """
-    r = ratio(log_probs_RU, old_RU)
-    positive = advantage_RU >= 0
-    kept = torch.where(positive, r <= 1 + settings.high, r >= 1 - settings.low)
-    if settings.dual is not None:
-        kept &= positive | (r <= settings.dual)
-    return torch.where(kept, r, torch.zeros_like(r))
+def ppo_clip(units: Units, own: settings.PPOClip) -> Tensor:
+    """r where min(r A, clip(r) A) takes the unclipped branch, else 0."""
+    r, positive = units.ratio_RU, units.advantage_RU >= 0
+    unclipped = torch.where(positive, r <= 1 + own.high, r >= 1 - own.low)
+    if own.dual is not None:
+        unclipped &= positive | (r <= own.dual)
+    return torch.where(unclipped, r, torch.zeros_like(r))
 
 
-def dft(log_probs_RU: Tensor, old_RU: Tensor, advantage_RU: Tensor, settings: Coefficient) -> Tensor:
-    """p (DFT, arXiv 2508.05629)."""
-    return log_probs_RU.exp()
+def dft(units: Units, own: settings.OfLevel) -> Tensor:
+    """p."""
+    return units.log_probs_RU.exp()
 
 
-def chord_phi(log_probs_RU: Tensor, old_RU: Tensor, advantage_RU: Tensor, settings: Coefficient) -> Tensor:
-    """p (1 - p) (CHORD-phi, arXiv 2508.11408)."""
-    p = log_probs_RU.exp()
+def chord_phi(units: Units, own: settings.OfLevel) -> Tensor:
+    """p (1 - p)."""
+    p = units.log_probs_RU.exp()
     return p * (1 - p)
 
 
-def luffy(log_probs_RU: Tensor, old_RU: Tensor, advantage_RU: Tensor, settings: Coefficient) -> Tensor:
-    """gamma p / (p + gamma)^2, the gradient of p / (p + gamma) in log p (LUFFY, arXiv 2504.14945)."""
-    p = log_probs_RU.exp()
-    return settings.gamma * p / (p + settings.gamma).square()
+def luffy(units: Units, own: settings.Luffy) -> Tensor:
+    """gamma p / (p + gamma)^2."""
+    p = units.log_probs_RU.exp()
+    return own.gamma * p / (p + own.gamma).square()
 
 
-def cispo(log_probs_RU: Tensor, old_RU: Tensor, advantage_RU: Tensor, settings: Coefficient) -> Tensor:
-    """sg(clip(r, 1 - low, 1 + high)): clipped units keep a gradient (CISPO, arXiv 2506.13585)."""
-    return ratio(log_probs_RU, old_RU).clamp(1 - settings.low, 1 + settings.high)
+def cispo(units: Units, own: settings.Clip) -> Tensor:
+    """clip(r, 1 - low, 1 + high)."""
+    return units.ratio_RU.clamp(1 - own.low, 1 + own.high)
 
 
-COEFFICIENTS: dict[str, Callable[[Tensor, Tensor, Tensor, Coefficient], Tensor]] = {
-    "one": one,
-    "ppo_clip": ppo_clip,
-    "dft": dft,
-    "chord_phi": chord_phi,
-    "luffy": luffy,
-    "cispo": cispo,
-}
+def gmpo(units: Units, own: settings.GMPO) -> Tensor:
+    """(prod_t r'_t)^(1/T) where the unit's own ratio is not bounded, else 0.
+
+    log r' = min(log r, range) for A > 0 and max(log r, -range) for A < 0; T counts the decision's units.
+    """
+    log_r = units.log_probs_RU - units.old_RU
+    positive = units.advantage_RU > 0
+    bounded = torch.where(positive, log_r.clamp(max=own.log_range), log_r.clamp(min=-own.log_range))
+    # [R, 1]: one geometric mean per row.
+    count = units.mask_RU.sum(1, keepdim=True).clamp(min=1)
+    mean = ((bounded * units.mask_RU).sum(1, keepdim=True) / count).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    return torch.where(bounded == log_r, mean, torch.zeros_like(log_r))
+
+
+def sapo(units: Units, own: settings.SAPO) -> Tensor:
+    """f'(r) r of the gate f(r) = 4 / tau sigmoid(tau (r - 1))."""
+    r = units.ratio_RU
+    tau = torch.where(units.advantage_RU > 0, own.positive, torch.full_like(r, own.negative))
+    gate = torch.sigmoid(tau * (r - 1))
+    return 4 * gate * (1 - gate) * r

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmrl.contracts.types import Likelihood
-from mmrl.objectives.coefficients import COEFFICIENTS, ratio
+from mmrl.objectives.coefficients import Units, ratio
 from mmrl.objectives.rows import Normaliser, Row, pad
+from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import KL, Mismatch, Objective, ValueLoss
 
 
@@ -58,8 +59,9 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
         chosen = torch.tensor([row.stream == name for row in rows], device=device)[:, None]
         if not bool(chosen.any()):
             continue
-        now, before = (at_level(x, mask, stream.coefficient.level) for x in (current, old))
-        psi = COEFFICIENTS[stream.coefficient.kind](now, before, advantage, stream.coefficient)
+        now, before = (at_level(x, mask, stream.coefficient.ratio_level()) for x in (current, old))
+        psi_function = COEFFICIENTS.get(stream.coefficient.kind).load()
+        psi = psi_function(Units(now, before, advantage, mask), stream.coefficient)
         if name == "rl":
             psi = psi * mismatch_weight(old, _field(rows, "rollout", old, width), mask, plan.objective.mismatch)
         coefficient = torch.where(chosen, psi * advantage, coefficient)
@@ -182,16 +184,18 @@ def _sums(likelihood, rows, plan, old, advantage, on_policy) -> dict[str, float]
     if not bool(on_policy.any()):
         return sums
     settings = plan.objective.streams["rl"].coefficient
-    r = ratio(at_level(current, mask, settings.level), at_level(old, mask, settings.level))
+    level, bounds = settings.ratio_level(), settings.bounds()
+    r = ratio(at_level(current, mask, level), at_level(old, mask, level))
     gap = (old - _field(rows, "rollout", old, width)).abs() * on_policy
     sums |= {
         "rl_ratio_sum": float((r * on_policy).sum()),
         "rl_ratio_max": float((r * on_policy).max()),
-        "rl_clip_high_sum": float(((r > 1 + settings.high) & (advantage > 0) & on_policy).sum()),
-        "rl_clip_low_sum": float(((r < 1 - settings.low) & (advantage < 0) & on_policy).sum()),
         "rl_gap_sum": float(gap.sum()),
         "rl_gap_max": float(gap.max()),
     }
+    if bounds is not None:
+        sums["rl_clip_low_sum"] = float(((r < bounds[0]) & (advantage < 0) & on_policy).sum())
+        sums["rl_clip_high_sum"] = float(((r > bounds[1]) & (advantage > 0) & on_policy).sum())
     if likelihood.entropy_RU is not None:
         sums["rl_entropy_sum"] = float((likelihood.entropy_RU.detach() * on_policy).sum())
     if plan.objective.kl.weight:

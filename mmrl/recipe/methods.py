@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmrl.contracts.errors import ConfigError, unknown
+from mmrl.recipe.coefficients import COEFFICIENTS, Coefficient
 from mmrl.recipe.objective import Objective
+from mmrl.recipe.parts import part_of
 from mmrl.recipe.reading import merge, validate
 
 
@@ -192,4 +194,19 @@ def resolve_objective(name: str, overrides: Mapping[str, Any]) -> Objective:
     entry = method(name)
     if entry.objective is None:
         raise ConfigError(f"method '{name}' is a sequence of stages; use it at the top of a recipe, not inside a stage")
-    return validate(Objective, merge(entry.objective, overrides), place="objective")
+    return validate(Objective, merge(_fitting(entry.objective, overrides), overrides), place="objective")
+
+
+def _fitting(objective: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The method's objective, its coefficients without the parameters that the kind in the overrides does not have."""
+    streams = dict(objective["streams"])
+    changed = overrides.get("streams")
+    for name, stream in changed.items() if isinstance(changed, Mapping) else ():
+        given = stream.get("coefficient") if isinstance(stream, Mapping) else None
+        own = streams.get(name, {}).get("coefficient", {})
+        kind = given.get("kind", own.get("kind")) if isinstance(given, Mapping) else None
+        if isinstance(kind, str) and kind != own.get("kind") and kind in COEFFICIENTS:
+            place = f"objective.streams.{name}.coefficient.kind"
+            known = part_of(COEFFICIENTS, kind, Coefficient, place).settings.model_fields
+            streams[name] = {**streams[name], "coefficient": {key: own[key] for key in own if key in known}}
+    return {**objective, "streams": streams}

@@ -5,11 +5,21 @@ A method (`mmrl.recipe.methods`) is a named value of `Objective`; a recipe may o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    model_validator,
+)
 
 from mmrl.recipe.base import Settings
+from mmrl.recipe.coefficients import COEFFICIENTS, Coefficient, CoefficientSettings
+from mmrl.recipe.parts import reader
 
 
 class Schedule(Settings):
@@ -26,19 +36,7 @@ class Schedule(Settings):
     decay: int = Field(0, ge=0)
 
 
-class Coefficient(Settings):
-    """psi(p, r), the factor that multiplies the advantage at each unit (see `mmrl.objectives.coefficients`)."""
-
-    kind: Literal["one", "ppo_clip", "dft", "chord_phi", "luffy", "cispo"] = "one"
-    level: Literal["unit", "decision", "mean"] = Field(
-        "unit",
-        description="the ratio of each unit; of the decision, whose units' log-probs add up (the chunk level of robot "
-        "policies); or of their mean (GSPO)",
-    )
-    low: NonNegativeFloat = 0.2
-    high: NonNegativeFloat = 0.2
-    dual: float | None = Field(None, gt=1.0, description="dual clip: units with A < 0 and ratio > dual get 0")
-    gamma: float = Field(0.1, gt=0.0, description="LUFFY shaping constant")
+AnyCoefficient = Annotated[SerializeAsAny[CoefficientSettings], BeforeValidator(reader(COEFFICIENTS, Coefficient))]
 
 
 class Stream(Settings):
@@ -48,7 +46,7 @@ class Stream(Settings):
     then over trajectories, `constant` divides by trajectories x `max_units` (Dr. GRPO), `decision` by decisions.
     """
 
-    coefficient: Coefficient = Coefficient()
+    coefficient: AnyCoefficient = CoefficientSettings()
     weight: float | Schedule = 1.0
     complement_of: str | None = Field(None, description="weight is 1 - w of that stream, as CHORD's (1-mu) and mu")
     normalise: Literal["token", "sequence", "constant", "decision"] = "token"

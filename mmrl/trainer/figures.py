@@ -95,9 +95,6 @@ def _join(name: str, values: Sequence[float]) -> float:
     return max(values) if name.endswith("_max") else fmean(values)
 
 
-CLIPS = frozenset({"ppo_clip", "cispo"})
-
-
 def metrics_of(sums: dict[str, float], weights: dict[str, float], objective: Objective) -> dict[str, float]:
     """The kernel's sums as documented metrics; clip shares only where the coefficient clips."""
     metrics = {"loss/total": sums["loss_sum"]}
@@ -117,8 +114,7 @@ def metrics_of(sums: dict[str, float], weights: dict[str, float], objective: Obj
             ("rl_entropy_sum", "policy/entropy"),
             ("rl_kl_sum", "policy/kl_ref"),
         ):
-            unclipped = "clip" in key and objective.streams["rl"].coefficient.kind not in CLIPS
-            if key in sums and not unclipped:
+            if key in sums:
                 metrics[name] = sums[key] / units
         metrics["policy/ratio_max"] = sums.get("rl_ratio_max", 1.0)
         metrics["gap/log_prob_max"] = sums.get("rl_gap_max", 0.0)

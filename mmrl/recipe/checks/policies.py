@@ -14,7 +14,9 @@ from pydantic import BaseModel
 
 from mmrl.contracts.errors import ConfigError, unknown
 from mmrl.recipe.checks.recorded import gripper_reading
+from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.methods import METHODS, resolve_objective
+from mmrl.recipe.objective import Objective
 from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, entry_of, params_model
 from mmrl.recipe.reading import validate
 
@@ -67,6 +69,7 @@ def check_stage(stage: Any, policy: Any) -> None:
     objective = resolve_objective(stage.method, stage.objective)
     for kind, settings in (("objective", objective), ("rollout", stage.rollout)):
         _check_rules(kind, settings, policy, entry, where)
+    _check_coefficients(objective, policy.type, entry, where)
 
 
 def check_evaluation(evaluation: Any, policy: Any) -> None:
@@ -167,6 +170,24 @@ def _check_rules(kind: str, settings: Any, policy: Any, entry: Entry, where: str
             raise ConfigError(
                 f"{where}{rule.key}: {_shown(value)} does not fit policy.type '{policy.type}', which {rule.why}. "
                 f"Allowed: {', '.join(map(_shown, rule.allowed))}"
+            )
+
+
+def _check_coefficients(objective: Objective, policy: str, entry: Entry, where: str) -> None:
+    """What each stream's coefficient reads, the policy has of the stream's units."""
+    for name, stream in objective.streams.items():
+        kind, has = stream.coefficient.kind, entry.shown if name == "demo" else entry.sampled
+        missing = COEFFICIENTS.get(kind).needs - has
+        if missing:
+            why = (
+                "has densities for its actions, and this kind reads probabilities"
+                if has
+                else "has a loss for demonstrations and no likelihood of them"
+            )
+            allowed = [other for other in COEFFICIENTS if COEFFICIENTS.get(other).needs <= has]
+            raise ConfigError(
+                f"{where}objective.streams.{name}.coefficient.kind: {kind} does not fit policy.type '{policy}', which "
+                f"{why}. Allowed: {', '.join(allowed)}"
             )
 
 

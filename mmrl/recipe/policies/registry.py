@@ -32,6 +32,9 @@ class Rule:
     unless: tuple[str, Any] | None = None
 
 
+LIKELIHOOD = frozenset({"ratio", "probability"})
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A policy.
@@ -47,6 +50,8 @@ class Entry:
         engine: the one engine that can sample it, or None.
         horizon: a demonstration may show it more actions than it executes, see `Policy.horizon`.
         binned: its actions are cut into `policy.action_bins`; the checkpoints of others say how they act.
+        sampled: what it gives of units that it sampled: see `mmrl.recipe.parts.Part.needs`.
+        shown: what it gives of demonstrated ones; nothing where it has a loss of its own for them.
         rules: settings that it limits.
     """
 
@@ -60,6 +65,8 @@ class Entry:
     engine: str | None = None
     horizon: bool = False
     binned: bool = False
+    sampled: frozenset[str] = LIKELIHOOD
+    shown: frozenset[str] = LIKELIHOOD
     rules: tuple[Rule, ...] = ()
 
     @property
@@ -93,14 +100,6 @@ _FLOW = (
     *_ROBOT,
     Rule("policy.attention", ("sdpa", "eager"), "attends in blocks"),
     Rule("policy.gradient_checkpointing", (False,), "has an expert that reads a key-value cache"),
-    Rule(
-        "objective.streams.rl.coefficient.kind",
-        ("one", "ppo_clip", "cispo"),
-        "has densities for its actions, and this kind reads probabilities",
-    ),
-    Rule(
-        "objective.streams.demo.coefficient.kind", ("one",), "has a loss for demonstrations and no likelihood of them"
-    ),
     Rule("objective.inject", (None,), "has no likelihood of demonstrations; method co_train learns from them"),
     Rule(
         "objective.entropy",
@@ -159,6 +158,9 @@ POLICIES = {
             engine="flow",
             horizon=True,
             tiny=name,
+            # Densities of what it sampled, a flow-matching loss for what it is shown.
+            sampled=frozenset({"ratio"}),
+            shown=frozenset(),
             rules=_FLOW,
         )
         for name, adapter in (("pi0", "mmrl.policies.pi0.policy:Pi0"), ("pi05", "mmrl.policies.pi0.pi05_policy:Pi05"))

@@ -1,5 +1,6 @@
 """The kernel's gradient against autograd of each published loss, written out here sequence by sequence in float64."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -159,6 +160,29 @@ def test_cispo_keeps_the_gradient_of_clipped_units(toy):
         for i in toy.indices("rl")
     ]
     assert_same(toy.kernel_gradient(ours), toy.gradient(-sum(terms) / toy.units("rl")))
+
+
+def test_gmpo_is_the_geometric_mean_of_ratios_bounded_on_one_side(toy):
+    """J = mean over answers of sgn(A) (prod_t min(r_t sgn, clip(r_t) sgn) sgn)^(1/T) |A|, arXiv 2507.20673."""
+    published = 0.0
+    for i in toy.indices("rl"):
+        sign = 1.0 if toy.advantages[i] > 0 else -1.0
+        r = toy.p(i) / toy.old[i, : toy.lengths[i]].exp()
+        bounded = sign * torch.minimum(sign * r, sign * r.clamp(math.exp(-0.4), math.exp(0.4)))
+        published = published - bounded.prod() ** (1 / toy.lengths[i]) * toy.advantages[i] / 6
+    ours = objective_of("grpo", streams={"rl": {"coefficient": {"kind": "gmpo"}}})
+    assert_same(toy.kernel_gradient(ours), toy.gradient(published))
+
+
+def test_sapo_is_the_gradient_of_a_soft_gate(toy):
+    """J = mean over answers and tokens of f(r) A, f(r) = 4 / tau sigmoid(tau (r - 1)), arXiv 2511.20347."""
+    published = 0.0
+    for i in toy.indices("rl"):
+        tau = 1.0 if toy.advantages[i] > 0 else 1.05
+        r = toy.p(i) / toy.old[i, : toy.lengths[i]].exp()
+        published = published - (4 / tau * torch.sigmoid(tau * (r - 1)) * toy.advantages[i]).mean() / 6
+    ours = objective_of("grpo", streams={"rl": {"coefficient": {"kind": "sapo"}}})
+    assert_same(toy.kernel_gradient(ours), toy.gradient(published))
 
 
 def test_reinforce_ignores_the_ratio(toy):

@@ -1,0 +1,95 @@
+"""Coefficients as parts: their own parameters, figures of the clip, and one that is brought from outside."""
+
+import pytest
+import torch
+
+from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.types import Decision, Likelihood
+from mmrl.objectives import kernel
+from mmrl.objectives.rows import Row
+from mmrl.recipe.coefficients import COEFFICIENTS
+from mmrl.recipe.methods import resolve_objective
+from mmrl.recipe.objective import Objective
+from mmrl.trainer.figures import metrics_of
+from mmrl.trainer.step import plan_step
+
+# f-alpha, arXiv 2510.00526: the gradient of -(1 - p^alpha) / alpha in log p.
+OWN = """
+from mmrl.recipe.coefficients import Coefficient, CoefficientSettings
+
+class Alpha(CoefficientSettings):
+    alpha: float = 0.5
+
+def power(units, own):
+    return (own.alpha * units.log_probs_RU).exp()
+
+F_ALPHA = Coefficient(code=power, settings=Alpha, needs=frozenset({"probability"}), doc="p^alpha")
+"""
+
+
+def of(method="grpo", stream="rl", **coefficient):
+    return resolve_objective(method, {"streams": {stream: {"coefficient": coefficient}}})
+
+
+def test_a_coefficient_from_outside_brings_its_own_parameters_and_its_gradient(workplace):
+    (workplace / "own_coefficients.py").write_text(OWN)
+    objective = of("sft", "demo", kind="own_coefficients:F_ALPHA", alpha=0.3)
+    rows = [Row(Decision(None, torch.zeros(4, dtype=torch.long)), "demo", 1.0, 0, 4)]
+    log_probs = torch.tensor([[-0.1, -1.0, -2.0, -4.0]], dtype=torch.float64, requires_grad=True)
+    likelihood = Likelihood(log_probs, torch.ones(1, 4, dtype=torch.bool))
+    total, _ = kernel.loss(likelihood, rows, plan_step(objective, rows, 0, 8))
+    published = ((1 - log_probs.exp() ** 0.3) / 0.3).mean()
+    ours, theirs = (torch.autograd.grad(x, log_probs)[0] for x in (total, published))
+    assert torch.allclose(ours, theirs, rtol=1e-12, atol=0)
+    with pytest.raises(ConfigError, match=r"demo.coefficient.alfa: unknown key 'alfa' .* Did you mean 'alpha'\?"):
+        of("sft", "demo", kind="own_coefficients:F_ALPHA", alfa=0.3)
+    with pytest.raises(ConfigError, match=r"rl.coefficient.kind: 'own_coefficients:power' is a function"):
+        of(kind="own_coefficients:power")
+
+
+def test_a_written_out_objective_reads_back_with_the_coefficients_parameters():
+    for kind, part in COEFFICIENTS.entries.items():
+        objective = of(kind=kind)
+        assert type(objective.streams["rl"].coefficient) is part.settings
+        assert Objective.model_validate(objective.model_dump(mode="json")) == objective
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kind": "one", "low": 0.1}, "streams.rl.coefficient.low: unknown key 'low' of one. Allowed: kind"),
+        ({"kind": "sapo", "high": 0.1}, "streams.rl.coefficient.high: unknown key 'high' of sapo"),
+        ({"gamma": 0.1}, "streams.rl.coefficient.gamma: unknown key 'gamma' of ppo_clip"),
+        ({"kind": "nowhere:X"}, "streams.rl.coefficient.kind: 'nowhere:X': no module 'nowhere'"),
+        ({"kind": "cipso"}, "unknown coefficient 'cipso'. Did you mean 'cispo'?"),
+    ],
+)
+def test_parameters_that_a_coefficient_does_not_have_are_refused(given, said):
+    with pytest.raises(ConfigError) as error:
+        of(**given)
+    assert said in str(error.value)
+
+
+def test_another_kind_keeps_what_it_shares_with_the_methods_own():
+    cispo = of("dapo", kind="cispo").streams["rl"].coefficient
+    assert (cispo.low, cispo.high) == (0.2, 0.28)
+    assert of("pi_rl_sde", kind="cispo").streams["rl"].coefficient.level == "decision"
+    assert of("dapo", kind="gmpo").streams["rl"].coefficient.log_range == 0.4
+
+
+@pytest.mark.parametrize(
+    ("kind", "shares"), [("one", None), ("sapo", None), ("cispo", (2 / 4, 1 / 4)), ("gmpo", (1 / 4, 0.0))]
+)
+def test_clip_figures_are_those_of_the_coefficients_own_bounds(kind, shares):
+    """Ratios e^.2 and e^.5 with A > 0, e^-.3 and e^0 with A < 0."""
+    rows = [
+        Row(Decision(None, torch.zeros(2, dtype=torch.long)), "rl", advantage, i, 2, old=old)
+        for i, (advantage, old) in enumerate([(1.0, torch.tensor([-1.1, -1.5])), (-1.0, torch.tensor([-0.7, -1.0]))])
+    ]
+    log_probs = torch.tensor([[-0.9, -1.0], [-1.0, -1.0]], requires_grad=True)
+    objective = of(kind=kind)
+    plan = plan_step(objective, rows, 0, 8)
+    _, sums = kernel.loss(Likelihood(log_probs, torch.ones(2, 2, dtype=torch.bool)), rows, plan)
+    figures = metrics_of(sums | {"loss_sum": 0.0}, {"rl": 1.0}, objective)
+    assert figures.get("policy/clip_high") == (shares and shares[0])
+    assert figures.get("policy/clip_low") == (shares and shares[1])
