@@ -134,13 +134,14 @@ def measure(
     from mmrl.trainer.seeding import derive
 
     apply_threads(recipe)
-    sets = open_eval_sets(recipe, eval_data)
+    rewarder = Rewarder(recipe.rewards, reward)
+    sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
     if not sets:
         raise UserError("data.eval is empty, so there is nothing to evaluate")
     policy = open_policy(recipe, policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
     if checkpoint is None:
         complete_statistics(policy, recipe)
-    preparer = Preparer(policy, Rewarder(recipe.rewards, reward))
+    preparer = Preparer(policy, rewarder)
     films = EpisodeVideos(Path(videos), {}) if videos is not None and recipe.evaluation.videos else None
     simulators = Simulators(recipe.simulators, recipe.pipeline)
     try:

@@ -16,6 +16,7 @@ import torch
 from mmrl.contracts.errors import CheckpointError, UserError
 from mmrl.contracts.types import Sample
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
+from mmrl.data.targets import Shape
 from mmrl.data.videos import open_cache
 from mmrl.engines import ENGINES
 from mmrl.policies.loading import difference
@@ -56,7 +57,7 @@ def open_run(
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
     tensors, state = checkpoint.load(source) if source else (None, None)
     rewarder = Rewarder(recipe.rewards, reward)
-    eval_sets = open_eval_sets(recipe, eval_data)
+    eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
     policy = open_policy(recipe, _resumed_policy(recipe, source))
     preparer = Preparer(policy, rewarder)
     mixture = open_train(recipe, preparer, train_data)
@@ -170,19 +171,28 @@ def release(made: Sequence[Path]) -> None:
 def open_train(recipe: Recipe, preparer: Preparer, data: Sequence[Sample] | None) -> Mixture:
     """The training mixture; `data` replaces the recipe's."""
     if data is None:
-        return open_mixture(recipe.data, recipe.seed, preparer.check)
+        return open_mixture(recipe.data, recipe.seed, preparer.check, preparer.rewarder.target_of)
     seed = recipe.data.seed if recipe.data.seed is not None else recipe.seed
     return Mixture([data], seed=seed, on_bad=recipe.data.on_bad_sample, check=preparer.check)
 
 
-def open_eval_sets(recipe: Recipe, data: Sequence[Sample] | None = None) -> dict[str, Sequence[Sample]]:
-    """Held-out sets by name; `data` replaces the recipe's. Raises ConfigError where training plays their starts too."""
+def open_eval_sets(
+    recipe: Recipe, data: Sequence[Sample] | None = None, shape: Shape | None = None
+) -> dict[str, Sequence[Sample]]:
+    """Held-out sets by name; `data` replaces the recipe's.
+
+    Args:
+        shape: see `open_dataset`.
+
+    Raises:
+        ConfigError: training plays their starts too.
+    """
     if data is not None:
         return {"eval": data}
     check_held_out(recipe.data, recipe.simulators, Simulators(recipe.simulators).start_count)
     sets: dict[str, Sequence[Sample]] = {}
     for name, config in recipe.data.named_eval().items():
-        sets[name] = open_dataset(config)
+        sets[name] = open_dataset(config, shape)
     return sets
 
 

@@ -97,13 +97,17 @@ def task_table() -> dict[str, str]:
     return {task: name for name in sorted(REWARDS) for task in reward_class(name).tasks}
 
 
-def target_of(task: str, answer: Any, options: Any = None) -> dict[str, Any]:
+def target_of(task: str, answer: Any, options: Any = None, readers: Sequence[Reward] = ()) -> dict[str, Any]:
     """The target that a dataset's plain answer stands for, as the reward that declares the task reads it.
 
+    A task that no reward declares gets `{"answer": text}`, or, where none of the readers can read that, what the first
+    of them reads.
+
     Args:
-        task: a task's name; one that no reward declares gets `{"answer": text}`.
+        task: a task's name.
         answer: text (of <answer> tags the last block counts), a number, a list or a mapping.
         options: letter -> text, or a list of texts such as `["A. cat", "B. dog"]` or `["cat", "dog"]`.
+        readers: the rewards that will score the answers; one that declares the task goes before the table.
 
     Raises:
         NeedsTarget: the task's reward reads what a plain answer cannot say; the message names its keys.
@@ -114,10 +118,15 @@ def target_of(task: str, answer: Any, options: Any = None) -> dict[str, Any]:
     if isinstance(answer, str):
         answer = answer_text(answer)
     task = normalize_task(task)
-    name = task_table().get(task)
-    if name is None:
-        return {"answer": text_of(answer)}
-    return reward_class(name).target_of(answer, read_options(options), task)
+    owner = next((reader for reader in readers if task in map(normalize_task, reader.tasks)), None)
+    if owner is None and (name := task_table().get(task)) is not None:
+        owner = reward_class(name)
+    if owner is None:
+        target = {"answer": text_of(answer)}
+        if not readers or any(reader.applies(target) for reader in readers):
+            return target
+        owner = readers[0]
+    return owner.target_of(answer, read_options(options), task)
 
 
 class PlainAnswer(NamedTuple):

@@ -202,6 +202,10 @@ class Reward(ABC):
         """The reward for samples of this task: itself, unless it routes."""
         return self
 
+    def readers(self, task: str) -> list[Reward]:
+        """The rewards that read the answers to this task: itself, unless it routes, combines or reads none."""
+        return [self] if self.is_answer else []
+
     def at(self, progress: float) -> Reward:
         """The reward at this point of the training, 0 at its start and 1 at its end: itself, unless it tightens."""
         return self

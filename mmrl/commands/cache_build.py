@@ -13,6 +13,7 @@ from mmrl.commands.cache_progress import BAD, progress, workers
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError, first_line
 from mmrl.contracts.types import Sample
 from mmrl.data.mixture import open_dataset
+from mmrl.data.targets import Shape
 from mmrl.data.videos import VideoReader, open_cache
 from mmrl.evaluation.sparse_to_dense import at_frames
 from mmrl.policies.qwen_vl.prompt import image_budget
@@ -20,6 +21,7 @@ from mmrl.recipe.data import CacheConfig, FileData
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import apply_overrides, validate
 from mmrl.recipe.schema import Recipe, load_recipe
+from mmrl.rollouts.rewarding import Rewarder
 from mmrl.trainer.memory import readable
 
 RECIPES = (".yaml", ".yml")
@@ -43,7 +45,7 @@ def build(args: Namespace) -> int:
     """
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit {args.limit} is not 1 or more")
-    datasets, policy, config = _sources(args)
+    datasets, policy, config, shape = _sources(args)
     reader = media_reader(policy)
     reader.videos.cache = cache = open_cache(config)
     if workers(args) > 1:
@@ -54,7 +56,7 @@ def build(args: Namespace) -> int:
     tally = Tally()
     for name, data, levels in datasets:
         reader.videos.check(f"{name}: video", data.budgets.get("video", {}))
-        rows = open_dataset(data)
+        rows = open_dataset(data, shape)
         reader = replace(reader, levels=levels)
         fill(name, rows, reader, min(len(rows), args.limit or len(rows)), workers(args), tally)
     counts = cache.counts
@@ -157,21 +159,23 @@ def media_reader(config: PolicyConfig) -> MediaReader:
     return MediaReader(videos, {"shortest_edge": low, "longest_edge": high, "total_pixels": image.total_pixels})
 
 
-def _sources(args: Namespace) -> tuple[list[tuple[str, Any, Sequence[int]]], PolicyConfig, CacheConfig]:
-    """Name, config and levels of each dataset, the policy whose frames they become, and the cache."""
+def _sources(
+    args: Namespace,
+) -> tuple[list[tuple[str, Any, Sequence[int]]], PolicyConfig, CacheConfig, Shape | None]:
+    """Name, config and levels of each dataset, the policy it is for, the cache, and what shapes plain answers."""
     if args.source.endswith(RECIPES):
         recipe = load_recipe(args.source, args.overrides)
         dense = recipe.evaluation.sparse_to_dense
         levels = dense.levels if dense is not None else ()
         named = [(f"train.{i}", data, ()) for i, data in enumerate(recipe.data.train)]
         named += [(f"eval.{i}", data, levels) for i, data in enumerate(recipe.data.eval)]
-        return named, _policy(args, recipe), _cache(args, recipe)
+        return named, _policy(args, recipe), _cache(args, recipe), Rewarder(recipe.rewards).target_of
     if args.policy is None or args.folder is None:
         missing = "--policy" if args.policy is None else "--folder"
         raise UserError(f"{missing} is needed for a dataset: frames are sized for a policy and kept in a folder")
     options: Mapping[str, Any] = apply_overrides({"type": "file", "path": args.source}, args.overrides)
     data = validate(FileData, options)
-    return [(data.name or args.source, data, ())], PolicyConfig(path=args.policy), _configured(args, {})
+    return [(data.name or args.source, data, ())], PolicyConfig(path=args.policy), _configured(args, {}), None
 
 
 def _policy(args: Namespace, recipe: Recipe) -> PolicyConfig:

@@ -63,8 +63,10 @@ def dry_run(recipe: Recipe) -> str:
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
     rewarder = Rewarder(recipe.rewards)
     free = memory.available(resolve_device(recipe.policy.device))
-    train = {f"train.{i}": (config, open_dataset(config)) for i, config in enumerate(recipe.data.train)}
-    held_out = open_eval_sets(recipe)
+    train = {}
+    for i, config in enumerate(recipe.data.train):
+        train[f"train.{i}"] = (config, open_dataset(config, rewarder.target_of))
+    held_out = open_eval_sets(recipe, shape=rewarder.target_of)
     policy = open_policy(recipe, recipe.policy)
     settle_statistics(policy, [rows for _, rows in train.values()], recipe.simulators)
     for stage in recipe.stages:

@@ -43,7 +43,7 @@ def check(args: Namespace) -> int:
         print(f"not checked: '{name}' is a function of yours, which has no gold answer")
     tallies = []
     for name, config in datasets:
-        tallies.append(tally(name, open_dataset(config), rewarder))
+        tallies.append(tally(name, open_dataset(config, rewarder.target_of), rewarder))
         print(_describe(tallies[-1], args.show), flush=True)
     bad, rows = sum(len(one.bad) for one in tallies), sum(one.rows - one.unscored for one in tallies)
     print(f"{bad} of {rows} rows cannot be scored" if bad else f"all {rows} rows can be scored")

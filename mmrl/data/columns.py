@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import vision_rewards
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
 from mmrl.data.marks import miscounted
 from mmrl.data.media import resolve_media
-from mmrl.data.targets import normalise_task, target_of
+from mmrl.data.targets import Shape, normalise_task, target_of
 from mmrl.data.videos import foreign_key
 from vision_rewards.plain import read_options
 
@@ -27,6 +28,7 @@ class Row:
         root: the folder of media paths; None refuses paths.
         task: task of rows that name none.
         coordinates: how boxes are written where the row does not say.
+        shape: makes targets of plain answers.
     """
 
     values: Mapping[str, Any]
@@ -36,6 +38,7 @@ class Row:
     root: str | None
     task: str | None
     coordinates: str
+    shape: Shape = vision_rewards.target_of
 
     @property
     def key(self) -> str:
@@ -140,7 +143,7 @@ class Row:
     ) -> dict[str, Any]:
         """`target_of`, with errors that name the column."""
         try:
-            return target_of(task, value, options, demonstrated=demonstrated)
+            return target_of(task, value, options, demonstrated=demonstrated, shape=self.shape)
         except (ValueError, RecursionError) as error:
             raise self.bad(f"column '{column}': {error} (task {task})") from error
 

@@ -15,6 +15,7 @@ from mmrl.contracts.types import Sample
 from mmrl.data.ahead import ReadAhead, names_media, size_of
 from mmrl.data.rows import Rows
 from mmrl.data.samplers.weighted import Weighted
+from mmrl.data.targets import Shape
 from mmrl.recipe.data import AnyData, DataConfig, PythonData
 from mmrl.recipe.importing import import_attribute, import_named
 from mmrl.recipe.samplers import SamplerSettings
@@ -96,8 +97,11 @@ class PythonRows(Rows):
         return sample
 
 
-def open_dataset(config: AnyData) -> Sequence[Sample]:
+def open_dataset(config: AnyData, shape: Shape | None = None) -> Sequence[Sample]:
     """The dataset of a config, cut to its `limit`.
+
+    Args:
+        shape: makes targets of plain answers, such as `Rewarder.target_of`; None: the reward that declares the task.
 
     Raises:
         UserError: it cannot be opened, or it is empty.
@@ -105,6 +109,8 @@ def open_dataset(config: AnyData) -> Sequence[Sample]:
     if config.type not in DATASETS:
         raise UserError(unknown("dataset type", config.type, DATASETS))
     rows = import_attribute(DATASETS[config.type])(config)
+    if shape is not None and isinstance(rows, Rows):
+        rows.shape_targets(shape)
     if getattr(config, "draw", "steps") == "episodes":
         rows = import_attribute("mmrl.data.robot.whole_episodes:WholeEpisodes")(rows)
     if len(rows) == 0:
@@ -113,16 +119,22 @@ def open_dataset(config: AnyData) -> Sequence[Sample]:
     return Budgeted(rows, config.budgets) if config.budgets else rows
 
 
-def open_mixture(config: DataConfig, seed: int = 0, check: Callable[[Sample, bool], object] | None = None) -> Mixture:
+def open_mixture(
+    config: DataConfig,
+    seed: int = 0,
+    check: Callable[[Sample, bool], object] | None = None,
+    shape: Shape | None = None,
+) -> Mixture:
     """The training mixture of a recipe.
 
     Args:
         config: its datasets, weights, order seed and bad-sample policy.
         seed: the recipe's seed, used where `config.seed` is unset.
         check: see `Mixture`.
+        shape: see `open_dataset`.
     """
     return Mixture(
-        [open_dataset(data) for data in config.train],
+        [open_dataset(data, shape) for data in config.train],
         [data.weight for data in config.train],
         seed if config.seed is None else config.seed,
         on_bad=config.on_bad_sample,

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+import vision_rewards
 from mmrl.contracts.errors import BadSample, UserError, first_line, nearest
 from mmrl.contracts.types import Sample
 from mmrl.data.columns import Row
 from mmrl.data.formats import find_format
 from mmrl.data.rows import Rows
+from mmrl.data.targets import Shape
 from mmrl.recipe.data import FileData
 from mmrl.recipe.formats import FORMATS
 
@@ -136,6 +138,7 @@ class FileDataset(Rows):
 
     def __init__(self, config: FileData):
         self.config = config
+        self.shape: Shape = vision_rewards.target_of
         self.name = config.name or Path(config.path).name
         self._tables, root = open_tables(config.path, config.split)
         self._ends = list(accumulate(len(table) for table in self._tables))
@@ -155,6 +158,9 @@ class FileDataset(Rows):
     def __len__(self) -> int:
         return self._ends[-1]
 
+    def shape_targets(self, shape: Shape) -> None:
+        self.shape = shape
+
     def _row(self, row: int) -> Sample:
         index = bisect_right(self._ends, row)
         table = self._tables[index]
@@ -164,7 +170,7 @@ class FileDataset(Rows):
         if not isinstance(values, dict):
             raise BadSample(place, f"the row is {type(values).__name__}, expected an object with columns")
         config, form = self.config, FORMATS.get(self.format)
-        parsed = Row(values, row, place, self.name, self.root, config.task, config.coordinates)
+        parsed = Row(values, row, place, self.name, self.root, config.task, config.coordinates, self.shape)
         try:
             return form.read(parsed)
         except BadSample as error:

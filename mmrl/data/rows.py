@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from mmrl.contracts.types import Sample
+from mmrl.data.targets import Shape
 
 
 class Rows(Sequence[Sample]):
@@ -21,6 +22,10 @@ class Rows(Sequence[Sample]):
     """
 
     threaded = False
+
+    def shape_targets(self, shape: Shape) -> None:
+        """From now on `shape` makes targets of plain answers; for datasets that have any."""
+        return
 
     @abstractmethod
     def _row(self, row: int) -> Sample:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import vision_rewards
 from vision_rewards.plain import answer_text, text_of
 from vision_rewards.registry import normalize_task
+
+# (task, plain answer, options) -> target; ValueError where the answer does not fit.
+Shape = Callable[[str, Any, Any], dict[str, Any]]
 
 
 def normalise_task(name: str) -> str:
@@ -14,8 +18,15 @@ def normalise_task(name: str) -> str:
     return normalize_task(name).replace(" ", "_")
 
 
-def target_of(task: str, answer: Any, options: Any = None, *, demonstrated: bool = False) -> dict[str, Any]:
-    """The target of `task` that a plain answer stands for, as `vision_rewards.target_of` gives it.
+def target_of(
+    task: str,
+    answer: Any,
+    options: Any = None,
+    *,
+    demonstrated: bool = False,
+    shape: Shape = vision_rewards.target_of,
+) -> dict[str, Any]:
+    """The target of `task` that a plain answer stands for.
 
     Args:
         task: the task's name; one that no reward declares gets `{"answer": text}`.
@@ -23,12 +34,13 @@ def target_of(task: str, answer: Any, options: Any = None, *, demonstrated: bool
         options: options by letter, for multiple choice.
         demonstrated: the row has a demonstration to learn from, so that no reward need read its target: an answer that
             cannot hold what the task's reward reads stays as text.
+        shape: what makes the target; by default the reward that declares the task.
 
     Raises:
         ValueError: the answer does not fit the task, or cannot hold its target.
     """
     try:
-        return vision_rewards.target_of(task, answer, options)
+        return shape(task, answer, options)
     except vision_rewards.NeedsTarget:
         if not demonstrated:
             raise

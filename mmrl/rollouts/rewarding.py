@@ -17,6 +17,8 @@ import vision_rewards.registry
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample, Trajectory
 from mmrl.recipe.rewards import REWARDS, RewardConfig
+from vision_rewards.plain import answer_text, read_options
+from vision_rewards.registry import normalize_task
 
 UserReward = Callable[[str, Sample], "float | Mapping[str, float]"]
 SCORING_THREADS = 8
@@ -26,7 +28,7 @@ class Rewarder:
     """The weighted sum of a recipe's rewards, with every part reported.
 
     A user's function takes (completion, sample) and returns a number, or a mapping of parts of which `reward` is the
-    total and `accuracy`, where present, what evaluation reports.
+    total and `accuracy`, where present, what evaluation reports. It may have `target_of`, see there.
     """
 
     def __init__(self, configs: Sequence[RewardConfig], user: UserReward | None = None):
@@ -45,6 +47,32 @@ class Rewarder:
             for name, weight, reward, is_user in self.parts
         ]
         return moved
+
+    def target_of(self, task: str, answer: Any, options: Any = None) -> dict[str, Any]:
+        """The target that a row's plain answer stands for.
+
+        A user's reward that has `target_of(answer, options, task)` makes it, for every task or for those in its
+        `tasks`; else the reward that declares the task, or for a task that none declares the recipe's own.
+
+        Args:
+            task, answer, options: as for `vision_rewards.target_of`.
+
+        Raises:
+            ValueError: the answer does not fit.
+            ConfigError: a user's `target_of` returned something else than a mapping.
+        """
+        for name, _, reward, is_user in self.parts:
+            own = reward.func if isinstance(reward, partial) else reward
+            if is_user and hasattr(own, "target_of") and _shapes(own, task):
+                text = answer_text(answer) if isinstance(answer, str) else answer
+                target = own.target_of(text, read_options(options), task)
+                if not isinstance(target, Mapping):
+                    raise ConfigError(f"reward '{name}': target_of returned {type(target).__name__}, not a mapping")
+                return dict(target)
+        named = [reward for _, _, reward, is_user in self.parts if not is_user]
+        return vision_rewards.target_of(
+            task, answer, options, [one for reward in named for one in reward.readers(task)]
+        )
 
     def check(self, sample: Sample) -> None:
         """Raises BadSample when a named reward cannot read the sample's target."""
@@ -107,6 +135,11 @@ class Rewarder:
 
     def _needs_group(self, sample: Sample) -> bool:
         return any(not is_user and reward.for_task(sample.task).needs_group for _, _, reward, is_user in self.parts)
+
+
+def _shapes(reward: Any, task: str) -> bool:
+    tasks = getattr(reward, "tasks", None)
+    return tasks is None or normalize_task(task) in map(normalize_task, tasks)
 
 
 def _from_library(reward: Any, text: str, sample: Sample) -> tuple[float | None, dict[str, Any]]:

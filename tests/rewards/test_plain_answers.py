@@ -1,13 +1,16 @@
 """Task names and plain answers: one table, owned by the rewards."""
 
+import dataclasses
 import json
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_rewards import NeedsTarget, get_reward, list_rewards, plain_answers, target_of, validate
+from vision_rewards import NeedsTarget, combine, get_reward, list_rewards, plain_answers, target_of, validate
 from vision_rewards.registry import reward_class, task_table
+from vision_rewards.rewards.numeric import Numeric
 
 PARAMS = {"judge": {"policy": lambda messages: '{"grade": 0}'}}
 MASK = {"size": [4, 4], "counts": [0, 8, 8]}
@@ -160,3 +163,30 @@ def test_any_answer_is_a_target_or_a_value_error(task, answer, options):
     except ValueError:
         return
     assert isinstance(json.loads(json.dumps(target)), dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Angle(Numeric):
+    """A reward of another package, which declares one task of its own and one of the table's."""
+
+    name = "angle"
+    tasks = ("turning_angle", "counting")
+    target_keys: ClassVar = {"degrees": "float"}
+
+    @classmethod
+    def target_of(cls, answer, options=None, task=None):
+        return {"degrees": float(answer) % 360}
+
+
+def test_readers_that_declare_a_task_go_before_the_table():
+    assert target_of("turning angle", "370", None, [Angle()]) == {"degrees": 10.0}
+    assert target_of("counting", "370", None, [Angle()]) == {"degrees": 10.0}
+    assert target_of("counting", "370", None, [get_reward("ocr")]) == {"count": 370}
+    both = combine([("iou", 1), ("counting", 1)])
+    assert target_of("counting", "3", None, both.readers("counting")) == {"count": 3}
+
+
+def test_readers_shape_what_none_of_them_could_read():
+    assert target_of("mine", "370", None, [Angle(), get_reward("ocr")]) == {"degrees": 10.0}
+    assert target_of("mine", "370", None, [Angle(), get_reward("math")]) == {"answer": "370"}
+    assert combine([("route", 1), ("format", 1)]).readers("mine") == []

@@ -148,6 +148,9 @@ class Combine(Reward):
         phases = {new: self.phases[old] for new, (old, _, _) in zip(labels, self.members) if old in self.phases}
         return dataclasses.replace(renamed, bands=phases or None)
 
+    def readers(self, task):
+        return [reader for _, _, reward in self.members for reader in reward.readers(task)]
+
     def at(self, progress):
         return dataclasses.replace(
             self, parts=tuple((reward, weight) for _, weight, reward in self.members), progress=progress

@@ -73,6 +73,9 @@ class Length(Reward):
     def applies(self, target):
         return self.judge is None or self.judge.applies(target)
 
+    def readers(self, task):
+        return [] if self.judge is None else self.judge.readers(task)
+
     def for_task(self, task):
         return self if self.judge is None else dataclasses.replace(self, of=self.judge.for_task(task))
 

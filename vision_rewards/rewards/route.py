@@ -80,6 +80,10 @@ class Route(Reward):
             raise ValueError(f"no reward for the task {task!r}; {nearest(str(task), self.table)}")
         return self._member(name)
 
+    def readers(self, task):
+        name = self.table.get(normalize_task(str(task)))
+        return [] if name is None else [self._member(name)]
+
     def at(self, progress):
         return dataclasses.replace(self, progress=progress)
 

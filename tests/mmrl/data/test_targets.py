@@ -1,15 +1,20 @@
 """Rows with plain answers: what the task's reward reads, or a refusal that says what to write."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from mmrl.contracts.errors import BadSample
+from mmrl.contracts.errors import BadSample, ConfigError
+from mmrl.data.mixture import open_dataset
 from mmrl.data.readers import FileDataset
 from mmrl.recipe.data import FileData
 from mmrl.recipe.rewards import RewardConfig
+from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.rewarding import Rewarder
+from mmrl.setup import open_eval_sets, open_train
 from vision_rewards import plain_answers
 
 
@@ -55,3 +60,79 @@ def test_an_answer_that_does_not_fit_is_refused_with_a_demonstration_too(read):
     row = {"problem": "<image>q?", "answer": "many", "images": ["p0.png"], "demonstration": "many"}
     with pytest.raises(BadSample, match="not a number"):
         read(row, task="repetition_counting")
+
+
+CODE = """
+def signs(completion, sample, scale=1):
+    return scale * float(completion == sample.target["signs"][0])
+
+def target_of(answer, options, task):
+    if answer == "none":
+        raise ValueError("'none' is no sign")
+    return {"signs": [answer, *options.values()], "task": task} if answer != "list" else [answer]
+
+signs.target_of = target_of
+"""
+
+
+@pytest.fixture
+def signs(workplace, monkeypatch):
+    """`signs(more)` writes a module with a reward of one's own."""
+    monkeypatch.delitem(sys.modules, "sign_rewards", raising=False)
+    return lambda more="": (workplace / "sign_rewards.py").write_text(CODE + more)
+
+
+@pytest.mark.parametrize(("tasks", "mine"), [(None, True), (["My Signs"], True), (["others"], False)])
+def test_a_reward_of_ones_own_shapes_plain_answers(workplace, signs, tasks, mine):
+    signs(f"signs.tasks = {tasks}\n" if tasks else "")
+    row = {"problem": "q?", "answer": "<answer>EXIT</answer>", "options": ["x"], "task": "my-signs"}
+    (workplace / "rows.jsonl").write_text(
+        "\n".join(json.dumps({**row, "answer": a}) for a in (row["answer"], "none", "list"))
+    )
+    rewarder = Rewarder([RewardConfig(name="sign_rewards:signs", params={"scale": 2} if tasks else {})])
+    rows = open_dataset(FileData(type="file", path=str(workplace / "rows.jsonl"), limit=3), rewarder.target_of)
+    assert rows[0].target == ({"signs": ["EXIT", "x"], "task": "my_signs"} if mine else {"answer": "EXIT"})
+    if mine:
+        with pytest.raises(BadSample, match="column 'answer': 'none' is no sign"):
+            rows[1]
+        with pytest.raises(ConfigError, match="reward 'signs': target_of returned list, not a mapping"):
+            rows[2]
+
+
+def route(**params):
+    return RewardConfig(name="route", params=params)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "answer", "target"),
+    [
+        ([route(aliases={"my signs": "counting"})], "3", {"count": 3}),
+        ([RewardConfig(name="combine", params={"parts": [["ocr", 1], ["format", 1]]})], "EXIT", {"text": "EXIT"}),
+        ([RewardConfig(name="format"), RewardConfig(name="iou")], "[1, 2, 3, 4]", {"box": [1, 2, 3, 4]}),
+        ([RewardConfig(name="length", params={"kind": "cosine", "of": "counting"})], "3", {"count": 3}),
+        ([RewardConfig(name="iou"), RewardConfig(name="numeric")], "3", {"answer": "3"}),
+        ([RewardConfig(name="format")], "3", {"answer": "3"}),
+        ([RewardConfig()], "3", {"answer": "3"}),
+    ],
+)
+def test_a_task_that_no_reward_declares_is_shaped_by_the_reward_that_reads_it(rewards, answer, target):
+    assert Rewarder(rewards).target_of("my_signs", answer) == target
+    assert Rewarder(rewards).target_of("ocr", answer) == {"text": answer}
+
+
+def test_training_and_evaluation_shape_rows_by_the_recipes_rewards(workplace, signs):
+    signs()
+    (workplace / "rows.jsonl").write_text(json.dumps({"problem": "q?", "answer": "EXIT", "task": "gui_action"}) + "\n")
+    data = [{"type": "file", "path": "rows.jsonl"}]
+    recipe = load_recipe(
+        {
+            **{"name": "signs", "policy": {"path": "none"}, "method": "grpo", "steps": 1},
+            **{"data": {"train": data, "eval": data}, "rewards": [{"name": "sign_rewards:signs"}]},
+        }
+    )
+    rewarder = Rewarder(recipe.rewards)
+    preparer = SimpleNamespace(rewarder=rewarder, check=lambda sample, rewarded=True: None)
+    wanted = {"signs": ["EXIT"], "task": "gui_action"}
+    assert open_train(recipe, preparer, None).next(1)[0].target == wanted
+    (rows,) = open_eval_sets(recipe, shape=rewarder.target_of).values()
+    assert rows[0].target == wanted
