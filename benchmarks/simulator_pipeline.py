@@ -38,10 +38,11 @@ def compare_rollouts(args: argparse.Namespace, used: Callable[[], float]) -> dic
 
 def _compare(args: argparse.Namespace, config: dict[str, Any], episodes: int, used: Callable[[], float]) -> dict:
     from mmrl.data.episodes import Episodes
-    from mmrl.engines import make_engine
+    from mmrl.engines import open_engine
     from mmrl.policies.opening import load_policy
     from mmrl.policies.tiny import write_tiny
     from mmrl.recipe.data import EpisodeData
+    from mmrl.recipe.engines import FlowSettings
     from mmrl.recipe.policy import PolicyConfig
     from mmrl.recipe.rollout import SamplingConfig
     from mmrl.rollouts.episodes import play
@@ -55,7 +56,7 @@ def _compare(args: argparse.Namespace, config: dict[str, Any], episodes: int, us
     with tempfile.TemporaryDirectory() as folder:
         path = write_tiny("pi0", folder, size=dims)
         policy = load_policy(PolicyConfig(type="pi0", path=str(path), device="cpu"))
-    engine = make_engine("flow", policy, episodes)
+    engine = open_engine(FlowSettings(batch_size=episodes), policy)
     starts = list(Episodes(EpisodeData(type="episodes", simulator="one", size=episodes)))
     sides = {"sequential": Simulators({"one": config}), "pipelined": Simulators({"one": config}, GROUPS)}
     wall: dict[str, list[float]] = {side: [] for side in sides}

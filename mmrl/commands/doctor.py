@@ -166,11 +166,12 @@ def _prepare(state: dict[str, Any]) -> str:
 
 
 def _sample(state: dict[str, Any]) -> str:
+    from mmrl.contracts.engine import Request
     from mmrl.engines import make_engine
     from mmrl.recipe.rollout import SamplingConfig
 
     engine = make_engine("hf", state["policy"], 2)
-    ((state["completion"],),) = engine.generate([state["prompt"]], SamplingConfig(max_new_tokens=4), 1, seed=0)
+    ((state["completion"],),) = engine.generate([Request(state["prompt"])], SamplingConfig(max_new_tokens=4), seed=0)
     return f"{len(state['completion'].tokens)} tokens"
 
 

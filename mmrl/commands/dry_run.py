@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from mmrl.contracts.engine import Request
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Sample
 from mmrl.data.mixture import open_dataset
@@ -108,7 +109,8 @@ def _try_simulators(recipe: Recipe, policy: Any) -> None:
             units = policy.units_per_action(episodes.env.action_dim)
             prompts = policy.prepare([episodes.view(0)])
             for chunk in sorted(chunks):
-                engine.generate(prompts, SamplingConfig(max_new_tokens=chunk * units), 1, 0, restrict="action")
+                requests = [Request(prompt, restrict="action") for prompt in prompts]
+                engine.generate(requests, SamplingConfig(max_new_tokens=chunk * units), 0)
     finally:
         simulators.close()
 

@@ -7,13 +7,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 POLICY = "policy"
 DEMO = "demo"
+
+
+class StopReason(StrEnum):
+    """What ended a completion or an episode."""
+
+    END = "end"  # the policy's end token
+    TEXT = "text"  # a stop text of the recipe
+    LENGTH = "length"  # a limit of units cut it off
+    WHOLE = "whole"  # it has the fixed number of units that was asked for
+    TERMINAL = "terminal"  # the episode came to an end of its own
+    TIME = "time"  # the episode's time limit cut it off
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a limit cut off what would have gone on."""
+        return self in (StopReason.LENGTH, StopReason.TIME)
+
+
+class Span(NamedTuple):
+    """Units `start` to `end` - 1 of a completion; `version` is the optimizer steps that led to their weights."""
+
+    version: int
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +133,8 @@ class Decision:
         reward: reward credited right after this decision (dense episode rewards); 0 for answers.
         step_rewards: the rewards of the counted steps of its chunk of actions, which add up to `reward`; empty for
             answers.
+        temperature: the softmax temperature at which its log-probs are taken, by engine and trainer alike.
+        versions: see `Completion.versions`; empty for demonstrations.
     """
 
     prompt: Prompt
@@ -117,6 +144,14 @@ class Decision:
     reward: float = 0.0
     step_rewards: tuple[float, ...] = ()
     context: Any = None
+    temperature: float = 1.0
+    versions: tuple[Span, ...] = ()
+
+    def first(self, units: int) -> Decision:
+        """The decision without the units after the first `units`."""
+        log_probs = self.log_probs[:units] if self.log_probs is not None else None
+        spans = (Span(version, start, min(end, units)) for version, start, end in self.versions if start < units)
+        return replace(self, tokens=self.tokens[:units], log_probs=log_probs, versions=tuple(spans))
 
 
 @dataclass(frozen=True, slots=True)

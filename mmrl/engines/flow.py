@@ -3,56 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.errors import ConfigError
-from mmrl.contracts.types import Prompt
-from mmrl.engines.hf import Completion
-from mmrl.recipe.rollout import SamplingConfig
+from mmrl.contracts.types import StopReason
+from mmrl.engines.base import InProcess, batched
 
 
-class FlowEngine:
+class FlowEngine(InProcess):
     """Samples a flow policy."""
 
-    def __init__(self, policy: Any, batch_size: int = 256):
-        self.policy, self.batch_size = policy, batch_size
-
     @torch.no_grad()
-    def generate(
-        self, prompts: Sequence[Prompt], sampling: SamplingConfig, n: int, seed: int, restrict: str | None = None
-    ) -> list[list[Completion]]:
-        """n chunks of actions for each prompt; the same seed, prompts and weights give the same chunks.
+    def generate(self, requests: Sequence[Request], sampling: Sampling, seed: int) -> list[list[Completion]]:
+        """n chunks of actions of each request.
 
         Args:
             sampling: temperature 0 follows the ODE, any other value the policy's sampler, whose noise is a setting of
                 the policy; `max_new_tokens` is the units of a chunk. The rest is about tokens and has no effect.
 
         Raises:
-            ConfigError: prompts to be answered in text.
+            ConfigError: prompts to be answered in text, or a prefix to be continued.
         """
-        if restrict != "action":
+        if any(request.restrict != "action" for request in requests):
             raise ConfigError(
                 f"policy.type '{self.policy.config.type}' acts in simulators and answers no text; use data of type "
                 "episodes, or policy.type qwen_vl"
             )
-        training = self.policy.module.training
-        self.policy.module.eval()
-        generator = torch.Generator(device=self.policy.device).manual_seed(seed)
-        results: list[list[Completion]] = []
-        part = max(1, self.batch_size // n)
-        try:
-            for start in range(0, len(prompts), part):
-                decisions = self.policy.sample(
-                    prompts[start : start + part],
-                    n,
-                    sampling.max_new_tokens,
-                    generator,
-                    deterministic=sampling.temperature == 0.0,
-                )
-                made = [Completion(d.tokens, d.log_probs, False, context=d.context) for d in decisions]
-                results += [made[i : i + n] for i in range(0, len(made), n)]
-        finally:
-            self.policy.module.train(training)
+        self.refuse_prefixes(requests)
+        results: list[list[Completion]] = [[] for _ in requests]
+        temperature, greedy = sampling.temperature or 1.0, sampling.temperature == 0.0
+        with self.evaluating():
+            for indices, generator in batched(requests, seed, self.settings.batch_size, self.policy.device):
+                n, prompts = requests[indices[0]].n, [requests[i].prompt for i in indices]
+                decisions = self.policy.sample(prompts, n, sampling.max_new_tokens, generator, deterministic=greedy)
+                for place, decision in enumerate(decisions):
+                    units = self.spans(0, len(decision.tokens))
+                    results[indices[place // n]].append(
+                        Completion(
+                            decision.tokens,
+                            decision.log_probs,
+                            StopReason.WHOLE,
+                            temperature,
+                            units,
+                            context=decision.context,
+                        )
+                    )
         return results

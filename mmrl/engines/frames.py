@@ -8,47 +8,60 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrl.engines.hf import Completion, HFEngine
+from mmrl.contracts.engine import Completion, Request, Sampling
+from mmrl.contracts.world import World
+from mmrl.engines.base import InProcess, batched
+from mmrl.engines.hf import HFEngine
 from mmrl.policies.frame_selector import plackett_luce
-from mmrl.policies.frame_selector.policy import FramePrompt, evenly_spaced
+from mmrl.policies.frame_selector.policy import evenly_spaced
+from mmrl.recipe.engines import FrameSettings, HFSettings
 from mmrl.recipe.rollout import SamplingConfig
 
 Moments = tuple[int, ...]
 
 
-class FrameEngine:
+class FrameEngine(InProcess):
     """Samples a `frame_selector`."""
 
-    def __init__(self, policy: Any, batch_size: int = 256):
-        self.policy = policy
-        self._answers = HFEngine(policy.reader, batch_size)
+    def __init__(self, settings: FrameSettings):
+        super().__init__(settings)
+        self._answers = HFEngine(HFSettings(batch_size=settings.batch_size))
+
+    def start(self, policy: Any, world: World) -> None:
+        """See `Engine.start`."""
+        super().start(policy, world)
+        self._answers.start(policy.reader, world)
 
     @torch.no_grad()
-    def generate(
-        self, prompts: Sequence[FramePrompt], sampling: SamplingConfig, n: int, seed: int, restrict: str | None = None
-    ) -> list[list[Completion]]:
-        """n choices of moments for each prompt, each with the reader's greedy answer as its text.
+    def generate(self, requests: Sequence[Request], sampling: Sampling, seed: int) -> list[list[Completion]]:
+        """n choices of moments of each request, each with the reader's greedy answer as its text.
 
-        The same moments in another order are the same video, and are answered once.
+        The same moments in another order are the same video, and are answered once. What ended a completion is what
+        ended its answer.
 
         Args:
             sampling: its temperature is that of the choice, 0 for the moments of the highest scores; top-p and the like
                 have no effect. Its token limit and stop texts are the answer's.
             seed: of the choice.
+
+        Raises:
+            ConfigError: a prefix to be continued.
         """
-        generator = torch.Generator(device=self.policy.device).manual_seed(seed)
+        self.refuse_prefixes(requests)
+        prompts = [request.prompt for request in requests]
         scores = [self.policy.scores([prompt])[0] for prompt in prompts]
-        orders = [self._choose(scores_N, sampling.temperature, n, generator) for scores_N in scores]
+        orders: list[Tensor] = [scores_N.new_empty(0) for scores_N in scores]
+        for (i,), generator in batched(requests, seed, 1, self.policy.device):
+            orders[i] = self._choose(scores[i], sampling.temperature, requests[i].n, generator)
         shown = [
             {chosen: self.policy.show(prompt, chosen) for chosen in dict.fromkeys(map(_unordered, order_nU))}
             for prompt, order_nU in zip(prompts, orders)
         ]
-        greedy = sampling.model_copy(update={"temperature": 0.0})
-        answers = iter(self._answers.generate([one for each in shown for one in each.values()], greedy, 1, seed))
+        greedy = SamplingConfig(temperature=0.0, max_new_tokens=sampling.max_new_tokens, stop=list(sampling.stop))
+        answers = iter(self._answers.generate([Request(one) for each in shown for one in each.values()], greedy, seed))
         said = [{chosen: next(answers)[0] for chosen in each} for each in shown]
-        temperature = sampling.temperature or 1.0
         return [
-            self._completions(scores_N / temperature, order_nU, each)
+            self._completions(scores_N, sampling.temperature or 1.0, order_nU, each)
             for scores_N, order_nU, each in zip(scores, orders, said)
         ]
 
@@ -61,14 +74,16 @@ class FrameEngine:
             return scores_N.topk(count).indices.expand(n, -1)
         return plackett_luce.gumbel_top_k(scores_N / temperature, count, n, generator)
 
-    def _completions(self, scores_N: Tensor, order_nU: Tensor, said: dict[Moments, Completion]) -> list[Completion]:
-        choices_nUN = plackett_luce.choices(scores_N.expand(len(order_nU), -1), order_nU)
+    def _completions(
+        self, scores_N: Tensor, temperature: float, order_nU: Tensor, said: dict[Moments, Completion]
+    ) -> list[Completion]:
+        choices_nUN = plackett_luce.choices((scores_N / temperature).expand(len(order_nU), -1), order_nU)
         log_probs_nU = plackett_luce.order_log_probs(choices_nUN, order_nU).float().cpu()
         completions = []
         for order_U, log_probs_U in zip(order_nU.cpu(), log_probs_nU):
             answer = said[_unordered(order_U)]
-            text = self.policy.reader.decode_text(answer.tokens)
-            completions.append(Completion(order_U, log_probs_U, answer.truncated, text))
+            text, spans = self.policy.reader.decode_text(answer.tokens), self.spans(0, len(order_U))
+            completions.append(Completion(order_U, log_probs_U, answer.stop, temperature, spans, text=text))
         return completions
 
 

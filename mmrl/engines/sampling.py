@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmrl.contracts.engine import Sampling
 from mmrl.policies.token_log_probs import scaled_logits
-from mmrl.recipe.rollout import SamplingConfig
 
 
 def sample_tokens(
-    logits_BV: Tensor, allowed_V: Tensor, sampling: SamplingConfig, generator: torch.Generator
+    logits_BV: Tensor, allowed_V: Tensor, sampling: Sampling, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Next tokens and their log-probs.
 
@@ -31,7 +31,7 @@ def sample_tokens(
     return tokens_B, log_probs_BV.gather(-1, tokens_B[:, None]).squeeze(-1)
 
 
-def _truncate(log_probs_BV: Tensor, sampling: SamplingConfig) -> Tensor:
+def _truncate(log_probs_BV: Tensor, sampling: Sampling) -> Tensor:
     """-inf outside top-k, the top-p nucleus and min-p; the most likely token always stays."""
     kept = log_probs_BV
     if 0 < sampling.top_k < kept.shape[-1]:

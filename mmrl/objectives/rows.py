@@ -23,7 +23,6 @@ class Row:
         trajectory: index of its trajectory in the step; decisions of one trajectory share it.
         trajectory_units: units of the whole trajectory.
         group_size: trajectories of its group in this stream.
-        temperature: softmax temperature of its log-probs.
         old: float32 [U] log-probs under the policy before the first update, or None: the current ones.
         reference: float32 [U] log-probs under the reference policy, or None.
         rewards: after each counted step of the decision; the trajectory's remaining reward is in its last step's.
@@ -38,7 +37,6 @@ class Row:
     trajectory: int
     trajectory_units: int
     group_size: int = 1
-    temperature: float = 1.0
     old: Tensor | None = None
     reference: Tensor | None = None
     rewards: tuple[float, ...] = (0.0,)
@@ -50,6 +48,11 @@ class Row:
     def units(self) -> int:
         """Likelihood units of this row."""
         return len(self.decision.tokens)
+
+    @property
+    def temperature(self) -> float:
+        """Softmax temperature of its log-probs."""
+        return self.decision.temperature
 
 
 @dataclass(frozen=True, slots=True)

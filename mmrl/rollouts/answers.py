@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmrl.contracts.engine import Engine, Request
 from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.rewarding import Rewarder
@@ -15,7 +16,7 @@ from mmrl.rollouts.rewarding import Rewarder
 
 def answer(
     policy: Any,
-    engine: Any,
+    engine: Engine,
     pairs: Sequence[tuple[Sample, Prompt]],
     sampling: SamplingConfig,
     n: int,
@@ -23,13 +24,13 @@ def answer(
     rewarder: Rewarder,
 ) -> list[Group]:
     """Samples n answers to each prompt and scores them."""
-    completions = engine.generate([prompt for _, prompt in pairs], sampling, n, seed)
+    completions = engine.generate([Request(prompt, n) for _, prompt in pairs], sampling, seed)
     drafts = []
     for (sample, prompt), answers in zip(pairs, completions):
         texts = [one.text if one.text is not None else policy.decode_text(one.tokens) for one in answers]
         seen = rewarder.with_group(texts, sample) if n > 1 else sample
         for completion, text in zip(answers, texts):
-            decision = Decision(prompt, completion.tokens, completion.log_probs)
+            decision = completion.decision(prompt)
             drafts.append((Trajectory((decision,), text=text, truncated=completion.truncated), seen))
     scored = iter(rewarder.score_all(drafts))
     return [Group(sample, tuple(next(scored) for _ in answers)) for (sample, _), answers in zip(pairs, completions)]

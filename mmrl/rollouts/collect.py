@@ -164,7 +164,8 @@ class Builder:
             demos[i] = replace(demo, trajectories=(scored,))
         mixed = list(groups)
         for i, demo in demos.items():
-            mixed[i] = replace(groups[i], trajectories=(*groups[i].trajectories[:-1], *demo.trajectories))
+            beside = [_at(t, self.stage.rollout.temperature) for t in demo.trajectories]
+            mixed[i] = replace(groups[i], trajectories=(*groups[i].trajectories[:-1], *beside))
         return mixed, len(demos) / max(1, len(groups))
 
     def _gate(self, groups: list[Group]) -> tuple[list[Group], list[Group]]:
@@ -226,6 +227,11 @@ class Builder:
             critic = self.objective.offline is not None
             return demonstrate_episodes(self.policy, self.simulators, samples, rollout.action_chunk, critic)
         return relabelled_episodes(self.policy, self.engine, self.simulators, samples, rollout, relabel, self.seed)
+
+
+def _at(trajectory: Trajectory, temperature: float) -> Trajectory:
+    """The trajectory with its log-probs taken at the temperature of the rollouts that it stands beside."""
+    return replace(trajectory, decisions=tuple(replace(d, temperature=temperature) for d in trajectory.decisions))
 
 
 def _learnable(groups: Sequence[Group], settings: Filter) -> list[Group]:

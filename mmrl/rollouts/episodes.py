@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrl.contracts.engine import Engine, Request
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import DEMO, POLICY, Decision, Group, Prompt, Sample, Trajectory
 from mmrl.recipe.rollout import SamplingConfig
@@ -23,7 +24,7 @@ from robotics.types import StepResult
 
 def play(
     policy: Any,
-    engine: Any,
+    engine: Engine,
     simulators: Simulators,
     samples: Sequence[Sample],
     sampling: SamplingConfig,
@@ -48,7 +49,7 @@ def play(
 
 
 def _act(
-    policy: Any, engine: Any, episodes: Episodes, sampling: SamplingConfig, chunk: int, seed: int, bootstrap: bool
+    policy: Any, engine: Engine, episodes: Episodes, sampling: SamplingConfig, chunk: int, seed: int, bootstrap: bool
 ) -> Lane:
     action_dim = episodes.env.action_dim
     units = chunk * policy.units_per_action(action_dim)
@@ -56,14 +57,12 @@ def _act(
     worlds, call = (yield episodes.begin), 0
     while worlds:
         prompts = policy.prepare([episodes.view(i) for i in worlds])
-        chosen = engine.generate(prompts, sampling, 1, seed + 7919 * call, restrict="action")
+        requests = [Request(prompt, restrict="action") for prompt in prompts]
+        chosen = engine.generate(requests, sampling, seed + 7919 * call)
         actions = torch.zeros(len(episodes.decisions), chunk, action_dim)
         for i, prompt, (completion,) in zip(worlds, prompts, chosen):
             actions[i] = policy.actions(completion.tokens[None], action_dim)[0]
-            taken = Decision(
-                prompt, completion.tokens, completion.log_probs, restrict="action", context=completion.context
-            )
-            episodes.decisions[i].append(taken)
+            episodes.decisions[i].append(completion.decision(prompt, restrict="action"))
         worlds, call = (yield partial(episodes.advance, actions)), call + 1
     if bootstrap:
         episodes.prepare_finals(policy)
@@ -296,10 +295,7 @@ class Episodes:
         """Rewards the episode's last decision, and cuts the units of actions after the episode's end off."""
         last = self.decisions[episode][-1]
         units = len(last.tokens) // chunk * len(steps)
-        log_probs = last.log_probs[:units] if last.log_probs is not None else None
-        self.decisions[episode][-1] = replace(
-            last, tokens=last.tokens[:units], log_probs=log_probs, reward=float(reward), step_rewards=tuple(steps)
-        )
+        self.decisions[episode][-1] = replace(last.first(units), reward=float(reward), step_rewards=tuple(steps))
 
     def prepare_finals(self, policy: Any) -> None:
         """Prepares the last observation of the episodes that the time limit ended."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmrl.contracts.engine import Engine, Request
 from mmrl.contracts.types import DEMO, Decision, Group, Sample
 from mmrl.recipe.objective import Relabel
 from mmrl.recipe.rollout import SamplingConfig
@@ -20,7 +21,7 @@ from mmrl.rollouts.simulators import Simulators
 
 def relabelled_episodes(
     policy: Any,
-    engine: Any,
+    engine: Engine,
     simulators: Simulators,
     samples: Sequence[Sample],
     sampling: SamplingConfig,
@@ -44,7 +45,7 @@ def relabelled_episodes(
 
 
 def _relabel(
-    policy: Any, engine: Any, episodes: Episodes, sampling: SamplingConfig, settings: Relabel, seed: int
+    policy: Any, engine: Engine, episodes: Episodes, sampling: SamplingConfig, settings: Relabel, seed: int
 ) -> Lane:
     action_dim = episodes.env.action_dim
     sampling = sampling.model_copy(update={"max_new_tokens": policy.units_per_action(action_dim), "stop": []})
@@ -53,7 +54,8 @@ def _relabel(
     while worlds:
         shown |= {i: {} for i in worlds if not episodes.earned[i]}
         prompts = policy.prepare([episodes.view(i) for i in worlds])
-        chosen = engine.generate(prompts, sampling, 1, seed + 7919 * call, restrict="action")
+        requests = [Request(prompt, restrict="action") for prompt in prompts]
+        chosen = engine.generate(requests, sampling, seed + 7919 * call)
         labels_BU = policy.action_units((yield episodes.expert_action)[:, None])
         expert_BCA = policy.actions(labels_BU, action_dim)
         actions_BCA = expert_BCA.clone()

@@ -23,7 +23,6 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
     stepwise = objective.advantage.of == "reward"
     shaped = [[_shaped(t, objective, rollout.max_new_tokens) for t in g.trajectories] for g in batch.rollouts]
     advantages = shaped if critic else group_advantages(shaped, objective.advantage)
-    temperature = rollout.temperature
     rows: list[Row] = []
     noted: list[Group] = []
     for group, values in zip(batch.rollouts, advantages):
@@ -32,12 +31,12 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
             noting = {} if critic else {"advantage": advantage}
             marked.append(replace(trajectory, info={**trajectory.info, **noting}))
             if not (objective.mask_truncated and trajectory.truncated):
-                made = _rows(trajectory, "rl", advantage, len(rows), len(group.trajectories), temperature)
+                made = _rows(trajectory, "rl", advantage, len(rows), len(group.trajectories))
                 rows += _credited(made, trajectory, total, stepwise) if critic else made
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
         for trajectory in group.trajectories:
-            made = _rows(trajectory, "demo", 1.0, len(rows), len(group.trajectories), 1.0)
+            made = _rows(trajectory, "demo", 1.0, len(rows), len(group.trajectories))
             rows += _credited(made, trajectory, float(trajectory.reward)) if objective.offline else made
     return rows, noted
 
@@ -51,11 +50,8 @@ def _shaped(trajectory: Trajectory, objective: Objective, limit: int) -> float:
     return reward
 
 
-def _rows(trajectory, stream: str, advantage: float, index: int, group_size: int, temperature: float) -> list[Row]:
-    return [
-        Row(decision, stream, advantage, index, trajectory.units, group_size, temperature)
-        for decision in trajectory.decisions
-    ]
+def _rows(trajectory, stream: str, advantage: float, index: int, group_size: int) -> list[Row]:
+    return [Row(decision, stream, advantage, index, trajectory.units, group_size) for decision in trajectory.decisions]
 
 
 def _credited(rows: list[Row], trajectory: Trajectory, total: float, stepwise: bool = True) -> list[Row]:

@@ -116,6 +116,7 @@ def _bootstrap_values(rows: Sequence[Row], policy: Any, budget: int) -> dict[int
     probes = []
     for prompt in finals.values():
         # One unit, whichever it is: the value is read before it.
-        decision = Decision(prompt, first.decision.tokens[:1], restrict=first.decision.restrict)
-        probes.append(Row(decision, first.stream, 0.0, 0, 1, temperature=first.temperature))
+        units, restrict = first.decision.tokens[:1], first.decision.restrict
+        decision = Decision(prompt, units, restrict=restrict, temperature=first.temperature)
+        probes.append(Row(decision, first.stream, 0.0, 0, 1))
     return {key: float(row.values[0]) for key, row in zip(finals, score(probes, "old", policy, budget))}

@@ -4,12 +4,12 @@ import pytest
 
 import mmrl
 from mmrl.data.episodes import Episodes
-from mmrl.engines import make_engine
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.episodes import Simulators, play
+from tests.support.engines import own
 
 TABLE = {"type": "tabletop", "tasks": ["reach"], "num_blocks": 1, "image_size": 28, "max_steps": 8, "reward": "dense"}
 HELD_OUT = 256
@@ -42,7 +42,7 @@ def held_out(outcome):
     [model] = (outcome.folder / "checkpoints").glob("step_*/model")
     policy = load_policy(PolicyConfig(type="pi0", path=str(model), device="cpu"))
     samples = list(Episodes(EpisodeData(type="episodes", simulator="table", first=1_000_000, size=HELD_OUT)))
-    engine, greedy = make_engine("hf", policy, HELD_OUT), SamplingConfig(temperature=0.0)
+    engine, greedy = own(policy, HELD_OUT), SamplingConfig(temperature=0.0)
     played = play(policy, engine, Simulators({"table": TABLE}), samples, greedy, 1, 2, 0)
     found = [group.trajectories[0] for group in played]
     return sum(t.reward for t in found) / HELD_OUT, sum(t.info["accuracy"] for t in found) / HELD_OUT

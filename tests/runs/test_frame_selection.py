@@ -12,11 +12,8 @@ from PIL import Image
 
 import mmrl
 from mmrl.contracts.errors import BadSample, CheckpointError, ConfigError, UserError
-from mmrl.contracts.types import Decision
 from mmrl.data.video_digits import FPS, VideoDigits
 from mmrl.data.videos import open_cache
-from mmrl.engines import make_engine
-from mmrl.engines.hf import HFEngine
 from mmrl.objectives.rows import Row, collate
 from mmrl.policies.frame_selector import plackett_luce
 from mmrl.policies.frame_selector.policy import FILE, evenly_spaced
@@ -25,6 +22,7 @@ from mmrl.recipe.data import CacheConfig, VideoDigitsData
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import read_yaml
 from mmrl.recipe.rollout import SamplingConfig
+from tests.support.engines import frames, generate, hf
 from tests.support.paths import CONFIGS
 from tests.support.policy import load
 from tests.support.videos import video_sample, write_video
@@ -101,12 +99,11 @@ def clips(tmp_path_factory):
     return [write_video(folder / "a.mp4", 6, 8, seed=1), write_video(folder / "b.mp4", 3, 8, seed=2)]
 
 
-def rows_of(prompts, completions, temperature=1.0):
+def rows_of(prompts, completions):
     rows = []
     for prompt, group in zip(prompts, completions):
         for one in group:
-            decision = Decision(prompt, one.tokens, one.log_probs)
-            rows.append(Row(decision, "rl", 1.0, len(rows), len(one.tokens), len(group), temperature))
+            rows.append(Row(one.decision(prompt), "rl", 1.0, len(rows), len(one.tokens), len(group)))
     return rows
 
 
@@ -115,11 +112,11 @@ def test_engine_and_trainer_give_the_same_log_probs(tiny_qwen, clips, family):
     policy = selector(tiny_qwen(family), moments=4)
     prompts = policy.prepare([video_sample(c) for c in clips])
     assert [len(p.features_NH) for p in prompts] == [6, 3]
-    engine = make_engine("hf", policy, 16)
-    groups = engine.generate(prompts, SamplingConfig(temperature=0.7, max_new_tokens=3), 5, seed=1)
+    engine = frames(policy, 16)
+    groups = generate(engine, prompts, SamplingConfig(temperature=0.7, max_new_tokens=3), 5, seed=1)
     assert [{len(c.tokens) for c in group} for group in groups] == [{4}, {3}]
     assert all(len(set(c.tokens.tolist())) == len(c.tokens) for group in groups for c in group)
-    rows = rows_of(prompts, groups, 0.7)
+    rows = rows_of(prompts, groups)
     likelihood = policy.log_probs(collate(rows), entropy="gradient")
     sampled = torch.cat([row.decision.log_probs for row in rows])
     assert torch.allclose(likelihood.log_probs_RU[likelihood.mask_RU], sampled, atol=1e-6)
@@ -134,12 +131,12 @@ def test_the_text_is_what_the_frozen_reader_says_of_the_moments_chosen(tiny_qwen
     real = policy.show
     monkeypatch.setattr(policy, "show", lambda prompt, chosen: shown.append(tuple(chosen)) or real(prompt, chosen))
     settings = SamplingConfig(temperature=1.0, max_new_tokens=5)
-    (group,) = make_engine("hf", policy, 16).generate(prompts, settings, 24, seed=0)
+    (group,) = generate(frames(policy, 16), prompts, settings, 24, seed=0)
     assert len({tuple(c.tokens.tolist()) for c in group}) > len(shown) == len(set(shown)), "each set is answered once"
     for completion in group:
         alone = real(prompts[0], completion.tokens.tolist())
         greedy = SamplingConfig(temperature=0.0, max_new_tokens=5)
-        ((answer,),) = HFEngine(policy.reader).generate([alone], greedy, 1, 0)
+        ((answer,),) = generate(hf(policy.reader), [alone], greedy, 1, 0)
         assert policy.reader.decode_text(answer.tokens) == completion.text
     assert len({c.text for c in group}) > 1
 
@@ -175,7 +172,7 @@ def test_a_row_may_have_images_beside_its_video(tiny_qwen, clips, tmp_path, cach
     assert torch.equal(shown.pixel_values, whole.pixel_values)
     assert shown.image_sizes == whole.image_sizes == ((84, 56),)
     assert shown.frames == 4
-    ((one,),) = make_engine("hf", policy, 4).generate([prompt], SamplingConfig(max_new_tokens=2), 1, 0)
+    ((one,),) = generate(frames(policy, 4), [prompt], SamplingConfig(max_new_tokens=2), 1, 0)
     assert len(one.tokens) == 2
 
 
@@ -195,7 +192,7 @@ def test_features_are_of_one_moment_each(tiny_qwen, clips, family):
 def test_only_the_selector_trains_and_starts_without_a_preference(tiny_qwen, clips):
     policy = selector(tiny_qwen(), awake=False)
     prompts = policy.prepare([video_sample(c) for c in clips])
-    groups = make_engine("hf", policy, 16).generate(prompts[:1], SamplingConfig(max_new_tokens=2), 3, seed=0)
+    groups = generate(frames(policy, 16), prompts[:1], SamplingConfig(max_new_tokens=2), 3, seed=0)
     for completion in groups[0]:
         assert completion.log_probs.tolist() == pytest.approx([-math.log(6), -math.log(5)], abs=1e-6)
     policy.log_probs(collate(rows_of(prompts, groups))).log_probs_RU.sum().backward()
@@ -209,10 +206,10 @@ def test_greedy_takes_the_highest_scores_and_the_control_ignores_them(tiny_qwen,
     policy = selector(tiny_qwen())
     prompts = policy.prepare([video_sample(clips[0])])
     greedy = SamplingConfig(temperature=0.0, max_new_tokens=2)
-    ((one,),) = make_engine("hf", policy, 4).generate(prompts, greedy, 1, 0)
+    ((one,),) = generate(frames(policy, 4), prompts, greedy, 1, 0)
     assert one.tokens.tolist() == policy.scores(prompts)[0].topk(2).indices.tolist()
     uniform = selector(tiny_qwen(), choose="uniform")
-    ((one,),) = make_engine("hf", uniform, 4).generate(uniform.prepare([video_sample(clips[0])]), greedy, 1, 0)
+    ((one,),) = generate(frames(uniform, 4), uniform.prepare([video_sample(clips[0])]), greedy, 1, 0)
     assert one.tokens.tolist() == [0, 5]
     assert evenly_spaced(16, 4) == [0, 5, 10, 15]
 

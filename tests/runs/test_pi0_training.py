@@ -9,7 +9,6 @@ import torch
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.data.episodes import Episodes
-from mmrl.engines import make_engine
 from mmrl.objectives.rows import Row
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.objective import Advantage, Relabel
@@ -20,6 +19,7 @@ from mmrl.rollouts.relabelling import relabelled_episodes
 from mmrl.run import train
 from mmrl.trainer.scoring import weigh
 from mmrl.trainer.step import score
+from tests.support.engines import flow
 from tests.support.flow import DIM, FAMILIES, load
 from tests.support.runs import assert_same_run
 
@@ -83,7 +83,7 @@ def test_recipes_that_a_density_cannot_follow_are_refused(recipe, override, mess
 def test_episodes_play_what_the_units_say(tiny_qwen, family, trained):
     policy = load(tiny_qwen(family), family, params={"trained": trained})
     simulators, samples = Simulators({"table": TABLE}), starts(3)
-    groups = play(policy, make_engine("hf", policy, 64), simulators, samples, SamplingConfig(), 2, 2, seed=4)
+    groups = play(policy, flow(policy, 64), simulators, samples, SamplingConfig(), 2, 2, seed=4)
     env = simulators.get("table", 6)
     env.reset([s.episode for s in samples for _ in range(2)])
     actions = torch.zeros(6, 5, DIM)
@@ -106,7 +106,7 @@ def test_the_expert_s_actions_survive_the_units(tiny_qwen):
 
 def test_the_expert_can_relabel_a_flow_policy_s_states(tiny_qwen):
     policy = load(tiny_qwen("pi0"))
-    engine, simulators = make_engine("hf", policy, 64), Simulators({"table": TABLE})
+    engine, simulators = flow(policy, 64), Simulators({"table": TABLE})
     groups = relabelled_episodes(policy, engine, simulators, starts(2), SamplingConfig(), Relabel(), 0)
     assert all(len(d.tokens) == DIM for g in groups for d in g.trajectories[0].decisions)
 
@@ -114,7 +114,7 @@ def test_the_expert_can_relabel_a_flow_policy_s_states(tiny_qwen):
 def test_a_truncated_episode_is_bootstrapped_with_the_observation_s_value(tiny_qwen):
     """Probes have one unit and no context; their value is that of any decision at the same observation."""
     policy = load(tiny_qwen("pi0"), value_head={})
-    engine, simulators = make_engine("hf", policy, 64), Simulators({"table": {**TABLE, "max_steps": 2}})
+    engine, simulators = flow(policy, 64), Simulators({"table": {**TABLE, "max_steps": 2}})
     groups = play(policy, engine, simulators, starts(6), SamplingConfig(), 1, 2, 0, bootstrap=True)
     (cut,) = [g.trajectories[0] for g in groups if g.trajectories[0].truncated][:1]
     (decision,) = cut.decisions

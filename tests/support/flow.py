@@ -3,11 +3,11 @@
 import torch
 
 from mmrl.contracts.types import Decision
-from mmrl.engines import make_engine
 from mmrl.objectives.rows import Row
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.rollout import SamplingConfig
+from tests.support.engines import flow, generate
 from tests.support.openvla import observations
 
 HORIZON, DIM = 4, 3
@@ -31,7 +31,7 @@ def load(folder, type="pi0", *, awake: bool = True, **config):
 def completions(policy, prompts, n=2, units=UNITS, seed=0, temperature=1.0):
     """n chunks of each prompt by the policy's engine."""
     sampling = SamplingConfig(max_new_tokens=units, temperature=temperature)
-    return make_engine("hf", policy, 256).generate(prompts, sampling, n, seed, restrict="action")
+    return generate(flow(policy), prompts, sampling, n, seed, restrict="action")
 
 
 def sampled_rows(policy, samples=None, n=2, units=UNITS, seed=0) -> list[Row]:
@@ -41,7 +41,7 @@ def sampled_rows(policy, samples=None, n=2, units=UNITS, seed=0) -> list[Row]:
     for prompt, group in zip(prompts, completions(policy, prompts, n, units, seed)):
         for one in group:
             i, kept = len(rows), units - DIM * (len(rows) % 2)
-            decision = Decision(prompt, one.tokens[:kept], one.log_probs[:kept], "action", context=one.context)
+            decision = one.decision(prompt, "action").first(kept)
             rows.append(Row(decision, "rl", (-1.0) ** i * (0.5 + 0.1 * i), i, kept, n))
     return rows
 

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmrl.contracts.types import Decision, Sample
-from mmrl.engines.hf import HFEngine
+from mmrl.contracts.types import Sample
 from mmrl.objectives.rows import Row
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.rollout import SamplingConfig
+from tests.support.engines import generate, hf
 
 INSTRUCTIONS = (
     "reach the red block",
@@ -72,10 +72,10 @@ def sampled_rows(policy, samples, n: int = 2, units: int = 6, temperature: float
     prompts = policy.prepare(samples)
     settings = SamplingConfig(max_new_tokens=units, temperature=temperature)
     rows = []
-    for prompt, group in zip(prompts, HFEngine(policy).generate(prompts, settings, n, seed, restrict="action")):
+    for prompt, group in zip(prompts, generate(hf(policy), prompts, settings, n, seed, restrict="action")):
         for completion in group:
             i = len(rows)
             kept = units - 3 * (i % 2) if units > 3 else units
-            decision = Decision(prompt, completion.tokens[:kept], completion.log_probs[:kept], restrict="action")
-            rows.append(Row(decision, "rl", (-1.0) ** i * (0.5 + 0.1 * i), i, kept, n, temperature))
+            decision = completion.decision(prompt, "action").first(kept)
+            rows.append(Row(decision, "rl", (-1.0) ** i * (0.5 + 0.1 * i), i, kept, n))
     return rows

@@ -5,12 +5,12 @@ from torch.overrides import TorchFunctionMode
 
 from mmrl.contracts.types import Decision, Sample
 from mmrl.data.digits import Digits
-from mmrl.engines.hf import HFEngine
 from mmrl.objectives.rows import Row, collate
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import DigitsData
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.rollout import SamplingConfig
+from tests.support.engines import generate, hf
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ALL_FAMILIES = (*FAMILIES, "qwen3_vl_moe")
@@ -53,14 +53,14 @@ def sampled_rows(policy, samples, n: int, seed: int = 0, **sampling) -> list[Row
     """rl rows of n sampled answers to each sample; answers differ in length, advantages in sign."""
     settings = SamplingConfig(**{"max_new_tokens": 7, **sampling})
     prompts = policy.prepare(samples)
-    answers = HFEngine(policy).generate(prompts, settings, n, seed)
+    answers = generate(hf(policy), prompts, settings, n, seed)
     rows = []
     for prompt, completions in zip(prompts, answers):
         for completion in completions:
             i = len(rows)
             units = 1 + (3 * i) % len(completion.tokens)
-            decision = Decision(prompt, completion.tokens[:units], completion.log_probs[:units])
-            rows.append(Row(decision, "rl", (-1.0) ** i * (0.5 + 0.1 * i), i, units, n, settings.temperature))
+            decision = completion.decision(prompt).first(units)
+            rows.append(Row(decision, "rl", (-1.0) ** i * (0.5 + 0.1 * i), i, units, n))
     return rows
 
 

@@ -2,7 +2,8 @@
 
 import torch
 
-from mmrl.engines.hf import Completion
+from mmrl.contracts.engine import Completion
+from mmrl.contracts.types import StopReason
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.episodes import play
 from tests.support.worlds import starts
@@ -30,13 +31,14 @@ class Dice:
     def __init__(self, before=lambda views: None):
         self.before, self.seeds = before, []
 
-    def generate(self, views, sampling, n, seed, restrict):
+    def generate(self, requests, sampling, seed):
+        views = [request.prompt for request in requests]
         self.before(views)
         self.seeds.append(seed)
         generator = torch.Generator().manual_seed(seed)
         rows = torch.rand(len(views), sampling.max_new_tokens, generator=generator)
         rows = (rows + torch.stack([view.state for view in views])[:, :1]) % 2 - 1
-        return [[Completion(row, row, False)] for row in rows]
+        return [[Completion(row, row, StopReason.WHOLE)] for row in rows]
 
 
 def roll(simulators, engine, count=4, n=2, seed=3, **options):

@@ -4,12 +4,11 @@ import pytest
 import torch
 
 from mmrl.contracts.types import Decision
-from mmrl.engines import hf
-from mmrl.engines.hf import HFEngine
 from mmrl.objectives.rows import Row, collate
 from mmrl.policies.tiny import write_tiny
 from mmrl.policies.token_policy import CachedState
 from mmrl.recipe.rollout import SamplingConfig
+from tests.support.engines import generate, hf
 from tests.support.policy import ALL_FAMILIES, FAMILIES, digits, image_sample, load, text_sample
 
 GREEDY = SamplingConfig(temperature=0.0, max_new_tokens=10)
@@ -24,7 +23,7 @@ def mixed_samples():
 def end_early(policy, prompts):
     """Makes some of the answers end at different steps: tokens of a greedy run become end tokens."""
     policy.eos_ids = ()
-    answers = HFEngine(policy).generate(prompts, GREEDY, 1, 0)
+    answers = generate(hf(policy), prompts, GREEDY, 1, 0)
     policy.eos_ids = tuple({int(completion.tokens[i]) for i, (completion,) in enumerate(answers) if i > 0})
 
 
@@ -41,10 +40,9 @@ def test_engine_and_trainer_agree_on_log_probs(tiny_qwen, family, side, temperat
     end_early(policy, prompts)
     sampling = SamplingConfig(temperature=temperature, max_new_tokens=10, top_k=50, top_p=0.9)
     rows = []
-    for prompt, group in zip(prompts, HFEngine(policy, side=side).generate(prompts, sampling, 3, seed=4)):
+    for prompt, group in zip(prompts, generate(hf(policy, side=side), prompts, sampling, 3, seed=4)):
         for answer in group:
-            decision = Decision(prompt, answer.tokens, answer.log_probs)
-            rows.append(Row(decision, "rl", 1.0, len(rows), len(answer.tokens), 3, temperature))
+            rows.append(Row(answer.decision(prompt), "rl", 1.0, len(rows), len(answer.tokens), 3))
     with torch.no_grad():
         log_probs = policy.log_probs(collate(rows)).log_probs_RU
     gaps = [float((log_probs[i, : r.units] - r.decision.log_probs).abs().max()) for i, r in enumerate(rows)]
@@ -57,7 +55,7 @@ def test_engine_and_trainer_agree_on_log_probs(tiny_qwen, family, side, temperat
 def test_greedy_decoding_equals_transformers_generate(tiny_qwen, family):
     policy = load(tiny_qwen(family))
     samples = mixed_samples()
-    ours = HFEngine(policy).generate(policy.prepare(samples), GREEDY, 1, seed=0)
+    ours = generate(hf(policy), policy.prepare(samples), GREEDY, 1, seed=0)
     forbidden = (~policy.allowed_tokens(None)).nonzero().squeeze(-1).tolist()
     distinct, different = set(), set()
     for sample, (answer,) in zip(samples, ours):
@@ -77,7 +75,7 @@ def test_equal_seeds_give_equal_answers_and_others_do_not(tiny_qwen):
     policy = load(tiny_qwen("qwen2_5_vl"))
     prompts = policy.prepare(mixed_samples())
     sampling = SamplingConfig(max_new_tokens=6)
-    first, again, other = (HFEngine(policy).generate(prompts, sampling, 2, seed) for seed in (7, 7, 8))
+    first, again, other = (generate(hf(policy), prompts, sampling, 2, seed) for seed in (7, 7, 8))
     assert tokens_of(first) == tokens_of(again)
     for a, b in zip(first, again):
         assert all(torch.equal(x.log_probs, y.log_probs) for x, y in zip(a, b))
@@ -90,10 +88,10 @@ def test_global_randomness_is_neither_read_nor_moved(tiny_qwen):
     prompts = policy.prepare(digits(1, "ocr"))
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = HFEngine(policy).generate(prompts, SamplingConfig(max_new_tokens=6), 2, 3)
+    first = generate(hf(policy), prompts, SamplingConfig(max_new_tokens=6), 2, 3)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    assert tokens_of(HFEngine(policy).generate(prompts, SamplingConfig(max_new_tokens=6), 2, 3)) == tokens_of(first)
+    assert tokens_of(generate(hf(policy), prompts, SamplingConfig(max_new_tokens=6), 2, 3)) == tokens_of(first)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -101,11 +99,11 @@ def test_greedy_answers_do_not_depend_on_the_batch(tiny_qwen, side):
     policy = load(tiny_qwen("qwen2_5_vl"))
     prompts = policy.prepare(mixed_samples())
     end_early(policy, prompts)
-    alone = [tokens_of(HFEngine(policy, side=side).generate([prompt], GREEDY, 1, 0))[0] for prompt in prompts]
+    alone = [tokens_of(generate(hf(policy, side=side), [prompt], GREEDY, 1, 0))[0] for prompt in prompts]
     for batch_size in (1, 2, 256):
-        engine = HFEngine(policy, batch_size=batch_size, side=side)
-        assert tokens_of(engine.generate(prompts, GREEDY, 1, 0)) == alone
-    turned = HFEngine(policy, side=side).generate(prompts[::-1], GREEDY, 3, 0)
+        engine = hf(policy, batch_size=batch_size, side=side)
+        assert tokens_of(generate(engine, prompts, GREEDY, 1, 0)) == alone
+    turned = generate(hf(policy, side=side), prompts[::-1], GREEDY, 3, 0)
     assert tokens_of(turned) == [group * 3 for group in alone[::-1]]
     assert len({len(group[0]) for group in alone}) > 1
 
@@ -123,9 +121,9 @@ def test_dropping_finished_rows_changes_nothing(tiny_qwen, monkeypatch):
     monkeypatch.setattr(CachedState, "select", noting)
     found, counts = [], []
     for threshold in (0.0, 0.75, 1.01):
-        monkeypatch.setattr(hf, "COMPACT_BELOW", threshold)
+        monkeypatch.setattr("mmrl.engines.hf.COMPACT_BELOW", threshold)
         cuts.clear()
-        found.append(HFEngine(policy).generate(prompts, GREEDY, 2, 0))
+        found.append(generate(hf(policy), prompts, GREEDY, 2, 0))
         counts.append(len(cuts))
     assert tokens_of(found[0]) == tokens_of(found[1]) == tokens_of(found[2])
     for groups in zip(*found):
@@ -148,8 +146,8 @@ def test_placeholders_are_never_sampled_however_likely(tmp_path, temperature):
     prompts = policy.prepare(digits(2, "ocr"))
     sampling = SamplingConfig(temperature=temperature, max_new_tokens=8)
     with policy.module.get_output_embeddings().register_forward_hook(prefer):
-        answers = [answer for group in HFEngine(policy).generate(prompts, sampling, 4, 0) for answer in group]
-        row = Row(Decision(prompts[0], answers[0].tokens), "rl", 1.0, 0, len(answers[0].tokens), 1, temperature or 1.0)
+        answers = [answer for group in generate(hf(policy), prompts, sampling, 4, 0) for answer in group]
+        row = Row(answers[0].decision(prompts[0]), "rl", 1.0, 0, len(answers[0].tokens))
         with torch.no_grad():
             likelihood = policy.log_probs(collate([row]), entropy="value")
     assert not {t for answer in answers for t in answer.tokens.tolist()} & set(forbidden)
@@ -167,11 +165,11 @@ def test_a_stop_text_ends_the_answer_where_it_appears(tiny_qwen, monkeypatch):
     sampling = SamplingConfig(max_new_tokens=20)
     ended = 0
     for seed in range(4):
-        free = HFEngine(policy).generate(prompts, sampling, 1, seed)[0][0]
+        free = generate(hf(policy), prompts, sampling, 1, seed)[0][0]
         text = policy.decode_text(free.tokens)
         stop = text[4:6]  # two tokens
         limited = sampling.model_copy(update={"stop": ["never in there", stop]})
-        answer = HFEngine(policy).generate(prompts, limited, 1, seed)[0][0]
+        answer = generate(hf(policy), prompts, limited, 1, seed)[0][0]
         assert policy.decode_text(answer.tokens) == text[: text.index(stop) + 2]
         assert free.truncated
         assert not answer.truncated
@@ -184,7 +182,7 @@ def test_truncated_says_whether_the_limit_cut_the_answer(tiny_qwen):
     prompts = policy.prepare(digits(1, "ocr"))
 
     def answer(limit):
-        return HFEngine(policy).generate(prompts, SamplingConfig(max_new_tokens=limit), 1, seed=0)[0][0]
+        return generate(hf(policy), prompts, SamplingConfig(max_new_tokens=limit), 1, seed=0)[0][0]
 
     policy.eos_ids = ()
     tokens = answer(10).tokens.tolist()
@@ -199,7 +197,7 @@ def test_restricted_sampling_gives_full_length_answers_of_allowed_tokens(tiny_qw
     policy = load(tiny_qwen("qwen2_5_vl"), action_bins=5)
     policy.eos_ids = (*policy.eos_ids, *policy.action_ids().tolist())  # an end token must not end a restricted answer
     prompts = policy.prepare(digits(2, "ocr"))
-    answers = HFEngine(policy).generate(prompts, SamplingConfig(max_new_tokens=6), 8, 1, restrict="action")
+    answers = generate(hf(policy), prompts, SamplingConfig(max_new_tokens=6), 8, 1, restrict="action")
     seen = set()
     for prompt, group in zip(prompts, answers):
         for answer in group:
@@ -218,8 +216,8 @@ def test_training_mode_comes_back_even_after_an_error(tiny_qwen):
     prompts = policy.prepare(digits(1, "ocr"))
     policy.module.train()
     with pytest.raises(ValueError, match="token set"):
-        HFEngine(policy).generate(prompts, GREEDY, 1, 0, restrict="nothing")
+        generate(hf(policy), prompts, GREEDY, 1, 0, restrict="nothing")
     assert policy.module.training
     policy.module.eval()
-    HFEngine(policy).generate(prompts, GREEDY, 1, 0)
+    generate(hf(policy), prompts, GREEDY, 1, 0)
     assert not policy.module.training

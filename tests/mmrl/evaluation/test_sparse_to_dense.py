@@ -8,10 +8,10 @@ import yaml
 
 from mmrl import train
 from mmrl.cli import main
+from mmrl.contracts.engine import Completion
 from mmrl.contracts.errors import BadSample, UserError
-from mmrl.contracts.types import Sample, Trajectory
+from mmrl.contracts.types import Sample, StopReason, Trajectory
 from mmrl.data.video_digits import VideoDigits
-from mmrl.engines.hf import Completion
 from mmrl.evaluation.runner import evaluate
 from mmrl.evaluation.sparse_to_dense import answer_of, at_frames, figures, settle, vote
 from mmrl.recipe.data import VideoDigitsData
@@ -54,15 +54,15 @@ class Scripted:
     def localise(self, sample, prompt):
         return replace(sample, coordinates="norm1000")
 
-    def generate(self, prompts, sampling, n, seed, restrict=None):
+    def generate(self, requests, sampling, seed):
         self.temperatures.append(sampling.temperature)
         results = []
-        for prompt in prompts:
+        for prompt, n in ((request.prompt, request.n) for request in requests):
             said = self.script[prompt.row][prompt.frames]
             assert len(said) == n
             self.texts += said
             tokens = [torch.tensor([len(self.texts) - n + i]) for i in range(n)]
-            results.append([Completion(one, torch.zeros(1), False) for one in tokens])
+            results.append([Completion(one, torch.zeros(1), StopReason.END) for one in tokens])
         return results
 
     def decode_text(self, tokens):

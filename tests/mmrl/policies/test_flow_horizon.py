@@ -6,7 +6,6 @@ import torch
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Decision
 from mmrl.data.episodes import Episodes
-from mmrl.engines import make_engine
 from mmrl.objectives.rows import Row, collate
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.methods import resolve_objective
@@ -17,6 +16,7 @@ from mmrl.rollouts.episodes import demonstrate_episodes
 from mmrl.rollouts.relabelling import relabelled_episodes
 from mmrl.rollouts.simulators import Simulators
 from mmrl.trainer.step import accumulate, plan_step
+from tests.support.engines import flow
 from tests.support.flow import DIM, FAMILIES, HORIZON, load
 from tests.support.openvla import observations
 from tests.support.policy import log_probs
@@ -73,7 +73,7 @@ def test_a_token_policy_is_shown_what_it_executes(tiny_qwen):
 @pytest.mark.parametrize(("takeover", "known"), [(None, {1}), (1e-9, {1, 2, 3, 4})])
 def test_relabelling_shows_the_steps_in_a_row_that_the_expert_played(tiny_qwen, takeover, known):
     policy = load(tiny_qwen("pi0"))
-    engine, settings = make_engine("hf", policy, 64), Relabel(takeover=takeover)
+    engine, settings = flow(policy, 64), Relabel(takeover=takeover)
     groups = relabelled_episodes(
         policy, engine, Simulators({"table": TABLE}), starts(5), SamplingConfig(), settings, seed=0
     )

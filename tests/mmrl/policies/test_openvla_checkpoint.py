@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmrl.contracts.errors import CheckpointError, ConfigError
-from mmrl.engines.hf import HFEngine
 from mmrl.policies.loading import difference
 from mmrl.policies.openvla import checkpoint
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.recipe.rollout import SamplingConfig
+from tests.support.engines import generate, hf
 from tests.support.openvla import load, observations, sampled_rows
 
 # Names in the index of openvla/openvla-7b; `*` stands for a layer's number.
@@ -61,7 +61,7 @@ def edit_weights(folder, change):
 
 def greedy(policy, samples, units=6):
     settings = SamplingConfig(temperature=0.0, max_new_tokens=units)
-    groups = HFEngine(policy).generate(policy.prepare(samples), settings, 1, 0, restrict="action")
+    groups = generate(hf(policy), policy.prepare(samples), settings, 1, 0, restrict="action")
     return torch.stack([completion.tokens for (completion,) in groups])
 
 

@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Decision
-from mmrl.engines.hf import HFEngine
 from mmrl.objectives.rows import Row, collate
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.trainer.step import accumulate, plan_step
+from tests.support.engines import generate, hf
 from tests.support.openvla import load, observation, observations, sampled_rows
 from tests.support.openvla_training import OBJECTIVE, step_gradient, towers, train
 from tests.support.policy import Float64, adapt, distance, gradients, log_probs
@@ -28,9 +28,9 @@ def oft(tiny_qwen, **config):
 def rows_of(policy, samples, n=2, units=UNITS, temperature=1.0, side="left"):
     prompts = policy.prepare(samples)
     settings = SamplingConfig(max_new_tokens=units, temperature=temperature)
-    answers = HFEngine(policy, side=side).generate(prompts, settings, n, 4, restrict="action")
+    answers = generate(hf(policy, side=side), prompts, settings, n, 4, restrict="action")
     return [
-        Row(Decision(p, a.tokens, a.log_probs, restrict="action"), "rl", (-1.0) ** i, i, units, n, temperature)
+        Row(a.decision(p, "action"), "rl", (-1.0) ** i, i, units, n)
         for p, group in zip(prompts, answers)
         for i, a in enumerate(group)
     ]

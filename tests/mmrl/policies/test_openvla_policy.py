@@ -6,12 +6,12 @@ from safetensors.torch import load_file
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Decision
-from mmrl.engines.hf import HFEngine
 from mmrl.objectives.rows import Row, collate
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.training import OptimConfig
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.step import accumulate, plan_step
+from tests.support.engines import generate, hf
 from tests.support.openvla import load, observation, observations, sampled_rows
 from tests.support.openvla_training import OBJECTIVE, step_gradient, towers, train
 from tests.support.policy import Float64, adapt, distance, gradients, log_probs
@@ -98,10 +98,9 @@ def test_engine_and_trainer_agree(tiny_qwen, packing, side, temperature):
     prompts = policy.prepare(observations(4))
     settings = SamplingConfig(max_new_tokens=6, temperature=temperature)
     rows = []
-    for prompt, group in zip(prompts, HFEngine(policy, side=side).generate(prompts, settings, 3, 4, restrict="action")):
+    for prompt, group in zip(prompts, generate(hf(policy, side=side), prompts, settings, 3, 4, restrict="action")):
         for answer in group:
-            decision = Decision(prompt, answer.tokens, answer.log_probs, restrict="action")
-            rows.append(Row(decision, "rl", 1.0, len(rows), 6, 3, temperature))
+            rows.append(Row(answer.decision(prompt, "action"), "rl", 1.0, len(rows), 6, 3))
     with torch.no_grad():
         found = policy.log_probs(collate(rows)).log_probs_RU
     engine = torch.stack([row.decision.log_probs for row in rows])

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mmrl.contracts.errors import BadSample, ConfigError
-from mmrl.engines import make_engine
 from mmrl.objectives.rows import collate
 from mmrl.recipe.methods import resolve_objective
 from mmrl.trainer.step import accumulate, plan_step
+from tests.support.engines import flow, generate
 from tests.support.flow import DIM, FAMILIES, HORIZON, UNITS, completions, demo_rows, load, sampled_rows
 from tests.support.openvla import observation, observations
 from tests.support.policy import Float64, distance, gradients, log_probs
@@ -257,7 +257,7 @@ def test_bad_input_is_refused(tiny_qwen):
     with pytest.raises(ConfigError, match=r"rollout.action_chunk 5 is beyond the 4 actions"):
         completions(policy, prompts, units=UNITS + DIM)
     with pytest.raises(ConfigError, match=r"acts in simulators and answers no text"):
-        make_engine("hf", policy, 8).generate(prompts, None, 1, 0)
+        generate(flow(policy, 8), prompts, None, 1, 0)
     with pytest.raises(ConfigError, match=r"entry 'action': std is missing"):
         policy.set_statistics("x", {"action": {"mean": [0.0] * 3}})
     policy.statistics = {}

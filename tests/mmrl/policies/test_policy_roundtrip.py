@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mmrl.contracts.types import Decision
-from mmrl.engines import make_engine
 from mmrl.objectives.rows import Row, collate
 from mmrl.recipe.rollout import SamplingConfig
+from tests.support.engines import generate, own
 from tests.support.flow import load as load_flow
 from tests.support.openvla import load as load_openvla
 from tests.support.openvla import observations
@@ -39,7 +39,7 @@ def played(policy, temperature):
     """(actions [B, C, A] in the simulator's units, decisions) at three observations."""
     prompts = policy.prepare(observations(3))
     settings = SamplingConfig(max_new_tokens=2 * DIM, temperature=temperature)
-    chosen = [one for (one,) in make_engine("hf", policy, 8).generate(prompts, settings, 1, 5, restrict="action")]
+    chosen = [one for (one,) in generate(own(policy, 8), prompts, settings, 1, 5, restrict="action")]
     actions = policy.actions(torch.stack([one.tokens for one in chosen]), DIM)
     decisions = [Decision(p, c.tokens, c.log_probs, "action", context=c.context) for p, c in zip(prompts, chosen)]
     return actions, decisions

@@ -10,13 +10,13 @@ from PIL import Image
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.data.ahead import ReadAhead
 from mmrl.data.videos import open_cache
-from mmrl.engines.hf import HFEngine
 from mmrl.recipe.data import CacheConfig, VideoBudget
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.trainer.step import accumulate, plan_step
+from tests.support.engines import generate, hf
 from tests.support.media import SHARED, needs_shared
 from tests.support.policy import FAMILIES, demo_rows, distance, gradients, load, log_probs, sampled_rows, text_sample
 from tests.support.videos import video_sample, write_video
@@ -59,9 +59,9 @@ def test_sampling_does_not_depend_on_the_padding_side(tiny_qwen, clips, side):
     policy = load(tiny_qwen("qwen3_vl"), video=SMALL)
     prompts = policy.prepare(mixed_samples(clips))
     settings = SamplingConfig(max_new_tokens=5, temperature=0.0)
-    together = HFEngine(policy, side=side).generate(prompts, settings, 1, 0)
+    together = generate(hf(policy, side=side), prompts, settings, 1, 0)
     for prompt, (completion,) in zip(prompts, together):
-        ((alone,),) = HFEngine(policy).generate([prompt], settings, 1, 0)
+        ((alone,),) = generate(hf(policy), [prompt], settings, 1, 0)
         assert torch.equal(alone.tokens, completion.tokens)
         assert torch.allclose(alone.log_probs, completion.log_probs, atol=1e-4)
 

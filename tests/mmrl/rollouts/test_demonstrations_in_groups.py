@@ -8,7 +8,6 @@ from mmrl.contracts.errors import UserError
 from mmrl.contracts.types import DEMO, POLICY
 from mmrl.data.digits import Digits
 from mmrl.data.mixture import Mixture
-from mmrl.engines.hf import HFEngine
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.objective import Relabel
@@ -23,6 +22,7 @@ from mmrl.rollouts.relabelling import relabelled_episodes
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.scoring import score_rollouts
+from tests.support.engines import hf
 from tests.support.runs import recipe
 
 TABLE = {"type": "tabletop", "tasks": ["reach"], "image_size": 28, "max_steps": 6, "reward": "dense"}
@@ -135,9 +135,7 @@ def test_episodes_take_the_experts_episode_from_the_same_start(policy, simulator
 
 
 def relabelled(policy, simulators, samples, **settings):
-    return relabelled_episodes(
-        policy, HFEngine(policy), simulators, samples, SamplingConfig(), Relabel(**settings), seed=3
-    )
+    return relabelled_episodes(policy, hf(policy), simulators, samples, SamplingConfig(), Relabel(**settings), seed=3)
 
 
 def test_every_state_of_the_policys_episode_is_labelled_with_the_experts_action(policy, simulators):

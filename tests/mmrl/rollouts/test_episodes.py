@@ -8,12 +8,12 @@ import torch
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import DEMO, POLICY
 from mmrl.data.episodes import Episodes
-from mmrl.engines.hf import HFEngine
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
+from tests.support.engines import hf
 
 TABLE = {"type": "tabletop", "tasks": ["reach", "push"], "image_size": 28, "max_steps": 7, "reward": "dense"}
 BINS = 33
@@ -49,7 +49,7 @@ def replay(simulators, samples, actions):
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_groups_start_alike_and_decisions_add_up(policy, simulators, chunk):
     samples = starts(3)
-    groups = play(policy, HFEngine(policy), simulators, samples, SamplingConfig(), 2, chunk, seed=4)
+    groups = play(policy, hf(policy), simulators, samples, SamplingConfig(), 2, chunk, seed=4)
     assert [g.sample.episode for g in groups] == [0, 1, 2]
     for group in groups:
         first, second = group.trajectories
@@ -76,7 +76,7 @@ def test_groups_start_alike_and_decisions_add_up(policy, simulators, chunk):
 
 def test_tokens_are_the_actions_that_were_played(policy, simulators):
     samples = starts(4)
-    groups = play(policy, HFEngine(policy), simulators, samples, SamplingConfig(), 1, 1, seed=1)
+    groups = play(policy, hf(policy), simulators, samples, SamplingConfig(), 1, 1, seed=1)
     steps = max(len(g.trajectories[0].decisions) for g in groups)
     actions = torch.zeros(4, steps, 3)
     for i, group in enumerate(groups):

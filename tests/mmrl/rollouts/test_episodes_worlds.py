@@ -4,9 +4,9 @@ import pytest
 
 import robotics
 from mmrl.contracts.errors import ConfigError
-from mmrl.engines.hf import HFEngine
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
+from tests.support.engines import hf
 from tests.support.worlds import TABLE, Failing, check_against_the_simulator, same, starts
 
 
@@ -21,13 +21,13 @@ def test_demonstrations_do_not_depend_on_the_number_of_worlds(policy, worlds):
 @pytest.mark.parametrize("worlds", [2, 16])
 def test_more_episodes_than_worlds_are_all_played(policy, worlds):
     simulators = Simulators({"table": {**TABLE, "num_envs": worlds}})
-    groups = play(policy, HFEngine(policy), simulators, starts(3), SamplingConfig(), 2, 3, seed=4, bootstrap=True)
+    groups = play(policy, hf(policy), simulators, starts(3), SamplingConfig(), 2, 3, seed=4, bootstrap=True)
     assert [len(g.trajectories) for g in groups] == [2, 2, 2]
     check_against_the_simulator(policy, groups, 3)
     finals = [t.final_prompt is not None for g in groups for t in g.trajectories]
     assert finals == [t.truncated for g in groups for t in g.trajectories]
     assert any(finals)
-    again = play(policy, HFEngine(policy), simulators, starts(3), SamplingConfig(), 2, 3, seed=4)
+    again = play(policy, hf(policy), simulators, starts(3), SamplingConfig(), 2, 3, seed=4)
     same(groups, again)
     assert len(simulators._made) == 1
     simulators.close()
@@ -41,7 +41,7 @@ def failing(monkeypatch):
 
 
 def test_an_episode_in_which_the_simulator_failed_is_played_again(policy, failing):
-    groups = play(policy, HFEngine(policy), failing, starts(3), SamplingConfig(), 1, 2, seed=1)
+    groups = play(policy, hf(policy), failing, starts(3), SamplingConfig(), 1, 2, seed=1)
     assert failing.dropped == 2
     check_against_the_simulator(policy, groups, 2)
 

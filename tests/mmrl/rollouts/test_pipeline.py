@@ -8,7 +8,6 @@ import torch
 
 import robotics
 from mmrl.contracts.errors import ConfigError
-from mmrl.engines.hf import HFEngine
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.objective import Relabel
 from mmrl.recipe.policy import PolicyConfig
@@ -19,6 +18,7 @@ from mmrl.rollouts.pipeline import lane_seed, take_turns
 from mmrl.rollouts.relabelling import relabelled_episodes
 from mmrl.rollouts.simulators import Simulators
 from robotics.tabletop import TabletopEnv
+from tests.support.engines import generate, hf
 from tests.support.reflexes import Dice, roll
 from tests.support.worlds import BINS, TABLE, check_against_the_simulator, same, starts
 
@@ -84,7 +84,7 @@ def straight_play(policy, engine, env, samples, n, chunk, seed):
             content = [{"type": "image"}, {"type": "text", "text": observation.instruction[i]}]
             messages = ({"role": "user", "content": content},)
             views.append(replace(samples[i // n], messages=messages, images=(picture,), state=observation.state[i]))
-        chosen = engine.generate(policy.prepare(views), sampling, 1, seed + 7919 * call, restrict="action")
+        chosen = generate(engine, policy.prepare(views), sampling, 1, seed + 7919 * call, restrict="action")
         actions = torch.zeros(len(ids), chunk, env.action_dim)
         for i, (completion,) in zip(running, chosen):
             actions[i] = policy.actions(completion.tokens[None], env.action_dim)[0]
@@ -96,7 +96,7 @@ def straight_play(policy, engine, env, samples, n, chunk, seed):
 
 
 def test_without_turns_episodes_are_those_of_one_loop(policy):
-    samples, engine = starts(3), HFEngine(policy)
+    samples, engine = starts(3), hf(policy)
     groups = play(policy, engine, Simulators({"table": TABLE}), samples, SamplingConfig(), 2, 3, seed=11)
     env = robotics.make({**TABLE, "num_envs": 6})
     expected = straight_play(policy, engine, env, samples, 2, 3, seed=11)
@@ -110,7 +110,7 @@ def test_without_turns_episodes_are_those_of_one_loop(policy):
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_two_groups_play_what_each_plays_alone(policy, n):
-    samples, engine = starts(5), HFEngine(policy)
+    samples, engine = starts(5), hf(policy)
     made = play(policy, engine, Simulators({"table": TABLE}, 2), samples, SamplingConfig(), n, 2, 5, bootstrap=True)
     dealt = [sample for sample in samples for _ in range(n)]
     alone = [
@@ -130,7 +130,7 @@ def test_two_groups_play_what_each_plays_alone(policy, n):
 
 
 def test_equal_ids_start_alike_in_both_groups(policy):
-    engine = HFEngine(policy)
+    engine = hf(policy)
     made = play(policy, engine, Simulators({"table": TABLE}, 2), starts(2), SamplingConfig(), 4, 2, seed=5)
     for group in made:
         first, *others = [t.decisions[0].prompt.pixel_values for t in group.trajectories]
@@ -144,7 +144,7 @@ def test_the_expert_s_episodes_take_turns_too(policy, expert):
         if expert is demonstrate_episodes:
             return expert(policy, simulators, starts(5), 2, True)
         greedy = SamplingConfig(temperature=0.0)
-        return expert(policy, HFEngine(policy), simulators, starts(5), greedy, Relabel(), 7)
+        return expert(policy, hf(policy), simulators, starts(5), greedy, Relabel(), 7)
 
     same(made(1), made(2))
 
@@ -305,11 +305,11 @@ def test_an_episode_in_which_one_group_s_simulator_failed_is_played_again(policy
     monkeypatch.setitem(robotics.registry.SIMULATORS, "failing", f"{__name__}:Failing")
     monkeypatch.setattr(Failing, "made", 0)
     simulators = Simulators({"table": {**TABLE, "type": "failing"}}, 2)
-    groups = play(policy, HFEngine(policy), simulators, starts(4), SamplingConfig(), 1, 2, seed=1)
+    groups = play(policy, hf(policy), simulators, starts(4), SamplingConfig(), 1, 2, seed=1)
     assert simulators.dropped == 1
     check_against_the_simulator(policy, groups, 2)
     # The group without a failure plays what it plays otherwise.
-    others = play(policy, HFEngine(policy), Simulators({"table": TABLE}, 2), starts(4), SamplingConfig(), 1, 2, seed=1)
+    others = play(policy, hf(policy), Simulators({"table": TABLE}, 2), starts(4), SamplingConfig(), 1, 2, seed=1)
     same(groups[1::2], others[1::2])
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mmrl.contracts.engine import Completion
+from mmrl.contracts.types import StopReason
 from mmrl.data.episodes import Episodes
-from mmrl.engines.hf import HFEngine
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.rollout import SamplingConfig
@@ -16,6 +17,7 @@ from mmrl.rollouts.episodes import Simulators, play
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.scoring import score_rollouts
 from mmrl.trainer.step import accumulate, plan_step
+from tests.support.engines import hf
 from tests.support.policy import distance, gradients, load
 
 STEPS, DIM, BINS = 5, 3, 5
@@ -28,26 +30,17 @@ class Dictated:
     def __init__(self, policy, actions, after):
         self.first, self.actions, self.after, self.calls = int(policy.action_ids()[0]), actions, after, {}
 
-    def generate(self, prompts, sampling, n, seed, restrict=None):
+    def generate(self, requests, sampling, seed):
         start = self.calls.setdefault("steps", 0)
         count = sampling.max_new_tokens // DIM
         self.calls["steps"] += count
         made = []
-        for row in range(len(prompts)):
+        for row in range(len(requests)):
             known = self.actions[row, start : start + count]
             rest = torch.full((count - len(known), DIM), self.after)
             tokens = self.first + torch.cat([known, rest]).flatten()
-            made.append([Completion(tokens, torch.full((len(tokens),), -1.5))])
+            made.append([Completion(tokens, torch.full((len(tokens),), -1.5), StopReason.WHOLE)])
         return made
-
-
-class Completion:
-    """As much of an engine's completion as `play` reads."""
-
-    text, truncated, context = None, False, None
-
-    def __init__(self, tokens, log_probs):
-        self.tokens, self.log_probs = tokens, log_probs
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +108,7 @@ def test_long_and_short_episodes_weigh_alike_under_grpo(policy):
 def test_a_real_engine_s_units_are_cut_with_its_log_probs(policy):
     samples = list(Episodes(EpisodeData(type="episodes", simulator="table", size=3)))
     simulators = Simulators({"table": TABLE})
-    for group in play(policy, HFEngine(policy), simulators, samples, SamplingConfig(), 2, 4, 0):
+    for group in play(policy, hf(policy), simulators, samples, SamplingConfig(), 2, 4, 0):
         for trajectory in group.trajectories:
             for decision in trajectory.decisions:
                 assert len(decision.tokens) == len(decision.log_probs) == DIM * len(decision.step_rewards)

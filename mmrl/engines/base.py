@@ -1,0 +1,83 @@
+"""What the engines that sample from the training weights themselves have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from mmrl.contracts.engine import Request, SyncReport
+from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.types import Span
+from mmrl.contracts.world import World
+from mmrl.recipe.engines import BatchedSettings
+
+
+class InProcess:
+    """An engine whose weights are the trainer's: there is nothing to hand over."""
+
+    def __init__(self, settings: BatchedSettings):
+        self.settings, self.version = settings, 0
+        self._policy: Any = None
+
+    @property
+    def policy(self) -> Any:
+        """The policy that is sampled. Raises RuntimeError before `start` and after `close`."""
+        if self._policy is None:
+            raise RuntimeError(f"engine '{self.settings.name}' is not started, or was closed")
+        return self._policy
+
+    def start(self, policy: Any, world: World) -> None:
+        """See `Engine.start`."""
+        self._policy, self.version = policy, 0
+
+    def sync(self, policy: Any, version: int) -> SyncReport:
+        """Notes the version; the weights are the policy's own."""
+        self._policy, self.version = policy, version
+        return SyncReport(version)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._policy = None
+
+    def spans(self, given: int, units: int) -> tuple[Span, ...]:
+        """`Completion.versions` of a completion of `units` units, the first of which were given."""
+        return (Span(self.version, given, units),) if units > given else ()
+
+    def refuse_prefixes(self, requests: Sequence[Request]) -> None:
+        """Raises ConfigError where a request has a prefix, for engines whose units are not drawn one by one."""
+        if any(request.prefix is not None for request in requests):
+            raise ConfigError(f"engine '{self.settings.name}' samples whole decisions, and continues no prefix")
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The policy without dropout inside, and as it was after it."""
+        module = self.policy.module
+        training = module.training
+        module.eval()
+        try:
+            yield
+        finally:
+            module.train(training)
+
+
+def batched(
+    requests: Sequence[Request], seed: int, rows: int, device: torch.device | str
+) -> Iterator[tuple[list[int], torch.Generator]]:
+    """Which requests are sampled together, at most `rows` rows unless one request has more, and from what generator.
+
+    Those of one batch want equally many completions from one token set. A request with a seed of its own is alone in
+    its batch; the others share a generator of `seed`, batch after batch.
+    """
+    shared = torch.Generator(device=device).manual_seed(seed)
+    alike: dict[tuple[int, str | None, int | None], list[int]] = {}
+    for i, request in enumerate(requests):
+        alike.setdefault((request.n, request.restrict, None if request.seed is None else i), []).append(i)
+    for (n, _, alone), indices in alike.items():
+        own = None if alone is None else requests[alone].seed
+        generator = shared if own is None else torch.Generator(device=device).manual_seed(own)
+        size = max(1, rows // n)
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size], generator
