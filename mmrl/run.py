@@ -68,7 +68,7 @@ def train(
     with StopRequest() as stop:
         try:
             session, place = open_run(recipe, stop, reward, train_data, eval_data)
-            with closing(session.simulators), session.tracker:
+            with closing(session.simulators), closing(session.engine), session.tracker:
                 finished = train_all(session, place)
         except BaseException as error:
             # A run that never got through a step leaves no folder that would bar the next attempt.
@@ -122,9 +122,8 @@ def measure(
         recipe = run_recipe(folder)
         checkpoint = checkpoint or str(newest_model(folder))
     recipe = opened(recipe, overrides)
-    from mmrl.evaluation.filming import Film
-    from mmrl.evaluation.runner import evaluate as run_evaluation
-    from mmrl.evaluation.sparse_to_dense import figures
+    from mmrl.engines import open_engine
+    from mmrl.evaluation.runner import Evaluator
     from mmrl.rollouts.normalisation import complete_statistics
     from mmrl.rollouts.preparing import Preparer
     from mmrl.rollouts.simulators import Simulators
@@ -143,30 +142,17 @@ def measure(
         complete_statistics(policy, recipe)
     preparer = Preparer(policy, rewarder)
     films = EpisodeVideos(Path(videos), {}) if videos is not None and recipe.evaluation.videos else None
+    seed, note = derive(recipe.seed, "eval"), partial(BadSamples().add, "eval")
     simulators = Simulators(recipe.simulators, recipe.pipeline)
     try:
-        results, groups = run_evaluation(
-            policy,
-            sets,
-            recipe.evaluation,
-            preparer,
-            simulators,
-            seed=derive(recipe.seed, "eval"),
-            chunk=recipe.evaluation_chunk(stage_of(recipe, checkpoint)),
-            on_bad=recipe.data.on_bad_sample,
-            controls=recipe.data.controls,
-            film=Film(recipe.evaluation.videos, films.keep) if films else None,
-            prefetch=recipe.data.prefetch,
-            prefetch_gb=recipe.data.prefetch_gb,
-            note=partial(BadSamples().add, "eval"),
-        )
+        with closing(simulators), closing(open_engine(recipe.engine, policy)) as engine:
+            evaluator = Evaluator(recipe, policy, engine, sets, preparer, simulators, seed, note)
+            measured = evaluator.run(stage_of(recipe, checkpoint), films.keep if films else None)
     except BadSample as error:
         raise with_cure(error, recipe) from None
-    finally:
-        simulators.close()
     if films:
         films.close()
-    return results, figures(groups)
+    return measured.accuracy, measured.figures
 
 
 def opened(recipe: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Recipe:

@@ -18,7 +18,8 @@ from mmrl.contracts.types import Sample
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
 from mmrl.data.targets import Shape
 from mmrl.data.videos import open_cache
-from mmrl.engines import ENGINES
+from mmrl.engines import open_engine
+from mmrl.evaluation.runner import Evaluator
 from mmrl.policies.loading import difference
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.checks.evaluation import check_held_out
@@ -51,7 +52,6 @@ def open_run(
 
     Nothing is written before recipe, data and policy have proved usable.
     """
-    check_engines(recipe)
     apply_threads(recipe)
     seed_everything(derive(recipe.seed, "setup"))
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
@@ -69,8 +69,7 @@ def open_run(
     place = Place()
     if state is not None:
         place = _resume(recipe, state, policy, mixture, source)
-        if place.stage_step == 0:
-            restore_parameters(policy, tensors)
+        restore_parameters(policy, tensors)
     tracker = _open_tracker(recipe, policy, place, statistics)
     if recipe.resume != "never":
         checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
@@ -78,8 +77,35 @@ def open_run(
     # Data given from Python draw from nothing that the recipe names.
     asked = refusals(recipe.data.train, recipe.stages) if train_data is None else {}
     simulators = Simulators(recipe.simulators, recipe.pipeline, asked)
+    try:
+        engine = open_engine(recipe.engine, policy)
+        if place.updates:
+            engine.sync(policy, place.updates)
+    except BaseException:
+        tracker.close()
+        raise
+    evaluator = Evaluator(
+        recipe,
+        policy,
+        engine,
+        eval_sets,
+        preparer,
+        simulators,
+        derive(recipe.seed, "eval"),
+        partial(tracker.bad_sample, "eval"),
+    )
     session = Session(
-        recipe, policy, mixture, eval_sets, preparer, simulators, tracker, stop, resumed=tensors, resumed_state=state
+        recipe,
+        policy,
+        engine,
+        mixture,
+        evaluator,
+        preparer,
+        simulators,
+        tracker,
+        stop,
+        resumed=tensors,
+        resumed_state=state,
     )
     return session, place
 
@@ -199,15 +225,6 @@ def open_eval_sets(
 def total_steps(recipe: Recipe) -> int:
     """Steps of all stages."""
     return sum(stage.steps for stage in recipe.stages)
-
-
-def check_engines(recipe: Recipe) -> None:
-    """Raises UserError when a stage names an engine that does not exist."""
-    from mmrl.contracts.errors import unknown
-
-    for stage in recipe.stages:
-        if stage.rollout.engine not in ENGINES:
-            raise UserError(f"stages.{stage.name}.rollout.engine: {unknown('engine', stage.rollout.engine, ENGINES)}")
 
 
 def _resumed_policy(recipe: Recipe, source: Path | None) -> Any:

@@ -166,12 +166,16 @@ def _prepare(state: dict[str, Any]) -> str:
 
 
 def _sample(state: dict[str, Any]) -> str:
+    from contextlib import closing
+
     from mmrl.contracts.engine import Request
-    from mmrl.engines import make_engine
+    from mmrl.engines import open_engine
+    from mmrl.recipe.engines import HFSettings
     from mmrl.recipe.rollout import SamplingConfig
 
-    engine = make_engine("hf", state["policy"], 2)
-    ((state["completion"],),) = engine.generate([Request(state["prompt"])], SamplingConfig(max_new_tokens=4), seed=0)
+    with closing(open_engine(HFSettings(batch_size=2), state["policy"])) as engine:
+        answers = engine.generate([Request(state["prompt"])], SamplingConfig(max_new_tokens=4), seed=0)
+    ((state["completion"],),) = answers
     return f"{len(state['completion'].tokens)} tokens"
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from mmrl.contracts.engine import Request
+from mmrl.contracts.engine import Engine, Request
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Sample
 from mmrl.data.mixture import open_dataset
-from mmrl.engines import make_engine
+from mmrl.engines import open_engine
 from mmrl.policies.loading import resolve_device
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.methods import resolve_objective
@@ -27,7 +28,7 @@ from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
 from mmrl.run import with_cure
-from mmrl.setup import apply_threads, check_engines, claim, open_eval_sets, open_policy, release
+from mmrl.setup import apply_threads, claim, open_eval_sets, open_policy, release
 from mmrl.trainer import checkpoint, memory
 from mmrl.trainer.memory import readable
 
@@ -58,7 +59,6 @@ def dry_run(recipe: Recipe) -> str:
     Raises:
         UserError: whatever would stop the run; bad samples one a line, unless `data.on_bad_sample` is `skip`.
     """
-    check_engines(recipe)
     apply_threads(recipe)
     release(claim(recipe.folder, recipe.resume))
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
@@ -70,9 +70,8 @@ def dry_run(recipe: Recipe) -> str:
     held_out = open_eval_sets(recipe, shape=rewarder.target_of)
     policy = open_policy(recipe, recipe.policy)
     settle_statistics(policy, [rows for _, rows in train.values()], recipe.simulators)
-    for stage in recipe.stages:
-        make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
-    _try_simulators(recipe, policy)
+    with closing(open_engine(recipe.engine, policy)) as engine:
+        _try_simulators(recipe, policy, engine)
     preparer = Preparer(policy, rewarder)
     limit = max(stage.rollout.max_new_tokens for stage in recipe.stages)
     probes = [_probe(f"{key} {config.name or config.type}", data, preparer) for key, (config, data) in train.items()]
@@ -91,7 +90,7 @@ def dry_run(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def _try_simulators(recipe: Recipe, policy: Any) -> None:
+def _try_simulators(recipe: Recipe, policy: Any, engine: Engine) -> None:
     """Starts an episode in each simulator and has the policy choose, but not play, its first actions."""
     first: dict[str, Sample] = {}
     for data in (*recipe.data.train, *recipe.data.eval):
@@ -100,7 +99,6 @@ def _try_simulators(recipe: Recipe, policy: Any) -> None:
     chunks = {stage.rollout.action_chunk for stage in recipe.stages}
     if recipe.evaluation.action_chunk is not None:
         chunks.add(recipe.evaluation.action_chunk)
-    engine = make_engine("hf", policy, 1)
     simulators = Simulators(recipe.simulators, recipe.pipeline, refusals(recipe.data.train, recipe.stages))
     try:
         for name, sample in sorted(first.items()):
@@ -241,7 +239,7 @@ def _describe_memory(recipe: Recipe, policy: Any, probes: Sequence[Probe], free:
         "key-value cache of a rollout batch": guess.cache,
     }
     fits = "fits" if guess.peak <= 0.8 * free else "is close to the limit" if guess.peak <= free else "does not fit"
-    cure = "" if fits == "fits" else "; lower micro_tokens or rollout.batch_size, or set policy.lora"
+    cure = "" if fits == "fits" else "; lower micro_tokens or engine.batch_size, or set policy.lora"
     note = "" if longest[0] else " (prompts of episodes are not counted)"
     return [
         f"parameters: {guess.parameters:,}, trainable {guess.trainable:,} ({share:.1%})",

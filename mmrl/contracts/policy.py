@@ -33,7 +33,7 @@ class Policy(Protocol):
         horizon: actions that one model call predicts and a demonstration teaches, however few of them are executed;
             None: those that are executed.
 
-    A policy that only one engine can sample names it in `engine`; `prefill` and `decode` are then not asked of it.
+    `prefill` and `decode` are asked of policies without an engine of their own (`mmrl.recipe.policies.registry`).
     """
 
     module: nn.Module

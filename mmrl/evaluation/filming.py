@@ -20,6 +20,10 @@ SMALL = 128
 GAP = 4
 
 
+# Takes a film, uint8 [T, H, W, 3], and its facts.
+Keep = Callable[[Tensor, Mapping[str, Any]], None]
+
+
 class Film:
     """Films the first episodes of each held-out set.
 
@@ -29,7 +33,7 @@ class Film:
             `instruction`, `success`, `return`, `length` (simulator steps).
     """
 
-    def __init__(self, count: int, keep: Callable[[Tensor, Mapping[str, Any]], None]):
+    def __init__(self, count: int, keep: Keep):
         self.count, self.keep = count, keep
         self._chosen: Counter[str] = Counter()
 

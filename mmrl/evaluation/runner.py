@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Group, Prompt, Sample
-from mmrl.engines import make_engine
-from mmrl.evaluation.filming import Film
+from mmrl.evaluation.filming import Film, Keep
 from mmrl.evaluation.rows import BadRows, MediaAhead, Note, batches, media_ahead
-from mmrl.evaluation.sparse_to_dense import settle
+from mmrl.evaluation.sparse_to_dense import figures, settle
 from mmrl.recipe.evaluation import EvalConfig
+from mmrl.recipe.schema import Recipe
+from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.answers import answer
 from mmrl.rollouts.episodes import play
 from mmrl.rollouts.preparing import Preparer
@@ -24,8 +27,71 @@ Pair = tuple[Sample, Prompt | None]
 UNREADABLE = "unreadable"
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a held-out evaluation came to.
+
+    Attributes:
+        accuracy: of each task, and `mean`; see `evaluate`.
+        figures: what it took: those of `evaluation.sparse_to_dense`, none without it.
+    """
+
+    accuracy: dict[str, float]
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """The held-out evaluation of a recipe, while it trains and by itself.
+
+    Attributes:
+        engine: samples the policy.
+        sets: held-out sets by name.
+        seed: of all sampling.
+        note: takes note of bad samples that are skipped.
+    """
+
+    recipe: Recipe
+    policy: Any
+    engine: Engine
+    sets: Mapping[str, Sequence[Sample]]
+    preparer: Preparer
+    simulators: Simulators
+    seed: int
+    note: Note
+
+    def run(self, stage: StageConfig, keep: Keep | None = None) -> Measured:
+        """Measures the policy as it is now.
+
+        Args:
+            stage: the one that trains it, or is about to: episodes are played with its chunks of actions, unless
+                `evaluation.action_chunk` says otherwise.
+            keep: takes the films of `evaluation.videos`; None: none are made.
+        """
+        recipe = self.recipe
+        count = recipe.evaluation.videos
+        accuracy, groups = evaluate(
+            self.policy,
+            self.engine,
+            self.sets,
+            recipe.evaluation,
+            self.preparer,
+            self.simulators,
+            seed=self.seed,
+            chunk=recipe.evaluation_chunk(stage),
+            on_bad=recipe.data.on_bad_sample,
+            controls=recipe.data.controls,
+            film=Film(count, keep) if count and keep is not None else None,
+            prefetch=recipe.data.prefetch,
+            prefetch_gb=recipe.data.prefetch_gb,
+            note=self.note,
+        )
+        return Measured(accuracy, figures(groups))
+
+
 def evaluate(
     policy: Any,
+    engine: Engine,
     datasets: Mapping[str, Sequence[Sample]],
     config: EvalConfig,
     preparer: Preparer,
@@ -53,7 +119,6 @@ def evaluate(
         film: films the first episodes of each dataset.
         prefetch, prefetch_gb: `data.prefetch` and `data.prefetch_gb`; no figure depends on them.
     """
-    engine = make_engine("hf", policy, config.batch_size)
     scores: dict[tuple[str, str], list[float]] = {}
     ends: Counter[tuple[str, str]] = Counter()
     unknown: Counter[str] = Counter()

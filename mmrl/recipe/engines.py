@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
+from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
+from mmrl.recipe.policies.registry import POLICIES, entry_of
+from mmrl.recipe.reading import validate
+from mmrl.recipe.registry import Registry
 
 
 class EngineSettings(Settings):
@@ -22,11 +27,19 @@ class EngineSettings(Settings):
 
     name: str = Field(description="a name in mmrl.recipe.engines, or module:name of a settings model")
 
+    def rows(self, wanted: int) -> int:
+        """How many of `wanted` sequences it holds in this process's memory at once; 0 where it holds them elsewhere."""
+        return 0
+
 
 class BatchedSettings(EngineSettings):
     """Settings of the engines that sample in this process."""
 
     batch_size: PositiveInt = Field(256, description="sequences sampled at once; lower it when memory runs out")
+
+    def rows(self, wanted: int) -> int:
+        """See `EngineSettings.rows`."""
+        return min(self.batch_size, wanted)
 
 
 class HFSettings(BatchedSettings):
@@ -53,9 +66,47 @@ class FrameSettings(BatchedSettings):
     name: str = "frames"
 
 
-# Name of an engine -> `module:class` of its settings.
-ENGINES = {
-    "hf": "mmrl.recipe.engines:HFSettings",
-    "flow": "mmrl.recipe.engines:FlowSettings",
-    "frames": "mmrl.recipe.engines:FrameSettings",
-}
+ENGINES: Registry[type[EngineSettings]] = Registry(
+    "engine", {"hf": HFSettings, "flow": FlowSettings, "frames": FrameSettings}
+)
+
+
+def own_engine(policy: str) -> str:
+    """The engine of a policy (`policy.type`) where a recipe names none."""
+    return entry_of(policy).engine or "hf"
+
+
+def engine_settings(raw: Any, policy: str) -> EngineSettings:
+    """The checked settings of the section `engine` of a recipe, which may be left out.
+
+    Raises:
+        ConfigError: an unknown engine or key, or an engine that does not sample policies of this type.
+    """
+    if isinstance(raw, EngineSettings):
+        settings = raw
+    elif isinstance(raw, Mapping):
+        name = raw.get("name") or own_engine(policy)
+        if not isinstance(name, str):
+            raise ConfigError(f"engine.name: a name is needed, not {name!r}. Allowed: {', '.join(ENGINES.names())}")
+        model = ENGINES.get(name, place="engine.name")
+        if not (isinstance(model, type) and issubclass(model, EngineSettings)):
+            raise ConfigError(f"engine.name: '{name}' is no settings model of an engine: a subclass of EngineSettings")
+        settings = validate(model, {**raw, "name": name}, place="engine")
+    else:
+        raise ConfigError(f"engine: a mapping is needed, such as {{name: {own_engine(policy)}}}, not {raw!r}")
+    kind = entry_of(policy).engine or "tokens"
+    if kind not in settings.samples:
+        able = [name for name in ENGINES.names() if kind in ENGINES.get(name).samples]
+        raise ConfigError(
+            f"engine.name: '{settings.name}' does not sample policy.type '{policy}'. Allowed: {', '.join(able)}"
+        )
+    return settings
+
+
+def with_engine(raw: Any) -> Any:
+    """A recipe's keys with the settings of its engine in them; as they are where they name no known policy."""
+    policy = raw.get("policy") if isinstance(raw, Mapping) else None
+    kind = policy.get("type", "qwen_vl") if isinstance(policy, Mapping) else getattr(policy, "type", None)
+    if kind not in POLICIES:
+        return raw
+    return {**raw, "engine": engine_settings(raw.get("engine", {}), kind)}

@@ -53,6 +53,6 @@ class EvalConfig(Settings):
     limit: PositiveInt | None = Field(None, description="rows a dataset")
     sampling: GreedyConfig = GreedyConfig()
     action_chunk: PositiveInt | None = Field(None, description="actions a decision, for episodes; None: the stage's")
-    batch_size: PositiveInt = 256
+    batch_size: PositiveInt = Field(256, description="rows read and asked, or episodes played, at once")
     sparse_to_dense: SparseToDense | None = None
     videos: int = Field(0, ge=0, description="episodes of each held-out simulator set filmed at each evaluation")

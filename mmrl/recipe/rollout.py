@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, PositiveInt, model_validator
 
 from mmrl.recipe.base import Settings
 
@@ -19,15 +22,24 @@ class SamplingConfig(Settings):
 
 
 class RolloutConfig(SamplingConfig):
-    """Engine and group size."""
+    """How groups are sampled."""
 
-    engine: str = Field("hf", description="a name in mmrl.engines")
     n: PositiveInt = Field(8, description="trajectories a group")
-    batch_size: PositiveInt = Field(256, description="sequences decoded at once")
     action_chunk: PositiveInt = Field(1, description="actions a decision, for episodes")
     pipeline: PositiveInt = Field(
         1, description="groups of worlds that take turns: one steps while the policy infers for another; 1: no turns"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_is_elsewhere(cls, raw: Any) -> Any:
+        for key, place in (("engine", "name"), ("batch_size", "batch_size")):
+            if isinstance(raw, Mapping) and key in raw:
+                raise ValueError(
+                    f"'{key}' is the engine's, which serves the whole run; write `engine: {{{place}: {raw[key]}}}` at "
+                    "the top of the recipe"
+                )
+        return raw
 
 
 class GreedyConfig(SamplingConfig):

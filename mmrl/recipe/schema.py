@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, model_validator
 
 from mmrl.contracts.errors import unknown
 from mmrl.recipe.base import Settings
@@ -26,6 +26,7 @@ from mmrl.recipe.checks.policies import (
 )
 from mmrl.recipe.checks.simulators import check_groups
 from mmrl.recipe.data import DataConfig, EpisodeData
+from mmrl.recipe.engines import EngineSettings, HFSettings, with_engine
 from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import apply_overrides, read_yaml, validate
@@ -46,12 +47,20 @@ class Recipe(Settings):
     micro_tokens: PositiveInt = Field(8192, description="tokens a micro-batch, prompts and padding included")
     policy: PolicyConfig
     data: DataConfig
+    engine: SerializeAsAny[EngineSettings] = Field(
+        HFSettings(), description="what samples, in every stage and in evaluation; default: the policy's own"
+    )
     simulators: dict[str, dict[str, Any]] = {}
     rewards: list[RewardConfig] = Field([RewardConfig()], min_length=1)
     stages: list[StageConfig] = Field(min_length=1)
     evaluation: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_of_the_policy(cls, raw: Any) -> Any:
+        return with_engine(raw)
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

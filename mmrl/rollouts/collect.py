@@ -9,10 +9,10 @@ from itertools import chain, zip_longest
 from statistics import fmean
 from typing import Any
 
+from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Group, Prompt, Sample, Trajectory
 from mmrl.data.mixture import Mixture
-from mmrl.engines import make_engine
 from mmrl.recipe.objective import Filter, Objective
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.answers import answer, demonstrate
@@ -45,15 +45,16 @@ class Builder:
     def __init__(
         self,
         policy: Any,
+        engine: Engine,
         mixture: Mixture,
         preparer: Preparer,
         simulators: Simulators,
         stage: StageConfig,
         objective: Objective,
     ):
-        self.policy, self.mixture, self.preparer, self.simulators = policy, mixture, preparer, simulators
+        self.policy, self.engine, self.mixture = policy, engine, mixture
+        self.preparer, self.simulators = preparer, simulators
         self.stage, self.objective = stage, objective
-        self.engine = make_engine(stage.rollout.engine, policy, stage.rollout.batch_size)
         self.rewarder, self.seed = preparer.rewarder, 0
 
     def collect(self, seed: int, progress: float = 1.0) -> StepBatch:

@@ -94,6 +94,7 @@ _ENTRIES = (
     Metric("optim/skipped", "steps", "Optimizer steps skipped because the gradient was not finite.", False),
     Metric("time/rollout", "s", "Seconds spent sampling.", False),
     Metric("time/update", "s", "Seconds spent in forward, backward and optimizer.", False),
+    Metric("time/sync", "s", "Seconds spent handing the weights to the engine.", False),
     Metric("time/eval", "s", "Seconds spent in held-out evaluation.", False),
     Metric("time/step", "s", "Seconds of the whole step.", False),
     Metric("throughput/tokens_per_s", "tokens/s", "Sampled or trained tokens a second of the step.", True),

@@ -1,4 +1,4 @@
-"""The top loop: collect, weigh, update, look, save."""
+"""The top loop: collect, weigh, update, hand over the weights, look, save."""
 
 from __future__ import annotations
 
@@ -52,10 +52,14 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         session.restore_optimizer(optimizer)
     elif objective.kl.weight:
         session.policy.keep_reference()
-    builder = Builder(session.policy, session.mixture, session.preparer, session.simulators, stage, objective)
+    builder = Builder(
+        session.policy, session.engine, session.mixture, session.preparer, session.simulators, stage, objective
+    )
     builder.read_ahead(session.recipe.data.prefetch)
     while place.stage_step < stage.steps:
         metrics = train_step(session, stage, objective, builder, optimizer, place)
+        # The weights go to the engine.
+        metrics["time/sync"] = session.engine.sync(session.policy, place.updates).seconds
         place.step, place.stage_step = place.step + 1, place.stage_step + 1
         ended = place.stage_step == stage.steps
         began = time.perf_counter()
@@ -91,6 +95,7 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
         sums = accumulate(part, plan, policy, budget)
         figures.append(metrics_of(sums, weights, objective) | optimizer.step())
+    place.updates += len(figures)
     metrics |= over_minibatches(figures)
     session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])
     metrics |= resources(rows, time.perf_counter() - start, time.perf_counter() - update_start)

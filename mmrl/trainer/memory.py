@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mmrl.policies.token_log_probs import CHUNK_ELEMENTS
+from mmrl.recipe.engines import EngineSettings
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
@@ -63,7 +64,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
       over its patches (merge² a token) where it is trained, and with one layer where it is frozen. In bfloat16,
       autocast adds a copy of the trained weights, 2 bytes each.
     - logits: 4 bytes x 3 (logits, log-softmax, gradient) x min(T V, chunk of `token_log_probs`).
-    - cache: 2 s L K (longest prompt + max_new_tokens) x rows, rows the smaller of rollout.batch_size and prompts x n.
+    - cache: 2 s L K (longest prompt + max_new_tokens) x rows, rows the smaller of engine.batch_size and prompts x n.
 
     Allocator overhead and fragmentation are not in it: leave a fifth free.
 
@@ -90,7 +91,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
     )
     activations += element * trainable if recipe.policy.dtype == "bfloat16" else 0
     vocabulary = int(text.vocab_size) if config is policy.module.config else 0
-    rollouts = [_cache(s, text, longest_prompt, element) for s in recipe.stages if _samples(s)]
+    rollouts = [_cache(s, recipe.engine, text, longest_prompt, element) for s in recipe.stages if _samples(s)]
     return Estimate(
         weights=weights,
         reference=weights if wants_reference and recipe.policy.lora is None else 0,
@@ -129,8 +130,10 @@ def _samples(stage: StageConfig) -> bool:
     return resolve_objective(stage.method, stage.objective).rollouts
 
 
-def _cache(stage: StageConfig, text: Any, longest_prompt: int, element: int) -> int:
-    rows = max(min(stage.rollout.batch_size, stage.prompts * stage.rollout.n), stage.rollout.n)
+def _cache(stage: StageConfig, engine: EngineSettings, text: Any, longest_prompt: int, element: int) -> int:
+    held = engine.rows(stage.prompts * stage.rollout.n)
+    # The completions of one prompt are sampled together.
+    rows = max(held, stage.rollout.n) if held else 0
     length = longest_prompt + stage.rollout.max_new_tokens
     return 2 * element * text.num_hidden_layers * _widths(text)[2] * length * rows
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
 
+from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
-from mmrl.contracts.types import Group, Sample
+from mmrl.contracts.types import Group
 from mmrl.data.mixture import Mixture
-from mmrl.evaluation import sparse_to_dense
-from mmrl.evaluation.filming import Film
-from mmrl.evaluation.runner import evaluate
+from mmrl.evaluation.runner import Evaluator
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
@@ -24,7 +22,6 @@ from mmrl.tracking.videos import EpisodeVideos, videos_folder
 from mmrl.trainer import checkpoint
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.place import Place
-from mmrl.trainer.seeding import derive
 from mmrl.trainer.stopping import StopRequest
 
 
@@ -35,8 +32,9 @@ class Session:
         self,
         recipe: Recipe,
         policy: Any,
+        engine: Engine,
         mixture: Mixture,
-        eval_sets: Mapping[str, Sequence[Sample]],
+        evaluator: Evaluator,
         preparer: Preparer,
         simulators: Simulators,
         tracker: Tracker,
@@ -44,7 +42,8 @@ class Session:
         resumed: Mapping[str, torch.Tensor] | None = None,
         resumed_state: Mapping[str, Any] | None = None,
     ):
-        self.recipe, self.policy, self.mixture, self.eval_sets = recipe, policy, mixture, eval_sets
+        self.recipe, self.policy, self.engine = recipe, policy, engine
+        self.mixture, self.evaluator = mixture, evaluator
         self.preparer, self.simulators, self.tracker, self.stop = preparer, simulators, tracker, stop
         self._resumed, self._resumed_state = resumed, resumed_state
         self._figures: dict[str, float] = {}  # of the latest evaluation, besides accuracy
@@ -61,27 +60,12 @@ class Session:
         Raises:
             ConfigError: checkpoint.best names no figure of the evaluation.
         """
-        if not self.eval_sets:
+        if not self.evaluator.sets:
             return {}
-        count = self.recipe.evaluation.videos
         videos = EpisodeVideos(videos_folder(self.recipe.folder, step), {"step": step})
-        results, groups = evaluate(
-            self.policy,
-            self.eval_sets,
-            self.recipe.evaluation,
-            self.preparer,
-            self.simulators,
-            seed=derive(self.recipe.seed, "eval"),
-            chunk=self.recipe.evaluation_chunk(stage),
-            on_bad=self.recipe.data.on_bad_sample,
-            controls=self.recipe.data.controls,
-            film=Film(count, videos.keep) if count else None,
-            prefetch=self.recipe.data.prefetch,
-            prefetch_gb=self.recipe.data.prefetch_gb,
-            note=partial(self.tracker.bad_sample, "eval"),
-        )
+        measured = self.evaluator.run(stage, videos.keep)
         videos.close()
-        self._figures = sparse_to_dense.figures(groups)
+        self._figures, results = measured.figures, measured.accuracy
         best = self.recipe.checkpoint.best
         if best is not None and best not in results:
             raise ConfigError(f"checkpoint.best: {unknown('held-out figure', best, results)}")
@@ -134,8 +118,7 @@ class Session:
         checkpoint.rotate(self.folder, self.recipe.checkpoint, place.best["folder"] if place.best else None)
 
     def restore_optimizer(self, optimizer: Optimizer) -> None:
-        """Puts a resumed run's optimizer, exact parameters and reference back."""
-        restore_parameters(self.policy, self._resumed)
+        """Puts a resumed run's optimizer and reference back."""
         optimizer.load_state(_part(self._resumed, "optimizer/"), self._resumed_state["optimizer_steps"])
         reference = _part(self._resumed, "reference/")
         if reference:

@@ -15,6 +15,7 @@ from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.step import accumulate, plan_step
+from tests.support.engines import hf
 from tests.support.paths import ROOT
 from tests.support.policy import gradients
 
@@ -63,7 +64,7 @@ def test_groups_and_demonstrations_of_both_contribute_to_one_gradient(overrides)
     preparer = Preparer(policy, Rewarder(recipe.rewards))
     mixture = open_mixture(recipe.data, recipe.seed, preparer.check)
     objective = resolve_objective(stage.method, stage.objective)
-    builder = Builder(policy, mixture, preparer, Simulators(recipe.simulators), stage, objective)
+    builder = Builder(policy, hf(policy), mixture, preparer, Simulators(recipe.simulators), stage, objective)
     batch = builder.collect(1)
     assert {bool(group.sample.simulator) for group in batch.rollouts} == {True, False}
     rows, _ = make_rows(batch, objective, stage)

@@ -21,6 +21,7 @@ from mmrl.rollouts.collect import Builder
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.trainer.rows import make_rows
+from tests.support.engines import hf
 from tests.support.media import SHARED, needs_shared
 from tests.support.policy import FAMILIES, load
 from tests.support.runs import metrics, recipe
@@ -94,7 +95,7 @@ def builder_of(policy, samples, method, **objective):
     preparer = Preparer(policy, Rewarder([RewardConfig(name="route")]))
     stage = StageConfig(name="s", method=method, steps=1, prompts=4, rollout={"n": 3, "max_new_tokens": 6})
     mixture = Mixture([samples], check=preparer.check)
-    return Builder(policy, mixture, preparer, None, stage, resolve_objective(method, objective)), stage
+    return Builder(policy, hf(policy), mixture, preparer, None, stage, resolve_objective(method, objective)), stage
 
 
 def test_folders_and_lists_have_the_frame_rate_that_is_said(tiny_qwen, media):

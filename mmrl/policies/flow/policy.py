@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,6 @@ class Evaluations:
 class FlowPolicy(AdaptedModel):
     """The adapter, less its network; see `mmrl.contracts.policy.Policy` for the contract."""
 
-    engine: ClassVar[str] = "flow"
     # Boxes are text, and this policy writes none.
     coordinates = "resized_pixel"
     eos_ids: tuple[int, ...] = ()
@@ -145,7 +144,7 @@ class FlowPolicy(AdaptedModel):
 
     def allowed_tokens(self, restrict: str | None) -> Tensor:
         """Raises ConfigError: there are no tokens to sample."""
-        raise ConfigError(f"policy.type '{self.config.type}' samples no tokens; rollout.engine 'flow' samples it")
+        raise ConfigError(f"policy.type '{self.config.type}' samples no tokens; engine.name 'flow' samples it")
 
     def batch_tokens(self, prompts: Sequence[FlowPrompt], rows_per_prompt: Sequence[Sequence[int]]) -> int:
         """Tokens of one forward pass: each prompt once, and the expert's of each evaluation."""

@@ -111,7 +111,6 @@ class _Given:
 class FrameSelector:
     """The adapter. Only the selector trains; a checkpoint holds the reader, and the selector's file beside it."""
 
-    engine = "frames"
     eos_ids: tuple[int, ...] = ()
 
     def __init__(self, reader: QwenVL, config: PolicyConfig, selector: Selector, params: FrameSelectorParams):

@@ -58,14 +58,6 @@ def check_stage(stage: Any, policy: Any) -> None:
     """Raises ConfigError on what a stage (`StageConfig`) asks of a policy that it cannot do."""
     entry, where = entry_of(policy.type), f"stages.{stage.name}."
     _check_method(stage, policy)
-    engine = stage.rollout.engine
-    # hf stands for a policy's own engine.
-    owners = [name for name, other in POLICIES.items() if other.engine == engine]
-    if engine not in ("hf", entry.engine) and (owners or entry.engine):
-        raise ConfigError(
-            f"{where}rollout.engine: '{engine}' does not sample policy.type '{policy.type}'. "
-            f"Allowed: {entry.engine or 'hf'}"
-        )
     objective = resolve_objective(stage.method, stage.objective)
     for kind, settings in (("objective", objective), ("rollout", stage.rollout)):
         _check_rules(kind, settings, policy, entry, where)

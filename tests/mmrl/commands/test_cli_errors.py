@@ -33,7 +33,24 @@ SETTINGS = {
     "mistyped key of the objective": (["objective.kl.wieght=1"], "objective.kl.wieght: unknown key 'wieght'."),
     "mistyped choice": (["policy.attention=sdap"], "policy.attention: 'sdap' is not allowed. Did you mean 'sdpa'?"),
     "mistyped kind of data": (["data.train.0.type=digit"], "data.train.0: type 'digit' is not allowed. Did you mean"),
-    "mistyped engine": (["rollout.engine=hff"], "stages.grpo.rollout.engine: unknown engine 'hff'. Did you mean 'hf'?"),
+    "mistyped engine": (["engine.name=hff"], "engine.name: unknown engine 'hff'. Did you mean 'hf'?"),
+    "mistyped key of an engine": (
+        ["engine.batchsize=8"],
+        "engine.batchsize: unknown key 'batchsize'. Did you mean 'ba",
+    ),
+    "engine of a stage": (
+        ["rollout.engine=hf"],
+        "rollout: 'engine' is the engine's, which serves the whole run; write `engine: {name: hf}` at the top",
+    ),
+    "batch size of a stage": (
+        ["rollout.batch_size=8"],
+        "rollout: 'batch_size' is the engine's, which serves the whole run; write `engine: {batch_size: 8}` at the top",
+    ),
+    "engine of another kind of policy": (
+        ["engine.name=flow"],
+        "engine.name: 'flow' does not sample policy.type 'qwen_vl'. Allowed: hf",
+    ),
+    "engine that is none": (["engine.name=json:dumps"], "engine.name: 'json:dumps' is no settings model of an engine"),
     "mistyped reward": (["rewards=[{name: rout}]"], "rewards.0.name: unknown reward 'rout'"),
     "mistyped policy type": (["policy.type=qwen"], "policy.type: unknown policy 'qwen'. Did you mean 'qwen_vl'?"),
     "reward that cannot be imported": (

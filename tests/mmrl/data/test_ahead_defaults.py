@@ -20,6 +20,7 @@ from mmrl.recipe.rewards import RewardConfig
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
+from tests.support.engines import hf
 from tests.support.policy import load
 from tests.support.runs import assert_same_run, recipe
 from tests.support.videos import video_sample, write_video
@@ -150,7 +151,7 @@ def measured(policy, samples, **settings):
     preparer = Preparer(policy, Rewarder([RewardConfig(name="route")]))
     ahead = {key: settings.pop(key) for key in ("prefetch", "prefetch_gb") if key in settings}
     config = EvalConfig(batch_size=2, sampling={"max_new_tokens": 3}, **settings)
-    return evaluate(policy, {"v": samples}, config, preparer, Simulators({}), **ahead)[0]
+    return evaluate(policy, hf(policy, 2), {"v": samples}, config, preparer, Simulators({}), **ahead)[0]
 
 
 def held_out(media, count=6):

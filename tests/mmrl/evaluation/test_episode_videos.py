@@ -31,6 +31,7 @@ from mmrl.tracking.videos import EpisodeVideos
 from mmrl.trainer.session import Session
 from robotics.types import Observation
 from tests.support.browser import CHROMIUM, measure
+from tests.support.engines import hf
 from tests.support.runs import assert_same_run
 from tests.support.worlds import Failing
 
@@ -56,7 +57,7 @@ def filmed(policy, simulators, sizes, count=3):
     }
     preparer = Preparer(policy, Rewarder([]))
     config = EvalConfig(batch_size=2, videos=count)
-    _, groups = evaluate(policy, sets, config, preparer, simulators, chunk=CHUNK, film=Film(count, keep))
+    _, groups = evaluate(policy, hf(policy), sets, config, preparer, simulators, chunk=CHUNK, film=Film(count, keep))
     return films, facts, groups
 
 
@@ -109,7 +110,7 @@ def test_films_show_what_the_policy_saw_at_each_decision_and_the_end(policy, wor
 
 
 def test_an_episode_in_which_the_simulator_failed_is_filmed_anew(policy, monkeypatch):
-    monkeypatch.setitem(robotics.registry.SIMULATORS, "failing", "test_episodes_worlds:Failing")
+    monkeypatch.setitem(robotics.registry.SIMULATORS, "failing", "tests.support.worlds:Failing")
     monkeypatch.setattr(Failing, "calls", 0)
     simulators = Simulators({"table": {**TABLE, "type": "failing"}})
     films, _, groups = filmed(policy, simulators, {"a": 2})

@@ -21,6 +21,7 @@ from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
+from tests.support.engines import hf
 from tests.support.policy import load
 from tests.support.videos import video_sample, write_video
 
@@ -153,7 +154,7 @@ def test_a_video_that_ends_is_not_read_twice():
     assert (facts["level"], facts["frames"], facts["frames_read"], facts["accuracy"]) == (8, 6, 10, 1.0)
 
 
-def test_a_level_that_cannot_be_prepared_stops_or_counts_as_wrong(monkeypatch):
+def test_a_level_that_cannot_be_prepared_stops_or_counts_as_wrong():
     script = {0: {4: ["1", "3"]}, 1: {4: ["1", "3"], 8: ["3", "3"]}}
     with pytest.raises(BadSample, match="8 frames are too many"):
         run(Scripted(script, broken={(0, 8)}), rows(2), frames=[4, 8], samples=2)
@@ -161,8 +162,7 @@ def test_a_level_that_cannot_be_prepared_stops_or_counts_as_wrong(monkeypatch):
     assert [g.sample.row for g in run(skipping, rows(2), on_bad="skip", frames=[4, 8], samples=2)] == [1]
     preparer = Preparer(skipping, Rewarder([RewardConfig()]))
     config = EvalConfig(sparse_to_dense=SparseToDense(frames=[4, 8], samples=2))
-    monkeypatch.setattr("mmrl.evaluation.runner.make_engine", lambda *_: skipping)
-    results, _ = evaluate(skipping, {"v": rows(2)}, config, preparer, Simulators({}), on_bad="skip")
+    results, _ = evaluate(skipping, skipping, {"v": rows(2)}, config, preparer, Simulators({}), on_bad="skip")
     assert results == {"counting": 0.5, "mean": 0.5}
 
 
@@ -212,7 +212,7 @@ def digits(folder, **settings):
 def measured(policy, data, **config):
     settings = {"sampling": {"max_new_tokens": 6}, "batch_size": 4, **config}
     preparer = Preparer(policy, Rewarder([RewardConfig()]))
-    return evaluate(policy, {"v": data}, EvalConfig(**settings), preparer, Simulators({}))
+    return evaluate(policy, hf(policy, 4), {"v": data}, EvalConfig(**settings), preparer, Simulators({}))
 
 
 def test_one_level_and_one_greedy_sample_is_plain_evaluation(tiny_qwen, tmp_path):

@@ -14,6 +14,7 @@ from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.trainer.figures import describe
 from mmrl.trainer.rows import make_rows
+from tests.support.engines import hf
 from tests.support.policy import digits, load
 
 
@@ -23,7 +24,7 @@ def builder_of(tiny_qwen, method, samples, reward, on_bad="stop", objective=None
     mixture = Mixture([samples], on_bad=on_bad, check=preparer.check)
     stage = {"prompts": 4, "demonstrations": 4, "rollout": {"n": 3, "max_new_tokens": 8}, **stage}
     settings = StageConfig(name="one", method=method, steps=1, **stage)
-    return Builder(policy, mixture, preparer, None, settings, resolve_objective(method, objective or {}))
+    return Builder(policy, hf(policy), mixture, preparer, None, settings, resolve_objective(method, objective or {}))
 
 
 def solved_ids(*ids):

@@ -49,7 +49,8 @@ def builder(policy, simulators, samples, method, max_new_tokens=12, **objective)
     )
     preparer = Preparer(policy, Rewarder(load_recipe({**MINIMAL, "policy": {"path": "x"}}).rewards))
     mixture = Mixture([samples], on_bad="skip")
-    return Builder(policy, mixture, preparer, simulators, stage, resolve_objective(method, objective)), stage
+    resolved = resolve_objective(method, objective)
+    return Builder(policy, hf(policy), mixture, preparer, simulators, stage, resolved), stage
 
 
 MINIMAL = {"name": "m", "data": {"train": [{"type": "digits"}]}, "method": "sft", "steps": 1}

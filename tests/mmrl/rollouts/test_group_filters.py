@@ -18,6 +18,7 @@ from mmrl.rollouts.collect import Builder
 from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
+from tests.support.engines import hf
 from tests.support.runs import recipe
 
 TABLE = {"type": "tabletop", "tasks": ["reach"], "num_blocks": 1, "image_size": 28, "max_steps": 8, "reward": "dense"}
@@ -38,7 +39,8 @@ def collect(policy):
         preparer = Preparer(policy, Rewarder(load_recipe(DIGITS).rewards))
         stage = StageConfig(name="s", method="grpo", steps=1, prompts=20, rollout={"n": 6, "action_chunk": 8})
         objective = resolve_objective("grpo", {"filter": settings})
-        builder = Builder(policy, Mixture([samples]), preparer, Simulators({"table": TABLE}), stage, objective)
+        simulators = Simulators({"table": TABLE})
+        builder = Builder(policy, hf(policy), Mixture([samples]), preparer, simulators, stage, objective)
         batch = builder.collect(1)
         return batch.rollouts, batch.sampled, batch.metrics
 
