@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +122,12 @@ def measure(
         checkpoint = checkpoint or str(newest_model(folder))
     recipe = opened(recipe, overrides)
     from mmrl.engines import open_engine
-    from mmrl.evaluation.runner import Evaluator
     from mmrl.rollouts.normalisation import complete_statistics
     from mmrl.rollouts.preparing import Preparer
     from mmrl.rollouts.simulators import Simulators
-    from mmrl.setup import apply_threads, open_eval_sets, open_policy
+    from mmrl.setup import apply_threads, open_eval_sets, open_evaluator, open_policy
     from mmrl.tracking.bad_samples import BadSamples
     from mmrl.tracking.videos import EpisodeVideos
-    from mmrl.trainer.seeding import derive
 
     apply_threads(recipe)
     rewarder = Rewarder(recipe.rewards, reward)
@@ -142,11 +139,11 @@ def measure(
         complete_statistics(policy, recipe)
     preparer = Preparer(policy, rewarder)
     films = EpisodeVideos(Path(videos), {}) if videos is not None and recipe.evaluation.videos else None
-    seed, note = derive(recipe.seed, "eval"), partial(BadSamples().add, "eval")
     simulators = Simulators(recipe.simulators, recipe.pipeline)
     try:
         with closing(simulators), closing(open_engine(recipe.engine, policy)) as engine:
-            evaluator = Evaluator(recipe, policy, engine, sets, preparer, simulators, seed, note)
+            noting = BadSamples().add
+            evaluator = open_evaluator(recipe, policy, engine, sets, preparer, simulators, noting)
             measured = evaluator.run(stage_of(recipe, checkpoint), films.keep if films else None)
     except BadSample as error:
         raise with_cure(error, recipe) from None

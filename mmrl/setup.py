@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import partial
@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from mmrl.contracts.errors import CheckpointError, UserError
+from mmrl.contracts.engine import Engine
+from mmrl.contracts.errors import BadSample, CheckpointError, UserError
 from mmrl.contracts.types import Sample
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
 from mmrl.data.targets import Shape
@@ -77,36 +78,10 @@ def open_run(
     # Data given from Python draw from nothing that the recipe names.
     asked = refusals(recipe.data.train, recipe.stages) if train_data is None else {}
     simulators = Simulators(recipe.simulators, recipe.pipeline, asked)
-    try:
-        engine = open_engine(recipe.engine, policy)
-        if place.updates:
-            engine.sync(policy, place.updates)
-    except BaseException:
-        tracker.close()
-        raise
-    evaluator = Evaluator(
-        recipe,
-        policy,
-        engine,
-        eval_sets,
-        preparer,
-        simulators,
-        derive(recipe.seed, "eval"),
-        partial(tracker.bad_sample, "eval"),
-    )
-    session = Session(
-        recipe,
-        policy,
-        engine,
-        mixture,
-        evaluator,
-        preparer,
-        simulators,
-        tracker,
-        stop,
-        resumed=tensors,
-        resumed_state=state,
-    )
+    engine = _open_engine(recipe, policy, place, tracker)
+    evaluator = open_evaluator(recipe, policy, engine, eval_sets, preparer, simulators, tracker.bad_sample)
+    facts = {"resumed": tensors, "resumed_state": state}
+    session = Session(recipe, policy, engine, mixture, evaluator, preparer, simulators, tracker, stop, **facts)
     return session, place
 
 
@@ -120,6 +95,31 @@ def _open_tracker(recipe: Recipe, policy: Any, place: Place, facts: Mapping[str,
         tracker.close()
         raise
     return tracker
+
+
+def _open_engine(recipe: Recipe, policy: Any, place: Place, tracker: Tracker) -> Engine:
+    try:
+        engine = open_engine(recipe.engine, policy)
+        if place.updates:
+            engine.sync(policy, place.updates)
+    except BaseException:
+        tracker.close()
+        raise
+    return engine
+
+
+def open_evaluator(
+    recipe: Recipe,
+    policy: Any,
+    engine: Engine,
+    sets: Mapping[str, Sequence[Sample]],
+    preparer: Preparer,
+    simulators: Simulators,
+    bad_sample: Callable[[str, BadSample, str, int], object],
+) -> Evaluator:
+    """The recipe's held-out evaluation; `bad_sample` takes note of "eval", the sample, its dataset and its row."""
+    seed, note = derive(recipe.seed, "eval"), partial(bad_sample, "eval")
+    return Evaluator(recipe, policy, engine, sets, preparer, simulators, seed, note)
 
 
 def open_policy(recipe: Recipe, config: PolicyConfig) -> Any:
