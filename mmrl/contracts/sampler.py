@@ -48,15 +48,15 @@ class Outcome:
     """What became of one drawn sample, all its trajectories together.
 
     Attributes:
-        id, dataset, row: of the sample, as `Sample` has them.
+        dataset: its place among the pools.
+        row: in that dataset.
         accuracies: of each trajectory, in [0, 1].
         rewards: of each trajectory.
         lengths: likelihood units of each trajectory.
         version: optimizer steps taken when the group was sampled.
     """
 
-    id: str
-    dataset: str
+    dataset: int
     row: int
     accuracies: tuple[float, ...]
     rewards: tuple[float, ...]

@@ -71,6 +71,7 @@ class Sample:
         rewards: [C], what each of `actions` earned.
         steps: a whole recorded episode: the samples of its decisions, in time order; read when it is iterated over.
         epoch: passes over its dataset before this draw, which augmentation is drawn by; 0 where it is held out.
+        draw: (dataset, row) as the sampler drew them, by which it is told the outcome; None where it is held out.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Sample:
     rewards: tuple[float, ...] = ()
     steps: Sequence[Sample] = ()
     epoch: int = 0
+    draw: tuple[int, int] | None = None
 
     @property
     def demonstrated(self) -> bool:

@@ -287,8 +287,7 @@ class Mixture:
                 sample = self._sample(key, rows, draw.row, looking)
                 if walk == "demonstrations" and not sample.demonstrated:
                     continue
-                if sample.epoch != draw.epoch:
-                    sample = replace(sample, epoch=draw.epoch)
+                sample = replace(sample, epoch=draw.epoch, draw=(index, draw.row))
                 if not looking:
                     self.reads_media |= names_media(sample)
                     if self.check is not None:
