@@ -30,7 +30,9 @@ def recipe_schema() -> dict[str, Any]:
 
     schema = Recipe.model_json_schema()
     stage = schema["$defs"]["StageConfig"]
-    stage.pop("required")
+    # What a method has need not be written.
+    for part in ("StageConfig", "Objective", "Schedule"):
+        schema["$defs"][part].pop("required")
     schema["required"].remove("stages")
     schema["properties"] |= {key: stage["properties"][key] for key in STAGE_DEFAULTS}
     return schema

@@ -15,11 +15,9 @@ from mmrl.data.mixture import open_dataset
 from mmrl.engines import open_engine
 from mmrl.policies.loading import resolve_device
 from mmrl.recipe.data import EpisodeData
-from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import Recipe
-from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.answers import demonstrated_units
 from mmrl.rollouts.episodes import Episodes
 from mmrl.rollouts.experts import refusals
@@ -148,7 +146,7 @@ def _visual_tokens(policy: Any, prompt: Any) -> int:
 def _check_demonstrations(recipe: Recipe, policy: Any, probes: Sequence[Probe]) -> None:
     """Refuses, where a stage draws demonstrations, a training set that was read to its end without one, or one of
     more actions than the policy predicts."""
-    drawing = [stage.name for stage in recipe.stages if _objective(stage).demonstrations]
+    drawing = [stage.name for stage in recipe.stages if stage.objective.demonstrations]
     for probe in probes:
         found = probe.demonstrations or probe.chunks or probe.episodes or probe.bad
         if drawing and probe.rows == probe.size and not found:
@@ -162,7 +160,7 @@ def _check_demonstrations(recipe: Recipe, policy: Any, probes: Sequence[Probe]) 
 
 def _too_long(recipe: Recipe, train: dict, policy: Any) -> list[BadSample]:
     """Demonstrations among the probed rows that a stage which trains on them would refuse."""
-    limits = [s.rollout.max_new_tokens for s in recipe.stages if _demonstrates(_objective(s))]
+    limits = [s.rollout.max_new_tokens for s in recipe.stages if _demonstrates(s.objective)]
     found = []
     for _, data in train.values():
         for row in range(min(PROBED_ROWS, len(data)) if limits else 0):
@@ -174,10 +172,6 @@ def _too_long(recipe: Recipe, train: dict, policy: Any) -> list[BadSample]:
             except BadSample as error:
                 found.append(error)
     return found
-
-
-def _objective(stage: StageConfig) -> Objective:
-    return resolve_objective(stage.method, stage.objective)
 
 
 def _demonstrates(objective: Objective) -> bool:
@@ -214,7 +208,7 @@ def _spread(values: Sequence[int]) -> str:
 def _describe_stages(recipe: Recipe) -> list[str]:
     lines = ["stages"]
     for stage in recipe.stages:
-        objective = _objective(stage)
+        objective = stage.objective
         figures = [f"{stage.steps} steps", f"{stage.steps * stage.minibatches * stage.epochs} optimizer steps"]
         if objective.rollouts:
             count = stage.prompts * stage.rollout.n

@@ -189,12 +189,30 @@ def staged(name: Any) -> tuple[tuple[str, str, float], ...]:
     return METHODS[name].stages if isinstance(name, str) and name in METHODS else ()
 
 
-def resolve_objective(name: str, overrides: Mapping[str, Any]) -> Objective:
-    """The method's objective with a recipe's overrides. Raises ConfigError on unknown names, keys and values."""
+def whole_objective(name: str, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The method's objective with a recipe's overrides, as plain values; one that is written out stays as it is.
+
+    Raises:
+        ConfigError: no such method, one that is no objective, or an objective written out for another method.
+    """
+    written = overrides.get("method")
+    if written is not None:
+        if written != name:
+            raise ConfigError(
+                f"method '{name}' has an objective that is written out for method '{written}'; set objective: {{}} to "
+                f"take that of '{name}', or restore the method"
+            )
+        return overrides
     entry = method(name)
     if entry.objective is None:
         raise ConfigError(f"method '{name}' is a sequence of stages; use it at the top of a recipe, not inside a stage")
-    return validate(Objective, merge(_fitting(entry.objective, overrides), overrides), place="objective")
+    table = {**_fitting(entry.objective, overrides), "method": name, "params": entry.params}
+    return merge(table, {**overrides, "method": name})
+
+
+def resolve_objective(name: str, overrides: Mapping[str, Any]) -> Objective:
+    """`whole_objective`, checked. Raises ConfigError on unknown names, keys and values."""
+    return validate(Objective, whole_objective(name, overrides), place="objective")
 
 
 def _fitting(objective: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -187,6 +187,14 @@ class Offline(Settings):
 class Objective(Settings):
     """Everything between trajectories and the gradient."""
 
+    method: str | None = Field(
+        None,
+        description="written when a recipe is resolved: this is the whole objective that the method had then, and "
+        "nothing of its table is merged in",
+    )
+    params: dict[str, str | int | float | bool] = Field(
+        {}, description="`policy.params` that the method stands for; a policy with others is refused"
+    )
     rollouts: bool = Field(True, description="sample groups from the policy")
     demonstrations: bool = Field(False, description="draw an independent batch of demonstrations every step")
     gate: Gate | None = None
@@ -263,7 +271,8 @@ class Objective(Settings):
         if other is None or other is stream or other.complement_of:
             kind = "is no stream" if other is None else "has no weight of its own"
             raise ValueError(f"streams.{name}.complement_of names '{stream.complement_of}', which {kind}")
-        if "weight" in stream.model_fields_set:
+        # By value: a resolved objective carries every default.
+        if stream.weight != Stream.model_fields["weight"].default:
             raise ValueError(
                 f"streams.{name}.weight has no effect beside complement_of: {stream.complement_of}; "
                 f"set streams.{stream.complement_of}.weight, or complement_of to null"

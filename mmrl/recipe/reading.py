@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -149,10 +149,12 @@ def to_yaml(recipe: BaseModel) -> str:
 
 def _as_written(location: list[Any], written: Mapping[str, Any] | None) -> list[Any]:
     """Where a stage's key stands in the recipe: at the top, when the stage only inherited it."""
-    if written is None or len(location) < 3 or location[0] != "stages":
+    if written is None or len(location) < 2 or location[0] != "stages":
         return location
     if written.get("stages") is None:
         return location[2:]
+    if len(location) == 2:
+        return location
     inherited = _holds(written, location[2:]) and not _holds(written["stages"][location[1]], location[2:])
     return location[2:] if inherited else location
 
@@ -199,6 +201,8 @@ def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[type[BaseMod
     """The model that owns the last key, and the location without discriminator tags."""
     owner: Any = model
     candidates: dict[str, Any] = {}
+    # The next part is a key of the user's own, as in `streams.rl`.
+    in_mapping = False
     clean: list[Any] = []
     for index, part in enumerate(location):
         if isinstance(part, str) and part in candidates:
@@ -207,8 +211,12 @@ def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[type[BaseMod
         clean.append(part)
         if index == len(location) - 1 or isinstance(part, int):
             continue
+        if in_mapping:
+            in_mapping = False
+            continue
         field = owner.model_fields.get(part) if isinstance(owner, type) and issubclass(owner, BaseModel) else None
         models = list(_models(field.annotation)) if field else []
+        in_mapping = field is not None and get_origin(field.annotation) is dict
         candidates = {
             get_args(m.model_fields["type"].annotation)[0]: m
             for m in models

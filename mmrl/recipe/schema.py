@@ -70,7 +70,7 @@ class Recipe(Settings):
         if not any(reward.weight for reward in self.rewards):
             raise ValueError("rewards: every weight is 0, so nothing is rewarded; set one above 0")
         for stage in self.stages:
-            check_objective(stage, several=len(self.stages) > 1)
+            check_objective(stage)
         check_policy(self.policy)
         for stage in self.stages:
             check_stage(stage, self.policy)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
+from mmrl.recipe.methods import whole_objective
+from mmrl.recipe.objective import Objective
 from mmrl.recipe.rollout import RolloutConfig
 
 
@@ -35,9 +39,26 @@ class StageConfig(Settings):
     demonstrations: PositiveInt = Field(16, description="demonstrations a step, where the method draws them")
     minibatches: PositiveInt = Field(1, description="optimizer steps a pass over a rollout batch")
     epochs: PositiveInt = Field(1, description="passes over a rollout batch")
-    objective: dict[str, Any] = Field({}, description="overrides of the method's objective")
+    objective: Objective = Field(description="a recipe gives what differs from the method's; here it is whole")
     optim: OptimConfig = OptimConfig()
     rollout: RolloutConfig = RolloutConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_the_method(cls, raw: Any) -> Any:
+        """Merges what a recipe overrides over the method's objective."""
+        if not isinstance(raw, Mapping):
+            return raw
+        method, overrides = raw.get("method"), raw.get("objective", {})
+        if not isinstance(method, str):
+            # The method is refused; that it gives no objective is not said as well.
+            return {**raw, "objective": Objective(rollouts=False, streams={})}
+        if not isinstance(overrides, Mapping):
+            return raw
+        try:
+            return {**raw, "objective": whole_objective(method, overrides)}
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
 
 class CheckpointConfig(Settings):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmrl.recipe.data import AnyData, EpisodeData
-from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.training import StageConfig
 
@@ -20,9 +19,8 @@ def refusals(train: Sequence[AnyData], stages: Sequence[StageConfig]) -> dict[st
     """
     found: dict[str, str] = {}
     for stage in stages:
-        objective = resolve_objective(stage.method, stage.objective)
         for i, data in enumerate(train):
-            cure = _cure(objective, data.use) if isinstance(data, EpisodeData) else None
+            cure = _cure(stage.objective, data.use) if isinstance(data, EpisodeData) else None
             if cure is not None:
                 line = (
                     f"data.train.{i}: stage '{stage.name}' draws demonstrations of these episodes, and "

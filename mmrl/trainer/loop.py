@@ -9,7 +9,6 @@ import torch
 from mmrl.contracts.errors import CheckpointError
 from mmrl.data.reading_ahead import reading_ahead
 from mmrl.objectives.schedules import stream_weights
-from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder
 from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resources
@@ -46,7 +45,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
             f"stages.{stage.name}.steps is {stage.steps}, and the checkpoint is past it, at {place.stage_step}; "
             "raise steps, or set `resume: never` and another `name`"
         )
-    objective = resolve_objective(stage.method, stage.objective)
+    objective = stage.objective
     optimizer = Optimizer(session.policy, stage.optim, stage.steps * stage.minibatches * stage.epochs)
     if place.stage_step:
         session.restore_optimizer(optimizer)

@@ -11,7 +11,6 @@ import torch
 
 from mmrl.policies.token_log_probs import CHUNK_ELEMENTS
 from mmrl.recipe.engines import EngineSettings
-from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
 
@@ -76,7 +75,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
     trained = [p for _, p, _ in policy.trainable()]
     weights = sum(p.numel() * p.element_size() for p in parameters)
     trainable = sum(p.numel() for p in trained)
-    wants_reference = any(resolve_objective(s.method, s.objective).kl.weight > 0 for s in recipe.stages)
+    wants_reference = any(s.objective.kl.weight > 0 for s in recipe.stages)
     element = 2 if recipe.policy.dtype == "bfloat16" else FLOAT
     # π0's language and vision models are one part of it; its expert samples no tokens.
     config = getattr(policy.module.config, "vlm_config", policy.module.config)
@@ -91,7 +90,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
     )
     activations += element * trainable if recipe.policy.dtype == "bfloat16" else 0
     vocabulary = int(text.vocab_size) if config is policy.module.config else 0
-    rollouts = [_cache(s, recipe.engine, text, longest_prompt, element) for s in recipe.stages if _samples(s)]
+    rollouts = [_cache(s, recipe.engine, text, longest_prompt, element) for s in recipe.stages if s.objective.rollouts]
     return Estimate(
         weights=weights,
         reference=weights if wants_reference and recipe.policy.lora is None else 0,
@@ -124,10 +123,6 @@ def readable(size: int) -> str:
     while value >= 1000 and len(units) > 1:
         value, units = value / 1000, units[1:]
     return f"{value:.3g} {units[0]}" if value < 999.5 else f"{value:.0f} {units[0]}"
-
-
-def _samples(stage: StageConfig) -> bool:
-    return resolve_objective(stage.method, stage.objective).rollouts
 
 
 def _cache(stage: StageConfig, engine: EngineSettings, text: Any, longest_prompt: int, element: int) -> int:

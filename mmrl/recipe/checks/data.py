@@ -25,9 +25,7 @@ def check_rewarded(stage: Any, train: Sequence[AnyData]) -> None:
     Raises:
         ValueError: those of a training set do not.
     """
-    from mmrl.recipe.methods import resolve_objective
-
-    if resolve_objective(stage.method, stage.objective).offline is None:
+    if stage.objective.offline is None:
         return
     for i, data in enumerate(train):
         whole = isinstance(data, EpisodeData) or (isinstance(data, RobotData) and data.draw == "episodes")
@@ -49,7 +47,6 @@ def check_recorded(
             simulators.
     """
     from mmrl.recipe.checks.recorded import check_simulated
-    from mmrl.recipe.methods import resolve_objective
     from mmrl.recipe.policies.registry import entry_of
 
     for i, dataset in enumerate(data.eval):
@@ -60,7 +57,7 @@ def check_recorded(
             continue
         check_simulated(f"data.train.{i}", dataset, simulators)
         for stage in stages:
-            drawn, executed = resolve_objective(stage.method, stage.objective), stage.rollout.action_chunk
+            drawn, executed = stage.objective, stage.rollout.action_chunk
             longer = entry_of(policy.type).horizon and dataset.draw == "steps"
             if drawn.demonstrations and (dataset.chunk < executed or (dataset.chunk > executed and not longer)):
                 cure = "it at least" if longer else "both the same number:"
@@ -76,9 +73,7 @@ def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
     Raises:
         ValueError: otherwise.
     """
-    from mmrl.recipe.methods import resolve_objective
-
-    objective, where = resolve_objective(stage.method, stage.objective), f"stages.{stage.name}"
+    objective, where = stage.objective, f"stages.{stage.name}"
     if not any(isinstance(dataset, EpisodeData) for dataset in train):
         if objective.relabel is not None and not any(isinstance(dataset, PythonData) for dataset in train):
             raise ValueError(

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmrl.contracts.errors import ConfigError
-from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.objective import Objective
 
 
-def check_objective(stage: Any, several: bool) -> None:
-    """Method, objective and rollouts of one stage (`StageConfig`) fit each other.
-
-    Args:
-        several: the recipe has more stages, so that messages name this one.
+def check_objective(stage: Any) -> None:
+    """Objective and rollouts of one stage (`StageConfig`) fit each other.
 
     Raises:
-        ValueError, ConfigError: they do not.
+        ValueError: they do not.
     """
-    rollout, where = stage.rollout, f"stages.{stage.name}"
-    try:
-        objective = resolve_objective(stage.method, stage.objective)
-    except ConfigError as error:
-        prefix = f"{where}: " if several else ""
-        raise ConfigError("\n".join(f"{prefix}{line}" for line in str(error).splitlines())) from None
+    rollout, objective, where = stage.rollout, stage.objective, f"stages.{stage.name}"
     check_minibatches(stage, objective)
     if not objective.rollouts:
         return
@@ -44,7 +34,7 @@ def check_critic(stage: Any, policy: Any) -> None:
     Raises:
         ValueError: they do not.
     """
-    if resolve_objective(stage.method, stage.objective).value is None:
+    if stage.objective.value is None:
         return
     head, where = policy.value_head, f"stages.{stage.name}"
     if head is None:

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from mmrl.contracts.errors import ConfigError, unknown
 from mmrl.recipe.checks.recorded import gripper_reading
 from mmrl.recipe.coefficients import COEFFICIENTS
-from mmrl.recipe.methods import METHODS, resolve_objective
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, entry_of, params_model
 from mmrl.recipe.reading import validate
@@ -58,10 +57,9 @@ def check_stage(stage: Any, policy: Any) -> None:
     """Raises ConfigError on what a stage (`StageConfig`) asks of a policy that it cannot do."""
     entry, where = entry_of(policy.type), f"stages.{stage.name}."
     _check_method(stage, policy)
-    objective = resolve_objective(stage.method, stage.objective)
-    for kind, settings in (("objective", objective), ("rollout", stage.rollout)):
+    for kind, settings in (("objective", stage.objective), ("rollout", stage.rollout)):
         _check_rules(kind, settings, policy, entry, where)
-    _check_coefficients(objective, policy.type, entry, where)
+    _check_coefficients(stage.objective, policy.type, entry, where)
 
 
 def check_evaluation(evaluation: Any, policy: Any) -> None:
@@ -138,7 +136,7 @@ def _types(kinds: Iterable[str]) -> str:
 def _check_method(stage: Any, policy: Any) -> None:
     """The sampler that a method stands for is the policy's."""
     model = params_model(policy.type)
-    for key, value in METHODS[stage.method].params.items():
+    for key, value in stage.objective.params.items():
         field = None if model is None else model.model_fields.get(key)
         if field is None:
             able = [name for name in POLICIES if key in getattr(params_model(name), "model_fields", {})]
