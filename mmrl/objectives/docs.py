@@ -97,17 +97,19 @@ def _method(name: str, entry: Method) -> Iterator[str]:
         rows = [(f"`{stage}`", f"[`{part}`](#{part})", f"{share:.0%}") for stage, part, share in entry.stages]
         yield _table(("stage", "method", "share of `steps`"), rows)
         return
-    yield _table(("setting", "value"), list(_written_out(resolve_objective(name, {}), entry.params)))
+    yield _table(("setting", "value"), list(_written_out(resolve_objective(name, {}))))
 
 
-def _written_out(objective: Objective, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _written_out(objective: Objective) -> Iterator[tuple[str, str]]:
     """(setting, value in YAML) of everything that makes a method, a row per stream.
 
     It walks the settings model, so that a field which is new there is on the page without an edit here.
     """
-    if params:
-        yield "`policy.params`", f"`{_yaml(dict(params))}`"
+    if objective.params:
+        yield "`policy.params`", f"`{_yaml(objective.params)}`"
     for key, value in _values(objective).items():
+        if key in ("method", "params"):
+            continue
         if key == "streams":
             yield from ((f"[`streams`](#stream)`.{name}`", f"`{_yaml(stream)}`") for name, stream in value.items())
             continue
