@@ -16,9 +16,9 @@ import torch
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError
 from mmrl.contracts.types import Sample
+from mmrl.data.media_reader import open_cache
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
 from mmrl.data.targets import Shape
-from mmrl.data.videos import open_cache
 from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
 from mmrl.policies.loading import difference

@@ -12,11 +12,10 @@ from typing import Any
 from mmrl.commands.cache_progress import BAD, progress, workers
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError, first_line
 from mmrl.contracts.types import Sample
+from mmrl.data.media_reader import MediaReader, image_budget, open_cache
 from mmrl.data.mixture import open_dataset
 from mmrl.data.targets import Shape
-from mmrl.data.videos import VideoReader, open_cache
 from mmrl.evaluation.sparse_to_dense import at_frames
-from mmrl.policies.qwen_vl.prompt import image_budget
 from mmrl.recipe.data import CacheConfig, FileData
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import apply_overrides, validate
@@ -46,8 +45,8 @@ def build(args: Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit {args.limit} is not 1 or more")
     datasets, policy, config, shape = _sources(args)
-    reader = media_reader(policy)
-    reader.videos.cache = cache = open_cache(config)
+    media = policy_media(policy)
+    media.reader.cache = cache = open_cache(config)
     if workers(args) > 1:
         from video.cache import decode_source
 
@@ -55,10 +54,10 @@ def build(args: Namespace) -> int:
         cache.decode = partial(decode_source, threads=1)
     tally = Tally()
     for name, data, levels in datasets:
-        reader.videos.check(f"{name}: video", data.budgets.get("video", {}))
+        media.reader.check(f"{name}: video", data.budgets.get("video", {}))
         rows = open_dataset(data, shape)
-        reader = replace(reader, levels=levels)
-        fill(name, rows, reader, min(len(rows), args.limit or len(rows)), workers(args), tally)
+        media = replace(media, levels=levels)
+        fill(name, rows, media, min(len(rows), args.limit or len(rows)), workers(args), tally)
     counts = cache.counts
     here = counts["hits"] + counts["waited"]
     pictures = f", {tally.pictures} large pictures" if tally.pictures else ""
@@ -76,15 +75,15 @@ def build(args: Namespace) -> int:
     return BAD if tally.broken else 0
 
 
-def fill(name: str, rows: Sequence[Sample], reader: MediaReader, count: int, threads: int, tally: Tally) -> None:
+def fill(name: str, rows: Sequence[Sample], media: PolicyMedia, count: int, threads: int, tally: Tally) -> None:
     """Reads the media of the first `count` rows through the reader's cache. Raises UserError if it cannot store."""
     from video.prefetch import Prefetcher
 
-    cache = reader.videos.cache
+    cache = media.reader.cache
 
     def load(row: int) -> Tally:
         try:
-            return read_media(rows[row], reader)
+            return read_media(rows[row], media)
         except BadSample as error:
             return Tally(broken=[error])
 
@@ -102,11 +101,11 @@ def fill(name: str, rows: Sequence[Sample], reader: MediaReader, count: int, thr
                 raise UserError(f"cache '{cache.root}' cannot be written: {cache.problem}")
 
 
-def read_media(sample: Sample, reader: MediaReader) -> Tally:
+def read_media(sample: Sample, media: PolicyMedia) -> Tally:
     """Reads each video and large picture of a sample. Raises UserError on unusable settings."""
     found = Tally(videos=len(sample.videos))
-    jobs = [partial(_read_video, reader, replace(sample, videos=(video,))) for video in sample.videos]
-    jobs += [partial(_read_picture, reader, sample, source, found) for source in sample.images]
+    jobs = [partial(_read_video, media, replace(sample, videos=(video,))) for video in sample.videos]
+    jobs += [partial(_read_picture, media, sample, source, found) for source in sample.images]
     for job in jobs:
         try:
             job()
@@ -115,32 +114,30 @@ def read_media(sample: Sample, reader: MediaReader) -> Tally:
     return found
 
 
-def _read_video(reader: MediaReader, sample: Sample) -> None:
-    for one in [at_frames(sample, count) for count in reader.levels] or [sample]:
-        reader.videos.read(one)
+def _read_video(media: PolicyMedia, sample: Sample) -> None:
+    for one in [at_frames(sample, count) for count in media.levels] or [sample]:
+        media.reader.read(one)
 
 
-def _read_picture(reader: MediaReader, sample: Sample, source: Any, found: Tally) -> None:
-    size = image_budget(reader.size, sample)
-    kept = reader.videos.picture(source, sample, size["shortest_edge"], size["longest_edge"])
+def _read_picture(media: PolicyMedia, sample: Sample, source: Any, found: Tally) -> None:
+    size = image_budget(media.reader.image_size, sample)
+    kept = media.reader.picture(source, sample, size["shortest_edge"], size["longest_edge"])
     found.pictures += kept is not None
 
 
 @dataclass(frozen=True)
-class MediaReader:
+class PolicyMedia:
     """How a policy reads videos and pictures.
 
     Attributes:
-        size: its pixels an image.
         levels: frames at which evaluation reads a video, one after another; none: as the policy does.
     """
 
-    videos: VideoReader
-    size: Mapping[str, int]
+    reader: MediaReader
     levels: Sequence[int] = ()
 
 
-def media_reader(config: PolicyConfig) -> MediaReader:
+def policy_media(config: PolicyConfig) -> PolicyMedia:
     """A reader like the policy's own, from the checkpoint's processors alone. Raises CheckpointError."""
     from mmrl.policies.compat import ensure_torchvision
     from mmrl.policies.loading import checkpoint_path
@@ -153,10 +150,12 @@ def media_reader(config: PolicyConfig) -> MediaReader:
         size = AutoImageProcessor.from_pretrained(checkpoint_path(config.path)).size
     except (OSError, ValueError) as error:
         raise CheckpointError(f"policy.path: '{config.path}' has no video processor: {first_line(error)}") from None
-    videos = VideoReader(config.video, video.patch_size * video.merge_size, video.temporal_patch_size)
     image = config.image
     low, high = image.min_pixels or size["shortest_edge"], image.max_pixels or size["longest_edge"]
-    return MediaReader(videos, {"shortest_edge": low, "longest_edge": high, "total_pixels": image.total_pixels})
+    bounds = {"shortest_edge": low, "longest_edge": high, "total_pixels": image.total_pixels}
+    return PolicyMedia(
+        MediaReader(config.video, video.patch_size * video.merge_size, video.temporal_patch_size, bounds)
+    )
 
 
 def _sources(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from mmrl.contracts.errors import BadSample, nearest
 
@@ -54,45 +56,53 @@ def load_image(source: Any, root: str | os.PathLike[str] | None = None, where: s
     """Opens an image as RGB, turned as its EXIF orientation says; transparency is laid over white.
 
     Args:
-        source: encoded `bytes`, a path, or a `PIL.Image.Image`.
+        source: encoded `bytes`, a path, or a `PIL.Image.Image`, which is given back where it is as asked for already.
         root: folder that paths must stay under, see `resolve_media`.
         where: the row, for the error message.
 
     Raises:
         BadSample: missing, corrupt, truncated or too large (over 178,956,970 pixels), or a path outside the root.
     """
-    path = None
+    with opened_image(source, root, where) as image:
+        return _decoded(image)
+
+
+@contextmanager
+def opened_image(source: Any, root: str | os.PathLike[str] | None, where: str) -> Iterator[Image.Image]:
+    """An image of which only the header is read yet; what goes wrong inside is a BadSample; see `load_image`."""
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
     if isinstance(source, Image.Image):
-        return _decode(source, "image", where)
-    if isinstance(source, (bytes, bytearray, memoryview)):
+        name, opened = "image", source
+    elif isinstance(source, (bytes, bytearray, memoryview)):
         name, opened = f"image of {len(source)} bytes", io.BytesIO(source)
-    elif isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
+    elif path is not None:
         name, opened = f"image '{path}'", resolve_media(source, root, where)
     else:
         raise BadSample(where, f"an image is bytes, a path or a PIL image, not {type(source).__name__}")
     try:
-        with Image.open(opened) as image:
-            return _decode(image, name, where, path)
+        with nullcontext(opened) if isinstance(opened, Image.Image) else Image.open(opened) as image:
+            yield image
     except BadSample:
         raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, _TooLarge) as error:
         raise BadSample(where, f"{name} is too large: {error}", path=path) from error
-    except Exception as error:
-        raise BadSample(where, f"{name} cannot be read: {error or type(error).__name__}", path=path) from error
-
-
-def _decode(image: Image.Image, name: str, where: str, path: str | None = None) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width} x {image.height} pixels, limit {MAX_PIXELS}"
-        raise BadSample(where, f"{name} is too large: {size}", path=path)
-    try:
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        return _to_rgb(image)
     # Decoders raise whatever their format makes them raise (struct.error, SyntaxError, zlib.error, ...).
     except Exception as error:
         raise BadSample(where, f"{name} cannot be read: {error or type(error).__name__}", path=path) from error
+
+
+class _TooLarge(ValueError):
+    """More pixels than are decoded."""
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS:
+        raise _TooLarge(f"{image.width} x {image.height} pixels, limit {MAX_PIXELS}")
+    # An image of this very class is of no file: its pixels are there.
+    if type(image) is Image.Image and image.mode == "RGB" and ExifTags.Base.Orientation not in image.getexif():
+        return image
+    image.load()
+    return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

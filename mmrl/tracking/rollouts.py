@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrl.contracts.errors import UserError
+from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Group, Sample, Trajectory
 from mmrl.tracking.files import json_line, write_atomic
 
@@ -76,7 +76,7 @@ def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def save_image(folder: Path, image: Any, sample: Sample) -> str:
-    """Saves a PIL image, bytes or a path as PNG, once.
+    """Saves a picture of a row (PIL image, bytes or a path) as PNG, as policies see it, once.
 
     Returns:
         its path relative to the run's folder.
@@ -84,9 +84,12 @@ def save_image(folder: Path, image: Any, sample: Sample) -> str:
     Raises:
         UserError: the image cannot be read or written.
     """
-    picture = _open(image, sample)
-    if picture.mode not in ("RGB", "RGBA", "L"):
-        picture = picture.convert("RGB")
+    from mmrl.data.media import load_image
+
+    try:
+        picture = load_image(image, sample.root, sample.where)
+    except BadSample as error:
+        raise UserError(f"{error}; repair or remove it") from error
     head = f"{picture.mode} {picture.width} {picture.height} ".encode()
     name = hashlib.sha256(head + picture.tobytes()).hexdigest()[:20] + ".png"
     path = folder / "rollouts" / "media" / name
@@ -95,18 +98,3 @@ def save_image(folder: Path, image: Any, sample: Sample) -> str:
         picture.save(buffer, format="PNG")
         write_atomic(path, buffer.getvalue())
     return f"rollouts/media/{name}"
-
-
-def _open(image: Any, sample: Sample) -> Any:
-    from PIL import Image
-
-    if isinstance(image, Image.Image):
-        return image
-    source = io.BytesIO(image) if isinstance(image, bytes) else Path(sample.root or ".") / image
-    try:
-        with Image.open(source) as picture:
-            picture.load()
-            return picture
-    except OSError as error:
-        shown = "image bytes" if isinstance(image, bytes) else f"image '{source}'"
-        raise UserError(f"{sample.where}: cannot read {shown}: {error}; repair or remove it") from error

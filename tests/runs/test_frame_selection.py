@@ -12,8 +12,8 @@ from PIL import Image
 
 import mmrl
 from mmrl.contracts.errors import BadSample, CheckpointError, ConfigError, UserError
+from mmrl.data.media_reader import open_cache
 from mmrl.data.video_digits import FPS, VideoDigits
-from mmrl.data.videos import open_cache
 from mmrl.objectives.rows import Row, collate
 from mmrl.policies.frame_selector import plackett_luce
 from mmrl.policies.frame_selector.policy import FILE, evenly_spaced

@@ -10,8 +10,8 @@ from PIL import Image
 import mmrl
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import DEMO, POLICY, Sample
+from mmrl.data.media_reader import open_cache
 from mmrl.data.mixture import Mixture, open_dataset
-from mmrl.data.videos import open_cache
 from mmrl.recipe.data import CacheConfig, FileData
 from mmrl.recipe.methods import METHODS, resolve_objective
 from mmrl.recipe.rewards import RewardConfig

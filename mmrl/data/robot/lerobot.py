@@ -12,9 +12,9 @@ import numpy as np
 
 from mmrl.contracts.errors import BadSample, UserError, unknown
 from mmrl.data.media import load_image
+from mmrl.data.media_reader import open_cache
 from mmrl.data.robot.lerobot_layout import Layout, Recorded, read_layout, read_steps
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
-from mmrl.data.videos import open_cache
 from mmrl.recipe.data import LeRobotData
 
 NEEDED = ("mean", "std", "min", "max", "q01", "q99")

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from mmrl.contracts.errors import BadSample, CheckpointError, ConfigError
 from mmrl.contracts.types import Likelihood, PolicyBatch, Sample
 from mmrl.data.augmentation import selected
-from mmrl.data.videos import VideoReader
+from mmrl.data.media_reader import MediaReader
 from mmrl.policies.frame_selector import plackett_luce
 from mmrl.policies.loading import checkpoint_path
 from mmrl.policies.qwen_vl import prompt as qwen_prompt
@@ -99,9 +99,9 @@ class FramePrompt:
 
 
 class _Given:
-    """Stands for a VideoReader where the frames of a sample's one video are there already."""
+    """Stands for a MediaReader where the frames of a sample's one video are there already."""
 
-    def __init__(self, frames: Frames, reader: VideoReader):
+    def __init__(self, frames: Frames, reader: MediaReader):
         self.frames, self.image, self.image_size = frames, reader.image, reader.image_size
 
     def read(self, sample: Sample) -> list[Frames]:

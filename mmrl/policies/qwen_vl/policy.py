@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample
+from mmrl.data.media_reader import MediaReader
 from mmrl.data.robot.statistics import check_range, save_statistics
-from mmrl.data.videos import VideoReader
 from mmrl.policies import training
 from mmrl.policies.boxes import Canvas, Coordinates, localise
 from mmrl.policies.loading import load_checkpoint, resolve_device
@@ -46,7 +46,7 @@ class QwenVL(TokenPolicy):
         size = processor.image_processor.size
         bounds = {edge: size[edge] for edge in ("shortest_edge", "longest_edge")}
         factor, total = video.patch_size * video.merge_size, config.image.total_pixels
-        self.videos = VideoReader(config.video, factor, video.temporal_patch_size, {**bounds, "total_pixels": total})
+        self.videos = MediaReader(config.video, factor, video.temporal_patch_size, {**bounds, "total_pixels": total})
         tokenizer = processor.tokenizer
         self._banned = [self._model.config.image_token_id, self._model.config.video_token_id]
         eos = self._model.generation_config.eos_token_id
@@ -86,7 +86,7 @@ class QwenVL(TokenPolicy):
         processor.image_processor.size = budget
         return model, processor
 
-    def prepare(self, samples: Sequence[Sample], videos: VideoReader | None = None) -> list[QwenPrompt]:
+    def prepare(self, samples: Sequence[Sample], videos: MediaReader | None = None) -> list[QwenPrompt]:
         """Tokens, pixels and positions of each sample; `videos` reads its videos, by default the policy's own reader.
 
         Raises:

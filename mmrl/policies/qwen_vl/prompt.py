@@ -13,7 +13,7 @@ from torch import Tensor
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
 from mmrl.data.marks import refuse_wrong_marks
-from mmrl.data.videos import VideoReader, image_budget
+from mmrl.data.media_reader import MediaReader, image_budget
 from mmrl.policies.qwen_vl.mrope import mrope_positions
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class QwenPrompt:
 
 
 def prepare_prompt(
-    sample: Sample, processor: Any, tokens_per_second: float | None, max_tokens: int | None, videos: VideoReader
+    sample: Sample, processor: Any, tokens_per_second: float | None, max_tokens: int | None, videos: MediaReader
 ) -> QwenPrompt:
     """Runs the checkpoint's own chat template and processor on one sample.
 
@@ -133,7 +133,7 @@ def prepare_prompt(
 
 
 def _load_images(
-    sample: Sample, videos: VideoReader, size: Mapping[str, int]
+    sample: Sample, videos: MediaReader, size: Mapping[str, int]
 ) -> tuple[list[Image.Image], tuple[tuple[int, int], ...], dict[str, Any]]:
     """The sample's pictures, (width, height) of each as it is in its file, and the processor's settings for them."""
     bounds = (size["shortest_edge"], size["longest_edge"])

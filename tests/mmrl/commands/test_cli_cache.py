@@ -15,9 +15,9 @@ import yaml
 from mmrl.cli import main
 from mmrl.commands import cache as commands
 from mmrl.commands import cache_build
+from mmrl.data.media_reader import MediaReader, open_cache
 from mmrl.data.mixture import open_dataset
 from mmrl.data.video_digits import VideoDigits
-from mmrl.data.videos import VideoReader, open_cache
 from mmrl.recipe.data import CacheConfig, FileData, VideoDigitsData
 from mmrl.recipe.policy import PolicyConfig
 from video.inventory import scan
@@ -107,7 +107,7 @@ def test_a_build_shows_how_far_it_is_on_a_terminal_only(capsys, dataset, monkeyp
 
 
 def test_interrupted_build_is_resumed(capsys, dataset, monkeypatch):
-    whole = VideoReader.read
+    whole = MediaReader.read
 
     def interrupted(self, sample):
         if sample.videos == ("b.mp4",):
@@ -115,7 +115,7 @@ def test_interrupted_build_is_resumed(capsys, dataset, monkeypatch):
         return whole(self, sample)
 
     with monkeypatch.context() as patch:
-        patch.setattr(VideoReader, "read", interrupted)
+        patch.setattr(MediaReader, "read", interrupted)
         assert build(dataset, "--workers", "1", "--limit", "2") == 130
     assert len(entries()) == 1
     assert build(dataset, "--limit", "2") == 0
@@ -170,7 +170,7 @@ def test_options_of_a_build_are_those_of_the_runs_that_will_read_it(capsys, data
     assert build(dataset, "video.frames=4", *options) == 0
     assert capsys.readouterr().out.startswith("2 rows, 3 videos: 2 decoded, 1 already there")
     config = CacheConfig(folder="cache", compression=compression, fingerprint="full")
-    videos = cache_build.media_reader(PolicyConfig(path="quickstart")).videos
+    videos = cache_build.policy_media(PolicyConfig(path="quickstart")).reader
     videos.cache = cache = open_cache(config)
     data = FileData(type="file", path=str(dataset), video={"frames": 4})
     videos.read(open_dataset(data)[0])
@@ -271,7 +271,7 @@ def test_reader_of_a_build_is_the_policys_own(tiny_qwen):
         from mmrl.policies.opening import load_policy
 
         config = PolicyConfig(path=str(tiny_qwen(family)))
-        mine, theirs = cache_build.media_reader(config).videos, load_policy(config).videos
+        mine, theirs = cache_build.policy_media(config).reader, load_policy(config).videos
         assert mine.spec({"start": 1.0, "end": 3.0}) == theirs.spec({"start": 1.0, "end": 3.0})
 
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 import mmrl
 from mmrl.contracts.errors import BadSample
-from mmrl.data import videos as reading
+from mmrl.data import media_reader as reading
 from mmrl.data.ahead import ReadAhead
 from mmrl.data.digits import Digits
-from mmrl.data.videos import VideoReader, open_cache
+from mmrl.data.media_reader import MediaReader, open_cache
 from mmrl.evaluation.runner import evaluate
 from mmrl.recipe.data import CacheConfig
 from mmrl.recipe.evaluation import EvalConfig
@@ -202,4 +202,4 @@ def test_a_reader_without_the_size_of_images_leaves_them_to_the_policy(media):
     from mmrl.recipe.data import VideoBudget
 
     sample = video_sample(media / "1.mp4", images=[str(media / "1.png")])
-    assert len(VideoReader(VideoBudget(**VIDEO), 28, 2).jobs(sample)) == 1
+    assert len(MediaReader(VideoBudget(**VIDEO), 28, 2).jobs(sample)) == 1

@@ -9,9 +9,9 @@ import torch
 import mmrl
 from mmrl.contracts.types import Sample
 from mmrl.data.augmentation import augmented
+from mmrl.data.media_reader import MediaReader
 from mmrl.data.mixture import Mixture
 from mmrl.data.rows import Rows
-from mmrl.data.videos import VideoReader
 from mmrl.recipe.data import VideoBudget
 from tests.support.runs import assert_same_run, recipe
 from tests.support.videos import video_sample, write_video
@@ -25,7 +25,7 @@ def clip(tmp_path_factory):
 
 
 def frames_of(sample, **budget):
-    reader = VideoReader(VideoBudget(**{**SMALL, "drop": 0.5, **budget}), 28, 2)
+    reader = MediaReader(VideoBudget(**{**SMALL, "drop": 0.5, **budget}), 28, 2)
     return [one.metadata.indices for one in reader.read(sample)]
 
 
@@ -40,8 +40,8 @@ def test_each_epoch_and_each_video_of_a_row_loses_other_frames(clip):
 def test_what_is_held_out_keeps_the_draw_of_its_id(clip):
     """Controls measured before stay what they were: the first video of an epoch 0 is drawn by the id alone."""
     sample = video_sample(clip)
-    reader = VideoReader(VideoBudget(**SMALL, shuffle=True), 28, 2)
-    plain = VideoReader(VideoBudget(**SMALL), 28, 2).read(sample)[0]
+    reader = MediaReader(VideoBudget(**SMALL, shuffle=True), 28, 2)
+    plain = MediaReader(VideoBudget(**SMALL), 28, 2).read(sample)[0]
     assert torch.equal(reader.read(sample)[0].pixels, augmented(plain, sample.id, True, 0.0, 2).pixels)
 
 
@@ -81,14 +81,14 @@ def test_a_resumed_run_loses_the_frames_that_the_whole_one_lost(tiny_qwen, tmp_p
         target = {"task": "counting", "target": {"count": number}, "demonstration": str(number)}
         rows.append({"prompt": "<video>How many?", "videos": [f"{number}.mp4"], **target})
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    lost, read = {}, VideoReader.read
+    lost, read = {}, MediaReader.read
 
     def noted(self, sample):
         frames = read(self, sample)
         lost.setdefault((sample.id, sample.epoch), set()).add(frames[0].metadata.indices)
         return frames
 
-    monkeypatch.setattr(VideoReader, "read", noted)
+    monkeypatch.setattr(MediaReader, "read", noted)
 
     def raw(name, **settings):
         made = recipe(tiny_qwen(), tmp_path, name, method="chord_mu", steps=4, evaluation={}, **settings)

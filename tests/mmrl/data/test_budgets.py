@@ -8,7 +8,7 @@ from PIL import Image
 
 from mmrl.cli import main
 from mmrl.contracts.errors import BadSample, ConfigError
-from mmrl.data.videos import VideoReader, image_budget, open_cache
+from mmrl.data.media_reader import MediaReader, image_budget, open_cache
 from mmrl.recipe.data import CacheConfig, PixelBudget, VideoBudget
 from mmrl.recipe.schema import load_recipe
 from tests.support.policy import load
@@ -82,7 +82,7 @@ def test_the_command_leaves_with_two_and_one_line(workplace, capsys, extra):
 def test_a_users_own_sample_that_contradicts_the_policy_is_a_bad_sample(tmp_path, own, reason):
     path = write_video(tmp_path / "a.mp4", 1, 8)
     sample = video_sample(path, budgets={"video": own}, dataset="mine", row=3)
-    reader = VideoReader(VideoBudget(max_pixels=50176), 28, 2)
+    reader = MediaReader(VideoBudget(max_pixels=50176), 28, 2)
     with pytest.raises(BadSample, match=rf"mine row 3 .*{reason}"):
         reader.read(sample)
     assert reader.jobs(sample) == {}

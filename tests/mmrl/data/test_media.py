@@ -1,5 +1,6 @@
 """Images open as upright RGB, or are refused with the path and the reason; paths never leave the root."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -47,6 +48,14 @@ def test_modes_become_rgb():
     assert load_image(encoded(palette, transparency=0)).getpixel((0, 0)) == (255, 255, 255)
     with pytest.raises(BadSample, match="no defined range"):
         load_image(Image.new("F", (2, 2)))
+
+
+def test_what_is_decoded_already_is_not_decoded_again(photo):
+    assert load_image(photo) is photo
+    turned = photo.copy()
+    turned.getexif()[0x0112] = 6
+    assert load_image(turned).size == photo.size[::-1]
+    assert load_image(Image.open(io.BytesIO(encoded(photo)))).tobytes() == photo.tobytes()
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60, 0.5, 0.9])

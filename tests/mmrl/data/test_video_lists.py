@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from mmrl.contracts.errors import BadSample
+from mmrl.data.media_reader import MediaReader
 from mmrl.data.mixture import open_dataset
-from mmrl.data.videos import VideoReader
 from mmrl.recipe.data import FileData, VideoBudget
 from tests.support.policy import load
 from tests.support.qwen import qwen  # noqa: F401
@@ -22,7 +22,7 @@ def pictures(count, side=112, seed=0):
 
 
 def reader(factor=28, **budget):
-    return VideoReader(VideoBudget(**{"min_pixels": factor**2, "max_pixels": 64 * factor**2, **budget}), factor, 2)
+    return MediaReader(VideoBudget(**{"min_pixels": factor**2, "max_pixels": 64 * factor**2, **budget}), factor, 2)
 
 
 def taken(budget, source, clip=None):

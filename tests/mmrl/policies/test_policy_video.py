@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.data.ahead import ReadAhead
-from mmrl.data.videos import open_cache
+from mmrl.data.media_reader import open_cache
 from mmrl.recipe.data import CacheConfig, VideoBudget
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.reading import to_yaml

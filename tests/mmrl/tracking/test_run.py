@@ -148,11 +148,23 @@ def test_equal_images_are_saved_once_whatever_their_form(tmp_path):
     assert len(set(lines(tmp_path / "run" / "rollouts" / "step_000001.jsonl")[0]["images"])) == 1
 
 
+def test_images_are_saved_as_policies_see_them(tmp_path):
+    photo = Image.effect_noise((6, 4), 50).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    photo.save(buffer, "PNG", exif=exif)
+    with Tracker(tmp_path, QUIET, 1) as tracker:
+        tracker.rollouts(1, "rl", [make_group([buffer.getvalue()])])
+    (saved,) = lines(tmp_path / "rollouts" / "step_000001.jsonl")[0]["images"]
+    assert Image.open(tmp_path / saved).tobytes() == photo.rotate(-90, expand=True).tobytes()
+
+
 def test_unreadable_image_names_the_row(tmp_path):
     with Tracker(tmp_path, QUIET, 1) as tracker:
-        with pytest.raises(UserError, match=r"digits row -1 \(id a1\): cannot read image 'absent.png'"):
+        with pytest.raises(UserError, match=r"digits row -1 \(id a1\): file 'absent.png' does not exist"):
             tracker.rollouts(1, "rl", [make_group(["absent.png"])])
-        with pytest.raises(UserError, match="cannot read image bytes"):
+        with pytest.raises(UserError, match=r"image of 8 bytes cannot be read: .*; repair or remove it"):
             tracker.rollouts(1, "rl", [make_group([b"no image"])])
 
 
