@@ -157,6 +157,11 @@ def plain_answers() -> list[PlainAnswer]:
     return rows
 
 
+def place_keys() -> dict[str, str]:
+    """Target key -> how it holds places in a picture or video (`places.KINDS`), of all rewards."""
+    return {key: kind for name in sorted(REWARDS) for key, kind in reward_class(name).places.items()}
+
+
 def combine(parts: Sequence[Sequence]) -> Reward:
     """A weighted mean of rewards: `combine([("ocr", 0.9, {"metric": "cer"}), ("format", 0.1)])`.
 

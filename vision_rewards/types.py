@@ -107,6 +107,8 @@ class Reward(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     target_keys: ClassVar[Mapping[str, str]]
+    # Target keys that hold places in a picture or video, and how: one of `places.KINDS`.
+    places: ClassVar[Mapping[str, str]] = {}
     formula: ClassVar[str]
     source: ClassVar[str]
     closes: ClassVar[tuple[str, ...]]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from mmrl.contracts.errors import BadSample, unknown
 from mmrl.contracts.types import Sample
+from vision_rewards.places import move_places
+from vision_rewards.registry import place_keys
 
 # How a model writes boxes: in pixels of the image or frame as it sees it, or in thousandths of its sides.
 Coordinates = Literal["resized_pixel", "norm1000"]
-# Keys of a target that hold boxes (one, several, bare or labelled, one a frame) or a point.
-BOX_KEYS = {"box", "boxes", "track", "end_box", "point"}
 # A bracketed list of exactly four numbers: how every dataset format here writes a box inside text.
 _BOX = re.compile(
     r"\[\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*\]"
@@ -46,11 +46,12 @@ def localise(
     sample's `coordinates` is `norm1000` or `WxH`, the size that the pixels refer to.
 
     Raises:
-        BadSample: boxes on an image or video that is not there, or in coordinates that are not known.
+        BadSample: boxes on an image or video that is not there, in coordinates that are not known, or that are none.
     """
-    if not (BOX_KEYS & set(sample.target)) or not (images or videos):
+    places = {key: kind for key, kind in place_keys().items() if key in sample.target}
+    if not places or not (images or videos):
         return sample
-    canvas = _canvas(sample, images, videos)
+    canvas = _canvas(sample, "track" in places.values(), images, videos)
     sources = {"pixel": canvas.size, "norm1000": (1000, 1000), "norm1": (1, 1)}
     if sample.coordinates not in sources:
         raise BadSample(sample.where, unknown("coordinates", sample.coordinates, sources))
@@ -63,12 +64,16 @@ def localise(
     text = sample.demonstration
     if text is not None:
         text = _BOX.sub(lambda m: str(_scaled([float(g) for g in m.groups()], scale)), text)
-    return replace(sample, target=_scaled_target(sample.target, scale), demonstration=text, coordinates=name)
+    try:
+        target = move_places(sample.target, places, lambda numbers: _scaled(numbers, scale))
+    except ValueError as error:
+        raise BadSample(sample.where, f"the target's {error}") from None
+    return replace(sample, target=target, demonstration=text, coordinates=name)
 
 
-def _canvas(sample: Sample, images: Sequence[Canvas], videos: Sequence[Canvas]) -> Canvas:
+def _canvas(sample: Sample, tracked: bool, images: Sequence[Canvas], videos: Sequence[Canvas]) -> Canvas:
     """What the target's boxes are on."""
-    on_video = "video" in sample.target or "track" in sample.target or not images
+    on_video = "video" in sample.target or tracked or not images
     kind, shown = ("video", videos) if on_video else ("image", images)
     index = int(sample.target.get(kind, 0))
     if not 0 <= index < len(shown):
@@ -85,20 +90,3 @@ def _scaled(values: Sequence[float], scale: tuple[float, float]) -> list[int]:
             found[low] = math.floor(middle)
             found[high] = found[low] + 1
     return found
-
-
-def _scaled_target(target: Mapping[str, Any], scale: tuple[float, float]) -> dict[str, Any]:
-    result = dict(target)
-    for key in ("box", "end_box", "point"):
-        if target.get(key) is not None:
-            result[key] = _scaled(target[key], scale)
-    if "boxes" in target:
-        result["boxes"] = [
-            {**item, "box": _scaled(item["box"], scale)} if isinstance(item, Mapping) else _scaled(item, scale)
-            for item in target["boxes"]
-        ]
-    if "track" in target:
-        result["track"] = {
-            frame: _scaled(box, scale) if box is not None else None for frame, box in target["track"].items()
-        }
-    return result

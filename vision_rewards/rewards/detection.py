@@ -36,6 +36,7 @@ class Detection(AnswerReward):
         "boxes": "list of [x1, y1, x2, y2] or of {box: […], label: str}; empty where there is nothing to find",
         "labels?": "list of str, one per box, where `boxes` does not hold them",
     }
+    places: ClassVar = {"boxes": "boxes"}
     formula = (
         "2 Σ IoU of matched pairs / (boxes answered + boxes there), or with a threshold 2 · pairs / (…), over the "
         "one-to-one matching in which that is largest; a pair with different labels has IoU 0; two empty lists score 1"

@@ -48,6 +48,7 @@ class GuiAction(AnswerReward):
         "end_box?": "[x1, y1, x2, y2] where a drag ends",
         "text?": "str: what to type or select, the key, the app, or the direction (up, down, left, right) of a scroll",
     }
+    places: ClassVar = {"box": "box", "end_box": "box", "point": "point"}
     formula = (
         "step: [type, point and text are all right]; graded: ([type] + [type, point and text]) / 2. "
         "Point: inside `box`, or within `radius` of `point`. Text: equal up to case and white space, or word F1 ≥ ½"

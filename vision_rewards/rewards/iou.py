@@ -31,6 +31,7 @@ class Iou(AnswerReward):
         "box": "[x1, y1, x2, y2] with x1 < x2 and y1 < y2",
         "label?": "str: what the box shows; not scored",
     }
+    places: ClassVar = {"box": "box"}
     formula = (
         "iou: |A ∩ B| / |A ∪ B|, or [IoU ≥ threshold] where a threshold is set; "
         "giou: (GIoU + 1) / 2 with GIoU = IoU − |hull \\ (A ∪ B)| / |hull|; "

@@ -35,6 +35,7 @@ class PointInBox(AnswerReward):
     name = "point_in_box"
     summary = "Whether the answer's one point hits the target box."
     target_keys: ClassVar = {"box": "[x1, y1, x2, y2] with x1 < x2 and y1 < y2"}
+    places: ClassVar = {"box": "box"}
     formula = (
         "hit: [x1 ≤ x ≤ x2 and y1 ≤ y ≤ y2]; "
         "gaussian: exp(−½ ((dx / αw)² + (dy / αh)²)), (dx, dy) from the centre of the box, w and h its sides"

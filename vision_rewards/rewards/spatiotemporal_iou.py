@@ -27,6 +27,7 @@ class SpatiotemporalIou(AnswerReward):
         "track": "frame number or time stamp → [x1, y1, x2, y2], the frames in which the sentence holds",
         "time?": "[start, end] in seconds, 0 ≤ start < end; needed by metric=mean",
     }
+    places: ClassVar = {"track": "track"}
     formula = (
         "viou: Σ IoU over common frames / number of frames of the target or the answer; "
         "mean: (tIoU + vIoU) / 2, tIoU of the stated intervals; "

@@ -55,6 +55,7 @@ class Tracking(AnswerReward):
     target_keys: ClassVar = {
         "track": "frame number or time stamp → [x1, y1, x2, y2], or null where the object is not to be seen",
     }
+    places: ClassVar = {"track": "track"}
     formula = "Σ IoU over the frames of the target / number of frames in which the target or the answer has a box"
     source = "average overlap of single-object tracking (GOT-10k), over all frames; extra frames as in VidSTG's vIoU"
     closes = (

@@ -124,3 +124,9 @@ def test_boxes_that_cannot_be_placed_are_bad_samples(tiny_qwen):
         local(policy, sample_of("pixel", target={"box": [1, 2, 3, 4], "image": 1}))
     with pytest.raises(BadSample, match=r"unknown coordinates 'norm100'.*Did you mean 'norm1000'"):
         local(policy, replace(sample_of("norm1000"), coordinates="norm100"))
+
+
+def test_a_box_that_is_none_is_a_bad_sample(tiny_qwen):
+    policy = load(tiny_qwen("qwen3_vl"))
+    with pytest.raises(BadSample, match=r"the target's 'box' is \[1, 2, 3, 4\], not \[x1, y1, x2, y2\]"):
+        local(policy, sample_of("pixel", target={"box": "[1, 2, 3, 4]"}))
