@@ -43,7 +43,7 @@ def _compare(args: argparse.Namespace, config: dict[str, Any], episodes: int, us
     from mmrl.policies.tiny import write_tiny
     from mmrl.recipe.data import EpisodeData
     from mmrl.recipe.engines import FlowSettings
-    from mmrl.recipe.policy import PolicyConfig
+    from mmrl.recipe.policies.registry import policy_settings
     from mmrl.recipe.rollout import SamplingConfig
     from mmrl.rollouts.episodes import play
     from mmrl.rollouts.simulators import Simulators
@@ -55,7 +55,7 @@ def _compare(args: argparse.Namespace, config: dict[str, Any], episodes: int, us
     env.close()
     with tempfile.TemporaryDirectory() as folder:
         path = write_tiny("pi0", folder, size=dims)
-        policy = load_policy(PolicyConfig(type="pi0", path=str(path), device="cpu"))
+        policy = load_policy(policy_settings(type="pi0", path=str(path), device="cpu"))
     engine = open_engine(FlowSettings(batch_size=episodes), policy)
     starts = list(Episodes(EpisodeData(type="episodes", simulator="one", size=episodes)))
     sides = {"sequential": Simulators({"one": config}), "pipelined": Simulators({"one": config}, GROUPS)}

@@ -229,7 +229,7 @@ def total_steps(recipe: Recipe) -> int:
 
 def _resumed_policy(recipe: Recipe, source: Path | None) -> Any:
     config = recipe.policy
-    if source is None or config.lora or config.dtype != "float32":
+    if source is None or getattr(config, "lora", None) or config.dtype != "float32":
         return config
     return config.model_copy(update={"path": str(source / "model")})
 

@@ -17,7 +17,8 @@ from mmrl.data.mixture import open_dataset
 from mmrl.data.targets import Shape
 from mmrl.evaluation.sparse_to_dense import at_frames
 from mmrl.recipe.data import CacheConfig, FileData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
+from mmrl.recipe.policy import PolicyConfig, Sighted
 from mmrl.recipe.reading import apply_overrides, validate
 from mmrl.recipe.schema import Recipe, load_recipe
 from mmrl.rollouts.rewarding import Rewarder
@@ -138,7 +139,14 @@ class PolicyMedia:
 
 
 def policy_media(config: PolicyConfig) -> PolicyMedia:
-    """A reader like the policy's own, from the checkpoint's processors alone. Raises CheckpointError."""
+    """A reader like the policy's own, from the checkpoint's processors alone.
+
+    Raises:
+        UserError: a policy that reads no videos.
+        CheckpointError: a checkpoint that is not there, or without a video processor.
+    """
+    if not isinstance(config, Sighted):
+        raise UserError(f"policy.type '{config.type}' reads no videos, so there is nothing to decode for it")
     from mmrl.policies.compat import ensure_torchvision
     from mmrl.policies.loading import checkpoint_path
 
@@ -174,7 +182,7 @@ def _sources(
         raise UserError(f"{missing} is needed for a dataset: frames are sized for a policy and kept in a folder")
     options: Mapping[str, Any] = apply_overrides({"type": "file", "path": args.source}, args.overrides)
     data = validate(FileData, options)
-    return [(data.name or args.source, data, ())], PolicyConfig(path=args.policy), _configured(args, {}), None
+    return [(data.name or args.source, data, ())], policy_settings(path=args.policy), _configured(args, {}), None
 
 
 def _policy(args: Namespace, recipe: Recipe) -> PolicyConfig:

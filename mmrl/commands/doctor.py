@@ -147,9 +147,9 @@ def _write(state: dict[str, Any]) -> str:
 
 def _load(state: dict[str, Any]) -> str:
     from mmrl.policies.opening import load_policy
-    from mmrl.recipe.policy import PolicyConfig
+    from mmrl.recipe.policies.registry import policy_settings
 
-    state["policy"] = load_policy(PolicyConfig(path=str(state["folder"])))
+    state["policy"] = load_policy(policy_settings(path=str(state["folder"])))
     return f"on {state['policy'].device}"
 
 

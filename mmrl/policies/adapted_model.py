@@ -12,7 +12,7 @@ from mmrl.policies.training import Reference, plain_name, trained_beside_adapter
 from mmrl.policies.value_head import ValueHead, head_parameters
 from mmrl.recipe.policies.parts import inside
 from mmrl.recipe.policies.registry import entry_of
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policy import TrainedConfig
 
 
 class AdaptedModel:
@@ -21,7 +21,7 @@ class AdaptedModel:
     # See `Policy.horizon`.
     horizon: int | None = None
 
-    def __init__(self, model: nn.Module, config: PolicyConfig, value_head: ValueHead | None = None):
+    def __init__(self, model: nn.Module, config: TrainedConfig, value_head: ValueHead | None = None):
         self.config = config
         self.value_head = value_head
         self.module = model

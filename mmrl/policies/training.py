@@ -18,13 +18,13 @@ from mmrl.contracts.errors import ConfigError
 from mmrl.policies.lora import add_lora
 from mmrl.recipe.policies.parts import Part, owner_of
 from mmrl.recipe.policies.registry import Entry, entry_of
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policy import Checkpointed, TrainedConfig
 
 # What peft puts before the names of the model that it wraps.
 _ADAPTED = "base_model.model."
 
 
-def prepare(model: Any, config: PolicyConfig, unread: Iterable[nn.Parameter] = ()) -> Any:
+def prepare(model: Any, config: TrainedConfig, unread: Iterable[nn.Parameter] = ()) -> Any:
     """Freezing, LoRA, float32 master weights and gradient checkpointing, as the settings say.
 
     Args:
@@ -54,13 +54,13 @@ def prepare(model: Any, config: PolicyConfig, unread: Iterable[nn.Parameter] = (
     for parameter in trained:
         # Master weights: AdamW on bfloat16 parameters loses small updates.
         parameter.data = parameter.data.float()
-    if config.gradient_checkpointing:
+    if isinstance(config, Checkpointed) and config.gradient_checkpointing:
         base = model.get_base_model() if config.lora else model
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 
-def _freeze(model: nn.Module, config: PolicyConfig, entry: Entry) -> None:
+def _freeze(model: nn.Module, config: TrainedConfig, entry: Entry) -> None:
     frozen = entry.frozen_by(config.freeze)
     for name, parameter in model.named_parameters():
         part = owner_of(name, entry.parts)

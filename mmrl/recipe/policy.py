@@ -1,8 +1,12 @@
-"""The model of a recipe and how it is trained."""
+"""What policies read of a recipe: the base of every family's settings, and the parts that families share.
+
+A family's own settings (`mmrl.recipe.policies`) are a base and the parts that it reads; any other key is refused as
+unknown.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -28,38 +32,61 @@ class ValueHeadConfig(Settings):
     """A critic on the policy's own hidden state; PPO needs one."""
 
     width: PositiveInt = Field(256, description="units of its hidden layer")
-    outputs: PositiveInt = Field(1, description="values a decision: 1, or rollout.action_chunk for one an action")
+    outputs: PositiveInt = Field(1, description="values per decision: 1, or rollout.action_chunk for one per action")
     detach: bool = Field(False, description="the value loss does not reach the policy's own weights")
 
 
 class PolicyConfig(Settings):
-    """The model and how it is trained."""
+    """The model: what every family reads."""
 
-    type: str = Field("qwen_vl", description="adapter: a name in mmrl.recipe.policies.registry")
+    type: str = Field(description="adapter: a name in mmrl.recipe.policies.registry")
     path: str = Field(
         description="folder or hub name of a checkpoint; `quickstart` (Qwen2.5-VL) and `quickstart_robot` (OpenVLA) "
         "ship with mmrl"
     )
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = Field("auto", description="auto, cpu, cuda or cuda:n")
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    packing: Literal["group", "row"] = Field(
-        "group", description="group: a prompt and all answers to it share one forward row; row: one row an answer"
-    )
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    max_prompt_tokens: PositiveInt | None = Field(None, description="longer prompts are bad samples, never cut")
+
+
+class TrainedConfig(PolicyConfig):
+    """A model that trains, by adapters or in all parts that are not frozen, and may have a critic."""
+
     lora: Lora | None = None
-    params: dict[str, Any] = Field({}, description="settings that this type of policy alone has")
     freeze: list[str] = Field([], description="parts of the model that do not train, by the names of its type")
     value_head: ValueHeadConfig | None = None
-    gradient_checkpointing: bool = False
-    image: PixelBudget = PixelBudget()
-    video: VideoBudget = VideoBudget()
-    max_prompt_tokens: PositiveInt | None = Field(None, description="longer prompts are bad samples, never cut")
-    action_bins: PositiveInt | None = Field(None, description="bins of each action dimension, for episodes")
 
     @model_validator(mode="after")
-    def _compatible(self) -> PolicyConfig:
-        if self.attention == "flash_attention_2" and self.packing == "group":
-            raise ValueError("attention 'flash_attention_2' cannot mask shared prompts; set policy.packing to 'row'")
+    def _trained(self) -> TrainedConfig:
         if self.freeze and self.lora is not None:
             raise ValueError("freeze has no effect beside lora: only adapters train, and lora.vision says where")
         return self
+
+
+class Packed(Settings):
+    """Rows of tokens that one forward pass may pack."""
+
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    packing: Literal["group", "row"] = Field(
+        "group", description="group: a prompt and all answers to it share one forward row; row: one row per answer"
+    )
+
+    @model_validator(mode="after")
+    def _masked(self) -> Packed:
+        if self.attention == "flash_attention_2" and self.packing == "group":
+            raise ValueError("attention 'flash_attention_2' cannot mask shared prompts; set policy.packing to 'row'")
+        return self
+
+
+class Checkpointed(Settings):
+    """Activations that backward computes again."""
+
+    gradient_checkpointing: bool = False
+
+
+class Sighted(Settings):
+    """Pictures and videos of any size, which the policy's processor resizes."""
+
+    image: PixelBudget = PixelBudget()
+    video: VideoBudget = VideoBudget()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from mmrl.contracts.errors import ConfigError, nearest
+from mmrl.recipe.choosing import Chosen, models_in, unread
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -138,7 +141,7 @@ def validate(
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        lines = (_line(model, item, place, written) for item in error.errors())
+        lines = (_line(model, {**item, "root": raw}, place, written) for item in error.errors())
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -169,14 +172,15 @@ def _holds(node: Any, location: Sequence[Any]) -> bool:
 
 def _line(model: type[BaseModel], item: Mapping[str, Any], place: str, written: Mapping[str, Any] | None) -> str:
     location = [part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    owner, clean = _walk(model, location)
+    owner, clean = _walk(model, location, item["root"])
     key = ".".join([*([place] if place else []), *map(str, _as_written(clean, written))])
     value = item.get("input")
     if item["type"] == "extra_forbidden":
-        known = [*owner.model_fields] if owner else []
-        if owner is model and place == "":
+        known = [*owner.model.model_fields] if owner.model else []
+        if owner.model is model and place == "":
             known += [k for k in STAGE_DEFAULTS if k not in known]
-        return f"{key}: unknown key '{clean[-1]}'.{nearest(clean[-1], known)} Allowed: {', '.join(known)}"
+        readers = owner.chosen.readers(owner.path) if owner.chosen else []
+        return f"{key}: {unread(str(clean[-1]), known, owner.chosen.title if owner.chosen else '', readers)}"
     if item["type"] == "missing":
         return f"{key}: this key is required" + ("; or give `method` and `steps`" if key == "stages" else "")
     if item["type"] == "literal_error":
@@ -191,45 +195,76 @@ def _line(model: type[BaseModel], item: Mapping[str, Any], place: str, written: 
         )
         return f"{key}: {said} Allowed: {allowed or 'digits, file, python, episodes'}"
     message = item["msg"].removeprefix("Value error, ")
-    shown = (
-        "" if isinstance(value, Mapping | BaseModel | list) or item["type"] == "value_error" else f" (got {value!r})"
-    )
+    complete = isinstance(value, Mapping | BaseModel | list) or item["type"] in ("value_error", "owner")
+    shown = "" if complete else f" (got {value!r})"
     return f"{key}: {message}{shown}" if key else f"{message}{shown}"
 
 
-def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[type[BaseModel] | None, list[Any]]:
-    """The model that owns the last key, and the location without discriminator tags."""
-    owner: Any = model
-    candidates: dict[str, Any] = {}
+@dataclass(frozen=True)
+class _Owner:
+    """The model that owns a key, and where a mapping chose that model itself, who did and the keys since then."""
+
+    model: type[BaseModel] | None
+    chosen: Chosen | None = None
+    path: tuple[str, ...] = ()
+
+
+def _walk(model: type[BaseModel], location: Sequence[Any], root: Any) -> tuple[_Owner, list[Any]]:
+    """The owner of the last key, and the location without discriminator tags; `root` is what was read."""
+    owner, node = _Owner(model), root
+    candidates: dict[str, type[BaseModel]] = {}
+    awaited: Chosen | None = None
     # The next part is a key of the user's own, as in `streams.rl`.
     in_mapping = False
     clean: list[Any] = []
     for index, part in enumerate(location):
         if isinstance(part, str) and part in candidates:
-            owner, candidates = candidates[part], {}
+            owner, candidates = replace(owner, model=candidates[part]), {}
             continue
         clean.append(part)
+        node = _child(node, part)
+        owner = replace(owner, path=(*owner.path, str(part)))
         if index == len(location) - 1 or isinstance(part, int):
             continue
         if in_mapping:
             in_mapping = False
+            if awaited is not None:
+                owner, awaited = _chosen_owner(awaited, node), None
             continue
-        field = owner.model_fields.get(part) if isinstance(owner, type) and issubclass(owner, BaseModel) else None
-        models = list(_models(field.annotation)) if field else []
-        in_mapping = field is not None and get_origin(field.annotation) is dict
+        field = owner.model.model_fields.get(part) if owner.model else None
+        chosen = _chosen_in(field) if field else None
+        if field and chosen in field.metadata:
+            owner = _chosen_owner(chosen, node)
+            continue
+        in_mapping, awaited = field is not None and get_origin(field.annotation) is dict, chosen
+        models = list(models_in(field.annotation)) if field else []
         candidates = {
             get_args(m.model_fields["type"].annotation)[0]: m
             for m in models
             if "type" in m.model_fields and get_args(m.model_fields["type"].annotation)
         }
         if not candidates:
-            owner = models[0] if models else None
-    return owner if isinstance(owner, type) else None, clean
+            owner = replace(owner, model=models[0] if models else None)
+    return owner, clean
 
 
-def _models(annotation: Any):
-    """Every model class inside an annotation (lists, unions, Annotated)."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
+def _child(node: Any, part: Any) -> Any:
+    if isinstance(node, Mapping):
+        return node.get(part)
+    if isinstance(node, Sequence) and isinstance(part, int) and part < len(node):
+        return node[part]
+    return None
+
+
+def _chosen_in(field: FieldInfo) -> Chosen | None:
+    """What chooses the model of a field's value, or of the values in its mapping."""
+    inner = [meta for argument in get_args(field.annotation) for meta in getattr(argument, "__metadata__", ())]
+    return next((meta for meta in (*field.metadata, *inner) if isinstance(meta, Chosen)), None)
+
+
+def _chosen_owner(chosen: Chosen, node: Any) -> _Owner:
+    try:
+        return _Owner(chosen.choose(node) if isinstance(node, Mapping) else None, chosen)
+    except ConfigError:
+        # The line that names the owner says what is wrong with it.
+        return _Owner(None, chosen)

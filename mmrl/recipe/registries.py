@@ -10,6 +10,7 @@ from mmrl.recipe.registry import Registry
 
 REGISTRIES = {
     "format": "mmrl.recipe.formats:FORMATS",
+    "policy": "mmrl.recipe.policies.registry:POLICIES",
     "reward": "mmrl.recipe.rewards:REWARDS",
     "sampler": "mmrl.recipe.samplers:SAMPLERS",
     "sink": "mmrl.recipe.tracking:SINKS",

@@ -28,7 +28,7 @@ from mmrl.recipe.checks.simulators import check_groups
 from mmrl.recipe.data import DataConfig, EpisodeData
 from mmrl.recipe.engines import EngineSettings, HFSettings, with_engine
 from mmrl.recipe.evaluation import EvalConfig
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import AnyPolicy
 from mmrl.recipe.reading import apply_overrides, read_yaml, validate
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.stages import expand
@@ -45,7 +45,7 @@ class Recipe(Settings):
     resume: Literal["auto", "never"] | str = Field("never", description="auto, never, or a checkpoint folder")
     threads: PositiveInt | None = Field(None, description="CPU threads; None: torch's own choice")
     micro_tokens: PositiveInt = Field(8192, description="tokens a micro-batch, prompts and padding included")
-    policy: PolicyConfig
+    policy: AnyPolicy
     data: DataConfig
     engine: SerializeAsAny[EngineSettings] = Field(
         HFSettings(), description="what samples, in every stage and in evaluation; default: the policy's own"
@@ -79,7 +79,7 @@ class Recipe(Settings):
             check_episodes(stage, self.data.train)
         check_evaluation(self.evaluation, self.policy)
         check_data(self.data, self.policy)
-        check_gripper(self.policy.params, self.simulators, self.data.train)
+        check_gripper(getattr(self.policy, "params", None), self.simulators, self.data.train)
         check_pictures(self.data, self.simulators)
         check_budgets(self.data, self.policy)
         for data in (*self.data.train, *self.data.eval):

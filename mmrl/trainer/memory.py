@@ -83,7 +83,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
     tokens = max(recipe.micro_tokens, *(longest_prompt + s.rollout.max_new_tokens for s in recipe.stages))
     patches = round(tokens * visual_tokens / max(1, longest_prompt)) * _merge(config) ** 2
     vision_trained = any(part == "vision" for _, _, part in policy.trainable())
-    checkpointed = recipe.policy.gradient_checkpointing
+    checkpointed = getattr(recipe.policy, "gradient_checkpointing", False)
     activations = element * (
         _kept(text, tokens, True, checkpointed)
         + _kept(getattr(config, "vision_config", None), patches, vision_trained, checkpointed)
@@ -93,7 +93,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
     rollouts = [_cache(s, recipe.engine, text, longest_prompt, element) for s in recipe.stages if s.objective.rollouts]
     return Estimate(
         weights=weights,
-        reference=weights if wants_reference and recipe.policy.lora is None else 0,
+        reference=weights if wants_reference and getattr(recipe.policy, "lora", None) is None else 0,
         moments=2 * FLOAT * trainable,
         gradients=sum(p.numel() * p.element_size() for p in trained),
         activations=activations,

@@ -102,7 +102,7 @@ class Session:
         """Writes a checkpoint of everything that training continues from."""
         policy = self.policy
         tensors = {f"optimizer/{k}": v for k, v in optimizer.state().items()}
-        if policy.config.lora or policy.config.dtype != "float32":
+        if getattr(policy.config, "lora", None) or policy.config.dtype != "float32":
             # model/ then holds merged or rounded weights; the exact ones are kept here.
             tensors |= {f"parameter/{name}": p.detach() for name, p, _ in policy.trainable()}
         reference = policy.reference_state() or {}

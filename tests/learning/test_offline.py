@@ -6,7 +6,7 @@ import mmrl
 from mmrl.data.episodes import Episodes
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.episodes import Simulators, play
 from tests.support.engines import own
@@ -40,7 +40,7 @@ def recipe(model, output, method, seed=0, **objective):
 def held_out(outcome):
     """(mean return, success rate) of the run's last policy in starts that it was not shown, along the ODE."""
     [model] = (outcome.folder / "checkpoints").glob("step_*/model")
-    policy = load_policy(PolicyConfig(type="pi0", path=str(model), device="cpu"))
+    policy = load_policy(policy_settings(type="pi0", path=str(model), device="cpu"))
     samples = list(Episodes(EpisodeData(type="episodes", simulator="table", first=1_000_000, size=HELD_OUT)))
     engine, greedy = own(policy, HELD_OUT), SamplingConfig(temperature=0.0)
     played = play(policy, engine, Simulators({"table": TABLE}), samples, greedy, 1, 2, 0)

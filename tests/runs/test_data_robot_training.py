@@ -11,7 +11,7 @@ from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.data.mixture import open_dataset
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import ManiSkillData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.answers import demonstrate
 from tests.support.robot_data import write_lerobot, write_libero, write_maniskill
@@ -87,7 +87,7 @@ def test_a_resumed_run_is_the_run_itself(sources, tiny_qwen, tmp_path):
 
 
 def test_the_units_of_a_demonstration_read_back_as_its_actions(sources, tiny_qwen):
-    policy = load_policy(PolicyConfig(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
+    policy = load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
     rows = open_dataset(ManiSkillData(type="maniskill_h5", path=sources["maniskill_h5"], chunk=3))
     for row, actions in ((0, 3), (10, 1)):
         sample = rows[row]
@@ -100,7 +100,7 @@ def test_the_units_of_a_demonstration_read_back_as_its_actions(sources, tiny_qwe
 
 
 def test_actions_outside_the_bins_are_refused(sources, tiny_qwen, tmp_path):
-    policy = load_policy(PolicyConfig(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
+    policy = load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
     entry = {"action": {"min": [-1.0, -3.14], "max": [1.0, 2.5]}}
     with pytest.raises(ConfigError, match=r"bins from -1 to 1, and actions of dataset 'arm' run from -3\.14 to 2\.5"):
         policy.set_statistics("arm", entry)
@@ -118,7 +118,7 @@ def test_openvla_follows_and_saves_the_statistics(sources, tmp_path):
     exact = open_dataset(load_recipe(outcome.folder / "config.yaml").data.train[0]).statistics()
     assert saved["arm"] == exact
     policy = load_policy(
-        PolicyConfig(type="openvla", path=str(last / "model"), device="cpu", params={"statistics": "arm"})
+        policy_settings(type="openvla", path=str(last / "model"), device="cpu", params={"statistics": "arm"})
     )
     bounds = policy.tokens.bounds
     assert bounds.low_A.tolist() == exact["action"]["q01"]

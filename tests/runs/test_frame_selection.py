@@ -19,7 +19,7 @@ from mmrl.policies.frame_selector import plackett_luce
 from mmrl.policies.frame_selector.policy import FILE, evenly_spaced
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import CacheConfig, VideoDigitsData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.reading import read_yaml
 from mmrl.recipe.rollout import SamplingConfig
 from tests.support.engines import frames, generate, hf
@@ -81,7 +81,7 @@ def test_padding_is_never_chosen_and_leaves_the_gradient_finite():
 
 def selector(folder, *, moments=2, video=SMALL, awake=True, **params):
     """The policy of a tiny reader whose answers vary, its scores drawn at random where `awake`."""
-    config = PolicyConfig(
+    config = policy_settings(
         type="frame_selector", path=str(folder), device="cpu", video=video, params={"moments": moments, **params}
     )
     policy = load_policy(config)
@@ -222,13 +222,13 @@ def test_what_does_not_fit_is_refused(tiny_qwen, clips, tmp_path):
         policy.prepare([replace(video_sample(*clips), videos=(str(clips[0]),), messages=(), id="x")])
     with pytest.raises(ConfigError, match="learns from rewards"):
         policy.demonstration(video_sample(clips[0], demonstration="a"), 8)
-    with pytest.raises(ConfigError, match=r"policy\.lora: {} does not fit policy\.type 'frame_selector'"):
-        load_policy(PolicyConfig(type="frame_selector", path=str(tiny_qwen()), lora={}))
+    with pytest.raises(ConfigError, match=r"policy\.lora: unknown key 'lora'"):
+        load_policy(policy_settings(type="frame_selector", path=str(tiny_qwen()), lora={}))
     with pytest.raises(UserError, match=r"policy\.params.*moment"):
-        load_policy(PolicyConfig(type="frame_selector", path=str(tiny_qwen()), params={"moment": 3}))
+        load_policy(policy_settings(type="frame_selector", path=str(tiny_qwen()), params={"moment": 3}))
     policy.save_pretrained(tmp_path / "model")
     with pytest.raises(CheckpointError, match=r"does not fit policy\.params\.width 8"):
-        load_policy(PolicyConfig(type="frame_selector", path=str(tmp_path / "model"), params={"width": 8}))
+        load_policy(policy_settings(type="frame_selector", path=str(tmp_path / "model"), params={"width": 8}))
 
 
 def test_a_demonstrated_answer_is_no_demonstration_of_a_choice(tiny_qwen, clips):

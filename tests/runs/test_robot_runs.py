@@ -9,7 +9,7 @@ import torch
 import mmrl
 from mmrl.data.mixture import open_dataset
 from mmrl.policies.opening import load_policy
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.schema import load_recipe
 from mmrl.run import measure
 from robotics.tabletop import TabletopEnv
@@ -96,7 +96,7 @@ def test_recorded_actions_give_a_flow_policy_its_statistics(tiny_qwen, tmp_path,
     logged = json.loads((outcome.folder / "environment.json").read_text())["action_statistics"]
     assert logged == {"arm": {"from": "dataset", **exact}}
 
-    again = load_policy(PolicyConfig(path=str(last / "model"), type=family, device="cpu", params=policy["params"]))
+    again = load_policy(policy_settings(path=str(last / "model"), type=family, device="cpu", params=policy["params"]))
     first, second = (exact["action"][key] for key in (("mean", "std") if family == "pi0" else ("q01", "q99")))
     units = torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
     middle, end = again.actions(units, 3)[0]

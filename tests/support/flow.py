@@ -5,7 +5,7 @@ import torch
 from mmrl.contracts.types import Decision
 from mmrl.objectives.rows import Row
 from mmrl.policies.opening import load_policy
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from tests.support.engines import flow, generate
 from tests.support.openvla import observations
@@ -17,7 +17,7 @@ FAMILIES = ("pi0", "pi05")
 
 def load(folder, type="pi0", *, awake: bool = True, **config):
     """The policy of a folder on the CPU; `awake` draws weights large enough for every input to sway the outputs."""
-    policy = load_policy(PolicyConfig(path=str(folder), type=type, device="cpu", **config))
+    policy = load_policy(policy_settings(path=str(folder), type=type, device="cpu", **config))
     g = torch.Generator().manual_seed(0)
     heads = [] if policy.value_head is None else list(policy.value_head.named_parameters())
     with torch.no_grad():

@@ -7,7 +7,7 @@ from PIL import Image
 from mmrl.contracts.types import Sample
 from mmrl.objectives.rows import Row
 from mmrl.policies.opening import load_policy
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from tests.support.engines import generate, hf
 
@@ -43,7 +43,7 @@ def observations(count: int, **kwargs) -> list[Sample]:
 
 def load(folder, type: str = "openvla", *, awake: bool = True, **config):
     """The policy of a folder on the CPU; `awake` draws weights large enough for images to sway the outputs."""
-    policy = load_policy(PolicyConfig(path=str(folder), type=type, device="cpu", **config))
+    policy = load_policy(policy_settings(path=str(folder), type=type, device="cpu", **config))
     if awake:
         wake(policy)
     return policy

@@ -8,7 +8,7 @@ from mmrl.data.digits import Digits
 from mmrl.objectives.rows import Row, collate
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import DigitsData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from tests.support.engines import generate, hf
 
@@ -21,7 +21,7 @@ def load(folder, *, awake: bool = True, **config):
 
     Weights as small as those of large models' initialisation give log-probs of about -log V, whatever the input.
     """
-    policy = load_policy(PolicyConfig(path=str(folder), device="cpu", **config))
+    policy = load_policy(policy_settings(path=str(folder), device="cpu", **config))
     g = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in policy.module.named_parameters():

@@ -9,7 +9,7 @@ import robotics
 from mmrl.data.episodes import Episodes
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from robotics.tabletop import TabletopEnv
 
 TABLE = {"type": "tabletop", "tasks": ["reach", "push"], "image_size": 28, "max_steps": 7, "reward": "dense"}
@@ -20,7 +20,7 @@ BINS = 33
 
 @pytest.fixture(scope="module")
 def policy(tiny_qwen):
-    return load_policy(PolicyConfig(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
+    return load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
 
 
 def starts(count):

@@ -23,8 +23,7 @@ from mmrl.policies.flow.context import FlowContext, FlowPrompt, Prefix, generato
 from mmrl.policies.flow.normaliser import Kind, Normaliser, make_normaliser
 from mmrl.policies.statistics import choose, cure_of_sizes
 from mmrl.policies.value_head import ValueHead
-from mmrl.recipe.policies.flow import FlowParams
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.flow import FlowParams, Pi0Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class FlowPolicy(AdaptedModel):
         model: nn.Module,
         statistics: Mapping[str, Any],
         params: FlowParams,
-        config: PolicyConfig,
+        config: Pi0Settings,
         kind: Kind,
         value_head: ValueHead | None = None,
     ):

@@ -32,9 +32,7 @@ from mmrl.policies.qwen_vl import prompt as qwen_prompt
 from mmrl.policies.qwen_vl.policy import QwenVL
 from mmrl.policies.qwen_vl.prompt import QwenPrompt
 from mmrl.policies.training import Reference
-from mmrl.recipe.policies.frame_selector import FrameSelectorParams
-from mmrl.recipe.policy import PolicyConfig
-from mmrl.recipe.reading import validate
+from mmrl.recipe.policies.frame_selector import FrameSelectorParams, FrameSelectorSettings
 
 if TYPE_CHECKING:
     from video import Frames
@@ -113,7 +111,7 @@ class FrameSelector:
 
     eos_ids: tuple[int, ...] = ()
 
-    def __init__(self, reader: QwenVL, config: PolicyConfig, selector: Selector, params: FrameSelectorParams):
+    def __init__(self, reader: QwenVL, config: FrameSelectorSettings, selector: Selector, params: FrameSelectorParams):
         self.reader, self.config, self.module, self.params = reader, config, selector, params
         self.device, self.coordinates, self.videos = reader.device, reader.coordinates, reader.videos
         self.module.config = reader.module.config
@@ -122,16 +120,14 @@ class FrameSelector:
         self._reference = Reference(selector)
 
     @classmethod
-    def from_pretrained(cls, config: PolicyConfig) -> FrameSelector:
+    def from_pretrained(cls, config: FrameSelectorSettings) -> FrameSelector:
         """Loads the reader, a Qwen-VL, and its selector where the checkpoint has one.
 
         Raises:
             ConfigError: settings that it does not have.
             CheckpointError: no Qwen-VL there, or a selector of another shape.
         """
-        params = validate(FrameSelectorParams, config.params, place="policy.params")
-        frozen = {"type": "qwen_vl", "params": {}, "freeze": []}
-        reader = QwenVL.from_pretrained(config.model_copy(update=frozen))
+        params, reader = config.params, QwenVL.from_pretrained(config.reader())
         reader.module.requires_grad_(False).eval()
         selector = Selector(reader.module.config.get_text_config().hidden_size, params.width)
         path = Path(checkpoint_path(config.path)) / FILE

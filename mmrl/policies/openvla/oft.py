@@ -22,8 +22,7 @@ from mmrl.policies.openvla.policy import OpenVLA
 from mmrl.policies.openvla.processor import OpenVLAPrompt
 from mmrl.policies.statistics import bounds, choose, cure_of_sizes
 from mmrl.policies.token_policy import pad_prompts
-from mmrl.recipe.policies.openvla import OFTParams
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.openvla import OFTParams, OFTSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +49,13 @@ class OpenVLAOFT(OpenVLA):
     """The adapter. Tokens of one decision are independent given the observation, so rows of a prompt share a pass."""
 
     @classmethod
-    def check_files(cls, folder: Path, model_config: OpenVLAConfig, params: OFTParams, config: PolicyConfig) -> None:
+    def check_files(cls, folder: Path, model_config: OpenVLAConfig, params: OFTParams, config: OFTSettings) -> None:
         """Raises CheckpointError where the folder's files ask for a head, or for a state, that would not be read."""
         checkpoint.refuse_other_heads(folder, config.path)
         checkpoint.check_projector(folder, params.state_dim, params.state_projector, config.path)
 
     @classmethod
-    def configure(cls, model_config: OpenVLAConfig, params: OFTParams, config: PolicyConfig) -> None:
+    def configure(cls, model_config: OpenVLAConfig, params: OFTParams, config: OFTSettings) -> None:
         """Also refuses what parallel decoding cannot be without."""
         super().configure(model_config, params, config)
         if params.chunk is None:

@@ -23,9 +23,7 @@ from mmrl.policies.openvla.processor import ImageTransform, OpenVLAPrompt
 from mmrl.policies.statistics import bounds, choose, read_statistics
 from mmrl.policies.token_policy import TokenPolicy
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
-from mmrl.recipe.policies.openvla import OpenVLAParams
-from mmrl.recipe.policies.registry import params_model
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.openvla import AnyOpenVLA, OpenVLAParams
 from mmrl.recipe.reading import validate
 
 
@@ -42,7 +40,7 @@ class OpenVLA(TokenPolicy):
         images: ImageTransform,
         statistics: Mapping[str, Any],
         params: OpenVLAParams,
-        config: PolicyConfig,
+        config: AnyOpenVLA,
         companions: Mapping[str, bytes],
         value_head: ValueHead | None = None,
     ):
@@ -58,7 +56,7 @@ class OpenVLA(TokenPolicy):
         self._allowed[last - self._model.config.n_action_bins : last] = True
 
     @classmethod
-    def from_pretrained(cls, config: PolicyConfig) -> OpenVLA:
+    def from_pretrained(cls, config: AnyOpenVLA) -> OpenVLA:
         """Loads a checkpoint folder or hub name.
 
         Raises:
@@ -67,8 +65,7 @@ class OpenVLA(TokenPolicy):
         """
         from transformers import AutoTokenizer
 
-        settings = params_model(config.type)
-        given = validate(settings, config.params, place="policy.params")
+        given, settings = config.params, type(config.params)
         beside = [checkpoint.PUBLISHED_PROPRIO, *checkpoint.OTHER_HEADS]
         folder, device = local_folder(config.path, config.type, beside), resolve_device(config.device)
         model_config = checkpoint.read_model_config(folder, config.path, config.type)
@@ -88,14 +85,12 @@ class OpenVLA(TokenPolicy):
         return cls(wrapped, tokenizer, images, statistics, params, config, companions, head)
 
     @classmethod
-    def check_files(
-        cls, folder: Path, model_config: OpenVLAConfig, params: OpenVLAParams, config: PolicyConfig
-    ) -> None:
+    def check_files(cls, folder: Path, model_config: OpenVLAConfig, params: OpenVLAParams, config: AnyOpenVLA) -> None:
         """Raises CheckpointError where the folder's files belong to another kind of OpenVLA."""
         checkpoint.refuse_oft(folder, model_config, config.path)
 
     @classmethod
-    def configure(cls, model_config: OpenVLAConfig, params: OpenVLAParams, config: PolicyConfig) -> None:
+    def configure(cls, model_config: OpenVLAConfig, params: OpenVLAParams, config: AnyOpenVLA) -> None:
         """Writes the settings into the model's config, which keeps them with the checkpoint."""
         model_config.params = params.model_dump()
 

@@ -17,8 +17,7 @@ from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.loading import load_pretrained, local_folder, read_config
 from mmrl.policies.pi0 import lerobot, lerobot_config
 from mmrl.policies.statistics import read_statistics
-from mmrl.recipe.policies.flow import FlowParams
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.flow import FlowParams, Pi0Settings
 
 SHARD_SIZE = "5GB"
 PROCESSOR = "processor_config.json"
@@ -49,7 +48,7 @@ def model_class(family: str) -> Any:
     return PI0ForConditionalGeneration
 
 
-def load(config: PolicyConfig, params: FlowParams, family: str, default_kind: Kind) -> Loaded:
+def load(config: Pi0Settings, params: FlowParams, family: str, default_kind: Kind) -> Loaded:
     """Model, processor and statistics of `config.path`.
 
     Raises:

@@ -22,9 +22,7 @@ from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.pi0 import checkpoint
 from mmrl.policies.statistics import cure_of_sizes
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
-from mmrl.recipe.policies.flow import FlowParams
-from mmrl.recipe.policy import PolicyConfig
-from mmrl.recipe.reading import validate
+from mmrl.recipe.policies.flow import FlowParams, Pi0Settings
 
 NOISE = "noise_head."
 
@@ -41,7 +39,7 @@ class Pi0(FlowPolicy):
         processor: Any,
         statistics: Mapping[str, Any],
         params: FlowParams,
-        config: PolicyConfig,
+        config: Pi0Settings,
         kind: Kind,
         value_head: ValueHead | None = None,
     ):
@@ -49,14 +47,14 @@ class Pi0(FlowPolicy):
         self.processor = processor
 
     @classmethod
-    def from_pretrained(cls, config: PolicyConfig) -> Pi0:
+    def from_pretrained(cls, config: Pi0Settings) -> Pi0:
         """Loads a checkpoint folder or hub name, in transformers' layout or lerobot's.
 
         Raises:
             CheckpointError: nothing there, of another family, or weights missing, unknown or of other shapes.
             ConfigError: settings that this policy does not have.
         """
-        params = validate(FlowParams, config.params, place="policy.params")
+        params = config.params
         device = resolve_device(config.device)
         loaded = checkpoint.load(config, params, cls.family, cls.default_kind)
         model, sizes = loaded.model, loaded.model.config

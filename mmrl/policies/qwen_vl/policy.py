@@ -21,7 +21,7 @@ from mmrl.policies.qwen_vl import prompt as qwen_prompt
 from mmrl.policies.qwen_vl.prompt import QwenPrompt
 from mmrl.policies.token_policy import TokenPolicy
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.qwen_vl import QwenVLSettings
 
 # How each family was trained to write boxes. A family that is not listed is refused rather than guessed.
 COORDINATES: dict[str, Coordinates] = {
@@ -35,7 +35,7 @@ COORDINATES: dict[str, Coordinates] = {
 class QwenVL(TokenPolicy):
     """The adapter. One prepared prompt feeds sampling and training; the vision tower runs once per prompt."""
 
-    def __init__(self, model: nn.Module, processor: Any, config: PolicyConfig, value_head: ValueHead | None = None):
+    def __init__(self, model: nn.Module, processor: Any, config: QwenVLSettings, value_head: ValueHead | None = None):
         super().__init__(model, config, value_head)
         self.processor = processor
         self.coordinates = COORDINATES[self._model.config.model_type]
@@ -57,7 +57,7 @@ class QwenVL(TokenPolicy):
         self.statistics: dict[str, Any] = {}
 
     @classmethod
-    def from_pretrained(cls, config: PolicyConfig) -> QwenVL:
+    def from_pretrained(cls, config: QwenVLSettings) -> QwenVL:
         """Loads a checkpoint folder or hub name.
 
         Raises:
@@ -70,7 +70,7 @@ class QwenVL(TokenPolicy):
         return cls(model, processor, config, head)
 
     @staticmethod
-    def load(config: PolicyConfig) -> tuple[Any, Any]:
+    def load(config: QwenVLSettings) -> tuple[Any, Any]:
         """(model, processor) as the checkpoint has them, with the recipe's budget of pixels. See `from_pretrained`."""
         model, processor = load_checkpoint(config, COORDINATES, resolve_device(config.device))
         size = processor.image_processor.size

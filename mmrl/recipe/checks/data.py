@@ -14,6 +14,7 @@ from mmrl.recipe.data import (
     PythonData,
     RobotData,
 )
+from mmrl.recipe.policy import Sighted
 
 Bounds = tuple[tuple[str, str], ...]
 BOUNDS: dict[str, Bounds] = {"image": IMAGE_BOUNDS, "video": VIDEO_BOUNDS}
@@ -98,17 +99,23 @@ def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
 def check_budgets(data: DataConfig, policy: Any) -> None:
     """Every dataset's own pixel and frame budgets fit those of the policy (`PolicyConfig`), which they override.
 
+    The cache of decoded videos is that of a policy which reads some.
+
     Raises:
-        ValueError: the lower bound of one is above the upper bound of the other.
+        ValueError: the lower bound of one is above the upper bound of the other, or the policy reads no such budget.
     """
+    if data.cache is not None and not isinstance(policy, Sighted):
+        raise ValueError(f"data.cache: policy.type '{policy.type}' reads no videos; leave it out")
     for key, sets in (("train", data.train), ("eval", data.eval)):
         for i, dataset in enumerate(sets):
             for kind, own in dataset.budgets.items():
+                place, base = f"data.{key}.{i}.{kind}", getattr(policy, kind, None)
+                if base is None:
+                    raise ValueError(f"{place}: policy.type '{policy.type}' does not read it; leave it out")
                 try:
-                    getattr(policy, kind).merged(own)
+                    base.merged(own)
                 except ValueError as error:
-                    place = f"data.{key}.{i}.{kind}"
-                    named = _contradiction(place, own, f"policy.{kind}", getattr(policy, kind), BOUNDS[kind])
+                    named = _contradiction(place, own, f"policy.{kind}", base, BOUNDS[kind])
                     raise ValueError(named or f"{place}: {error}") from None
 
 

@@ -36,7 +36,7 @@ def check_critic(stage: Any, policy: Any) -> None:
     """
     if stage.objective.value is None:
         return
-    head, where = policy.value_head, f"stages.{stage.name}"
+    head, where = getattr(policy, "value_head", None), f"stages.{stage.name}"
     if head is None:
         raise ValueError(f"{where}: method '{stage.method}' trains a critic; set policy.value_head: {{}}")
     if head.outputs not in (1, stage.rollout.action_chunk):

@@ -1,6 +1,6 @@
 """What a recipe asks of a policy that it cannot do. Nothing here imports torch: recipes are refused when they are read.
 
-What each policy can do stands in its entry of `mmrl.recipe.policies.registry`.
+What each policy can do stands in its entry of `mmrl.recipe.policies.registry`, and what it reads in its settings there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pydantic import BaseModel
 
 from mmrl.contracts.errors import ConfigError, unknown
 from mmrl.recipe.checks.recorded import gripper_reading
+from mmrl.recipe.choosing import has_key
 from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import Objective
-from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, entry_of, params_model
-from mmrl.recipe.reading import validate
+from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, entry_of, settings_model
 
 # What reads the data that a policy cannot learn from.
 INSTEAD = {"answers": "qwen_vl", "episodes": "qwen_vl, openvla or pi0", "actions": "qwen_vl, openvla or pi0"}
@@ -36,21 +36,13 @@ CLASHES = {
 
 
 def check_policy(policy: Any) -> None:
-    """Raises ConfigError on settings (`PolicyConfig`) that this type of policy does not have."""
-    entry = entry_of(policy.type)
-    for part in policy.freeze:
+    """Raises ConfigError on parts of a policy (`PolicyConfig`) that it does not have, or that are all frozen."""
+    entry, freeze = entry_of(policy.type), getattr(policy, "freeze", ())
+    for part in freeze:
         if part not in entry.freezable:
-            if not entry.freezable:
-                raise ConfigError(f"policy.freeze: {policy.type} has no part '{part}' that trains; leave it out")
             raise ConfigError(f"policy.freeze: {unknown(f'part of {policy.type}', part, entry.freezable)}")
-    if entry.parts and entry.frozen_by(policy.freeze) >= set(entry.parts):
-        raise ConfigError(f"policy.freeze: [{', '.join(policy.freeze)}] leaves nothing to train; leave one of them out")
-    model = params_model(policy.type)
-    if model is not None:
-        validate(model, policy.params, place="policy.params")
-    elif policy.params:
-        raise ConfigError(f"policy.params: {policy.type} has none; remove {', '.join(policy.params)}")
-    _check_rules("policy", policy, policy, entry)
+    if entry.parts and entry.frozen_by(freeze) >= set(entry.parts):
+        raise ConfigError(f"policy.freeze: [{', '.join(freeze)}] leaves nothing to train; leave one of them out")
 
 
 def check_stage(stage: Any, policy: Any) -> None:
@@ -82,7 +74,8 @@ def check_data(data: Any, policy: Any) -> None:
                     f"does not do; set policy.type to {INSTEAD[dataset.gives]}, or give it "
                     f"{_types(entry.learns)}"
                 )
-            if dataset.gives != "answers" and entry.binned and policy.action_bins is None:
+            # A family without the key has the bins of its checkpoint, or none.
+            if dataset.gives != "answers" and getattr(policy, "action_bins", 0) is None:
                 raise ConfigError(
                     f"policy.action_bins is unset, and data of type '{dataset.type}' needs it; 33 is a start"
                 )
@@ -92,11 +85,12 @@ def check_gripper(params: Any, simulators: Mapping[str, Mapping[str, Any]], trai
     """Raises ConfigError where what a policy converts the gripper's command from or to is not what the others have.
 
     Args:
-        params: `policy.params` of a recipe, or a loaded policy's, which a checkpoint may have been saved with.
+        params: `policy.params` of a recipe, or a loaded policy's, which a checkpoint may have been saved with; None: it
+            has none.
         simulators: the recipe's.
         train: its training sets (`AnyData`), of which those of recorded actions are looked at.
     """
-    given = params.get("gripper") if isinstance(params, Mapping) else getattr(params, "gripper", None)
+    given = getattr(params, "gripper", None)
     if given in (None, "as_is"):
         return
     for name, config in simulators.items():
@@ -135,16 +129,14 @@ def _types(kinds: Iterable[str]) -> str:
 
 def _check_method(stage: Any, policy: Any) -> None:
     """The sampler that a method stands for is the policy's."""
-    model = params_model(policy.type)
     for key, value in stage.objective.params.items():
-        field = None if model is None else model.model_fields.get(key)
-        if field is None:
-            able = [name for name in POLICIES if key in getattr(params_model(name), "model_fields", {})]
+        if not has_key(type(policy), ("params", key)):
+            able = [name for name in POLICIES if has_key(settings_model(name), ("params", key))]
             raise ConfigError(
                 f"stages.{stage.name}: method '{stage.method}' needs a flow policy; set policy.type to one of "
                 f"{', '.join(able)}, or use another method"
             )
-        given = policy.params.get(key, field.default)
+        given = getattr(policy.params, key)
         if given != value:
             raise ConfigError(
                 f"stages.{stage.name}: method '{stage.method}' needs policy.params.{key}: {value}, and it is {given}; "
@@ -182,7 +174,7 @@ def _check_coefficients(objective: Objective, policy: str, entry: Entry, where: 
 
 
 def _excused(rule: Rule, policy: Any) -> bool:
-    return rule.unless is not None and policy.params.get(rule.unless[0]) == rule.unless[1]
+    return rule.unless is not None and getattr(policy.params, rule.unless[0]) == rule.unless[1]
 
 
 def _value(settings: Any, path: list[str]) -> Any:

@@ -1,4 +1,4 @@
-"""`policy.params` of flow policies."""
+"""Settings of flow policies: `pi0` and `pi05`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from mmrl.recipe.base import Settings
+from mmrl.recipe.policy import TrainedConfig
 
 
 class FlowParams(Settings):
@@ -34,6 +35,14 @@ class FlowParams(Settings):
             raise ValueError(f"noise_low {self.noise_low} is not below noise_high {self.noise_high}")
         if self.sampler == "cps" and self.eta >= 1:
             raise ValueError(f"eta {self.eta} is above what sampler cps allows; set it below 1")
+        # By value: a resolved recipe carries every default.
+        noise = self.sampler == "noise"
+        for name, reader in (("eta", "sde and cps"), ("noise_low", "noise"), ("noise_high", "noise")):
+            value = getattr(self, name)
+            if noise == (name == "eta") and value != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} {value} is read by sampler {reader} alone; leave it out beside sampler {self.sampler}"
+                )
         listed = self.trained if isinstance(self.trained, list) else [0]
         if not listed or len(set(listed)) < len(listed) or min(listed) < 0:
             raise ValueError(f"trained {self.trained} must name different steps, counted from 0")
@@ -53,3 +62,9 @@ class FlowParams(Settings):
         if count < 1:
             raise ValueError(f"policy.params.steps: sampler cps needs 2 steps or more, not {steps}")
         return list(range(count))
+
+
+class Pi0Settings(TrainedConfig):
+    """π0 and π0.5: no rows of tokens to pack, pictures of the checkpoint's size, and an expert that reads a cache."""
+
+    params: FlowParams = FlowParams()

@@ -1,4 +1,4 @@
-"""`policy.params` of the frame selector."""
+"""Settings of `frame_selector`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,27 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from mmrl.recipe.base import Settings
+from mmrl.recipe.policies.qwen_vl import QwenVLSettings
+from mmrl.recipe.policy import PolicyConfig, Sighted
 
 
 class FrameSelectorParams(Settings):
-    """Settings of `frame_selector`."""
+    """`policy.params` of `frame_selector`."""
 
     moments: PositiveInt = Field(8, description="moments shown: 2 frames each, one temporal patch of a Qwen-VL")
     width: PositiveInt = Field(64, description="units of the selector's hidden layer")
     choose: Literal["learned", "uniform"] = Field("learned", description="uniform: evenly spaced, the control")
+
+
+class FrameSelectorSettings(Sighted, PolicyConfig):
+    """A selector that trains, before a Qwen-VL that never does."""
+
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    params: FrameSelectorParams = FrameSelectorParams()
+
+    def reader(self) -> QwenVLSettings:
+        """Settings of the Qwen-VL that answers; whoever loads it freezes it."""
+        shared = PolicyConfig.model_fields.keys() | Sighted.model_fields.keys()
+        given = {name: getattr(self, name) for name in shared - {"type"}}
+        # It samples and never trains, so that its prompts are packed with nothing.
+        return QwenVLSettings(**given, packing="row")

@@ -1,4 +1,4 @@
-"""`policy.params` of OpenVLA and OpenVLA-OFT."""
+"""Settings of `openvla` and `openvla_oft`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from mmrl.recipe.base import Settings
+from mmrl.recipe.policy import Checkpointed, Packed, TrainedConfig
 
 Gripper = Literal["as_is", "zero_one_open"]
 
 
 class OpenVLAParams(Settings):
-    """Settings of OpenVLA. What a checkpoint was saved with holds where the recipe says nothing."""
+    """`policy.params` of OpenVLA. What a checkpoint was saved with holds where the recipe says nothing."""
 
     statistics: str | None = Field(None, description="dataset of norm_stats that actions follow; None: the only one")
     cameras: list[str] | None = Field(None, description="the simulator's cameras that the policy sees, in its order")
@@ -25,7 +26,7 @@ class OpenVLAParams(Settings):
 
 
 class OFTParams(OpenVLAParams):
-    """Settings of OpenVLA-OFT."""
+    """`policy.params` of OpenVLA-OFT."""
 
     chunk: PositiveInt | None = Field(None, description="actions predicted at once: 8 in the LIBERO checkpoints")
     state_dim: PositiveInt | None = Field(None, description="size of the robot's state; None: the state is not read")
@@ -33,3 +34,18 @@ class OFTParams(OpenVLAParams):
         "checkpoint", description="new: random weights for the state's projector where the checkpoint has none"
     )
     stop_token: bool = Field(True, description="an end token follows the slots, as in OFT's training; RLinf's has none")
+
+
+class OpenVLASettings(Checkpointed, Packed, TrainedConfig):
+    """OpenVLA, whose pictures have its checkpoint's size and whose actions its checkpoint's bins."""
+
+    params: OpenVLAParams = OpenVLAParams()
+
+
+class OFTSettings(Checkpointed, TrainedConfig):
+    """OpenVLA-OFT: all tokens of a chunk attend to each other in one row, which nothing else shares."""
+
+    params: OFTParams = OFTParams()
+
+
+AnyOpenVLA = OpenVLASettings | OFTSettings

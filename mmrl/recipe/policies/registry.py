@@ -1,4 +1,4 @@
-"""Policies by name, and what each can do. Adding one is a module and an entry here.
+"""Policies by name, and what each can do. Adding one is a module and an entry here, or in a package of its own.
 
 Nothing here imports torch: recipes are checked against the entries while they are read (`mmrl.recipe.checks.policies`).
 """
@@ -8,19 +8,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
-from mmrl.contracts.errors import ConfigError, unknown
+from mmrl.recipe.base import Settings
+from mmrl.recipe.choosing import Chosen
 from mmrl.recipe.policies import parts
 from mmrl.recipe.policies.parts import Part
+from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.reading import validate
+from mmrl.recipe.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A setting that a policy limits.
+    """A setting of a stage that a policy limits; what it reads of `policy` itself is said by its settings.
 
     Attributes:
-        key: `policy.…` of a recipe, `objective.…` or `rollout.…` of a stage.
+        key: `objective.…` or `rollout.…` of a stage.
         allowed: the values it may have.
         why: follows "does not fit policy.type '…', which"; says where to turn, if not to an allowed value.
         unless: a `policy.params` entry under which any value fits.
@@ -41,33 +45,36 @@ class Entry:
 
     Attributes:
         adapter: `module:class`, with `from_pretrained(config)`.
+        settings: `module:class` of its settings, a `PolicyConfig`, of a module that imports no torch.
         learns: what its data gives: `answers` in text, `episodes` in a simulator, `actions` that were recorded.
-        params: `module:class` of `policy.params`, of a module that imports no torch; None: it has none.
         parts: of its model, which `policy.freeze` may name and `policy.lora` follows; empty: neither fits.
         backbone: those that `backbone` stands for in `policy.freeze`.
         packaged: checkpoints of it that ship with mmrl.
         tiny: the family of which `mmrl tiny` makes it a checkpoint.
         engine: the one engine that can sample it, or None.
         horizon: a demonstration may show it more actions than it executes, see `Policy.horizon`.
-        binned: its actions are cut into `policy.action_bins`; the checkpoints of others say how they act.
         sampled: what it gives of units that it sampled: see `mmrl.recipe.parts.Part.needs`.
         shown: what it gives of demonstrated ones; nothing where it has a loss of its own for them.
         rules: settings that it limits.
     """
 
     adapter: str
+    settings: str
     learns: tuple[str, ...]
-    params: str | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
     backbone: tuple[str, ...] = ()
     packaged: tuple[str, ...] = ()
     tiny: str = "qwen2_5_vl"
     engine: str | None = None
     horizon: bool = False
-    binned: bool = False
     sampled: frozenset[str] = LIKELIHOOD
     shown: frozenset[str] = LIKELIHOOD
     rules: tuple[Rule, ...] = ()
+
+    @property
+    def about(self) -> str:
+        """One sentence, for `mmrl list`."""
+        return " ".join(str(attribute(self.settings).__doc__).split("\n\n")[0].split())
 
     @property
     def freezable(self) -> tuple[str, ...]:
@@ -82,24 +89,13 @@ class Entry:
 ACTS = ("episodes", "actions")
 
 _SELECTOR = (
-    Rule("policy.lora", (None,), "trains its selector alone"),
-    Rule("policy.value_head", (None,), "trains its selector alone"),
     Rule("objective.value", (None,), "has no critic; use a method without one (grpo)"),
     *(
         Rule(f"objective.{key}", (nothing,), "learns from rewards: no dataset says which frames to choose")
         for key, nothing in (("demonstrations", False), ("gate", None), ("inject", None))
     ),
 )
-_ROBOT = (
-    Rule("policy.action_bins", (None,), "has its checkpoint's own actions"),
-    Rule("policy.image.min_pixels", (None,), "resizes pictures to its checkpoint's size"),
-    Rule("policy.image.max_pixels", (None,), "resizes pictures to its checkpoint's size"),
-)
-_OFT = (*_ROBOT, Rule("policy.attention", ("sdpa", "eager"), "attends in both directions"))
 _FLOW = (
-    *_ROBOT,
-    Rule("policy.attention", ("sdpa", "eager"), "attends in blocks"),
-    Rule("policy.gradient_checkpointing", (False,), "has an expert that reads a key-value cache"),
     Rule("objective.inject", (None,), "has no likelihood of demonstrations; method co_train learns from them"),
     Rule(
         "objective.entropy",
@@ -114,45 +110,43 @@ _FLOW = (
     ),
 )
 
-POLICIES = {
+_ENTRIES = {
     "qwen_vl": Entry(
         "mmrl.policies.qwen_vl.policy:QwenVL",
+        "mmrl.recipe.policies.qwen_vl:QwenVLSettings",
         ("answers", *ACTS),
         parts=parts.QWEN_VL,
         packaged=("quickstart",),
-        binned=True,
     ),
     "frame_selector": Entry(
         "mmrl.policies.frame_selector.policy:FrameSelector",
+        "mmrl.recipe.policies.frame_selector:FrameSelectorSettings",
         ("answers",),
-        params="mmrl.recipe.policies.frame_selector:FrameSelectorParams",
         engine="frames",
         rules=_SELECTOR,
     ),
     "openvla": Entry(
         "mmrl.policies.openvla.policy:OpenVLA",
+        "mmrl.recipe.policies.openvla:OpenVLASettings",
         ACTS,
-        params="mmrl.recipe.policies.openvla:OpenVLAParams",
         parts=parts.OPENVLA,
         backbone=("vision", "language"),
         packaged=("quickstart_robot",),
         tiny="openvla",
-        rules=_ROBOT,
     ),
     "openvla_oft": Entry(
         "mmrl.policies.openvla.oft:OpenVLAOFT",
+        "mmrl.recipe.policies.openvla:OFTSettings",
         ACTS,
-        params="mmrl.recipe.policies.openvla:OFTParams",
         parts=parts.OPENVLA_OFT,
         backbone=("vision", "language"),
         tiny="openvla_oft",
-        rules=_OFT,
     ),
     **{
         name: Entry(
             adapter,
+            "mmrl.recipe.policies.flow:Pi0Settings",
             ACTS,
-            params="mmrl.recipe.policies.flow:FlowParams",
             parts=parts.PI0,
             backbone=("vision", "projector", "language"),
             engine="flow",
@@ -168,17 +162,33 @@ POLICIES = {
 }
 
 
+POLICIES: Registry[Entry] = Registry("policy", _ENTRIES)
+
+
 def entry_of(name: str) -> Entry:
     """The entry of a policy. Raises ConfigError with the nearest spelling."""
-    if name not in POLICIES:
-        raise ConfigError(f"policy.type: {unknown('policy', name, POLICIES)}")
-    return POLICIES[name]
+    return POLICIES.get(name, "policy.type")
 
 
-def params_model(name: str) -> type | None:
-    """The settings model of a policy's `policy.params`; None where it has none. Imports no torch."""
-    source = entry_of(name).params
-    return None if source is None else attribute(source)
+def settings_model(name: str) -> type[PolicyConfig]:
+    """The settings of a policy. Raises ConfigError as `entry_of` does. Imports no torch."""
+    return attribute(entry_of(name).settings)
+
+
+AnyPolicy = Annotated[PolicyConfig, Chosen("type", settings_model, POLICIES.names, "policy.type", "qwen_vl")]
+
+
+def policy_settings(**keys: Any) -> Any:
+    """The checked settings of a policy, of the keys that stand under `policy` in a recipe.
+
+    Raises:
+        ConfigError: as for a recipe.
+    """
+    return validate(_Recipe, {"policy": keys}).policy
+
+
+class _Recipe(Settings):
+    policy: AnyPolicy
 
 
 def attribute(source: str) -> Any:

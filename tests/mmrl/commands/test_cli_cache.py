@@ -19,7 +19,7 @@ from mmrl.data.media_reader import MediaReader, open_cache
 from mmrl.data.mixture import open_dataset
 from mmrl.data.video_digits import VideoDigits
 from mmrl.recipe.data import CacheConfig, FileData, VideoDigitsData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from video.inventory import scan
 
 av = pytest.importorskip("av")
@@ -170,7 +170,7 @@ def test_options_of_a_build_are_those_of_the_runs_that_will_read_it(capsys, data
     assert build(dataset, "video.frames=4", *options) == 0
     assert capsys.readouterr().out.startswith("2 rows, 3 videos: 2 decoded, 1 already there")
     config = CacheConfig(folder="cache", compression=compression, fingerprint="full")
-    videos = cache_build.policy_media(PolicyConfig(path="quickstart")).reader
+    videos = cache_build.policy_media(policy_settings(path="quickstart")).reader
     videos.cache = cache = open_cache(config)
     data = FileData(type="file", path=str(dataset), video={"frames": 4})
     videos.read(open_dataset(data)[0])
@@ -270,7 +270,7 @@ def test_reader_of_a_build_is_the_policys_own(tiny_qwen):
     for family in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
         from mmrl.policies.opening import load_policy
 
-        config = PolicyConfig(path=str(tiny_qwen(family)))
+        config = policy_settings(path=str(tiny_qwen(family)))
         mine, theirs = cache_build.policy_media(config).reader, load_policy(config).videos
         assert mine.spec({"start": 1.0, "end": 3.0}) == theirs.spec({"start": 1.0, "end": 3.0})
 
@@ -299,7 +299,7 @@ def test_large_pictures_are_built_as_training_reads_them(capsys, workplace, tiny
     assert printed[0] == "2 rows, 2 videos, 1 large pictures: 2 decoded, 1 already there, 1 broken"
     assert "row 1" in printed[1]
     assert "broken.png" in printed[1]
-    policy = load_policy(PolicyConfig(path=model))
+    policy = load_policy(policy_settings(path=model))
     policy.videos.cache = cache = open_cache(CacheConfig(folder="cache"))
     data = FileData(type="file", path="rows.jsonl", image={"max_pixels": 100_000})
     policy.prepare([open_dataset(data)[0]])

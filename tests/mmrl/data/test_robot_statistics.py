@@ -12,7 +12,7 @@ from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.data.mixture import Budgeted, Head, open_dataset
 from mmrl.data.robot.statistics import Running, compute_statistics, share_statistics
 from mmrl.recipe.data import LeRobotData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from tests.support.robot_data import motion, sensed, write_lerobot
 
 
@@ -145,6 +145,6 @@ def test_a_policy_gets_what_it_does_not_know_and_keeps_what_it_does(folder):
 
 
 def test_a_policy_that_does_not_act_is_named(folder):
-    reader = SimpleNamespace(config=PolicyConfig(type="frame_selector", path="anywhere"))
+    reader = SimpleNamespace(config=policy_settings(type="frame_selector", path="anywhere"))
     with pytest.raises(ConfigError, match=r"policy\.type 'frame_selector' does not act; leave dataset 'arm' out"):
         share_statistics(reader, [opened(folder)])

@@ -22,7 +22,7 @@ from mmrl.evaluation.runner import evaluate
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.evaluation import EvalConfig
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
@@ -41,7 +41,7 @@ BINS, CHUNK = 5, 2
 
 @pytest.fixture(scope="module")
 def policy(tiny_qwen):
-    return load_policy(PolicyConfig(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
+    return load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
 
 
 def filmed(policy, simulators, sizes, count=3):

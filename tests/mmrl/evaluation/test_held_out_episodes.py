@@ -13,7 +13,7 @@ from mmrl.evaluation.runner import evaluate
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.evaluation import EvalConfig
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
@@ -121,7 +121,7 @@ def brief(monkeypatch):
 
 
 def test_success_at_the_end_is_told_apart_and_left_out_of_the_mean(tiny_qwen, brief):
-    policy = load_policy(PolicyConfig(type="openvla", path=str(tiny_qwen("openvla")), device="cpu"))
+    policy = load_policy(policy_settings(type="openvla", path=str(tiny_qwen("openvla")), device="cpu"))
     sets = {
         name: Episodes(EpisodeData(type="episodes", simulator="table", first=first, size=size))
         for name, first, size in (("all", 40, 4), ("half", 41, 2))

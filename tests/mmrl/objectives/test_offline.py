@@ -14,7 +14,7 @@ from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData, LeRobotData, LiberoData, ManiSkillData
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.objective import Offline
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.answers import demonstrate
@@ -164,7 +164,7 @@ def test_settings_that_cannot_work_are_refused(method, overrides, message):
 
 @pytest.fixture(scope="module")
 def policy(tiny_qwen):
-    return load_policy(PolicyConfig(path=str(tiny_qwen()), device="cpu", action_bins=5))
+    return load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=5))
 
 
 def starts(count, **settings):

@@ -62,9 +62,9 @@ def test_an_offline_decision_holds_what_it_is_weighed_by(tiny_qwen):
 
 def test_a_token_policy_is_shown_what_it_executes(tiny_qwen):
     from mmrl.policies.opening import load_policy
-    from mmrl.recipe.policy import PolicyConfig
+    from mmrl.recipe.policies.registry import policy_settings
 
-    policy = load_policy(PolicyConfig(type="openvla", path=str(tiny_qwen("openvla")), device="cpu"))
+    policy = load_policy(policy_settings(type="openvla", path=str(tiny_qwen("openvla")), device="cpu"))
     groups = demonstrate_episodes(policy, Simulators({"table": TABLE}), starts(4), 2)
     decisions = [d for group in groups for d in group.trajectories[0].decisions]
     assert all(len(d.tokens) == DIM * len(d.step_rewards) for d in decisions)

@@ -327,15 +327,15 @@ def test_other_models_and_settings_are_refused(tiny_qwen, copy):
     assert "policy.params.center_crop" in refused(folder, ConfigError, params={"center_crop": 1.5})
     assert "policy.action_bins" in refused(folder, ConfigError, action_bins=33)
     assert "policy.image" in refused(folder, ConfigError, image={"min_pixels": 4})
-    assert "policy.params: qwen_vl has none" in refused(tiny_qwen(), ConfigError, type="qwen_vl", params={"x": 1})
-    assert "unknown part of qwen_vl 'backbone'" in refused(
+    assert "policy.params: unknown key 'params'. policy.type frame_selector, openvla" in refused(
+        tiny_qwen(), ConfigError, type="qwen_vl", params={"x": 1}
+    )
+    assert "policy.freeze.0: 'backbone' is not allowed. Allowed: 'vision' or 'language'" in refused(
         tiny_qwen(), ConfigError, type="qwen_vl", freeze=["backbone"]
     )
     assert "policy.params.chunk is unset" in refused(folder, ConfigError, type="openvla_oft")
-    text = refused(
-        folder, ConfigError, "openvla_oft", params={"chunk": 2}, attention="flash_attention_2", packing="row"
-    )
-    assert "both directions" in text
+    text = refused(folder, ConfigError, "openvla_oft", params={"chunk": 2}, attention="flash_attention_2")
+    assert "policy.attention: 'flash_attention_2' is not allowed. Allowed: 'sdpa' or 'eager'" in text
 
 
 def test_a_tokenizer_that_is_not_llama_s_is_refused(copy, tiny_qwen):

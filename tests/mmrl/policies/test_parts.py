@@ -6,8 +6,7 @@ from mmrl.contracts.errors import ConfigError
 from mmrl.policies import training
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.policies.parts import Part, owner_of
-from mmrl.recipe.policies.registry import entry_of
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import entry_of, policy_settings
 
 OFT = {"chunk": 4, "state_dim": 4, "state_projector": "new"}
 # Checkpoint, policy.type, settings.
@@ -26,7 +25,7 @@ PARTS = [(family, part) for family, (kind, _) in FAMILIES.items() for part in en
 
 def opened(tiny_qwen, family, **settings):
     kind, own = FAMILIES[family]
-    return load_policy(PolicyConfig(type=kind, path=str(tiny_qwen(family)), device="cpu", **{**own, **settings}))
+    return load_policy(policy_settings(type=kind, path=str(tiny_qwen(family)), device="cpu", **{**own, **settings}))
 
 
 def trained_parts(policy):

@@ -7,11 +7,11 @@ from mmrl.cli import main
 from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.policies.opening import load_policy
 from mmrl.policies.tiny import FAMILIES, WRITERS, sizes_of, write_tiny
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 
 
 def load(folder, type):
-    return load_policy(PolicyConfig(path=str(folder), type=type, device="cpu"))
+    return load_policy(policy_settings(path=str(folder), type=type, device="cpu"))
 
 
 @pytest.mark.parametrize("family", ["openvla", "openvla_oft", "pi0", "pi05"])

@@ -1,18 +1,24 @@
 """Recipes that ask of a policy what it cannot do are refused while they are read; entries name what there is."""
 
+import itertools
 import re
 import subprocess
 import sys
 from importlib import import_module
 
 import pytest
+import yaml
 
+from mmrl.commands.config import recipe_schema
 from mmrl.contracts.errors import ConfigError
+from mmrl.recipe.choosing import has_key
 from mmrl.recipe.methods import resolve_objective
-from mmrl.recipe.policies.registry import POLICIES, entry_of, params_model
+from mmrl.recipe.policies.registry import POLICIES, entry_of, policy_settings, settings_model
 from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.rollout import RolloutConfig
 from mmrl.recipe.schema import load_recipe
+from tests.support.paths import ROOT
 
 EPISODES = {"type": "episodes", "simulator": "table"}
 DATA = {
@@ -78,7 +84,8 @@ def test_what_fits_is_read():
 @pytest.mark.parametrize("data", ["episodes", "recorded"])
 def test_text_policies_need_bins_to_act(data):
     assert refused(recipe("qwen_vl", data)).startswith("policy.action_bins is unset, and data of type ")
-    assert "has its checkpoint's own actions. Allowed: null" in refused(recipe("openvla", action_bins=5))
+    line = refused(recipe("openvla", action_bins=5))
+    assert line.startswith("policy.action_bins: unknown key 'action_bins'. policy.type qwen_vl reads it. Allowed: type")
 
 
 # --- methods
@@ -91,8 +98,8 @@ CASES = [
     ("frame_selector", "video", "hpt", [], "stages.hpt.objective.gate: {.*} does not fit .* Allowed: null"),
     ("frame_selector", "video", "offline_mix", [], "stages.offline_mix.objective.inject: {} .* Allowed: null"),
     ("frame_selector", "video", "ppo", [], "stages.ppo.objective.value: {.* has no critic; use a method without one"),
-    ("frame_selector", "video", "grpo", ["policy.lora={}"], "policy.lora: {} .* trains its selector alone"),
-    ("frame_selector", "video", "grpo", ["policy.freeze=[vision]"], "policy.freeze: .* no part 'vision'"),
+    ("frame_selector", "video", "grpo", ["policy.lora={}"], "policy.lora: unknown key .* pi0 and pi05 read it"),
+    ("frame_selector", "video", "grpo", ["policy.freeze=[vision]"], "policy.freeze: unknown key 'freeze'"),
     ("frame_selector", "video", "grpo", ["policy.params.moment=3"], "policy.params.moment: .* Did you mean 'moments'"),
     ("openvla", "episodes", "pi_rl_sde", ["policy.value_head={}"], "set policy.type to one of pi0, pi05, or use an"),
     ("qwen_vl", "episodes", "pi_rl_noise", ["policy.action_bins=5"], "method 'pi_rl_noise' needs a flow policy"),
@@ -113,7 +120,7 @@ CASES = [
     ("pi0", "episodes", "grpo", ["evaluation.sampling.temperature=0.3"], "^evaluation.*0.3 .*eta. Allowed: 0.0, 1.0"),
     ("pi05", "episodes", "grpo", ["evaluation.sampling.top_k=5"], "^evaluation.sampling.top_k: 5 .* samples no tokens"),
     ("pi0", "episodes", "grpo", ["rollout.top_p=0.9"], "stages.grpo.rollout.top_p: 0.9 .* samples no tokens"),
-    ("pi0", "episodes", "grpo", ["policy.gradient_checkpointing=true"], "reads a key-value cache. Allowed: false"),
+    ("pi0", "episodes", "grpo", ["policy.gradient_checkpointing=true"], "unknown key .* openvla_oft read it"),
     ("pi0", "episodes", "grpo", ["policy.freeze=[experts]"], "unknown part of pi0 'experts'. Did you mean 'expert'"),
     ("qwen_vl", "text", "grpo", ["policy.freeze=[backbone]"], "unknown part of qwen_vl 'backbone'. Allowed: language"),
     (
@@ -123,15 +130,15 @@ CASES = [
         ["policy.freeze=[vision, projector, language]"],
         "leaves nothing to train; leave one of them out",
     ),
-    ("qwen_vl", "text", "grpo", ["policy.params={x: 1}"], "policy.params: qwen_vl has none; remove x"),
+    ("qwen_vl", "text", "grpo", ["policy.params={x: 1}"], "policy.params: unknown key 'params'. policy.type frame_s"),
     ("openvla", "episodes", "grpo", ["policy.params.crop=1"], "policy.params.crop: unknown key 'crop'"),
-    ("openvla", "episodes", "grpo", ["policy.image.max_pixels=99"], "policy.image.max_pixels: 99 .* Allowed: null"),
+    ("openvla", "episodes", "grpo", ["policy.image.max_pixels=99"], "policy.image: unknown key 'image'. .* read it"),
     (
         "openvla_oft",
         "episodes",
         "grpo",
-        ["policy.attention=flash_attention_2", "policy.packing=row"],
-        "policy.attention: flash_attention_2 .* both directions. Allowed: sdpa, eager",
+        ["policy.attention=flash_attention_2"],
+        "policy.attention: 'flash_attention_2' is not allowed. Allowed: 'sdpa' or 'eager'",
     ),
     ("qwen_vl", "text", "grpo", ["engine.name=flow"], "'flow' does not sample policy.type 'qwen_vl'. Allowed: hf"),
     ("pi0", "episodes", "grpo", ["engine.name=frames"], "'frames' does not sample .* Allowed: flow"),
@@ -174,16 +181,119 @@ def test_entries_name_what_there_is(name):
     entry = entry_of(name)
     module, _, adapter = entry.adapter.partition(":")
     assert hasattr(getattr(import_module(module), adapter), "from_pretrained")
-    objective = resolve_objective("co_train", {})
-    settings = {
-        "policy": PolicyConfig(path="x"),
-        "objective": objective,
-        "rollout": RolloutConfig(),
-    }
+    settings = {"objective": resolve_objective("co_train", {}), "rollout": RolloutConfig()}
+    model = settings_model(name)
+    assert issubclass(model, PolicyConfig)
+    assert policy_settings(type=name, path="x").type == name
     for rule in entry.rules:
         head, *path = rule.key.split(".")
         value = settings[head]
         for part in path:
             value = value[part] if isinstance(value, dict) else getattr(value, part)
-        assert rule.unless is None or rule.unless[0] in params_model(name).model_fields
-    assert (params_model(name) is None) == (entry.params is None)
+        assert rule.unless is None or has_key(model, ("params", rule.unless[0]))
+
+
+# --- settings belong to their family
+
+
+OTHERS = [
+    ("openvla", "policy.video={fps: 7.0}", "qwen_vl and frame_selector"),
+    ("pi0", "policy.video={fps: 7.0}", "qwen_vl and frame_selector"),
+    ("openvla", "policy.image={total_pixels: 3136}", "qwen_vl and frame_selector"),
+    ("pi05", "policy.image={total_pixels: 3136}", "qwen_vl and frame_selector"),
+    ("pi0", "policy.packing=row", "qwen_vl and openvla"),
+    ("openvla_oft", "policy.packing=row", "qwen_vl and openvla"),
+    ("frame_selector", "policy.packing=row", "qwen_vl and openvla"),
+    ("frame_selector", "policy.action_bins=9", "qwen_vl"),
+    ("frame_selector", "policy.gradient_checkpointing=true", "qwen_vl, openvla and openvla_oft"),
+    ("openvla", "policy.params={eta: 0.5}", "pi0 and pi05"),
+    ("pi0", "policy.params={gripper: as_is}", "openvla and openvla_oft"),
+]
+
+
+@pytest.mark.parametrize(("type", "override", "readers"), OTHERS)
+def test_a_key_of_another_family_is_unknown_and_says_whose_it_is(type, override, readers):
+    line = refused(recipe(type, "video" if type == "frame_selector" else "episodes"), override)
+    assert f". policy.type {readers} read{'s' if ' and ' not in readers else ''} it. Allowed: " in line
+
+
+def test_a_misspelt_key_of_a_family_is_refused_with_the_nearest():
+    line = refused(recipe("qwen_vl", "text", vido={}))
+    assert "unknown key 'vido'. Did you mean 'video'? Allowed: type, path" in line
+    assert "policy.lora.rnk: unknown key 'rnk'. Did you mean 'rank'?" in refused(recipe("pi0", lora={"rnk": 1}))
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"noise_low": 0.1}, "noise_low 0.1 is read by sampler noise alone"),
+        ({"sampler": "noise", "eta": 0.1}, "eta 0.1 is read by sampler sde and cps"),
+    ],
+)
+def test_noise_of_another_sampler_is_refused(params, said):
+    assert said in refused(recipe("pi0", params=params))
+
+
+@pytest.mark.parametrize(("key", "value"), [("video", {"fps": 1.0}), ("image", {"max_pixels": 3136})])
+def test_budgets_of_data_are_refused_where_no_policy_reads_them(key, value):
+    raw = recipe("openvla")
+    raw["data"]["train"] = [{**EPISODES, key: value}]
+    assert refused(raw) == f"data.train.0.{key}: policy.type 'openvla' does not read it; leave it out"
+    raw = recipe("pi0")
+    raw["data"]["cache"] = {"folder": "x"}
+    assert refused(raw) == "data.cache: policy.type 'pi0' reads no videos; leave it out"
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_settings_survive_writing(name):
+    """A resolved recipe carries every default, and is read again as it was."""
+    given = recipe(name, "video" if name == "frame_selector" else "episodes")
+    if name == "qwen_vl":
+        given["policy"]["action_bins"] = 5
+    read = load_recipe(given)
+    assert load_recipe(yaml.safe_load(to_yaml(read))) == read
+    assert type(read.policy) is settings_model(name)
+
+
+def test_the_schema_has_the_keys_of_each_family():
+    branches = {
+        b["if"]["properties"]["type"]["const"]: b["then"] for b in recipe_schema()["properties"]["policy"]["allOf"]
+    }
+    assert list(branches) == POLICIES.names()
+    assert "packing" in branches["qwen_vl"]["properties"]
+    assert "packing" not in branches["pi0"]["properties"]
+
+
+MINE = """
+from mmrl.recipe.policies.registry import Entry
+from mmrl.recipe.policy import TrainedConfig
+
+class MySettings(TrainedConfig):
+    wheels: int = 4
+
+CAR = Entry("my_family:Car", "my_family:MySettings", ("episodes",))
+"""
+
+
+def test_a_family_of_one_s_own_brings_its_settings(workplace):
+    (workplace / "my_family.py").write_text(MINE)
+    read = load_recipe(recipe("my_family:CAR", wheels=3, value_head={})).policy
+    assert (read.type, read.wheels, read.value_head.outputs) == ("my_family:CAR", 3, 1)
+    line = refused(recipe("my_family:CAR", wheel=3))
+    assert line.startswith("policy.wheel: unknown key 'wheel'. Did you mean 'wheels'? Allowed: type, path")
+    line = refused(recipe("my_family:CAR", packing="row"))
+    assert line.startswith("policy.packing: unknown key 'packing'. policy.type qwen_vl and openvla read it.")
+
+
+def test_the_table_of_keys_in_the_docs_is_that_of_the_models():
+    lines = (ROOT / "docs/recipes.md").read_text().splitlines()
+    header = next(i for i, line in enumerate(lines) if line.startswith("| key | qwen_vl |"))
+    columns = [cell.strip().split(", ") for cell in lines[header].strip("|").split("|")][1:]
+    assert [name for names in columns for name in names] == POLICIES.names()
+    told: dict[str, set[str]] = {name: {"type"} for name in POLICIES}
+    for line in itertools.takewhile(lambda line: line.startswith("|"), lines[header + 2 :]):
+        keys, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        for names, cell in zip(columns, cells):
+            for name in names if cell else ():
+                told[name] |= set(re.findall(r"`(\w+)`", keys))
+    assert told == {name: set(settings_model(name).model_fields) for name in POLICIES}

@@ -11,7 +11,7 @@ from mmrl.data.mixture import Mixture
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.objective import Relabel
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import StageConfig
@@ -30,7 +30,7 @@ TABLE = {"type": "tabletop", "tasks": ["reach"], "image_size": 28, "max_steps": 
 
 @pytest.fixture(scope="module")
 def policy(tiny_qwen):
-    return load_policy(PolicyConfig(path=str(tiny_qwen()), device="cpu", action_bins=5))
+    return load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=5))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from mmrl.contracts.types import DEMO, POLICY
 from mmrl.data.episodes import Episodes
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
 from tests.support.engines import hf
@@ -21,7 +21,7 @@ BINS = 33
 
 @pytest.fixture(scope="module")
 def policy(tiny_qwen):
-    return load_policy(PolicyConfig(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
+    return load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.data.episodes import Episodes
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.expert_statistics import expert_statistics
 from mmrl.rollouts.noisy_expert import disturb
@@ -119,7 +119,7 @@ def test_a_run_computes_follows_saves_and_logs_them(tiny_qwen, tmp_path, family)
     saved = json.loads((last / "model" / "dataset_statistics.json").read_text())
     assert saved["pushing"] == exact
     assert set(saved) == {"pushing", "tabletop"}, "those it came with are kept"
-    again = load_policy(PolicyConfig(**raw["policy"] | {"path": str(last / "model")}))
+    again = load_policy(policy_settings(**raw["policy"] | {"path": str(last / "model")}))
     low, high = (torch.tensor(exact["action"][key]) for key in ("q01", "q99"))
     if family == "openvla":
         units = again.action_units(torch.stack([low, high])[None])
@@ -133,7 +133,7 @@ def test_a_run_computes_follows_saves_and_logs_them(tiny_qwen, tmp_path, family)
 def test_those_of_the_checkpoint_are_logged_where_no_dataset_has_any(tiny_qwen, tmp_path, family):
     grpo = {"method": "grpo", "prompts": 1, "rollout": {"n": 2}}
     known = environment(mmrl.train(recipe(tiny_qwen, tmp_path, family, **grpo)))
-    own = load_policy(PolicyConfig(type=family, path=str(tiny_qwen(family)), device="cpu")).statistics
+    own = load_policy(policy_settings(type=family, path=str(tiny_qwen(family)), device="cpu")).statistics
     assert known["statistics_in_use"] == "tabletop"
     assert known["action_statistics"] == {"tabletop": {"from": "checkpoint", **own["tabletop"]}}
 

@@ -11,7 +11,7 @@ from mmrl.data.mixture import Mixture
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.methods import resolve_objective
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder
@@ -27,7 +27,7 @@ DIGITS = {"name": "m", "policy": {"path": "x"}, "data": {"train": [{"type": "dig
 
 @pytest.fixture(scope="module")
 def policy(tiny_qwen):
-    return load_policy(PolicyConfig(path=str(tiny_qwen()), device="cpu", action_bins=3))
+    return load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=3))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import robotics
 from mmrl.contracts.errors import ConfigError
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.objective import Relabel
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.episodes import demonstrate_episodes, play
@@ -28,7 +28,7 @@ PATIENCE = 120.0
 
 @pytest.fixture(scope="module")
 def policy(tiny_qwen):
-    return load_policy(PolicyConfig(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
+    return load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
 
 
 class Watched(TabletopEnv):
