@@ -1,8 +1,10 @@
 """Draws the plot of a piece of matplotlib code without trusting the code.
 
-A helper process with an empty environment imports matplotlib once and forks a child for each drawing. The child may
+A helper process with an empty environment imports matplotlib once and forks a child for each drawing. Code and picture
+travel over pipes between this process and the child: the helper, of which every child is a copy, never holds either,
+so that there is nothing in a child but its own code. The code of targets is drawn by a helper of its own. The child may
 use `CPU_SECONDS` of processor time and `MEGABYTES` beyond what matplotlib needs and, by a seccomp filter, can compute
-and answer, nothing else: no file, no network, no other process, no sleeping. Linux only.
+and answer, nothing else: no file (nor whether there is one), no network, no other process, no sleeping. Linux only.
 """
 
 from __future__ import annotations
@@ -11,23 +13,30 @@ import atexit
 import contextlib
 import importlib.util
 import os
+import select
 import shutil
+import signal
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from vision_rewards.plot_sandbox_helper import DRAW, END, HEADER, LONG_SIDE, NO_FIGURE, OK, READY, REQUEST, TIME
+
 CPU_SECONDS = 1
 MEGABYTES = 200
+CLOCK_SECONDS = 5.0  # for one drawing; processor time is what normally ends it
 MAX_CODE = 200_000  # bytes
-_HEADER = struct.Struct("<BHHI")  # state, height, width, bytes that follow
-_REQUEST = struct.Struct("<III")  # processor seconds, megabytes, bytes that follow
-STATES = ("ok", "time", "memory", "crash", "forbidden", "failed", "no_figure", "no_sandbox")
+MAX_REPLY = HEADER.size + 3 * LONG_SIDE * LONG_SIDE
+STATES = ("ok", "time", "memory", "crash", "forbidden", "failed", "no_figure")
+SCRIPT = Path(__file__).with_name("plot_sandbox_helper.py")
 
 
 def draw(code: str) -> tuple[np.ndarray | None, str]:
@@ -46,20 +55,23 @@ def draw(code: str) -> tuple[np.ndarray | None, str]:
         ImportError: matplotlib is not installed.
         RuntimeError: this system cannot confine the child, or the helper process died, twice in a row.
     """
-    data = code.encode("utf-8", "replace")
-    if len(data) > MAX_CODE:
-        return None, "memory"
-    try:
-        return _helper().draw(data)
-    except _HelperDied:
-        # Killed from outside, such as by a kernel short of memory: a drawing itself cannot.
-        return _helper().draw(data)
+    return _draw(code.encode("utf-8", "replace"), "answers")
 
 
 @lru_cache(maxsize=64)
-def draw_cached(code: str) -> tuple[np.ndarray | None, str]:
-    """`draw`, remembered: for targets, which a group of completions shares."""
-    return draw(code)
+def draw_target(code: str) -> tuple[np.ndarray | None, str]:
+    """`draw` for the code of targets: remembered, since a group of completions shares it, and drawn apart from them."""
+    return _draw(code.encode("utf-8", "replace"), "targets")
+
+
+def _draw(data: bytes, room: str) -> tuple[np.ndarray | None, str]:
+    if len(data) > MAX_CODE:
+        return None, "memory"
+    try:
+        return _helper(room).draw(data)
+    except _HelperDied:
+        # Killed from outside, such as by a kernel short of memory: a drawing itself cannot.
+        return _helper(room).draw(data)
 
 
 class _HelperDied(RuntimeError):
@@ -80,50 +92,61 @@ class _Helper:
         self.folder = tempfile.mkdtemp(prefix="plot-")
         environment = {"HOME": self.folder, "MPLCONFIGDIR": self.folder, "MPLBACKEND": "agg", "PYTHONHASHSEED": "0"}
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-        script = Path(__file__).with_name("plot_sandbox_helper.py")
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-B", str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=self.folder,
-            env={**environment, **threads},
-            start_new_session=True,
-        )
+        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-s", "-B", str(SCRIPT)],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=self.folder,
+                env={**environment, **threads},
+                start_new_session=True,
+            )
         try:
-            state = self._header()[0]
-        except BrokenPipeError:
+            ready = self._heard()
+        except ConnectionError:
             self.end()
             raise _HelperDied(self.process.returncode) from None
-        if state == "no_sandbox":
+        if ready != READY:
             self.end()
             raise RuntimeError("this system refuses a seccomp filter, and without one no plot is drawn")
 
     def draw(self, data: bytes) -> tuple[np.ndarray | None, str]:
         with self.lock:
             try:
-                self.process.stdin.write(_REQUEST.pack(CPU_SECONDS, MEGABYTES, len(data)) + data)
-                self.process.stdin.flush()
-                state, height, width, length = self._header()
-            except BrokenPipeError:
+                return _outcome(*self._run(data))
+            except ConnectionError:
                 raise _HelperDied(self.process.wait()) from None
-            pixels = self.process.stdout.read(length)
-        if state != "ok":
-            return None, state
-        return np.frombuffer(pixels, np.uint8).reshape(height, width, 3), "ok"
+            except BaseException:
+                # Interrupted in between: what the helper says next would belong to this drawing.
+                self.end()
+                raise
 
-    def _header(self) -> tuple[str, int, int, int]:
-        header = self.process.stdout.read(_HEADER.size)
-        if len(header) < _HEADER.size:
-            raise BrokenPipeError
-        state, *rest = _HEADER.unpack(header)
-        return STATES[state], *rest
+    def _run(self, data: bytes) -> tuple[bytes, bool, int]:
+        """What the child answered, whether it took too long, and the status with which it ended."""
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            request, output = _pipe(theirs, ours), _pipe(ours, theirs)
+            socket.send_fds(self.line, [DRAW], [request[0], output[1]])
+            theirs.close()
+            deadline = time.monotonic() + CLOCK_SECONDS
+            # A child that died at once leaves a broken pipe, as its status says too.
+            with contextlib.suppress(BrokenPipeError), open(request[1], "wb", closefd=False) as file:
+                file.write(REQUEST.pack(CPU_SECONDS, MEGABYTES, len(data)) + data)
+            reply = _read(output[0], deadline)
+            late = time.monotonic() >= deadline
+            self.line.send(END)
+            return reply, late, struct.unpack("i", self._heard())[0]
+
+    def _heard(self) -> bytes:
+        message = self.line.recv(16)
+        if not message:
+            raise ConnectionResetError
+        return message
 
     def hang_up(self) -> None:
         """Close the line, at which the helper ends."""
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.stdout.close()
+        self.line.close()
 
     def end(self) -> None:
         """Hang up and wait until nothing of the helper is left."""
@@ -136,33 +159,76 @@ class _Helper:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-_shared: _Helper | None = None
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
+    """The two ends of a pipe, which close with `reader` and `writer`."""
+    ends = os.pipe()
+    reader.callback(os.close, ends[0])
+    writer.callback(os.close, ends[1])
+    return ends
+
+
+def _read(source: int, deadline: float) -> bytes:
+    """What comes until the answer is whole, too long, or the other end closes.
+
+    Not only the end: a process that was forked from this one at the wrong moment would keep it open.
+    """
+    reply = b""
+    while len(reply) < min(_needed(reply), MAX_REPLY + 1):
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([source], [], [], left)[0]:
+            break
+        chunk = os.read(source, 1 << 16)
+        if not chunk:
+            break
+        reply += chunk
+    return reply
+
+
+def _needed(reply: bytes) -> int:
+    return HEADER.size + (HEADER.unpack_from(reply)[3] if len(reply) >= HEADER.size else 0)
+
+
+def _outcome(reply: bytes, late: bool, status: int) -> tuple[np.ndarray | None, str]:
+    """The picture, or why there is none: a limit that was broken, or an answer that is none."""
+    if late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
+        return None, "time"
+    if HEADER.size <= len(reply) <= MAX_REPLY:
+        state, height, width, length = HEADER.unpack_from(reply)
+        whole = len(reply) == _needed(reply)
+        if whole and state == OK and length == 3 * height * width > 0:
+            return np.frombuffer(reply, np.uint8, length, HEADER.size).reshape(height, width, 3), "ok"
+        if whole and TIME < state <= NO_FIGURE:
+            return None, STATES[state]
+    return None, "crash"
+
+
+_helpers: dict[str, _Helper] = {}
 _lock = threading.Lock()
 
 
-def _helper() -> _Helper:
-    global _shared
+def _helper(room: str) -> _Helper:
+    """The helper of "answers" or of "targets"."""
     with _lock:
-        if _shared is not None and _shared.process.poll() is not None:
-            _shared.end()
-            _shared = None
-        if _shared is None:
-            _shared = _Helper()
-        return _shared
+        if room in _helpers and _helpers[room].process.poll() is not None:
+            _helpers.pop(room).end()
+        if room not in _helpers:
+            _helpers[room] = _Helper()
+        return _helpers[room]
 
 
 def _at_exit() -> None:
-    if _shared is not None:
-        _shared.end()
+    for helper in _helpers.values():
+        helper.end()
 
 
 def _after_fork() -> None:
-    global _shared, _lock
-    if _shared is not None:
-        _shared.hang_up()
+    global _lock
+    for helper in _helpers.values():
+        helper.hang_up()
         # Not this process's child: Popen must not wait for it.
-        _shared.process.returncode = 0
-    _shared, _lock = None, threading.Lock()
+        helper.process.returncode = 0
+    _helpers.clear()
+    _lock = threading.Lock()
 
 
 atexit.register(_at_exit)

@@ -1,33 +1,37 @@
-"""The helper process of `plot_sandbox`: run as a script, with nothing of the parent but two pipes.
+"""The helper process of `plot_sandbox`: run as a script, with nothing of the parent but a line.
 
-It never sees the code that it draws: each forked child reads the request itself, so that no drawing finds the code of
-another, such as the target's, in its memory.
+It only forks: each child gets two pipes of its own, to read its code from and to answer on, so that neither code nor
+pictures ever pass through the process that later children are copies of.
+
+Two walls stand around a child. The kernel's is the one to rely on: of the system, a child reaches two open files. The
+list of names in front of it turns away code that looks for a way into the interpreter, as far as that can be read off.
 """
 
 from __future__ import annotations
 
 import ast
 import ctypes
+import errno
 import importlib
 import io
 import os
 import pkgutil
 import platform
+import re
 import resource
-import select
 import shutil
 import signal
+import socket
 import struct
 import sys
-import time
+import types
 from pathlib import Path
 
 HEADER = struct.Struct("<BHHI")
 REQUEST = struct.Struct("<III")
-OK, TIME, MEMORY, CRASH, FORBIDDEN, FAILED, NO_FIGURE, NO_SANDBOX = range(8)
+OK, TIME, MEMORY, CRASH, FORBIDDEN, FAILED, NO_FIGURE = range(7)
+READY, NO_SANDBOX, DRAW, END = b"ready", b"no sandbox", b"draw", b"end"
 LONG_SIDE = 256  # pixels
-CLOCK_SECONDS = 5.0  # for one drawing; processor time is what normally ends it
-MAX_REPLY = HEADER.size + 3 * LONG_SIDE * LONG_SIDE
 
 _ALLOWED_MODULES = (
     "__future__ calendar collections datetime functools itertools math matplotlib mpl_toolkits numpy operator random "
@@ -36,6 +40,17 @@ _ALLOWED_MODULES = (
 _REFUSED_NAMES = (
     "breakpoint compile delattr eval exec exit getattr globals help input locals memoryview open quit setattr vars"
 )
+# By attribute or import: modules that lead into the interpreter, and what fetches an attribute by a computed name.
+_REFUSED_ATTRIBUTES = (
+    "_getframe _current_frames _current_exceptions exc_info with_traceback settrace setprofile "
+    "builtins ctypes ctypeslib gc importlib inspect marshal os pickle posix subprocess sys threading traceback "
+    "attrgetter methodcaller Formatter get_field update_wrapper wraps WRAPPER_ASSIGNMENTS"
+)
+_KINDS = (
+    object, type, types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.ModuleType, types.FrameType,
+    types.TracebackType, types.CodeType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
+    BaseException,
+)  # fmt: skip
 # What those modules import when they are first used.
 _ALSO_NEEDED = (
     "_strptime decimal fractions locale numpy.char numpy.fft numpy.linalg numpy.ma numpy.polynomial numpy.random "
@@ -43,28 +58,37 @@ _ALSO_NEEDED = (
 )
 _NOT_FOR_DRAWING = ("matplotlib.backends", "matplotlib.sphinxext", "matplotlib.testing", "matplotlib.tests")
 MODULES, NAMES = frozenset(_ALLOWED_MODULES.split()), frozenset(_REFUSED_NAMES.split())
+# Of frames, tracebacks, code and generators: f_back, tb_frame, co_consts, gi_frame, …
+INNER = {name for kind in _KINDS for name in dir(kind) if re.match(r"(f|tb|co|gi|cr|ag)_", name)}
+ATTRIBUTES = NAMES | INNER | frozenset(_REFUSED_ATTRIBUTES.split())
+_SPECIAL = {name for kind in _KINDS for name in dir(kind) if name.startswith("__")} - {"__name__", "__doc__"}
+_TEXT = re.compile(
+    rf"(?<!\w)({'|'.join(sorted(INNER | _SPECIAL | {'_getframe', '__builtins__', '__import__', '__mro__'}))})(?!\w)"
+)
 
 # System calls that computing and answering need, by machine; all others, opening a file included, fail with EPERM.
+# Those of the last text ask about a path: whatever is there, they answer that nothing is.
 _CALLS = {
     "x86_64": (
         0xC000003E,
-        "read 0 write 1 close 3 stat 4 fstat 5 lstat 6 lseek 8 mmap 9 mprotect 10 munmap 11 brk 12 rt_sigaction 13 "
-        "rt_sigprocmask 14 rt_sigreturn 15 pread64 17 readv 19 writev 20 access 21 sched_yield 24 mremap 25 madvise 28 "
-        "dup 32 getpid 39 exit 60 uname 63 fcntl 72 getcwd 79 readlink 89 gettimeofday 96 getrlimit 97 getrusage 98 "
-        "sysinfo 99 times 100 getuid 102 getgid 104 geteuid 107 getegid 108 getppid 110 sigaltstack 131 statfs 137 "
-        "fstatfs 138 gettid 186 futex 202 sched_getaffinity 204 getdents64 217 restart_syscall 219 clock_gettime 228 "
-        "clock_getres 229 exit_group 231 newfstatat 262 readlinkat 267 faccessat 269 set_robust_list 273 "
-        "getrandom 318 statx 332 rseq 334 faccessat2 439",
+        "read 0 write 1 close 3 fstat 5 lseek 8 mmap 9 mprotect 10 munmap 11 brk 12 rt_sigaction 13 rt_sigprocmask 14 "
+        "rt_sigreturn 15 pread64 17 readv 19 writev 20 sched_yield 24 mremap 25 madvise 28 dup 32 getpid 39 exit 60 "
+        "uname 63 fcntl 72 gettimeofday 96 getrlimit 97 getrusage 98 sysinfo 99 times 100 getuid 102 getgid 104 "
+        "geteuid 107 getegid 108 getppid 110 sigaltstack 131 fstatfs 138 gettid 186 futex 202 sched_getaffinity 204 "
+        "restart_syscall 219 clock_gettime 228 clock_getres 229 exit_group 231 set_robust_list 273 getrandom 318 "
+        "rseq 334",
+        "stat 4 lstat 6 access 21 getcwd 79 readlink 89 statfs 137 newfstatat 262 readlinkat 267 faccessat 269 "
+        "statx 332 faccessat2 439",
     ),
     "aarch64": (
         0xC00000B7,
-        "getcwd 17 dup 23 fcntl 25 statfs 43 fstatfs 44 faccessat 48 close 57 getdents64 61 lseek 62 read 63 write 64 "
-        "readv 65 writev 66 pread64 67 readlinkat 78 newfstatat 79 fstat 80 exit 93 exit_group 94 futex 98 "
-        "set_robust_list 99 clock_gettime 113 clock_getres 114 sched_getaffinity 123 sched_yield 124 "
-        "restart_syscall 128 sigaltstack 132 rt_sigaction 134 rt_sigprocmask 135 rt_sigreturn 139 times 153 uname 160 "
-        "getrlimit 163 getrusage 165 gettimeofday 169 getpid 172 getppid 173 getuid 174 geteuid 175 getgid 176 "
-        "getegid 177 gettid 178 sysinfo 179 brk 214 munmap 215 mremap 216 mmap 222 mprotect 226 madvise 233 "
-        "getrandom 278 statx 291 rseq 293 faccessat2 439",
+        "dup 23 fcntl 25 fstatfs 44 close 57 lseek 62 read 63 write 64 readv 65 writev 66 pread64 67 fstat 80 exit 93 "
+        "exit_group 94 futex 98 set_robust_list 99 clock_gettime 113 clock_getres 114 sched_getaffinity 123 "
+        "sched_yield 124 restart_syscall 128 sigaltstack 132 rt_sigaction 134 rt_sigprocmask 135 rt_sigreturn 139 "
+        "times 153 uname 160 getrlimit 163 getrusage 165 gettimeofday 169 getpid 172 getppid 173 getuid 174 "
+        "geteuid 175 getgid 176 getegid 177 gettid 178 sysinfo 179 brk 214 munmap 215 mremap 216 mmap 222 "
+        "mprotect 226 madvise 233 getrandom 278 rseq 293",
+        "getcwd 17 statfs 43 faccessat 48 readlinkat 78 newfstatat 79 statx 291 faccessat2 439",
     ),
 }
 
@@ -80,11 +104,13 @@ class _Program(ctypes.Structure):
 def filter_instructions(machine: str) -> list[tuple[int, int, int, int]]:
     """A classic BPF program (code, jump if true, jump if false, k) over `struct seccomp_data`."""
     load, equal, answer = 0x20, 0x15, 0x06
-    kill, allow, refuse = 0x80000000, 0x7FFF0000, 0x00050000 | 1  # EPERM
-    arch, calls = _CALLS[machine]
+    kill, allow, fail = 0x80000000, 0x7FFF0000, 0x00050000
+    refuse, absent = fail | errno.EPERM, fail | errno.ENOENT
+    arch, *calls = _CALLS[machine]
     program = [(load, 0, 0, 4), (equal, 1, 0, arch), (answer, 0, 0, kill), (load, 0, 0, 0)]
-    for number in map(int, calls.split()[1::2]):
-        program += [(equal, 0, 1, number), (answer, 0, 0, allow)]
+    for group, action in zip(calls, (allow, absent), strict=True):
+        for number in map(int, group.split()[1::2]):
+            program += [(equal, 0, 1, number), (answer, 0, 0, action)]
     return [*program, (answer, 0, 0, refuse)]
 
 
@@ -117,19 +143,35 @@ def confine(cpu_seconds: int, megabytes: int) -> None:
 
 def is_allowed(tree: ast.AST) -> bool:
     """Whether code keeps to plotting: known modules, no private names, nothing that reaches the interpreter."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""] if not node.level else [""]
-        else:
-            names = []
-        if any(name.split(".")[0] not in MODULES for name in names):
-            return False
-        name = getattr(node, "attr", None) or getattr(node, "id", None)
-        if isinstance(name, str) and (name in NAMES or (name.startswith("__") and name != "__name__")):
+    nodes = list(ast.walk(tree))
+    # They may bring any name of ATTRIBUTES.
+    starred = any(isinstance(node, ast.alias) and node.name == "*" for node in nodes)
+    return all(_is_allowed(node, ATTRIBUTES if starred else NAMES) for node in nodes)
+
+
+def _is_allowed(node: ast.AST, names: frozenset[str]) -> bool:
+    match node:
+        case ast.Import():
+            return all(_may_import(alias.name) for alias in node.names)
+        case ast.ImportFrom():
+            return not node.level and all(_may_import(f"{node.module}.{alias.name}") for alias in node.names)
+        case ast.Attribute(attr=name):
+            return name not in ATTRIBUTES and not name.startswith("__")
+        case ast.Name(id=name):
+            return name not in names and (name == "__name__" or not name.startswith("__"))
+        case ast.Constant(value=str(text)):
+            return _TEXT.search(text) is None
+        case ast.Constant(value=bytes(text)):
+            return _TEXT.search(text.decode("latin-1")) is None
+        case ast.MatchClass():
+            # It fetches attributes by the names of a class's `__match_args__`.
             return False
     return True
+
+
+def _may_import(path: str) -> bool:
+    first, *rest = path.split(".")
+    return first in MODULES and not any(name in ATTRIBUTES or name.startswith("__") for name in rest)
 
 
 def draw(code: str) -> tuple[int, int, int, bytes]:
@@ -179,14 +221,27 @@ def load_everything() -> None:
     # Other families then fall back to these, the same everywhere.
     manager.ttflist = [font for font in manager.ttflist if font.fname.startswith(own)]
     fonts = {font.fname: Path(font.fname).read_bytes() for font in manager.ttflist}
-    open_file = io.open
+    exists, is_file, open_file = os.path.exists, os.path.isfile, io.open
 
     def open_known(file, *args, **kwargs):
-        data = fonts.get(file) if isinstance(file, str) else None
+        data = fonts.get(str(file)) if isinstance(file, str) else None
         return open_file(file, *args, **kwargs) if data is None else io.BytesIO(data)
 
-    # The name by which matplotlib's font reader opens a font.
+    # The names by which matplotlib looks for a font, and its font reader opens it.
+    os.path.exists = lambda path: str(path) in fonts or exists(path)
+    os.path.isfile = lambda path: str(path) in fonts or is_file(path)
     io.open = open_known
+
+
+def forget_files() -> None:
+    """Drop what was noted about this machine's files: names in folders of modules, fonts that nothing is drawn with."""
+    from matplotlib import font_manager
+
+    sys.path_importer_cache.clear()
+    font_manager.fontManager.afmlist = []
+    for value in vars(font_manager).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
 
 
 def prepare() -> None:
@@ -217,18 +272,18 @@ def prepare() -> None:
     matplotlib.use = nothing
     default_rng = np.random.default_rng
     np.random.default_rng = lambda seed=None: default_rng(0 if seed is None else seed)
+    forget_files()
 
 
-def answer_one(output: int) -> None:
+def answer_one(request: int, output: int) -> None:
     """In a child: read one request, give up all rights, draw, answer, end."""
     import random
 
     import numpy
 
-    cpu_seconds, megabytes, length = REQUEST.unpack(sys.stdin.buffer.read(REQUEST.size))
-    code = sys.stdin.buffer.read(length).decode("utf-8", "replace")
-    os.close(0)
-    os.close(1)
+    with open(request, "rb") as file:
+        cpu_seconds, megabytes, length = REQUEST.unpack(file.read(REQUEST.size))
+        code = file.read(length).decode("utf-8", "replace")
     # Python reseeds `random` in a child.
     random.seed(0)
     numpy.random.seed(0)
@@ -238,30 +293,6 @@ def answer_one(output: int) -> None:
     while reply:
         reply = reply[os.write(output, reply) :]
     os._exit(0)
-
-
-def collect(pid: int, source: int) -> bytes:
-    """What the child answered, checked; a header with a reason if it broke a limit or answered nonsense."""
-    reply, deadline = b"", time.monotonic() + CLOCK_SECONDS
-    while len(reply) <= MAX_REPLY:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([source], [], [], left)[0]:
-            break
-        chunk = os.read(source, 1 << 16)
-        if not chunk:
-            break
-        reply += chunk
-    late = time.monotonic() >= deadline
-    os.kill(pid, signal.SIGKILL)
-    status = os.waitpid(pid, 0)[1]
-    if late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
-        return HEADER.pack(TIME, 0, 0, 0)
-    if HEADER.size <= len(reply) <= MAX_REPLY:
-        state, height, width, length = HEADER.unpack(reply[: HEADER.size])
-        whole = length == len(reply) - HEADER.size
-        if whole and (length == 3 * height * width > 0 if state == OK else TIME < state <= NO_FIGURE):
-            return reply
-    return HEADER.pack(CRASH, 0, 0, 0)
 
 
 def can_confine() -> bool:
@@ -276,28 +307,38 @@ def can_confine() -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
-def main() -> None:
-    """Say whether children can be confined, then fork one for each request until the parent closes the line."""
-    prepare()
-    confined = can_confine()
-    sys.stdout.buffer.write(HEADER.pack(OK if confined else NO_SANDBOX, 0, 0, 0))
-    sys.stdout.buffer.flush()
-    waiting = select.poll()
-    waiting.register(0, select.POLLIN)
-    while confined and waiting.poll()[0][1] & select.POLLIN:
-        source, output = os.pipe()
-        pid = os.fork()
-        if pid == 0:
+def serve(line: socket.socket) -> None:
+    """Fork a child for each pair of pipes that comes in; kill it when told to, or when the parent is gone."""
+    while True:
+        message, pipes, _, _ = socket.recv_fds(line, len(DRAW), 2)
+        if message != DRAW:
+            return
+        child = os.fork()
+        if child == 0:
             try:
-                os.close(source)
-                answer_one(output)
+                line.close()
+                os.close(1)
+                answer_one(*pipes)
             finally:
                 os._exit(1)
-        os.close(output)
-        reply = collect(pid, source)
-        os.close(source)
-        sys.stdout.buffer.write(reply)
-        sys.stdout.buffer.flush()
+        for end in pipes:
+            os.close(end)
+        line.recv(len(END))
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        try:
+            line.send(struct.pack("i", status))
+        except ConnectionError:
+            return
+
+
+def main() -> None:
+    """Say whether children can be confined, then fork them until the parent closes the line."""
+    prepare()
+    line, confined = socket.socket(fileno=0), can_confine()
+    line.send(READY if confined else NO_SANDBOX)
+    if confined:
+        serve(line)
     shutil.rmtree(os.getcwd(), ignore_errors=True)
 
 

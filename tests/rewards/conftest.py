@@ -1,11 +1,12 @@
-"""Fixtures of the judge's tests."""
+"""Fixtures of the tests of the judge and of the plot sandbox."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from tests.support.judge_server import Server
-from vision_rewards import judging
+from tests.support.plot_escapes import SECRET, SUPPORT, secret_code
+from vision_rewards import judging, plot_sandbox
 
 
 @pytest.fixture
@@ -34,3 +35,26 @@ def serve(clean):
         server.gate.set()
         server.server.shutdown()
         server.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def loose_helpers():
+    """Helpers without the list of names, after drawings that hold the secret."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plot_sandbox, "SCRIPT", SUPPORT / "loose_plot_helper.py")
+        patch.setattr(plot_sandbox, "_helpers", {})
+        patch.setenv("CANARY", SECRET.decode())
+        picture, reason = plot_sandbox.draw(secret_code())
+        assert (reason, SECRET in picture.tobytes()) == ("ok", True)
+        plot_sandbox.draw_target.cache_clear()
+        assert plot_sandbox.draw_target(secret_code())[1] == "ok"
+        helpers = plot_sandbox._helpers
+    yield helpers
+    for helper in helpers.values():
+        helper.end()
+
+
+@pytest.fixture
+def without_names(loose_helpers, monkeypatch):
+    """Code is drawn whatever it names: what it must not reach, the kernel must refuse."""
+    monkeypatch.setattr(plot_sandbox, "_helpers", loose_helpers)

@@ -115,10 +115,7 @@ def test_real_plots_need_no_file(plot):
         ("f'{1:>100000000000}'", "memory"),
         ("while True: pass", "time"),
         ("9**9**9", "time"),
-        (LIBC + "np.ctypeslib.ctypes.string_at(0)", "crash"),
-        (LIBC + "libc._exit(0)", "crash"),
-        (LIBC + "for fd in range(64): libc.write(fd, b'x' * 100, 100)\nlibc._exit(0)", "crash"),
-        (LIBC + "for fd in range(64): libc.close(fd)", "crash"),
+        (LIBC, "forbidden"),
     ],
 )
 def test_what_is_refused(code, reason):
@@ -128,6 +125,28 @@ def test_what_is_refused(code, reason):
     assert draw(LINE)[1] == "ok"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "np.ctypeslib.ctypes.string_at(0)",
+        "libc._exit(0)",
+        "for fd in range(64): libc.write(fd, b'x' * 100, 100)\nlibc._exit(0)",
+        "for fd in range(64): libc.write(fd, b'x' * 200_000, 200_000)\nlibc._exit(0)",
+        "for fd in range(64): libc.close(fd)",
+        # The head of a picture of 10 x 10 pixels, and too few or too many of them.
+        "for fd in range(64): libc.write(fd, bytes([0, 10, 0, 10, 0, 44, 1, 0, 0]) + b'x' * 5, 14)\nlibc._exit(0)",
+        "for fd in range(64): libc.write(fd, bytes([0, 10, 0, 10, 0, 44, 1, 0, 0]) + b'x' * 301, 310)\nlibc._exit(0)",
+        "for fd in range(64): libc.write(fd, bytes([0, 10, 0, 10, 0, 3, 0, 0, 0]) + b'x' * 3, 12)\nlibc._exit(0)",
+        "for fd in range(64): libc.write(fd, bytes([200, 0, 0, 0, 0, 0, 0, 0, 0]), 9)\nlibc._exit(0)",
+    ],
+)
+@pytest.mark.usefixtures("without_names")
+def test_nonsense_for_an_answer_is_a_crash(code):
+    assert draw(LIBC + code) == (None, "crash")
+    assert draw(LINE)[1] == "ok"
+
+
+@pytest.mark.usefixtures("without_names")
 def test_the_kernel_refuses_the_rest(tmp_path):
     """Each call must answer −1 and leave no trace."""
     victim = tmp_path / "victim"
@@ -150,10 +169,10 @@ def test_the_kernel_refuses_the_rest(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["victim"]
 
 
-def test_nothing_of_the_parent_is_there(monkeypatch):
-    monkeypatch.setenv("SECRET_OF_THE_PARENT", "x")
+@pytest.mark.usefixtures("without_names")
+def test_nothing_of_the_parent_is_there():
     environ = LIBC + "c = np.ctypeslib.ctypes\nlibc.getenv.restype = c.c_char_p\n"
-    assert draw(environ + "assert libc.getenv(b'SECRET_OF_THE_PARENT') is None\n" + LINE)[1] == "ok"
+    assert draw(environ + "assert libc.getenv(b'CANARY') is None\n" + LINE)[1] == "ok"
     assert draw(environ + "assert libc.getenv(b'PATH') is None\n" + LINE)[1] == "ok"
     # What can be written to: the line for the answer, and the null device for errors.
     count = LIBC + "flags = [libc.fcntl(fd, 3) for fd in range(200)]\n"
@@ -185,21 +204,51 @@ def test_threads_take_turns():
 def test_a_killed_helper_is_replaced(monkeypatch):
     draw(LINE)
     for wait in (True, False):
-        helper = plot_sandbox._shared
+        helper = plot_sandbox._helpers["answers"]
         helper.process.kill()
         if wait:
             helper.process.wait()
         assert draw(LINE)[1] == "ok"
-        assert plot_sandbox._shared is not helper
+        assert plot_sandbox._helpers["answers"] is not helper
         assert not os.path.exists(helper.folder)
     monkeypatch.setattr(plot_sandbox.sys, "executable", "/bin/false")
-    plot_sandbox._shared.process.kill()
+    plot_sandbox._helpers["answers"].process.kill()
     with pytest.raises(RuntimeError, match="helper process that draws plots ended with code 1"):
         draw(LINE)
 
 
+@pytest.mark.parametrize("call", ["_read", "_outcome"])
+def test_an_interrupted_drawing_does_not_answer_for_the_next(monkeypatch, call):
+    other = PLT + "plt.figure(figsize=(4, 2))\nplt.plot([1])"
+    expected = draw(other)[0]
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plot_sandbox, call, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            draw(LINE)
+    assert (draw(other)[0] == expected).all()
+
+
+def test_a_process_that_holds_a_pipe_open_holds_no_drawing_up(monkeypatch):
+    kept, pipe = [], plot_sandbox._pipe
+
+    def shared(*stacks):
+        ends = pipe(*stacks)
+        kept.extend(map(os.dup, ends))
+        return ends
+
+    monkeypatch.setattr(plot_sandbox, "_pipe", shared)
+    assert draw(LINE)[1] == "ok"
+    for end in kept:
+        os.close(end)
+
+
 def test_the_helper_ends_with_its_parent():
-    code = f"from vision_rewards import plot_sandbox as s; s.draw({LINE!r}); print(s._shared.process.pid, flush=True); "
+    code = f"from vision_rewards import plot_sandbox as s; s.draw({LINE!r}); "
+    code += "print(s._helpers['answers'].process.pid, flush=True); "
     for end in ("", "import os; os.kill(os.getpid(), 9)"):
         run = subprocess.run([sys.executable, "-c", code + end], capture_output=True, text=True, cwd=os.getcwd())
         pid = int(run.stdout)
@@ -226,19 +275,20 @@ def run_filter(program, machine, number, arguments):
 
 
 @pytest.mark.parametrize(
-    ("machine", "arch", "read", "refused"),
+    ("machine", "arch", "read", "refused", "absent"),
     [
-        # open, pipe, socket, clone, execve, kill, prctl, openat
-        ("x86_64", 0xC000003E, 0, (2, 22, 41, 56, 59, 62, 157, 257)),
-        # openat, pipe2, kill, prctl, socket, clone, execve
-        ("aarch64", 0xC00000B7, 63, (56, 59, 129, 167, 198, 220, 221)),
+        # open, pipe, socket, clone, execve, kill, prctl, getdents64, openat; stat, access, readlink, newfstatat, statx
+        ("x86_64", 0xC000003E, 0, (2, 22, 41, 56, 59, 62, 157, 217, 257), (4, 21, 89, 262, 332)),
+        # openat, pipe2, getdents64, kill, prctl, socket, clone, execve; faccessat, readlinkat, newfstatat, statx
+        ("aarch64", 0xC00000B7, 63, (56, 59, 61, 129, 167, 198, 220, 221), (48, 78, 79, 291)),
     ],
 )
-def test_the_filter_decides_as_meant(machine, arch, read, refused):
+def test_the_filter_decides_as_meant(machine, arch, read, refused, absent):
     program = filter_instructions(machine)
     kill, allow, refuse = 0x80000000, 0x7FFF0000, 0x00050001
     assert run_filter(program, arch, read, [0]) == allow
     assert {run_filter(program, arch, number, [0]) for number in refused} == {refuse}
+    assert {run_filter(program, arch, number, [0]) for number in absent} == {0x00050002}
     assert run_filter(program, 0x40000003, read, [0]) == kill
     # The x32 numbers of x86-64.
     assert run_filter(program, arch, 0x40000000 + read, [0]) == refuse

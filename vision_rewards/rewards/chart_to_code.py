@@ -39,6 +39,7 @@ class ChartToCode(AnswerReward):
         "an empty page, of whatever colour, is like nothing, though most of a plot is paper",
         "repeated or superfluous calls, texts and numbers cost precision; comments and loose values do not count",
         "code is parsed in a worker and run in a child without files, network, environment or other processes",
+        "that child is a copy of a process that never holds a picture or any code, and targets are drawn elsewhere",
         "dead code counts for `structure` only: `image` sees what is drawn",
     )
     waits = True
@@ -116,16 +117,16 @@ def _target_features(code: str) -> dict[str, Counter] | None:
 
 
 def _picture_problem(code: str) -> str | None:
-    from vision_rewards.plot_sandbox import draw_cached
+    from vision_rewards.plot_sandbox import draw_target
 
-    image, reason = draw_cached(code)
+    image, reason = draw_target(code)
     if image is None:
         return reason
     return None if (image != image[:1, :1]).any() else "it draws nothing"
 
 
 def _image_score(code: str, target_code: str) -> tuple[float, str]:
-    from vision_rewards.plot_sandbox import draw, draw_cached
+    from vision_rewards.plot_sandbox import draw, draw_target
 
     image, reason = draw(code)
-    return (0.0 if image is None else picture_similarity(image, draw_cached(target_code)[0])), reason
+    return (0.0 if image is None else picture_similarity(image, draw_target(target_code)[0])), reason
