@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -141,11 +142,27 @@ class Row:
         *,
         demonstrated: bool = False,
     ) -> dict[str, Any]:
-        """`target_of`, with errors that name the column."""
+        """What the column `target` holds, where it is a mapping, else `target_of`, with errors that name the column."""
+        written = self.written_target()
+        if isinstance(written, Mapping) and written:
+            return dict(written)
         try:
             return target_of(task, value, options, demonstrated=demonstrated, shape=self.shape)
         except (ValueError, RecursionError) as error:
             raise self.bad(f"column '{column}': {error} (task {task})") from error
+
+    def written_target(self) -> Any:
+        """The column `target`: a mapping, also as JSON text, without its nulls; or whatever else stands there."""
+        target = self.values.get("target")
+        if isinstance(target, str) and target.strip().startswith("{"):
+            try:
+                target = json.loads(target)
+            except (ValueError, RecursionError) as error:
+                raise self.bad(f"column 'target' is not JSON: {error}") from error
+        if isinstance(target, Mapping):
+            # Parquet writes every key of a struct into every row.
+            return {str(key): value for key, value in target.items() if value is not None}
+        return target
 
     def options(self, column: str) -> dict[str, str]:
         """`read_options`, with errors that name the column."""

@@ -5,7 +5,6 @@ A new format is one function here and one line of `mmrl.recipe.formats`, or `mod
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -48,19 +47,11 @@ def read_mmrl(row: Row) -> Sample:
     messages, demonstration = _messages(row) if row.has("messages") else ([_prompt(row)], None)
     if row.has("demonstration"):
         demonstration = row.text("demonstration")
-    target: Any = row.values.get("target")
-    if isinstance(target, str) and target.strip().startswith("{"):
-        try:
-            target = json.loads(target)
-        except (ValueError, RecursionError) as error:
-            raise row.bad(f"column 'target' is not JSON: {error}") from error
+    target = row.written_target()
     if target is None and demonstration is None:
         raise row.bad("column 'target' is missing, and there is no demonstration either")
     task = row.task_of("task") if target is not None or row.has("task") or row.task else "sft"
-    if isinstance(target, Mapping):
-        # Parquet writes every key of a struct into every row.
-        target = {str(key): value for key, value in target.items() if value is not None}
-    elif target is not None:
+    if target is not None and not isinstance(target, Mapping):
         learned = demonstration is not None
         target = row.target(task, "target", target, row.options("options"), demonstrated=learned)
     coordinates = row.text("coordinates") if row.has("coordinates") else None

@@ -136,3 +136,19 @@ def test_training_and_evaluation_shape_rows_by_the_recipes_rewards(workplace, si
     assert open_train(recipe, preparer, None).next(1)[0].target == wanted
     (rows,) = open_eval_sets(recipe, shape=rewarder.target_of).values()
     assert rows[0].target == wanted
+
+
+@pytest.mark.parametrize("written", [lambda target: target, json.dumps])
+def test_a_written_target_goes_before_the_answer_in_every_format(read, written):
+    target = {"box": [100, 40, 180, 60]}
+    easyr1 = {"problem": "q?", "answer": "[140, 50]", "task": "gui_grounding"}
+    assert read({**easyr1, "target": written({**target, "label": None})}).target == target
+    video = {"problem": "q?", "solution": "[140, 50]", "problem_type": "gui grounding", "data_type": "text"}
+    assert read({**video, "target": written(target)}).target == target
+    talk = [{"from": "human", "value": "q?"}, {"from": "gpt", "value": "[140, 50]"}]
+    sample = read({"conversations": talk, "accu_reward_method": "gui_grounding", "target": written(target)})
+    assert (sample.target, sample.demonstration) == (target, "[140, 50]")
+    with pytest.raises(BadSample, match="column 'target' is not JSON"):
+        read({**easyr1, "target": "{"})
+    with pytest.raises(BadSample, match="write the column `target`"):
+        read({**easyr1, "target": written({"box": None})})
