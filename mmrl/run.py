@@ -14,6 +14,7 @@ import yaml
 
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError
 from mmrl.contracts.types import Sample
+from mmrl.recipe.record import PASSED, passed_code, record
 from mmrl.recipe.schema import Recipe, load_recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.rewarding import Rewarder, UserReward
@@ -55,7 +56,7 @@ def train(
     Raises:
         UserError: anything the user can cure, in one line.
     """
-    recipe = opened(recipe, overrides)
+    recipe = opened(recipe, overrides, reward=reward, train_data=train_data, eval_data=eval_data)
     from mmrl.setup import claim, open_run, release
     from mmrl.tracking.console import final_table
     from mmrl.tracking.report.page import write_report
@@ -120,7 +121,7 @@ def measure(
     if folder is not None:
         recipe = run_recipe(folder)
         checkpoint = checkpoint or str(newest_model(folder))
-    recipe = opened(recipe, overrides)
+    recipe = opened(recipe, overrides, ("eval_data", "reward"), reward=reward, eval_data=eval_data)
     from mmrl.engines import open_engine
     from mmrl.rollouts.normalisation import complete_statistics
     from mmrl.rollouts.preparing import Preparer
@@ -152,13 +153,26 @@ def measure(
     return measured.accuracy, measured.figures
 
 
-def opened(recipe: Recipe | str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
-    """The recipe itself, or the one read from a file or mapping. Raises UserError on overrides of a read one."""
+def opened(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    overrides: Sequence[str],
+    needed: Sequence[str] = PASSED,
+    **passed: Any,
+) -> Recipe:
+    """The recipe itself, or the one read from a file or mapping, as a run records it (`mmrl.recipe.record`).
+
+    Args:
+        needed, passed: as for `record`; what is passed as None counts as not passed.
+
+    Raises:
+        UserError: overrides of a recipe that is read already; also as `load_recipe` and `record`.
+    """
+    passed = {name: part for name, part in passed.items() if part is not None}
     if not isinstance(recipe, Recipe):
-        return load_recipe(recipe, overrides)
-    if overrides:
+        recipe = load_recipe(recipe, overrides, passed_code(passed))
+    elif overrides:
         raise UserError("overrides apply to a file or mapping, not to a Recipe; pass them to load_recipe")
-    return recipe
+    return record(recipe, passed, needed)
 
 
 def with_cure(error: BadSample, recipe: Recipe) -> BadSample:

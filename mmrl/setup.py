@@ -60,6 +60,7 @@ def open_run(
     rewarder = Rewarder(recipe.rewards, reward)
     eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
     policy = open_policy(recipe, _resumed_policy(recipe, source))
+    recipe = with_params(recipe, policy)
     preparer = Preparer(policy, rewarder)
     mixture = open_train(recipe, preparer, train_data)
     statistics = settle_statistics(policy, mixture.datasets, recipe.simulators)
@@ -138,6 +139,15 @@ def open_policy(recipe: Recipe, config: PolicyConfig) -> Any:
                 policy.videos.check(f"data.{part}.{i}.video", data.budgets.get("video", {}))
         policy.videos.cache = open_cache(recipe.data.cache)
     return policy
+
+
+def with_params(recipe: Recipe, policy: Any) -> Recipe:
+    """The recipe with all of the `policy.params` of a loaded policy: also those that its checkpoint was saved with."""
+    params = getattr(policy, "params", None)
+    if params is None:
+        return recipe
+    whole = params.model_copy(update={name: getattr(params, name) for name in type(params).model_fields})
+    return recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"params": whole})})
 
 
 def apply_threads(recipe: Recipe) -> None:

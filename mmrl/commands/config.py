@@ -17,9 +17,10 @@ def run(args: Namespace) -> int:
     if args.recipe is None:
         raise UserError("config: give a RECIPE, or --schema")
     from mmrl.recipe.reading import to_yaml
+    from mmrl.recipe.record import record
     from mmrl.recipe.schema import load_recipe
 
-    print(to_yaml(load_recipe(args.recipe, args.overrides)), end="")
+    print(to_yaml(record(load_recipe(args.recipe, args.overrides), needed=())), end="")
     return 0
 
 

@@ -6,6 +6,7 @@ import shlex
 import signal
 from argparse import Namespace
 
+from mmrl.recipe.record import record
 from mmrl.recipe.schema import load_recipe
 
 
@@ -15,7 +16,7 @@ def run(args: Namespace) -> int:
     if args.dry_run:
         from mmrl.commands.dry_run import dry_run
 
-        print(dry_run(recipe))
+        print(dry_run(record(recipe)))
         return 0
     from mmrl.run import train
 

@@ -369,7 +369,7 @@ AnyData = Annotated[
 class DataConfig(Settings):
     """Training mixture and held-out sets."""
 
-    train: list[AnyData] = Field(min_length=1)
+    train: list[AnyData] = []
     eval: list[AnyData] = []
     on_bad_sample: Literal["stop", "skip"] = Field(
         "stop", description="skip goes on, and writes bad samples to bad_samples.jsonl"

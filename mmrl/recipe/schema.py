@@ -25,6 +25,7 @@ from mmrl.recipe.checks.policies import (
     check_stage,
 )
 from mmrl.recipe.checks.simulators import check_groups
+from mmrl.recipe.code import Code
 from mmrl.recipe.data import DataConfig, EpisodeData
 from mmrl.recipe.engines import EngineSettings, HFSettings, with_engine
 from mmrl.recipe.evaluation import EvalConfig
@@ -34,6 +35,8 @@ from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.stages import expand
 from mmrl.recipe.tracking import TrackingConfig
 from mmrl.recipe.training import CheckpointConfig, StageConfig
+
+FROM_PYTHON = "from Python, train_data= may be given to mmrl.train instead"
 
 
 class Recipe(Settings):
@@ -46,7 +49,7 @@ class Recipe(Settings):
     threads: PositiveInt | None = Field(None, description="CPU threads; None: torch's own choice")
     micro_tokens: PositiveInt = Field(8192, description="tokens a micro-batch, prompts and padding included")
     policy: AnyPolicy
-    data: DataConfig
+    data: DataConfig = DataConfig()
     engine: SerializeAsAny[EngineSettings] = Field(
         HFSettings(), description="what samples, in every stage and in evaluation; default: the policy's own"
     )
@@ -56,6 +59,7 @@ class Recipe(Settings):
     evaluation: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
+    code: dict[str, Code] = Field({}, description="written by a run: where the parts of it that are code came from")
 
     @model_validator(mode="before")
     @classmethod
@@ -67,6 +71,9 @@ class Recipe(Settings):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages: names must differ, got {names}")
+        if not self.data.train and not {"train_data", "eval_data"} & self.code.keys():
+            key = "data.train: a dataset is needed" if "data" in self.model_fields_set else "data: this key is required"
+            raise ValueError(f"{key}; {FROM_PYTHON}")
         if not any(reward.weight for reward in self.rewards):
             raise ValueError("rewards: every weight is 0, so nothing is rewarded; set one above 0")
         for stage in self.stages:
@@ -105,12 +112,19 @@ class Recipe(Settings):
         return Path(self.output) / self.name
 
 
-def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), passed: Mapping[str, Code] | None = None
+) -> Recipe:
     """Reads a recipe from a YAML file or a mapping, applies `a.b=c` overrides and checks all of it.
+
+    Args:
+        passed: what is given from Python instead of parts of the recipe, such as `train_data` (`mmrl.recipe.record`).
 
     Raises:
         ConfigError: one line naming the key, its value, what is allowed and the nearest valid spelling.
     """
     raw = dict(source) if isinstance(source, Mapping) else read_yaml(Path(source))
     written = apply_overrides(raw, overrides)
+    if passed:
+        written["code"] = {name: code.model_dump() for name, code in passed.items()} | written.get("code", {})
     return validate(Recipe, expand(written), written=written)

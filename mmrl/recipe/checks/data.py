@@ -76,7 +76,9 @@ def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
     """
     objective, where = stage.objective, f"stages.{stage.name}"
     if not any(isinstance(dataset, EpisodeData) for dataset in train):
-        if objective.relabel is not None and not any(isinstance(dataset, PythonData) for dataset in train):
+        # Rows from Python may name a simulator.
+        own = not train or any(isinstance(dataset, PythonData) for dataset in train)
+        if objective.relabel is not None and not own:
             raise ValueError(
                 f"{where}: relabelling asks a simulator's expert, and data.train has no data of type episodes; add "
                 "some, or use another method (sft)"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PlainSerializer, PositiveInt
 
 from mmrl.recipe.base import Settings
 from mmrl.recipe.policy import Checkpointed, Packed, TrainedConfig
@@ -36,16 +36,21 @@ class OFTParams(OpenVLAParams):
     stop_token: bool = Field(True, description="an end token follows the slots, as in OFT's training; RLinf's has none")
 
 
+def _given(params: OpenVLAParams) -> dict[str, Any]:
+    # A default that is written out would go before what the checkpoint was saved with.
+    return params.model_dump(mode="json", exclude_unset=True)
+
+
 class OpenVLASettings(Checkpointed, Packed, TrainedConfig):
     """OpenVLA, whose pictures have its checkpoint's size and whose actions its checkpoint's bins."""
 
-    params: OpenVLAParams = OpenVLAParams()
+    params: Annotated[OpenVLAParams, PlainSerializer(_given)] = OpenVLAParams()
 
 
 class OFTSettings(Checkpointed, TrainedConfig):
     """OpenVLA-OFT: all tokens of a chunk attend to each other in one row, which nothing else shares."""
 
-    params: OFTParams = OFTParams()
+    params: Annotated[OFTParams, PlainSerializer(_given)] = OFTParams()
 
 
 AnyOpenVLA = OpenVLASettings | OFTSettings

@@ -1,0 +1,114 @@
+"""A recipe as a run records it: every setting, the code behind `module:name`, and what was passed from Python."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import vision_rewards
+from mmrl.contracts.errors import ConfigError
+from mmrl.recipe.code import Code, code_of, data_of
+from mmrl.recipe.importing import import_attribute, import_named
+from mmrl.recipe.rewards import REWARDS, RewardConfig
+from mmrl.recipe.schema import FROM_PYTHON, Recipe
+
+logger = logging.getLogger(__name__)
+
+# What `mmrl.train` and `mmrl.evaluate` take instead of a recipe's own parts.
+PASSED = ("train_data", "eval_data", "reward")
+# A function's first two parameters are the completion and the sample.
+GIVEN_PARAMETERS = 2
+
+
+def passed_code(passed: Mapping[str, Any]) -> dict[str, Code]:
+    """The code of what was passed from Python, by the names in `PASSED`."""
+    return {name: code_of(part) if name == "reward" else data_of(part) for name, part in passed.items()}
+
+
+def record(recipe: Recipe, passed: Mapping[str, Any] | None = None, needed: Sequence[str] = PASSED) -> Recipe:
+    """The recipe with its rewards' defaults and with `code`, where every part of it that is code came from.
+
+    What differs from the code that the recipe already records, as a run's config.yaml does, is warned of in one line.
+
+    Args:
+        passed: what is given from Python, by the names in `PASSED`.
+        needed: those of `PASSED` that are about to be used.
+
+    Raises:
+        ConfigError: a part cannot be imported, or was passed from Python when the recipe was recorded and is not now.
+    """
+    now = passed_code(passed or {})
+    for name in needed:
+        if name in recipe.code and name not in now:
+            call = "mmrl.evaluate" if "train_data" not in needed else "mmrl.train"
+            raise ConfigError(
+                f"code.{name}: {recipe.code[name]} came from Python when this recipe was recorded; pass it again: "
+                f"{call}(…, {name}=…)"
+            )
+    if "train_data" in needed and not recipe.data.train and "train_data" not in now:
+        raise ConfigError(f"data.train: a dataset is needed; {FROM_PYTHON}")
+    kept = {name: code for name, code in recipe.code.items() if name in PASSED}
+    now = kept | now | {place: code_of(part) for place, part in _named_parts(recipe, now)}
+    for place, code in now.items():
+        for line in _differences(place, recipe.code.get(place), code):
+            logger.warning(line)
+    return recipe.model_copy(update={"rewards": [_whole(c, i) for i, c in enumerate(recipe.rewards)], "code": now})
+
+
+def _named_parts(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, Any]]:
+    """(place, part) of everything that the recipe names by `module:name` and that is not replaced from Python."""
+    for i, reward in enumerate(recipe.rewards):
+        if ":" in reward.name:
+            yield f"rewards.{i}.name", REWARDS.get(reward.name, f"rewards.{i}.name")
+    for key, datasets in (("train", recipe.data.train), ("eval", recipe.data.eval)):
+        for i, data in enumerate(datasets if f"{key}_data" not in passed else ()):
+            if data.type == "python":
+                yield f"data.{key}.{i}.function", import_attribute(data.function)
+            if ":" in getattr(data, "format", ""):
+                yield f"data.{key}.{i}.format", import_named(data.format, f"data.{key}.{i}.format")
+    others = {"engine.name": recipe.engine.name, "data.sampler.name": recipe.data.sampler.name}
+    others |= {"policy.type": recipe.policy.type}
+    others |= {f"tracking.sinks.{i}": name for i, name in enumerate(recipe.tracking.sinks)}
+    for i, stage in enumerate(recipe.stages):
+        for name, stream in stage.objective.streams.items():
+            others[f"stages.{i}.objective.streams.{name}.coefficient.kind"] = stream.coefficient.kind
+    for place, name in others.items():
+        if ":" in name:
+            yield place, import_named(name, place)
+
+
+def _differences(place: str, recorded: Code | None, now: Code) -> Iterator[str]:
+    if recorded is None:
+        return
+    if (recorded.module, recorded.name) != (now.module, now.name):
+        yield f"{place}: {now} stands where {recorded} stood when this recipe was recorded"
+    elif recorded.source != now.source:
+        yield f"{place}: the source of {now.module} has changed since this recipe was recorded"
+    if recorded.rows != now.rows:
+        yield f"{place}: {now.rows} rows, and there were {recorded.rows} when this recipe was recorded"
+    elif recorded.sample != now.sample:
+        yield f"{place}: its rows differ from those that it had when this recipe was recorded"
+
+
+def _whole(config: RewardConfig, index: int) -> RewardConfig:
+    """The reward with every parameter that it was not given at its default."""
+    part = REWARDS.get(config.name, f"rewards.{index}.name")
+    if isinstance(part, type) and issubclass(part, vision_rewards.Reward):
+        defaults = {name: param.default for name, param in part.spec().params.items()}
+    elif callable(part):
+        signature = list(inspect.signature(part).parameters.values())[GIVEN_PARAMETERS:]
+        defaults = {p.name: p.default for p in signature if p.default is not p.empty and _writable(p.default)}
+    else:
+        defaults = {}
+    return config.model_copy(update={"params": defaults | config.params})
+
+
+def _writable(value: Any) -> bool:
+    """Whether YAML can hold it; another default, such as a function, is known by the digest of the source."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _writable(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_writable, value))
+    return value is None or type(value) in (bool, int, float, str)
