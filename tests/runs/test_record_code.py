@@ -1,7 +1,10 @@
 """What a run used that is code, or came from Python, stands in its config.yaml; without it nothing is rerun."""
 
 import dataclasses
+import json
 import logging
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,9 @@ from mmrl.cli import main
 from mmrl.contracts.errors import ConfigError
 from mmrl.data.mixture import open_dataset
 from mmrl.recipe.code import code_of, data_of
+from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.record import record
+from mmrl.setup import open_policy, with_params
 from tests.support import runs
 from tests.support.errors import refused
 from tests.support.runs import assert_same_run
@@ -128,3 +133,25 @@ def test_config_prints_the_record(raw, workplace, capsys):
     assert printed["code"]["rewards.0.name"]["name"] == "close"
     assert printed["rewards"][0]["params"] == {"base": 7}
     assert printed["stages"][0]["objective"]["method"] == "grpo"
+
+
+def test_params_that_a_checkpoint_was_saved_with_are_recorded(tiny_qwen, workplace):
+    """Before it is loaded, a recipe does not write defaults that would go before them."""
+    shutil.copytree(tiny_qwen("openvla"), "model")
+    saved = json.loads(Path("model/config.json").read_text())
+    Path("model/config.json").write_text(json.dumps({**saved, "params": {"gripper": "zero_one_open"}}))
+    made = load_recipe(
+        {
+            "name": "x",
+            "policy": {"type": "openvla", "path": "model", "device": "cpu", "params": {"center_crop": 0.9}},
+            "simulators": {"table": {"type": "tabletop"}},
+            "data": {"train": [{"type": "episodes", "simulator": "table"}]},
+            "method": "grpo",
+            "steps": 1,
+        }
+    )
+    assert yaml.safe_load(to_yaml(made))["policy"]["params"] == {"center_crop": 0.9}
+    written = yaml.safe_load(to_yaml(with_params(made, open_policy(made, made.policy))))
+    whole = {"statistics": None, "cameras": None, "center_crop": 0.9, "gripper": "zero_one_open"}
+    assert written["policy"]["params"] == whole
+    assert yaml.safe_load(to_yaml(load_recipe(written))) == written
