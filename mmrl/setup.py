@@ -245,7 +245,7 @@ def _resumed_policy(recipe: Recipe, source: Path | None) -> Any:
 
 
 def _resume(recipe: Recipe, state: dict[str, Any], policy: Any, mixture: Mixture, source: Path) -> Place:
-    found = difference(str(source / "model"), recipe.policy.path)
+    found = difference(str(source / "model"), recipe.policy.path, recipe.policy.type)
     if found is None and state["parameters"] != fingerprint(policy):
         found = "other parameters are trained: policy.freeze or policy.lora differ"
     if found is not None:

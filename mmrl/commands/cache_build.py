@@ -154,8 +154,8 @@ def policy_media(config: PolicyConfig) -> PolicyMedia:
     from transformers import AutoImageProcessor, AutoVideoProcessor
 
     try:
-        video = AutoVideoProcessor.from_pretrained(checkpoint_path(config.path))
-        size = AutoImageProcessor.from_pretrained(checkpoint_path(config.path)).size
+        video = AutoVideoProcessor.from_pretrained(checkpoint_path(config.path, config.type))
+        size = AutoImageProcessor.from_pretrained(checkpoint_path(config.path, config.type)).size
     except (OSError, ValueError) as error:
         raise CheckpointError(f"policy.path: '{config.path}' has no video processor: {first_line(error)}") from None
     image = config.image

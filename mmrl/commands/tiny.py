@@ -6,24 +6,25 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from mmrl.contracts.errors import UserError
-from mmrl.policies.tiny import FAMILIES, WRITERS, sizes_of
+from mmrl.policies.tiny import families, sizes_of
+from mmrl.recipe.policies.registry import alternatives
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments: an option for every size that some family has."""
-    families = (*FAMILIES, *WRITERS)
-    parser.add_argument("family", metavar="FAMILY", help=f"{', '.join(families[:-1])} or {families[-1]}")
+    names = families()
+    parser.add_argument("family", metavar="FAMILY", help=alternatives(names))
     parser.add_argument("folder", metavar="DIR", help="a new or empty folder")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights (default 0)")
     owners: dict[str, list[str]] = {}
     kinds: dict[str, type] = {}
-    for family in families:
+    for family in names:
         for name, value in sizes_of(family).items():
             owners.setdefault(name, []).append(family)
             kinds[name] = type(value)
     sizes = parser.add_argument_group("sizes", "of the model, instead of the family's own")
     for name, having in owners.items():
-        which = "every family" if len(having) == len(families) else ", ".join(having)
+        which = "every family" if len(having) == len(names) else ", ".join(having)
         sizes.add_argument(
             _option(name),
             dest=f"size_{name}",

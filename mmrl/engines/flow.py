@@ -10,6 +10,7 @@ from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import StopReason
 from mmrl.engines.base import InProcess, batched
+from mmrl.recipe.policies.registry import alternatives, policies_for
 
 
 class FlowEngine(InProcess):
@@ -29,7 +30,7 @@ class FlowEngine(InProcess):
         if any(request.restrict != "action" for request in requests):
             raise ConfigError(
                 f"policy.type '{self.policy.config.type}' acts in simulators and answers no text; use data of type "
-                "episodes, or policy.type qwen_vl"
+                f"episodes, or policy.type {alternatives(policies_for('answers'))}"
             )
         self.refuse_prefixes(requests)
         results: list[list[Completion]] = [[] for _ in requests]

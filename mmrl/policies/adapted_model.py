@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmrl.policies.training import Reference, plain_name, trained_beside_adapters
 from mmrl.policies.value_head import ValueHead, head_parameters
-from mmrl.recipe.policies.parts import inside
+from mmrl.recipe.policies.parts import inside, owner_of
 from mmrl.recipe.policies.registry import entry_of
 from mmrl.recipe.policy import TrainedConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Towers:
+    """Sizes that the memory of a step follows from.
+
+    Attributes:
+        text: transformers' config of the language model.
+        vision: that of the vision tower; None: its activations are not counted.
+        vision_trained: whether gradients pass through the tower.
+        patches_per_token: patches that become one visual token.
+        vocabulary: tokens that logits are computed for; 0: none are.
+    """
+
+    text: Any
+    vision: Any | None
+    vision_trained: bool
+    patches_per_token: int
+    vocabulary: int
 
 
 class AdaptedModel:
@@ -52,6 +73,23 @@ class AdaptedModel:
     def keep_reference(self) -> None:
         """Makes the current weights the reference; under LoRA the base already is one."""
         self._reference.keep()
+
+    @property
+    def towers(self) -> Towers:
+        """Sizes of the model, for the estimate of memory."""
+        sizes = self._model.config
+        return self._towers(sizes.get_text_config(), getattr(sizes, "vision_config", None))
+
+    def _towers(
+        self, text: Any, vision: Any | None, patches_per_token: int = 1, vocabulary: int | None = None
+    ) -> Towers:
+        parts = entry_of(self.config.type).parts
+        trained = any(
+            owner_of(plain_name(name), parts) == "vision"
+            for name, parameter in self.module.named_parameters()
+            if parameter.requires_grad
+        )
+        return Towers(text, vision, trained, patches_per_token, text.vocab_size if vocabulary is None else vocabulary)
 
     def check_units(self, units: int) -> None:
         """See `Policy.check_units`: any number, where one is predicted after the other."""

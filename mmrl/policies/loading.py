@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mmrl.contracts.errors import CheckpointError, ConfigError, first_line, nearest, unknown
+from mmrl.contracts.errors import CheckpointError, ConfigError, first_line, nearest
 from mmrl.policies.compat import ensure_torchvision
-from mmrl.recipe.policies.registry import entry_of
+from mmrl.recipe.policies.registry import POLICIES, alternatives, attribute, entry_of, policies_of
 from mmrl.recipe.policy import PolicyConfig
 
 _SIZE = re.compile("(size|layers|heads|depth|dim|experts)$")
@@ -37,7 +37,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def checkpoint_path(path: str, kind: str = "qwen_vl") -> str:
+def checkpoint_path(path: str, kind: str) -> str:
     """The folder or hub name to load.
 
     Args:
@@ -58,9 +58,10 @@ def checkpoint_path(path: str, kind: str = "qwen_vl") -> str:
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         entry = entry_of(kind)
         allowed = ["a folder", "a hub name (owner/name)", *entry.packaged]
+        made = f"; `mmrl tiny {entry.tiny[0]} {path}` makes a small one there" if entry.tiny else ""
         raise CheckpointError(
             f"policy.path: no checkpoint folder at '{path}'.{nearest(folder.name, [*siblings, *entry.packaged])} "
-            f"Give {', '.join(allowed[:-1])} or {allowed[-1]}; `mmrl tiny {entry.tiny} {path}` makes a small one there"
+            f"Give {alternatives(allowed)}{made}"
         )
     return path
 
@@ -88,28 +89,55 @@ def local_folder(path: str, kind: str, also: Sequence[str] = ()) -> Path:
         raise CheckpointError(f"policy.path: '{path}' cannot be fetched: {first_line(error)}") from None
 
 
-def read_config(path: str) -> Any:
-    """The transformers config of a checkpoint. Raises CheckpointError when there is none that can be read."""
+def read_config(path: str, kind: str) -> Any:
+    """The transformers config of a checkpoint. Raises CheckpointError when there is none that can be read.
+
+    Args:
+        kind: see `checkpoint_path`.
+    """
     ensure_torchvision()
     from transformers import AutoConfig
 
-    from mmrl.policies.pi0 import lerobot_config
-
-    if lerobot_config.is_lerobot(Path(checkpoint_path(path))):
-        return lerobot_config.model_config(Path(checkpoint_path(path)))
+    source = checkpoint_path(path, kind)
+    for layout in sorted({entry_of(name).layout or "" for name in POLICIES} - {""}):
+        if (config := attribute(layout)(Path(source))) is not None:
+            return config
     try:
-        return AutoConfig.from_pretrained(checkpoint_path(path))
+        return AutoConfig.from_pretrained(source)
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise CheckpointError(f"policy.path: cannot read '{path}': {first_line(error)}") from None
 
 
-def difference(one: str, other: str) -> str | None:
+def read_own_config(path: str, kind: str, shown: str) -> Any:
+    """`read_config` of a checkpoint that this type of policy loads.
+
+    Args:
+        shown: what the recipe calls it.
+
+    Raises:
+        CheckpointError: also one of another family.
+    """
+    config = read_config(path, kind)
+    if config.model_type not in (known := entry_of(kind).reads):
+        able = policies_of(config.model_type)
+        cure = f"set policy.type to {alternatives(able)}" if able else "no policy.type reads that"
+        raise CheckpointError(
+            f"policy.path: '{shown}' is a checkpoint of {config.model_type}, and policy.type '{kind}' reads "
+            f"{', '.join(known)}; {cure}"
+        )
+    return config
+
+
+def difference(one: str, other: str, kind: str) -> str | None:
     """The first size in which two checkpoints' models differ, or None for two of the same shape.
+
+    Args:
+        kind: see `checkpoint_path`.
 
     Raises:
         CheckpointError: one of them is not there.
     """
-    here, there = (dict(_sizes(read_config(path).to_dict())) for path in (one, other))
+    here, there = (dict(_sizes(read_config(path, kind).to_dict())) for path in (one, other))
     for name in {**here, **there}:
         if here.get(name) != there.get(name):
             return f"{name} is {here.get(name)} there and {there.get(name)} here"
@@ -127,19 +155,17 @@ def _sizes(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield prefix + key, value
 
 
-def load_checkpoint(config: PolicyConfig, families: Collection[str], device: torch.device) -> tuple[Any, Any]:
-    """(model, processor) of a checkpoint.
+def load_checkpoint(config: PolicyConfig, device: torch.device) -> tuple[Any, Any]:
+    """(model, processor) of a checkpoint of one of transformers' own models.
 
     Raises:
-        CheckpointError: not there, of a family outside `families`, weights missing or of other shapes.
+        CheckpointError: not there, of another family, weights missing or of other shapes.
     """
     ensure_torchvision()
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    path = checkpoint_path(config.path)
-    family = read_config(config.path).model_type
-    if family not in families:
-        raise CheckpointError(f"policy.path: '{config.path}' is a {unknown('qwen_vl family', family, families)}")
+    path = checkpoint_path(config.path, config.type)
+    read_own_config(config.path, config.type, config.path)
     model = load_pretrained(AutoModelForImageTextToText, path, config)
     with load_errors(config.path):
         processor = AutoProcessor.from_pretrained(path)

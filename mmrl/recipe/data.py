@@ -297,7 +297,7 @@ class RobotData(DatasetConfig):
         None, description="cameras that are read, in this order: name in the file -> name for the policy"
     )
     chunk: PositiveInt = Field(
-        1, description="actions a demonstration: rollout.action_chunk, or for pi0 and pi05 up to their horizon"
+        1, description="actions a demonstration: rollout.action_chunk, or for flow policies up to their horizon"
     )
     draw: Literal["steps", "episodes"] = Field(
         "steps", description="episodes: a demonstration is a whole episode with its rewards, for offline RL"

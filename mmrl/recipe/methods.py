@@ -122,13 +122,13 @@ METHODS: dict[str, Method] = {
         source="pi_RL, arXiv 2510.25889, Flow-SDE: PPO on one noisy denoising step a decision",
         objective=_PI_RL,
         params={"sampler": "sde", "trained": "one"},
-        notes="for policy.type pi0 and pi05 with policy.value_head; policy.params: {sampler: sde, trained: one}",
+        notes="for flow policies with policy.value_head; policy.params: {sampler: sde, trained: one}",
     ),
     "pi_rl_noise": Method(
         source="pi_RL, arXiv 2510.25889, Flow-Noise: PPO on all denoising steps, with learned noise",
         objective={**_PI_RL, "entropy": 0.005},
         params={"sampler": "noise", "trained": "all"},
-        notes="for policy.type pi0 and pi05 with policy.value_head; policy.params: {sampler: noise, trained: all}",
+        notes="for flow policies with policy.value_head; policy.params: {sampler: noise, trained: all}",
     ),
     "chunked_awr": Method(
         source="advantage-weighted regression, arXiv 1910.00177, on chunks of actions: offline RL in the manner of "

@@ -77,19 +77,15 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
     trainable = sum(p.numel() for p in trained)
     wants_reference = any(s.objective.kl.weight > 0 for s in recipe.stages)
     element = 2 if recipe.policy.dtype == "bfloat16" else FLOAT
-    # π0's language and vision models are one part of it; its expert samples no tokens.
-    config = getattr(policy.module.config, "vlm_config", policy.module.config)
-    text = config.get_text_config()
+    towers = policy.towers
+    text = towers.text
     tokens = max(recipe.micro_tokens, *(longest_prompt + s.rollout.max_new_tokens for s in recipe.stages))
-    patches = round(tokens * visual_tokens / max(1, longest_prompt)) * _merge(config) ** 2
-    vision_trained = any(part == "vision" for _, _, part in policy.trainable())
+    patches = round(tokens * visual_tokens / max(1, longest_prompt)) * towers.patches_per_token
     checkpointed = getattr(recipe.policy, "gradient_checkpointing", False)
     activations = element * (
-        _kept(text, tokens, True, checkpointed)
-        + _kept(getattr(config, "vision_config", None), patches, vision_trained, checkpointed)
+        _kept(text, tokens, True, checkpointed) + _kept(towers.vision, patches, towers.vision_trained, checkpointed)
     )
     activations += element * trainable if recipe.policy.dtype == "bfloat16" else 0
-    vocabulary = int(text.vocab_size) if config is policy.module.config else 0
     rollouts = [_cache(s, recipe.engine, text, longest_prompt, element) for s in recipe.stages if s.objective.rollouts]
     return Estimate(
         weights=weights,
@@ -97,7 +93,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
         moments=2 * FLOAT * trainable,
         gradients=sum(p.numel() * p.element_size() for p in trained),
         activations=activations,
-        logits=FLOAT * 3 * min(tokens * vocabulary, max(CHUNK_ELEMENTS, vocabulary)),
+        logits=FLOAT * 3 * min(tokens * towers.vocabulary, max(CHUNK_ELEMENTS, towers.vocabulary)),
         cache=max(rollouts, default=0),
         parameters=sum(p.numel() for p in parameters),
         trainable=trainable,
@@ -156,10 +152,6 @@ def _widths(part: Any) -> tuple[int, int, int, int]:
     else:
         mlp = getattr(part, "intermediate_size", None) or int(part.mlp_ratio * hidden)
     return hidden, heads * head, keys, mlp
-
-
-def _merge(config: Any) -> int:
-    return int(getattr(getattr(config, "vision_config", None), "spatial_merge_size", 1))
 
 
 def _first(part: Any, *names: str) -> int:

@@ -41,6 +41,25 @@ class Evaluations:
     time_E: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class FlowShape:
+    """What a checkpoint predicts, and how it was trained to.
+
+    Attributes:
+        horizon: actions predicted at once.
+        dims: dimensions of an action; the robot's come first, the others are padding.
+        steps: denoising steps.
+        time_offset, time_scale, time_alpha: the times of training are t = offset + scale Beta(alpha, 1).
+    """
+
+    horizon: int
+    dims: int
+    steps: int
+    time_offset: float
+    time_scale: float
+    time_alpha: float
+
+
 class FlowPolicy(AdaptedModel):
     """The adapter, less its network; see `mmrl.contracts.policy.Policy` for the contract."""
 
@@ -55,14 +74,15 @@ class FlowPolicy(AdaptedModel):
         params: FlowParams,
         config: Pi0Settings,
         kind: Kind,
+        shape: FlowShape,
         value_head: ValueHead | None = None,
     ):
         super().__init__(model, config, value_head)
         self.statistics: dict[str, Any] = dict(statistics)
         self.params, self.kind = params, kind
-        shape = self._model.config
-        self.horizon, self.dims = shape.chunk_size, shape.max_action_dim
-        self.steps = params.steps or shape.num_inference_steps
+        self._shape = shape
+        self.horizon, self.dims = shape.horizon, shape.dims
+        self.steps = params.steps or shape.steps
         try:
             self._noisy_steps = params.noisy_steps(self.steps)
         except ValueError as error:
@@ -104,7 +124,7 @@ class FlowPolicy(AdaptedModel):
         found = len(self.normaliser("action").shift_A)
         if found > self.dims:
             raise ConfigError(
-                f"the policy's statistics have {found} action dimensions, and its checkpoint's max_action_dim is "
+                f"the policy's statistics have {found} action dimensions, and its checkpoint's actions have up to "
                 f"{self.dims}; set policy.params.statistics to a dataset of this robot, or use a checkpoint of more"
             )
         return found
@@ -325,9 +345,8 @@ class FlowPolicy(AdaptedModel):
 
     def _draw_time(self, generator: torch.Generator) -> Tensor:
         """t = offset + scale Beta(alpha, 1), by inversion: U^(1/alpha) is Beta(alpha, 1)."""
-        shape = self._model.config
         uniform = torch.rand((), generator=generator)
-        return shape.time_sampling_offset + shape.time_sampling_scale * uniform ** (1 / shape.time_sampling_beta_alpha)
+        return self._shape.time_offset + self._shape.time_scale * uniform ** (1 / self._shape.time_alpha)
 
     def _matching_loss(self, v_EHD: Tensor, target_EHD: Tensor) -> Tensor:
         """[E, H x A]: squared errors, shared out so that the mean over an action's units is that over all D elements.

@@ -115,6 +115,7 @@ class FrameSelector:
         self.reader, self.config, self.module, self.params = reader, config, selector, params
         self.device, self.coordinates, self.videos = reader.device, reader.coordinates, reader.videos
         self.module.config = reader.module.config
+        self.towers = reader.towers
         self._merged = reader.processor.video_processor.temporal_patch_size
         self._scorer: nn.Module = selector
         self._reference = Reference(selector)
@@ -130,7 +131,7 @@ class FrameSelector:
         params, reader = config.params, QwenVL.from_pretrained(config.reader())
         reader.module.requires_grad_(False).eval()
         selector = Selector(reader.module.config.get_text_config().hidden_size, params.width)
-        path = Path(checkpoint_path(config.path)) / FILE
+        path = Path(checkpoint_path(config.path, config.type)) / FILE
         if path.is_file():
             from safetensors.torch import load_file
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmrl.contracts.errors import CheckpointError
 from mmrl.data.robot.statistics import FILE, save_statistics
-from mmrl.policies.loading import COMPANIONS, load_pretrained, read_config
+from mmrl.policies.loading import COMPANIONS, load_pretrained, read_own_config
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import OpenVLAForActionPrediction
 from mmrl.recipe.policy import PolicyConfig
@@ -33,12 +33,7 @@ WRITTEN_ANEW = ("config.json", FILE, "model.safetensors.index.json")
 
 def read_model_config(folder: Path, shown: str, wanted: str) -> OpenVLAConfig:
     """The config of an OpenVLA checkpoint. Raises CheckpointError for one of another family."""
-    config = read_config(str(folder))
-    if config.model_type != "openvla":
-        raise CheckpointError(
-            f"policy.path: '{shown}' is a checkpoint of {config.model_type}, and policy.type '{wanted}' reads "
-            "openvla; set policy.type to the adapter of that family"
-        )
+    config = read_own_config(str(folder), wanted, shown)
     if not config.timm_model_ids or not config.image_sizes:
         raise CheckpointError(f"policy.path: config.json of '{shown}' lacks timm_model_ids or image_sizes")
     return config

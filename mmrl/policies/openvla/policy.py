@@ -24,6 +24,7 @@ from mmrl.policies.statistics import bounds, choose, read_statistics
 from mmrl.policies.token_policy import TokenPolicy
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
 from mmrl.recipe.policies.openvla import AnyOpenVLA, OpenVLAParams
+from mmrl.recipe.policies.registry import alternatives, policies_for
 from mmrl.recipe.reading import validate
 
 
@@ -164,7 +165,7 @@ class OpenVLA(TokenPolicy):
         if restrict != "action":
             raise ConfigError(
                 f"policy.type '{self.config.type}' acts in simulators and answers no text; use data of type episodes, "
-                "or policy.type qwen_vl"
+                f"or policy.type {alternatives(policies_for('answers'))}"
             )
         return self._allowed
 

@@ -14,7 +14,7 @@ from mmrl.contracts.errors import CheckpointError, first_line
 from mmrl.data.robot.statistics import FILE as STATISTICS
 from mmrl.policies.compat import ensure_torchvision
 from mmrl.policies.flow.normaliser import Kind
-from mmrl.policies.loading import load_pretrained, local_folder, read_config
+from mmrl.policies.loading import load_pretrained, local_folder, read_own_config
 from mmrl.policies.pi0 import lerobot, lerobot_config
 from mmrl.policies.statistics import read_statistics
 from mmrl.recipe.policies.flow import FlowParams, Pi0Settings
@@ -57,12 +57,7 @@ def load(config: Pi0Settings, params: FlowParams, family: str, default_kind: Kin
     """
     ensure_torchvision()
     folder, cls = local_folder(config.path, config.type), model_class(family)
-    found = read_config(str(folder))
-    if found.model_type != family:
-        raise CheckpointError(
-            f"policy.path: '{config.path}' is a checkpoint of {found.model_type}, and policy.type '{config.type}' "
-            f"reads {family}; set policy.type to the adapter of that family"
-        )
+    found = read_own_config(str(folder), config.type, config.path)
     if found.time_sampling_beta_beta != 1.0:
         raise CheckpointError(
             f"policy.path: config.json of '{config.path}' has time_sampling_beta_beta {found.time_sampling_beta_beta}; "

@@ -36,8 +36,14 @@ def is_lerobot(folder: Path) -> bool:
     return "model_type" not in raw and raw.get("type") in FAMILIES
 
 
-def model_config(folder: Path) -> Any:
-    """transformers' config of a lerobot checkpoint. Raises CheckpointError on sizes that are not known."""
+def config_of(folder: Path) -> Any | None:
+    """transformers' config of a lerobot checkpoint; None for a folder that is none.
+
+    Raises:
+        CheckpointError: sizes that are not known.
+    """
+    if not is_lerobot(folder):
+        return None
     from transformers import PI0Config
 
     raw = read_json(folder / "config.json")

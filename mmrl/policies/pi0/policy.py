@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample
 from mmrl.policies import training
+from mmrl.policies.adapted_model import Towers
 from mmrl.policies.flow.context import FlowPrompt, Prefix, digest_of
 from mmrl.policies.flow.noise_head import NoiseHead, load_noise_head, save_noise_head
 from mmrl.policies.flow.normaliser import Kind
-from mmrl.policies.flow.policy import FlowPolicy
+from mmrl.policies.flow.policy import FlowPolicy, FlowShape
 from mmrl.policies.loading import resolve_device
 from mmrl.policies.lora import merged_state
 from mmrl.policies.observations import instruction_of, select_images
@@ -43,7 +44,7 @@ class Pi0(FlowPolicy):
         kind: Kind,
         value_head: ValueHead | None = None,
     ):
-        super().__init__(model, statistics, params, config, kind, value_head)
+        super().__init__(model, statistics, params, config, kind, self._shape_of(model.config), value_head)
         self.processor = processor
 
     @classmethod
@@ -66,6 +67,23 @@ class Pi0(FlowPolicy):
         model = training.prepare(model.to(device).train(), config, unread)
         head = load_value_head(config.value_head, cls.critic_size(sizes), str(loaded.folder), device)
         return cls(model, loaded.processor, loaded.statistics, params, config, loaded.kind, head)
+
+    @staticmethod
+    def _shape_of(sizes: Any) -> FlowShape:
+        return FlowShape(
+            horizon=sizes.chunk_size,
+            dims=sizes.max_action_dim,
+            steps=sizes.num_inference_steps,
+            time_offset=sizes.time_sampling_offset,
+            time_scale=sizes.time_sampling_scale,
+            time_alpha=sizes.time_sampling_beta_alpha,
+        )
+
+    @property
+    def towers(self) -> Towers:
+        """Of the language and vision models that read the prompt; the expert samples no tokens."""
+        sizes = self._model.config.vlm_config
+        return self._towers(sizes.get_text_config(), sizes.vision_config, vocabulary=0)
 
     @classmethod
     def critic_size(cls, sizes: Any) -> int:

@@ -14,6 +14,7 @@ from mmrl.contracts.types import Sample
 from mmrl.data.media_reader import MediaReader
 from mmrl.data.robot.statistics import check_range, save_statistics
 from mmrl.policies import training
+from mmrl.policies.adapted_model import Towers
 from mmrl.policies.boxes import Canvas, Coordinates, localise
 from mmrl.policies.loading import load_checkpoint, resolve_device
 from mmrl.policies.lora import merged_state
@@ -72,7 +73,7 @@ class QwenVL(TokenPolicy):
     @staticmethod
     def load(config: QwenVLSettings) -> tuple[Any, Any]:
         """(model, processor) as the checkpoint has them, with the recipe's budget of pixels. See `from_pretrained`."""
-        model, processor = load_checkpoint(config, COORDINATES, resolve_device(config.device))
+        model, processor = load_checkpoint(config, resolve_device(config.device))
         size = processor.image_processor.size
         budget = {
             "shortest_edge": config.image.min_pixels or size["shortest_edge"],
@@ -85,6 +86,12 @@ class QwenVL(TokenPolicy):
             )
         processor.image_processor.size = budget
         return model, processor
+
+    @property
+    def towers(self) -> Towers:
+        """Sizes of the model; its merger makes one token of a square of patches."""
+        sizes = self._model.config
+        return self._towers(sizes.get_text_config(), sizes.vision_config, sizes.vision_config.spatial_merge_size**2)
 
     def prepare(self, samples: Sequence[Sample], videos: MediaReader | None = None) -> list[QwenPrompt]:
         """Tokens, pixels and positions of each sample; `videos` reads its videos, by default the policy's own reader.

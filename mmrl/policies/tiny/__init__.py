@@ -1,6 +1,7 @@
 """Small random checkpoints in the hub's layout, for tests, laptops and the quickstart.
 
-`write_tiny("qwen2_5_vl", folder)` gives a folder that plain `from_pretrained` loads.
+`write_tiny("qwen2_5_vl", folder)` gives a folder that plain `from_pretrained` loads. What families there are, and which
+module writes them, stands in the entries of `mmrl.recipe.policies.registry`.
 """
 
 from __future__ import annotations
@@ -11,22 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import UserError, unknown
-
-SPECIAL_TOKENS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
-    "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-    "<|image_pad|>", "<|video_pad|>",
-)  # fmt: skip
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+from mmrl.recipe.policies.registry import POLICIES, entry_of
 
 # Text that the byte-level BPE is trained on: the words of the digits and tabletop tasks, so that prompts stay short.
 CORPUS = (
@@ -46,7 +32,7 @@ def write_tiny(family: str, folder: str | Path, seed: int = 0, size: Mapping[str
     """Writes a small random checkpoint (model, tokenizer, processor).
 
     Args:
-        family: `qwen2_vl`, `qwen2_5_vl`, `qwen3_vl`, `qwen3_vl_moe`, or one of `WRITERS`.
+        family: one of `families()`.
         folder: created if needed; refused when it holds files already.
         seed: of the random weights.
         size: overrides of `sizes_of(family)`.
@@ -58,38 +44,25 @@ def write_tiny(family: str, folder: str | Path, seed: int = 0, size: Mapping[str
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"'{folder}' is not empty; choose a new folder")
-    if family in WRITERS:
-        return import_module(WRITERS[family]).write(family, folder, seed, size or {})
-    from mmrl.policies.compat import ensure_torchvision
-
-    ensure_torchvision()
-    import torch
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    sizes = {**sizes_of(family), **(size or {})}
-    tokenizer = train_tokenizer(sizes["vocab"])
-    config = FAMILIES[family](sizes, tokenizer)
-    from transformers import AutoModelForImageTextToText
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
-    model.generation_config.eos_token_id = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id]
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    _processor(family, tokenizer, sizes).save_pretrained(folder)
-    return folder
+    return _writer(family).write(family, folder, seed, size or {})
 
 
-# Families that are not transformers' Qwen-VL: the module whose `write(family, folder, seed, size)` makes them.
-WRITERS = {
-    "openvla": "mmrl.policies.tiny.openvla",
-    "openvla_oft": "mmrl.policies.tiny.openvla",
-    "pi0": "mmrl.policies.tiny.pi0",
-    "pi05": "mmrl.policies.tiny.pi0",
-}
+def families() -> list[str]:
+    """Every family that some policy's checkpoints can be made of."""
+    return list(_writers())
+
+
+def _writers() -> dict[str, str]:
+    entries = map(entry_of, POLICIES)
+    return {family: entry.writer for entry in entries if entry.writer is not None for family in entry.tiny}
+
+
+def _writer(family: str) -> Any:
+    writers = _writers()
+    if family not in writers:
+        raise UserError(unknown("family", family, writers))
+    return import_module(writers[family])
+
 
 # What is a multiple of what, where a family has both.
 MULTIPLES = (("heads", "kv_heads"), ("vision_hidden", "vision_heads"), ("image", "patch"))
@@ -97,11 +70,7 @@ MULTIPLES = (("heads", "kv_heads"), ("vision_hidden", "vision_heads"), ("image",
 
 def sizes_of(family: str) -> dict[str, Any]:
     """The sizes of a family, with their defaults. Raises UserError for an unknown family."""
-    if family in WRITERS:
-        return dict(import_module(WRITERS[family]).SIZES[family])
-    if family not in FAMILIES:
-        raise UserError(unknown("family", family, (*FAMILIES, *WRITERS)))
-    return {**DEFAULT_SIZE, **FAMILY_SIZE.get(family, {})}
+    return dict(_writer(family).SIZES[family])
 
 
 def _check_sizes(family: str, size: Mapping[str, Any]) -> None:
@@ -118,154 +87,3 @@ def _check_sizes(family: str, size: Mapping[str, Any]) -> None:
     head = sizes.get("head_dim", sizes["hidden"] // sizes["heads"])
     if head % 2:
         raise UserError(f"{family}'s attention heads have {head} dimensions; rotary positions need an even number")
-
-
-DEFAULT_SIZE: dict[str, int] = {
-    "hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32, "mlp": 128,
-    "vision_hidden": 64, "vision_layers": 2, "vision_heads": 2, "vision_mlp": 128, "patch": 14, "vocab": 600,
-}  # fmt: skip
-FAMILY_SIZE: dict[str, dict[str, int]] = {"qwen3_vl": {"patch": 16}, "qwen3_vl_moe": {"patch": 16}}
-
-
-def train_tokenizer(vocab: int) -> Any:
-    """Qwen's tokenizer class with a byte-level BPE trained on the built-in corpus; digits stay single tokens.
-
-    Raises UserError for a vocabulary that is smaller than the alphabet.
-    """
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX, Qwen2Tokenizer
-
-    least = 256 + len(SPECIAL_TOKENS)
-    if vocab < least:
-        raise UserError(f"vocab {vocab} is below {least}, the bytes and special tokens; set it to that or more")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab - len(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([line for line in CORPUS for _ in range(4)], trainer)
-    import json
-
-    state = json.loads(tokenizer.to_str())["model"]
-    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in state["merges"]]
-    qwen = Qwen2Tokenizer(vocab=state["vocab"], merges=merges, extra_special_tokens=[])
-    qwen.add_special_tokens({"additional_special_tokens": [t for t in SPECIAL_TOKENS if t != "<|endoftext|>"]})
-    qwen.chat_template = CHAT_TEMPLATE
-    qwen.model_max_length = 32768
-    return qwen
-
-
-def _text(sizes: Mapping[str, int], tokenizer: Any, **extra: Any) -> dict[str, Any]:
-    pairs = sizes["head_dim"] // 2
-    sections = [pairs - 2 * (3 * pairs // 8), 3 * pairs // 8, 3 * pairs // 8]
-    return {
-        "vocab_size": -(-len(tokenizer) // 8) * 8,
-        "hidden_size": sizes["hidden"],
-        "intermediate_size": sizes["mlp"],
-        "num_hidden_layers": sizes["layers"],
-        "num_attention_heads": sizes["heads"],
-        "num_key_value_heads": sizes["kv_heads"],
-        "head_dim": sizes["head_dim"],
-        "max_position_embeddings": 32768,
-        "rope_parameters": {"rope_type": "default", "mrope_section": sections, "rope_theta": 10000.0, **extra},
-        "initializer_range": sizes["hidden"] ** -0.5,
-        "tie_word_embeddings": True,
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-
-
-def _special_ids(tokenizer: Any) -> dict[str, int]:
-    names = {
-        "image_token_id": "<|image_pad|>",
-        "video_token_id": "<|video_pad|>",
-        "vision_start_token_id": "<|vision_start|>",
-        "vision_end_token_id": "<|vision_end|>",
-    }
-    return {key: tokenizer.convert_tokens_to_ids(token) for key, token in names.items()}
-
-
-def _qwen2_vl(sizes: Mapping[str, int], tokenizer: Any) -> Any:
-    from transformers import Qwen2VLConfig
-
-    vision = {
-        "depth": sizes["vision_layers"], "embed_dim": sizes["vision_hidden"], "num_heads": sizes["vision_heads"],
-        "mlp_ratio": sizes["vision_mlp"] // sizes["vision_hidden"], "hidden_size": sizes["hidden"],
-        "patch_size": sizes["patch"], "initializer_range": sizes["vision_hidden"] ** -0.5,
-    }  # fmt: skip
-    ids = _special_ids(tokenizer)
-    return Qwen2VLConfig(text_config=_text(sizes, tokenizer), vision_config=vision, tie_word_embeddings=True, **ids)
-
-
-def _qwen2_5_vl(sizes: Mapping[str, int], tokenizer: Any) -> Any:
-    from transformers import Qwen2_5_VLConfig
-
-    vision = {
-        "depth": sizes["vision_layers"], "hidden_size": sizes["vision_hidden"], "num_heads": sizes["vision_heads"],
-        "intermediate_size": sizes["vision_mlp"], "out_hidden_size": sizes["hidden"], "patch_size": sizes["patch"],
-        "window_size": 8 * sizes["patch"], "fullatt_block_indexes": [sizes["vision_layers"] - 1],
-        "initializer_range": sizes["vision_hidden"] ** -0.5,
-    }  # fmt: skip
-    return Qwen2_5_VLConfig(
-        text_config=_text(sizes, tokenizer), vision_config=vision, tie_word_embeddings=True, **_special_ids(tokenizer)
-    )
-
-
-def _qwen3_vision(sizes: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "depth": sizes["vision_layers"], "hidden_size": sizes["vision_hidden"], "num_heads": sizes["vision_heads"],
-        "intermediate_size": sizes["vision_mlp"], "out_hidden_size": sizes["hidden"], "patch_size": sizes["patch"],
-        "num_position_embeddings": 256, "deepstack_visual_indexes": [0],
-        "initializer_range": sizes["vision_hidden"] ** -0.5,
-    }  # fmt: skip
-
-
-def _qwen3_vl(sizes: Mapping[str, int], tokenizer: Any) -> Any:
-    from transformers import Qwen3VLConfig
-
-    text = _text(sizes, tokenizer, mrope_interleaved=True)
-    return Qwen3VLConfig(
-        text_config=text, vision_config=_qwen3_vision(sizes), tie_word_embeddings=True, **_special_ids(tokenizer)
-    )
-
-
-def _qwen3_vl_moe(sizes: Mapping[str, int], tokenizer: Any) -> Any:
-    from transformers import Qwen3VLMoeConfig
-
-    text = _text(sizes, tokenizer, mrope_interleaved=True)
-    text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": sizes["mlp"] // 2}
-    return Qwen3VLMoeConfig(
-        text_config=text, vision_config=_qwen3_vision(sizes), tie_word_embeddings=True, **_special_ids(tokenizer)
-    )
-
-
-FAMILIES = {"qwen2_vl": _qwen2_vl, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl, "qwen3_vl_moe": _qwen3_vl_moe}
-
-
-def _processor(family: str, tokenizer: Any, sizes: Mapping[str, int]) -> Any:
-    import transformers
-    from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
-
-    factor = sizes["patch"] * 2
-    shared = {"patch_size": sizes["patch"], "merge_size": 2, "temporal_patch_size": 2}
-    if family.startswith("qwen3"):
-        shared |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    image = Qwen2VLImageProcessor(size={"shortest_edge": factor**2, "longest_edge": factor**2 * 1280}, **shared)
-    kind = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL"}.get(family, "Qwen3VL")
-    if kind == "Qwen3VL":
-        video = transformers.Qwen3VLVideoProcessor(**shared)
-    else:
-        video = transformers.Qwen2VLVideoProcessor(**shared)
-    return getattr(transformers, f"{kind}Processor")(
-        image_processor=image, tokenizer=tokenizer, video_processor=video, chat_template=CHAT_TEMPLATE
-    )

@@ -17,10 +17,8 @@ from mmrl.recipe.checks.recorded import gripper_reading
 from mmrl.recipe.choosing import has_key
 from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import Objective
-from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, entry_of, settings_model
+from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, alternatives, entry_of, policies_for, settings_model
 
-# What reads the data that a policy cannot learn from.
-INSTEAD = {"answers": "qwen_vl", "episodes": "qwen_vl, openvla or pi0", "actions": "qwen_vl, openvla or pi0"}
 GIVES = {
     "answers": "is answered in text",
     "episodes": "is acted in a simulator",
@@ -71,7 +69,7 @@ def check_data(data: Any, policy: Any) -> None:
             if dataset.gives not in entry.learns:
                 raise ConfigError(
                     f"data.{key}.{i}: type '{dataset.type}' {GIVES[dataset.gives]}, which policy.type '{policy.type}' "
-                    f"does not do; set policy.type to {INSTEAD[dataset.gives]}, or give it "
+                    f"does not do; set policy.type to {alternatives(policies_for(dataset.gives))}, or give it "
                     f"{_types(entry.learns)}"
                 )
             # A family without the key has the bins of its checkpoint, or none.

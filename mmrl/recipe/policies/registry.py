@@ -5,7 +5,7 @@ Nothing here imports torch: recipes are checked against the entries while they a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Annotated, Any
@@ -49,8 +49,11 @@ class Entry:
         learns: what its data gives: `answers` in text, `episodes` in a simulator, `actions` that were recorded.
         parts: of its model, which `policy.freeze` may name and `policy.lora` follows; empty: neither fits.
         backbone: those that `backbone` stands for in `policy.freeze`.
+        reads: `model_type`s of the checkpoints that it loads.
+        layout: `module:function` that gives transformers' config of a folder in a layout of its own, None for others.
         packaged: checkpoints of it that ship with mmrl.
-        tiny: the family of which `mmrl tiny` makes it a checkpoint.
+        tiny: families of which `mmrl tiny` makes it a checkpoint, the likeliest first.
+        writer: the module that writes those: `SIZES` by family and `write(family, folder, seed, size)`.
         engine: the one engine that can sample it, or None.
         horizon: a demonstration may show it more actions than it executes, see `Policy.horizon`.
         sampled: what it gives of units that it sampled: see `mmrl.recipe.parts.Part.needs`.
@@ -63,8 +66,11 @@ class Entry:
     learns: tuple[str, ...]
     parts: Mapping[str, Part] = field(default_factory=dict)
     backbone: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    layout: str | None = None
     packaged: tuple[str, ...] = ()
-    tiny: str = "qwen2_5_vl"
+    tiny: tuple[str, ...] = ()
+    writer: str | None = None
     engine: str | None = None
     horizon: bool = False
     sampled: frozenset[str] = LIKELIHOOD
@@ -87,6 +93,12 @@ class Entry:
 
 
 ACTS = ("episodes", "actions")
+_QWEN: Mapping[str, Any] = {
+    "reads": ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"),
+    "tiny": ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe"),
+    "writer": "mmrl.policies.tiny.qwen_vl",
+}
+_OPENVLA: Mapping[str, Any] = {"reads": ("openvla",), "writer": "mmrl.policies.tiny.openvla"}
 
 _SELECTOR = (
     Rule("objective.value", (None,), "has no critic; use a method without one (grpo)"),
@@ -117,6 +129,7 @@ _ENTRIES = {
         ("answers", *ACTS),
         parts=parts.QWEN_VL,
         packaged=("quickstart",),
+        **_QWEN,
     ),
     "frame_selector": Entry(
         "mmrl.policies.frame_selector.policy:FrameSelector",
@@ -124,6 +137,7 @@ _ENTRIES = {
         ("answers",),
         engine="frames",
         rules=_SELECTOR,
+        **_QWEN,
     ),
     "openvla": Entry(
         "mmrl.policies.openvla.policy:OpenVLA",
@@ -132,7 +146,8 @@ _ENTRIES = {
         parts=parts.OPENVLA,
         backbone=("vision", "language"),
         packaged=("quickstart_robot",),
-        tiny="openvla",
+        tiny=("openvla",),
+        **_OPENVLA,
     ),
     "openvla_oft": Entry(
         "mmrl.policies.openvla.oft:OpenVLAOFT",
@@ -140,7 +155,8 @@ _ENTRIES = {
         ACTS,
         parts=parts.OPENVLA_OFT,
         backbone=("vision", "language"),
-        tiny="openvla_oft",
+        tiny=("openvla_oft",),
+        **_OPENVLA,
     ),
     **{
         name: Entry(
@@ -151,7 +167,10 @@ _ENTRIES = {
             backbone=("vision", "projector", "language"),
             engine="flow",
             horizon=True,
-            tiny=name,
+            reads=(name,),
+            layout="mmrl.policies.pi0.lerobot_config:config_of",
+            tiny=(name,),
+            writer="mmrl.policies.tiny.pi0",
             # Densities of what it sampled, a flow-matching loss for what it is shown.
             sampled=frozenset({"ratio"}),
             shown=frozenset(),
@@ -168,6 +187,21 @@ POLICIES: Registry[Entry] = Registry("policy", _ENTRIES)
 def entry_of(name: str) -> Entry:
     """The entry of a policy. Raises ConfigError with the nearest spelling."""
     return POLICIES.get(name, "policy.type")
+
+
+def policies_for(data: str) -> list[str]:
+    """The policies that learn from some data, see `Entry.learns`."""
+    return [name for name in POLICIES if data in entry_of(name).learns]
+
+
+def policies_of(checkpoint: str) -> list[str]:
+    """The policies that load a checkpoint of some `model_type`."""
+    return [name for name in POLICIES if checkpoint in entry_of(name).reads]
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def settings_model(name: str) -> type[PolicyConfig]:

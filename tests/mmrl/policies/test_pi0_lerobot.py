@@ -56,10 +56,10 @@ def test_names(ours, theirs):
 def published(tiny_qwen, tmp_path, monkeypatch):
     """`published(family)`: (folder in lerobot's layout, the policy it was made from)."""
     monkeypatch.setitem(lerobot_config.VARIANTS, "tiny", TINY)
-    monkeypatch.setattr(lerobot, "HEADS", {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32})
+    monkeypatch.setattr(lerobot_config, "HEADS", {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32})
     vision = {"hidden_size": 64, "intermediate_size": 128, "patch_size": 7, "num_hidden_layers": 2}
     monkeypatch.setattr(lerobot_config, "SIGLIP", {**lerobot_config.SIGLIP, **vision, "num_attention_heads": 2})
-    monkeypatch.setattr(lerobot, "VOCABULARY", 960)
+    monkeypatch.setattr(lerobot_config, "VOCABULARY", 960)
 
     def make(family):
         policy = load(tiny_qwen(family), family)

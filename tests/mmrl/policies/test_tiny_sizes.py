@@ -6,7 +6,7 @@ import torch
 from mmrl.cli import main
 from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.policies.opening import load_policy
-from mmrl.policies.tiny import FAMILIES, WRITERS, sizes_of, write_tiny
+from mmrl.policies.tiny import families, sizes_of, write_tiny
 from mmrl.recipe.policies.registry import policy_settings
 
 
@@ -65,7 +65,7 @@ def test_a_size_is_a_whole_number(capsys, workplace, value):
 
 
 def test_every_family_has_its_sizes_and_refuses_others(tmp_path):
-    for family in (*FAMILIES, *WRITERS):
+    for family in families():
         assert {"hidden", "layers", "vocab"} <= set(sizes_of(family))
         with pytest.raises(UserError, match=rf"unknown size of {family} 'widht'"):
             write_tiny(family, tmp_path / family, size={"widht": 3})

@@ -56,7 +56,7 @@ def refused(raw, *overrides) -> str:
 def test_robot_policies_answer_nothing(type, data):
     line = refused(recipe(type, data))
     assert line.startswith(f"data.train.0: type '{DATA[data]['type']}' is answered in text, which policy.type '{type}'")
-    assert line.endswith("set policy.type to qwen_vl, or give it data of type episodes")
+    assert line.endswith("set policy.type to qwen_vl or frame_selector, or give it data of type episodes")
     held_out = recipe(type)
     held_out["data"]["eval"] = [EPISODES, DATA[data]]
     assert refused(held_out).startswith("data.eval.1: type ")
@@ -65,7 +65,7 @@ def test_robot_policies_answer_nothing(type, data):
 @pytest.mark.parametrize("data", ["episodes", "recorded"])
 def test_a_frame_selector_does_not_act(data):
     line = refused(recipe("frame_selector", data))
-    assert "which policy.type 'frame_selector' does not do; set policy.type to qwen_vl, openvla or pi0" in line
+    assert "which policy.type 'frame_selector' does not do; set policy.type to qwen_vl, openvla, openvla_oft, " in line
 
 
 def test_what_fits_is_read():
