@@ -17,7 +17,7 @@ from mmrl.contracts.types import Sample
 from mmrl.recipe.record import PASSED, passed_code, record
 from mmrl.recipe.schema import Recipe, load_recipe
 from mmrl.recipe.training import StageConfig
-from mmrl.rollouts.rewarding import Rewarder, UserReward
+from mmrl.rollouts.rewarding import UserReward
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,12 @@ def measure(
     from mmrl.rollouts.normalisation import complete_statistics
     from mmrl.rollouts.preparing import Preparer
     from mmrl.rollouts.simulators import Simulators
-    from mmrl.setup import apply_threads, open_eval_sets, open_evaluator, open_policy
+    from mmrl.setup import apply_threads, open_eval_sets, open_evaluator, open_policy, open_rewarder
     from mmrl.tracking.bad_samples import BadSamples
     from mmrl.tracking.videos import EpisodeVideos
 
     apply_threads(recipe)
-    rewarder = Rewarder(recipe.rewards, reward)
+    rewarder = open_rewarder(recipe, reward, eval_data)
     sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
     if not sets:
         raise UserError("data.eval is empty, so there is nothing to evaluate")

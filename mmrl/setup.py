@@ -57,7 +57,7 @@ def open_run(
     seed_everything(derive(recipe.seed, "setup"))
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
     tensors, state = checkpoint.load(source) if source else (None, None)
-    rewarder = Rewarder(recipe.rewards, reward)
+    rewarder = open_rewarder(recipe, reward, train_data, eval_data)
     eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
     policy = open_policy(recipe, _resumed_policy(recipe, source))
     recipe = with_params(recipe, policy)
@@ -107,6 +107,23 @@ def _open_engine(recipe: Recipe, policy: Any, place: Place, tracker: Tracker) ->
         tracker.close()
         raise
     return engine
+
+
+def open_rewarder(recipe: Recipe, reward: UserReward | None, *data: Sequence[Sample] | None) -> Rewarder:
+    """The recipe's rewards, or the user's in their place.
+
+    Args:
+        data: what is given in place of the recipe's data.
+
+    Raises:
+        UserError: nothing would call the user's.
+    """
+    if reward is not None and not recipe.rewards and all(given is None for given in data):
+        raise UserError(
+            "reward: nothing calls it: the recipe's data hold episodes and recorded actions alone, and a simulator "
+            "rewards its episodes; leave it out, or add data with questions"
+        )
+    return Rewarder(recipe.rewards, reward)
 
 
 def open_evaluator(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from mmrl.rollouts.normalisation import settle_statistics
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
+from mmrl.rollouts.sources import SOURCES
 from mmrl.run import with_cure
 from mmrl.setup import apply_threads, claim, open_eval_sets, open_policy, release
 from mmrl.trainer import checkpoint, memory
@@ -44,7 +46,7 @@ class Probe:
     visual: list[int] = field(default_factory=list)
     demonstrations: list[int] = field(default_factory=list)
     chunks: list[int] = field(default_factory=list)
-    episodes: int = 0
+    unseen: Counter[str] = field(default_factory=Counter)  # kind -> rows whose prompts only sampling makes
     bad: list[BadSample] = field(default_factory=list)
 
 
@@ -116,21 +118,19 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
     policy = preparer.policy
     for row in range(probe.rows):
         try:
-            sample, prompt = preparer.make(data[row])
+            ready = preparer.make(data[row])
         except BadSample as error:
             probe.bad.append(error)
             continue
-        if prompt is None:
-            probe.episodes += 1
+        sample = ready.sample
+        if not ready.prompts:
+            probe.unseen[sample.kind] += 1
             continue
+        probe.prompts += [prompt.length for prompt in ready.prompts]
+        probe.visual += [_visual_tokens(policy, prompt) for prompt in ready.prompts]
         if sample.steps:
-            probe.prompts += [one.length for one in prompt]
-            probe.visual += [_visual_tokens(policy, one) for one in prompt]
             probe.chunks += [len(demonstrated_units(policy, step, 0)) for step in sample.steps]
-            continue
-        probe.prompts.append(prompt.length)
-        probe.visual.append(_visual_tokens(policy, prompt))
-        if sample.demonstrated:
+        elif sample.demonstrated:
             # Chunks of actions have their own length, which rollout.max_new_tokens does not limit.
             lengths = probe.demonstrations if sample.actions is None else probe.chunks
             lengths.append(len(demonstrated_units(policy, sample, max_units=2**31)))
@@ -148,7 +148,7 @@ def _check_demonstrations(recipe: Recipe, policy: Any, probes: Sequence[Probe]) 
     more actions than the policy predicts."""
     drawing = [stage.name for stage in recipe.stages if stage.objective.demonstrations]
     for probe in probes:
-        found = probe.demonstrations or probe.chunks or probe.episodes or probe.bad
+        found = probe.demonstrations or probe.chunks or probe.unseen or probe.bad
         if drawing and probe.rows == probe.size and not found:
             raise UserError(
                 f"{probe.name}: none of the {probe.size} rows has a demonstration, which stage '{drawing[0]}' draws; "
@@ -167,7 +167,7 @@ def _too_long(recipe: Recipe, train: dict, policy: Any) -> list[BadSample]:
             try:
                 sample = data[row]
                 # Episodes have a length of their own, whether a simulator's expert demonstrates them or a file does.
-                if sample.demonstrated and sample.simulator is None and not sample.steps:
+                if sample.demonstrated and SOURCES.get(sample.kind).recorded and not sample.steps:
                     demonstrated_units(policy, sample, min(limits))
             except BadSample as error:
                 found.append(error)
@@ -191,8 +191,7 @@ def _describe_data(probes: Sequence[Probe], limit: int) -> list[str]:
             figures.append(lengths + note)
         if probe.chunks:
             figures.append(f"{len(probe.chunks)} demonstrations of actions, {_spread(probe.chunks)} units each")
-        if probe.episodes:
-            figures.append(f"{probe.episodes} episodes")
+        figures += [f"{count} {kind}" for kind, count in probe.unseen.items()]
         if probe.bad:
             figures.append(f"{len(probe.bad)} bad")
         lines.append(f"  {probe.name}: {'; '.join(figures)}")

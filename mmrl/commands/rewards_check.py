@@ -17,6 +17,7 @@ from mmrl.recipe.data import FileData
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.rewarding import Rewarder
+from mmrl.rollouts.sources import SOURCES
 
 BAD = 2
 RECIPES = (".yaml", ".yml")
@@ -56,7 +57,7 @@ def tally(name: str, samples: Sequence[Sample], rewarder: Rewarder) -> Tally:
     for row in range(len(samples)):
         try:
             sample = samples[row]
-            if sample.simulator is not None:
+            if not SOURCES.get(sample.kind).rewarded:
                 result.unscored += 1
                 continue
             rewarder.check(sample)

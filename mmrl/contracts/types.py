@@ -57,6 +57,8 @@ class Sample:
             `timestamps` (s) and `stream` of a clip go before those of the budget.
         budgets: the dataset's own pixel and frame budgets, `{"image": {...}, "video": {...}}`, over the policy's.
         demonstration: the assistant's reference answer, without special tokens.
+        kind: the source of experience that turns it into a group; empty: `episodes` where a simulator is named, else
+            `answers`.
         dataset: the name of the dataset it came from.
         row: its row there, for error messages.
         root: folder that relative media paths start from and must stay under.
@@ -96,6 +98,11 @@ class Sample:
     steps: Sequence[Sample] = ()
     epoch: int = 0
     draw: tuple[int, int] | None = None
+    kind: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.kind:
+            object.__setattr__(self, "kind", "answers" if self.simulator is None else "episodes")
 
     @property
     def demonstrated(self) -> bool:
@@ -157,28 +164,50 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class EpisodeFacts:
+    """How an episode in a simulator went.
+
+    Attributes:
+        success_once: in success at any step.
+        success_at_end: in success at the last step.
+        length: simulator steps.
+    """
+
+    success_once: bool
+    success_at_end: bool
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """Decisions and rewards of one episode. A VLM answer is a trajectory of one decision.
 
     Attributes:
         decisions: in time order.
-        source: `policy` (sampled by the current policy), `demo`, or another tag for foreign data.
+        origin: `policy` (sampled by the current policy), `demo`, or another tag for foreign data.
         text: the decoded completion; empty for episodes.
         reward: the total reward, or None before rewarding.
+        accuracy: in [0, 1], how right the answer is, or success of an episode; None where nothing has measured it.
         parts: named reward parts; None where a part does not apply.
-        truncated: ended by a length limit, not by a stop token or a terminal state.
+        stop: what ended it; None for demonstrations that nothing played.
         final_prompt: the prepared observation after the last decision of a truncated episode, for bootstrapping; None
             where there is none.
-        info: free facts for rollouts.jsonl (parsed answer, reason code, success flags).
+        parsed, reason: what a reward read in the text, and its code for how that went; None, None where none read it.
+        episode: how it went in its simulator; None where it was not played in one.
+        info: free facts for rollouts.jsonl, which nothing else reads.
     """
 
     decisions: tuple[Decision, ...]
-    source: str = POLICY
+    origin: str = POLICY
     text: str = ""
     reward: float | None = None
+    accuracy: float | None = None
     parts: Mapping[str, float | None] = field(default_factory=dict)
-    truncated: bool = False
+    stop: StopReason | None = None
     final_prompt: Prompt | None = None
+    parsed: Any = None
+    reason: str | None = None
+    episode: EpisodeFacts | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -186,9 +215,21 @@ class Trajectory:
         """Likelihood units over all decisions."""
         return sum(len(d.tokens) for d in self.decisions)
 
-    def with_reward(self, reward: float, parts: Mapping[str, float | None], **info: Any) -> Trajectory:
-        """A copy that carries its reward."""
-        return replace(self, reward=reward, parts=parts, info={**self.info, **info})
+    @property
+    def truncated(self) -> bool:
+        """Whether a limit cut it off, and not an end token or a terminal state."""
+        return self.stop is not None and self.stop.is_cut
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The versions of the weights that sampled its units, in rising order."""
+        return tuple(sorted({span.version for decision in self.decisions for span in decision.versions}))
+
+    def measured(self) -> float:
+        """The accuracy. Raises ValueError where nothing has measured it."""
+        if self.accuracy is None:
+            raise ValueError(f"a trajectory of origin '{self.origin}' has no accuracy: its source did not score it")
+        return self.accuracy
 
 
 @dataclass(frozen=True, slots=True)

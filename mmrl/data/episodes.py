@@ -30,6 +30,7 @@ class Episodes(Rows):
             demonstration=EXPERT,
             dataset=self.name,
             row=row,
+            kind="episodes",
             simulator=self.config.simulator,
             episode=episode,
             expert_noise=self.config.expert_noise,

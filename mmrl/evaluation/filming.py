@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.source import Worlds
 from mmrl.contracts.types import Sample
 from robotics.base import VectorEnv
 from robotics.types import Observation, StepResult
@@ -38,38 +39,44 @@ class Film:
         self._chosen: Counter[str] = Counter()
 
     @contextmanager
-    def of(self, dataset: str, samples: Sequence[Sample], simulators: Any) -> Iterator[Any]:
-        """`simulators` for the block that plays `samples`, all of one simulator; their films are kept at its end."""
-        chosen = samples[: self.count - self._chosen[dataset]]
+    def of(self, dataset: str, samples: Sequence[Sample], simulators: Worlds) -> Iterator[Worlds]:
+        """`simulators` for the block that plays `samples`; films of the episodes among them are kept at its end."""
+        episodes = [sample for sample in samples if sample.simulator is not None]
+        chosen = episodes[: self.count - self._chosen[dataset]]
         self._chosen[dataset] += len(chosen)
         if not chosen:
             yield simulators
             return
-        filmed = FilmedSimulators(simulators, {sample.episode for sample in chosen})
+        filmed = FilmedSimulators(simulators, {(sample.simulator, sample.episode) for sample in chosen})
         yield filmed
-        for sample in {sample.episode: sample for sample in chosen}.values():
-            frames, facts = filmed.films.pop(sample.episode)
+        for sample in {(sample.simulator, sample.episode): sample for sample in chosen}.values():
+            frames, facts = filmed.films[sample.simulator].pop(sample.episode)
             named = {"dataset": dataset, "task": sample.task, "simulator": sample.simulator, "episode": sample.episode}
             self.keep(torch.stack(frames), {**named, **facts})
 
 
 class FilmedSimulators:
-    """Simulators whose episodes with `ids` are filmed.
+    """Simulators some of whose episodes, given as (simulator, id), are filmed.
 
     Attributes:
-        films: finished episodes, id to (frames [H, W, 3], facts).
+        films: simulator -> finished episodes, id to (frames [H, W, 3], facts).
     """
 
-    def __init__(self, simulators: Any, ids: Collection[int]):
-        self._simulators, self._ids, self.pipeline = simulators, frozenset(ids), simulators.pipeline
-        self.films: dict[int, tuple[list[Tensor], dict[str, Any]]] = {}
+    def __init__(self, simulators: Worlds, episodes: Collection[tuple[str, int]]):
+        self._simulators, self.pipeline = simulators, simulators.pipeline
+        self._ids: dict[str, set[int]] = {}
+        for name, episode in episodes:
+            self._ids.setdefault(name, set()).add(episode)
+        self.films: dict[str, dict[int, tuple[list[Tensor], dict[str, Any]]]] = {name: {} for name in self._ids}
 
     def get(self, name: str, worlds: int, lane: int = 0) -> VectorEnv:
         """See `Simulators.get`. Raises ConfigError where there is nothing to film."""
         env = self._simulators.get(name, worlds, lane)
+        if name not in self._ids:
+            return env
         if not env.cameras:
             raise ConfigError(f"evaluation.videos: simulators.{name} has no camera; give it one, or set videos to 0")
-        return FilmedEnv(env, self._ids, self.films)
+        return FilmedEnv(env, self._ids[name], self.films[name])
 
 
 class FilmedEnv(Wrapper):

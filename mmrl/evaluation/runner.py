@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample
-from mmrl.contracts.types import Group, Prompt, Sample
+from mmrl.contracts.source import Means, Ready, Terms
+from mmrl.contracts.types import Group, Sample
 from mmrl.evaluation.filming import Film, Keep
 from mmrl.evaluation.rows import BadRows, MediaAhead, Note, batches, media_ahead
-from mmrl.evaluation.sparse_to_dense import figures, settle
+from mmrl.evaluation.sparse_to_dense import Prepare, Reading, figures, settle
 from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
-from mmrl.rollouts.answers import answer
-from mmrl.rollouts.episodes import play
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.simulators import Simulators
+from mmrl.rollouts.sources import sample_each
 
-Pair = tuple[Sample, Prompt | None]
 UNREADABLE = "unreadable"
 
 
@@ -34,10 +33,12 @@ class Measured:
     Attributes:
         accuracy: of each task, and `mean`; see `evaluate`.
         figures: what it took: those of `evaluation.sparse_to_dense`, none without it.
+        groups: what was sampled.
     """
 
     accuracy: dict[str, float]
     figures: dict[str, float]
+    groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Evaluator:
         """
         recipe = self.recipe
         count = recipe.evaluation.videos
-        accuracy, groups = evaluate(
+        return evaluate(
             self.policy,
             self.engine,
             self.sets,
@@ -86,7 +87,6 @@ class Evaluator:
             prefetch_gb=recipe.data.prefetch_gb,
             note=self.note,
         )
-        return Measured(accuracy, figures(groups))
 
 
 def evaluate(
@@ -105,7 +105,7 @@ def evaluate(
     prefetch: int | None = None,
     prefetch_gb: float = 1.0,
     note: Note | None = None,
-) -> tuple[dict[str, float], list[Group]]:
+) -> Measured:
     """Accuracy of each task and their mean, each task weighing the same, with the groups behind them.
 
     A bad sample stops the evaluation or, with `on_bad="skip"`, is given to `note` and counts as wrong: it stays in the
@@ -119,25 +119,25 @@ def evaluate(
         film: films the first episodes of each dataset.
         prefetch, prefetch_gb: `data.prefetch` and `data.prefetch_gb`; no figure depends on them.
     """
+    means = Means(policy, engine, simulators, preparer.rewarder)
+    terms = Terms(config.sampling, seed=seed, chunk=chunk)
     scores: dict[tuple[str, str], list[float]] = {}
     ends: Counter[tuple[str, str]] = Counter()
     unknown: Counter[str] = Counter()
     groups: list[Group] = []
+    settled: list[Reading] = []
     sizes = {name: min(len(dataset), config.limit or len(dataset)) for name, dataset in datasets.items()}
     with media_ahead(policy, prefetch, prefetch_gb, config.sparse_to_dense) as ahead:
         for name, dataset in datasets.items():
             bad = BadRows(name, on_bad, note)
             for samples, coming in batches(dataset, sizes[name], config.batch_size, ahead.count, bad):
                 prepare = partial(_prepare, preparer=preparer, bad=bad, ahead=ahead, coming=coming)
-                made, episodes = _answer(policy, engine, samples, config, prepare, preparer.rewarder, seed)
-                for played in episodes.values():
-                    with film.of(name, played, simulators) if film else nullcontext(simulators) as worlds:
-                        made += play(policy, engine, worlds, played, config.sampling, 1, chunk, seed)
-                for group in made:
-                    accuracy = float(group.trajectories[0].info["accuracy"])
-                    scores.setdefault((name, group.sample.task), []).append(accuracy)
-                    if group.sample.simulator:
-                        ends[name, group.sample.task] += group.trajectories[0].info["success_at_end"]
+                made, climbed = _sample(name, samples, means, terms, config, prepare, film)
+                for trajectory, task in ((group.trajectories[0], group.sample.task) for group in made):
+                    scores.setdefault((name, task), []).append(trajectory.measured())
+                    if trajectory.episode is not None:
+                        ends[name, task] += trajectory.episode.success_at_end
+                settled += climbed
                 groups += made
             for task, count in bad.tasks.items():
                 scores.setdefault((name, task), []).extend([0.0] * count)
@@ -146,7 +146,8 @@ def evaluate(
                 scores[own[0]] += [0.0] * bad.unknown
             else:
                 unknown[name] = bad.unknown
-    return _summarise(scores, ends, unknown.total() / sum(sizes.values()), controls), groups
+    accuracy = _summarise(scores, ends, unknown.total() / sum(sizes.values()), controls)
+    return Measured(accuracy, figures(settled), tuple(groups))
 
 
 def _summarise(
@@ -171,32 +172,38 @@ def _summarise(
 
 def _prepare(
     samples: Sequence[Sample], preparer: Preparer, bad: BadRows, ahead: MediaAhead, coming: Sequence[Sample]
-) -> list[Pair | None]:
-    """A pair for each sample; a bad one raises or, with `skip`, gives None and leaves its task in `bad`."""
-    pairs: list[Pair | None] = []
+) -> list[Ready | None]:
+    """Each sample made ready; a bad one raises or, with `skip`, gives None and leaves its task in `bad`."""
+    ready: list[Ready | None] = []
     if samples:
         ahead.want(samples, coming)
     for sample in samples:
         try:
-            pairs.append(preparer.make(sample))
+            ready.append(preparer.make(sample))
         except BadSample as error:
             bad.add(error, sample.row, sample.task)
-            pairs.append(None)
-    return pairs
+            ready.append(None)
+    return ready
 
 
-def _answer(
-    policy, engine, samples, config: EvalConfig, prepare, rewarder, seed
-) -> tuple[list[Group], dict[str, list[Sample]]]:
-    """Groups of the samples that are questions, and the others by their simulator."""
+def _sample(
+    dataset: str,
+    samples: Sequence[Sample],
+    means: Means,
+    terms: Terms,
+    config: EvalConfig,
+    prepare: Prepare,
+    film: Film | None,
+) -> tuple[list[Group], list[Reading]]:
+    """A group of one trajectory of each sample that can be used, and what settled where the recipe says so."""
     dense = config.sparse_to_dense
     climbing = [s for s in samples if dense is not None and s.videos]
-    pairs = [pair for pair in prepare([s for s in samples if dense is None or not s.videos]) if pair is not None]
-    answers = [(s, p) for s, p in pairs if p is not None]
-    groups = answer(policy, engine, answers, config.sampling, 1, seed, rewarder) if answers else []
-    groups += settle(policy, engine, climbing, dense, config.sampling, prepare, rewarder, seed) if climbing else []
-    episodes: dict[str, list[Sample]] = {}
-    for sample, prompt in pairs:
-        if prompt is None:
-            episodes.setdefault(str(sample.simulator), []).append(sample)
-    return groups, episodes
+    ready = [one for one in prepare([s for s in samples if dense is None or not s.videos]) if one is not None]
+    filmed = film.of(dataset, [one.sample for one in ready], means.simulators) if film else None
+    with filmed or nullcontext(means.simulators) as worlds:
+        groups = sample_each(replace(means, simulators=worlds), ready, terms)
+    if not climbing:
+        return groups, []
+    policy, engine, rewarder = means.policy, means.engine, means.rewarder
+    settled = settle(policy, engine, climbing, dense, config.sampling, prepare, rewarder, terms.seed)
+    return [*groups, *(reading.outcome() for reading in settled)], settled

@@ -17,17 +17,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmrl.contracts.types import Group, Prompt, Sample, Trajectory
+from mmrl.contracts.engine import Engine
+from mmrl.contracts.source import Ready, Scorer
+from mmrl.contracts.types import Group, Sample, Trajectory
 from mmrl.recipe.data import BY_NAME
 from mmrl.recipe.evaluation import SparseToDense
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.answers import answer
-from mmrl.rollouts.rewarding import Rewarder
 from vision_rewards.parsers import canonical_answer, extract_answer
 
 PREFIX = "sparse_to_dense/"
 # Prepares samples in order; None stands for one that was bad and is skipped.
-Prepare = Callable[[Sequence[Sample]], Sequence[tuple[Sample, Prompt] | None]]
+Prepare = Callable[[Sequence[Sample]], Sequence[Ready | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """A video on its way up.
+class Reading:
+    """A video on its way up, or settled.
 
     Attributes:
         sample: as its dataset gives it.
@@ -67,54 +68,61 @@ class _Reading:
     def outcome(self) -> Group:
         """The last level's answer, with what it took."""
         chosen = self.group.trajectories[self.vote.winner]
+        return Group(self.group.sample, (replace(chosen, info={**chosen.info, **self.facts()}),))
+
+    def facts(self) -> dict[str, float]:
+        """The level where its answer stands, the frames read there and at all levels, and its answer's share."""
         facts = {key: getattr(self, key) for key in ("level", "frames", "frames_read")}
-        info = {**chosen.info, **facts, "agreement": self.vote.share}
-        return Group(self.group.sample, (replace(chosen, info=info),))
+        return {**facts, "agreement": self.vote.share}
 
 
 def settle(
     policy: Any,
-    engine: Any,
+    engine: Engine,
     samples: Sequence[Sample],
     settings: SparseToDense,
     sampling: SamplingConfig,
     prepare: Prepare,
-    rewarder: Rewarder,
+    rewarder: Scorer,
     seed: int,
-) -> list[Group]:
-    """One group of one trajectory for each sample: the answer that stands.
+) -> list[Reading]:
+    """Each sample settled: its `outcome` is the answer that stands.
 
     A video without the frames of a denser level is read whole, and settles once it has no more to give.
 
     Args:
         samples: rows with videos, as their dataset gives them.
         sampling: of the answers, apart from the temperature.
-        prepare: called with the samples of each level; a sample that it gives up on has no group.
+        prepare: called with the samples of each level; a sample that it gives up on does not settle.
 
     Returns:
-        In the order in which they settle. Each trajectory's info has `level` (the frames asked for where its answer
-        stands), `frames` (those read there), `frames_read` (at all levels) and `agreement` (its answer's share).
+        In the order in which they settle.
     """
     sampling = sampling.model_copy(update={"temperature": settings.temperature})
-    waiting = [_Reading(sample) for sample in samples]
-    settled: list[_Reading] = []
+    waiting = [Reading(sample) for sample in samples]
+    settled: list[Reading] = []
     for number, count in enumerate(settings.levels):
         prepared = prepare([at_frames(reading.sample, count) for reading in waiting])
-        ready = [(reading, pair) for reading, pair in zip(waiting, prepared, strict=True) if pair is not None]
-        settled += [reading for reading, (_, prompt) in ready if prompt.frames <= reading.frames]
-        ready = [(reading, pair) for reading, pair in ready if pair[1].frames > reading.frames]
+        ready = [(reading, one) for reading, one in zip(waiting, prepared, strict=True) if one is not None]
+        settled += [reading for reading, one in ready if _frames(one) <= reading.frames]
+        ready = [(reading, one) for reading, one in ready if _frames(one) > reading.frames]
         waiting = []
         if not ready:
             break
-        pairs = [pair for _, pair in ready]
-        groups = answer(policy, engine, pairs, sampling, settings.samples, seed + 104729 * number, rewarder)
-        for (reading, (_, prompt)), group in zip(ready, groups, strict=True):
+        asked = [one for _, one in ready]
+        groups = answer(policy, engine, asked, sampling, settings.samples, seed + 104729 * number, rewarder)
+        for (reading, one), group in zip(ready, groups, strict=True):
             result = vote([answer_of(trajectory) for trajectory in group.trajectories])
-            total = reading.frames_read + prompt.frames
-            read = _Reading(reading.sample, count, prompt.frames, total, group, result)
+            total = reading.frames_read + _frames(one)
+            read = Reading(reading.sample, count, _frames(one), total, group, result)
             agreed = result.share >= settings.agreement and not result.tied
             (settled if agreed or count == settings.levels[-1] else waiting).append(read)
-    return [reading.outcome() for reading in settled]
+    return settled
+
+
+def _frames(ready: Ready) -> int:
+    """Frames of the videos of a question that were read."""
+    return ready.prompts[0].frames
 
 
 def at_frames(sample: Sample, count: int) -> Sample:
@@ -129,12 +137,11 @@ def answer_of(trajectory: Trajectory) -> str | None:
 
     It is what the task's reward has parsed; of a reward that parses nothing (a user's), what `majority` would read.
     """
-    info = trajectory.info
-    if "parsed" not in info:
+    if trajectory.reason is None:
         text = extract_answer(trajectory.text, "auto")[0]
         return None if text is None else canonical_answer(text)
-    parsed = info["parsed"]
-    if parsed is None or info["reason"] != "ok":
+    parsed = trajectory.parsed
+    if parsed is None or trajectory.reason != "ok":
         return None
     return canonical_answer(parsed) if isinstance(parsed, str) else json.dumps(parsed, sort_keys=True)
 
@@ -148,15 +155,15 @@ def vote(answers: Sequence[str | None]) -> Vote:
     return Vote(votes / len(answers), answers.index(first), len(ranking) == 2 and ranking[1][1] == votes)
 
 
-def figures(groups: Sequence[Group]) -> dict[str, float]:
-    """Mean frames, and the share of the videos settled at each level, of the groups that `settle` gave; else empty.
+def figures(settled: Sequence[Reading]) -> dict[str, float]:
+    """Mean frames, and the share of the videos settled at each level; empty where there are none.
 
     `frames` counts the level whose answer stands, `frames_read` all levels of a video, which is what it cost.
     """
-    infos = [group.trajectories[0].info for group in groups if "frames_read" in group.trajectories[0].info]
-    if not infos:
+    if not settled:
         return {}
-    means = {name: sum(info[name] for info in infos) / len(infos) for name in ("frames", "frames_read", "agreement")}
-    levels = Counter(info["level"] for info in infos)
-    shares = {f"settled_{level}": levels[level] / len(infos) for level in sorted(levels)}
+    facts = [reading.facts() for reading in settled]
+    means = {name: sum(each[name] for each in facts) / len(facts) for name in ("frames", "frames_read", "agreement")}
+    levels = Counter(reading.level for reading in settled)
+    shares = {f"settled_{level}": levels[level] / len(settled) for level in sorted(levels)}
     return {PREFIX + name: value for name, value in (means | shares).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -364,6 +364,15 @@ AnyData = Annotated[
     DigitsData | VideoDigitsData | FileData | PythonData | EpisodeData | LeRobotData | LiberoData | ManiSkillData,
     Field(discriminator="type"),
 ]
+
+
+def gives_of(dataset: Any) -> str | None:
+    """`gives` of a dataset as a recipe writes it, or as it was read; None where its type is unknown."""
+    if isinstance(dataset, Mapping):
+        models = get_args(get_args(AnyData)[0])
+        types = {get_args(model.model_fields["type"].annotation)[0]: model.gives for model in models}
+        return types.get(dataset.get("type"))
+    return getattr(dataset, "gives", None)
 
 
 class DataConfig(Settings):

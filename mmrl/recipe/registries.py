@@ -9,10 +9,12 @@ from mmrl.recipe.importing import import_named
 from mmrl.recipe.registry import Registry
 
 REGISTRIES = {
+    "engine": "mmrl.recipe.engines:ENGINES",
     "format": "mmrl.recipe.formats:FORMATS",
     "policy": "mmrl.recipe.policies.registry:POLICIES",
     "reward": "mmrl.recipe.rewards:REWARDS",
     "sampler": "mmrl.recipe.samplers:SAMPLERS",
+    "source": "mmrl.rollouts.sources:SOURCES",
     "sink": "mmrl.recipe.tracking:SINKS",
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
 
 import vision_rewards.registry
 from mmrl.recipe.base import Settings
+from mmrl.recipe.data import DataConfig, gives_of
 from mmrl.recipe.registry import Registry
 
 # What stands behind a name is a class of vision_rewards, or a user's function of (completion, sample).
@@ -22,3 +24,48 @@ class RewardConfig(Settings):
     name: str = Field("route", description="a name of `mmrl list reward`, or module:name of a function or reward class")
     weight: float = Field(1.0, ge=0.0, description="0 only measures")
     params: dict[str, Any] = Field({}, description="of the reward, or further keyword arguments of the function")
+
+
+def with_rewards(raw: Any) -> Any:
+    """A recipe's keys with its rewards in them: where it names none, the one that goes by each sample's task, or none
+    where nothing would call it."""
+    if not isinstance(raw, Mapping) or raw.get("rewards") is not None:
+        return raw
+    data = raw.get("data", {})
+    sets = {key: data.get(key) if isinstance(data, Mapping) else getattr(data, key, None) for key in ("train", "eval")}
+    read = {key: rows if isinstance(rows, Sequence) else () for key, rows in sets.items()}
+    kinds = _kinds(read, raw.get("code") or {})
+    return {**raw, "rewards": [] if kinds and not called(kinds) else [RewardConfig()]}
+
+
+def called(kinds: Sequence[str | None]) -> bool:
+    """Whether a recipe's rewards score some of the data that give these (`Dataset.gives`)."""
+    return any(kind not in ("episodes", "actions") for kind in kinds)
+
+
+def _kinds(sets: Mapping[str, Sequence[Any]], passed: Collection[str]) -> list[str | None]:
+    """What the datasets give, None where that is not known: of data from Python, which take the place of a section."""
+    known = [gives_of(each) for key, rows in sets.items() if f"{key}_data" not in passed for each in rows]
+    return known + [None for key in sets if f"{key}_data" in passed]
+
+
+def check_rewards(rewards: Sequence[RewardConfig], data: DataConfig, passed: Collection[str] = ()) -> None:
+    """Something calls the rewards of a recipe, and one of them counts.
+
+    Args:
+        passed: what is given from Python in place of parts of the recipe (`train_data`, `eval_data`).
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if not called(_kinds({"train": data.train, "eval": data.eval}, passed)):
+        if rewards:
+            raise ValueError(
+                "rewards: nothing calls them: data.train and data.eval hold episodes and recorded actions alone, and a "
+                "simulator rewards its episodes; leave the section out, or add data with questions"
+            )
+        return
+    if not rewards:
+        raise ValueError("rewards: at least one is needed, such as {name: route}; or leave the section out")
+    if not any(reward.weight for reward in rewards):
+        raise ValueError("rewards: every weight is 0, so nothing is rewarded; set one above 0")

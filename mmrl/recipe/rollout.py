@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt, model_validator
 
+from mmrl.contracts.engine import Sampling
 from mmrl.recipe.base import Settings
 
 
@@ -19,6 +20,17 @@ class SamplingConfig(Settings):
     min_p: float = Field(0.0, ge=0.0, lt=1.0)
     max_new_tokens: PositiveInt = 64
     stop: list[str] = Field([], description="text that ends a completion, besides the end-of-turn token")
+
+
+def of_actions(sampling: Sampling, units: int) -> SamplingConfig:
+    """The settings for decisions of `units` units, which no text ends."""
+    return SamplingConfig(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        max_new_tokens=units,
+    )
 
 
 class RolloutConfig(SamplingConfig):

@@ -31,7 +31,7 @@ from mmrl.recipe.engines import EngineSettings, HFSettings, with_engine
 from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.policies.registry import AnyPolicy
 from mmrl.recipe.reading import apply_overrides, read_yaml, validate
-from mmrl.recipe.rewards import RewardConfig
+from mmrl.recipe.rewards import RewardConfig, check_rewards, with_rewards
 from mmrl.recipe.stages import expand
 from mmrl.recipe.tracking import TrackingConfig
 from mmrl.recipe.training import CheckpointConfig, StageConfig
@@ -54,7 +54,7 @@ class Recipe(Settings):
         HFSettings(), description="what samples, in every stage and in evaluation; default: the policy's own"
     )
     simulators: dict[str, dict[str, Any]] = {}
-    rewards: list[RewardConfig] = Field([RewardConfig()], min_length=1)
+    rewards: list[RewardConfig] = Field([], description="default: route, where data hold questions")
     stages: list[StageConfig] = Field(min_length=1)
     evaluation: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -63,8 +63,8 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _engine_of_the_policy(cls, raw: Any) -> Any:
-        return with_engine(raw)
+    def _defaults_of_the_rest(cls, raw: Any) -> Any:
+        return with_rewards(with_engine(raw))
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -74,8 +74,7 @@ class Recipe(Settings):
         if not self.data.train and not {"train_data", "eval_data"} & self.code.keys():
             key = "data.train: a dataset is needed" if "data" in self.model_fields_set else "data: this key is required"
             raise ValueError(f"{key}; {FROM_PYTHON}")
-        if not any(reward.weight for reward in self.rewards):
-            raise ValueError("rewards: every weight is 0, so nothing is rewarded; set one above 0")
+        check_rewards(self.rewards, self.data, self.code)
         for stage in self.stages:
             check_objective(stage)
         check_policy(self.policy)

@@ -1,55 +1,97 @@
-"""Groups of answers: prompts to completions to rewarded trajectories of one decision."""
+"""Answers as a source: prompts to completions to rewarded trajectories of one decision; recorded demonstrations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from mmrl.contracts.engine import Engine, Request
+from mmrl.contracts.engine import Engine, Request, Sampling
+from mmrl.contracts.errors import BadSample
+from mmrl.contracts.source import Means, Ready, Scorer, Terms
 from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
-from mmrl.recipe.rollout import SamplingConfig
-from mmrl.rollouts.rewarding import Rewarder
+
+
+class AnswerSource:
+    """Has samples answered in text; what demonstrates them, an answer or actions, stands in the data.
+
+    See `Source`.
+    """
+
+    rewarded: ClassVar[bool] = True
+    recorded: ClassVar[bool] = True
+
+    def __init__(self, means: Means):
+        self.means = means
+
+    @staticmethod
+    def prepare(sample: Sample, policy: Any, rewarder: Scorer, rewarded: bool) -> Ready:
+        """The sample with its boxes where the policy sees them, and its prompt; a recorded episode has one per step."""
+        if sample.steps:
+            steps = tuple(sample.steps)
+            return Ready(replace(sample, steps=steps), tuple(policy.prepare(steps)))
+        (prompt,) = policy.prepare([sample])
+        local = policy.localise(sample, prompt)
+        if rewarded and sample.actions is None:
+            rewarder.check(local)
+        return Ready(local, (prompt,))
+
+    @staticmethod
+    def again(group: Group) -> Ready:
+        """See `Source.again`."""
+        return Ready(group.sample, (group.trajectories[0].decisions[0].prompt,))
+
+    def plan(self, ready: Sequence[Ready], terms: Terms) -> list[Group]:
+        """See `Source.plan`, `answer`."""
+        means = self.means
+        return answer(means.policy, means.engine, ready, terms.sampling, terms.n, terms.seed, means.rewarder)
+
+    def demonstrate(self, ready: Sequence[Ready], terms: Terms, scored: bool) -> list[Group | BadSample]:
+        """See `Source.demonstrate`."""
+        shown: list[Group | BadSample] = []
+        for one in ready:
+            try:
+                group = demonstrate(self.means.policy, one, terms.sampling.max_new_tokens)
+            except BadSample as error:
+                shown.append(error)
+                continue
+            if scored:
+                trajectories = tuple(self.means.rewarder.score(t, one.sample) for t in group.trajectories)
+                group = replace(group, trajectories=trajectories)
+            shown.append(group)
+        return shown
 
 
 def answer(
-    policy: Any,
-    engine: Engine,
-    pairs: Sequence[tuple[Sample, Prompt]],
-    sampling: SamplingConfig,
-    n: int,
-    seed: int,
-    rewarder: Rewarder,
+    policy: Any, engine: Engine, ready: Sequence[Ready], sampling: Sampling, n: int, seed: int, rewarder: Scorer
 ) -> list[Group]:
     """Samples n answers to each prompt and scores them."""
-    completions = engine.generate([Request(prompt, n) for _, prompt in pairs], sampling, seed)
+    completions = engine.generate([Request(one.prompts[0], n) for one in ready], sampling, seed)
     drafts = []
-    for (sample, prompt), answers in zip(pairs, completions):
-        texts = [one.text if one.text is not None else policy.decode_text(one.tokens) for one in answers]
-        seen = rewarder.with_group(texts, sample) if n > 1 else sample
+    for one, answers in zip(ready, completions):
+        texts = [c.text if c.text is not None else policy.decode_text(c.tokens) for c in answers]
+        seen = rewarder.with_group(texts, one.sample) if n > 1 else one.sample
         for completion, text in zip(answers, texts):
-            decision = completion.decision(prompt)
-            drafts.append((Trajectory((decision,), text=text, truncated=completion.truncated), seen))
+            decision = completion.decision(one.prompts[0])
+            drafts.append((Trajectory((decision,), text=text, stop=completion.stop), seen))
     scored = iter(rewarder.score_all(drafts))
-    return [Group(sample, tuple(next(scored) for _ in answers)) for (sample, _), answers in zip(pairs, completions)]
+    return [Group(one.sample, tuple(next(scored) for _ in answers)) for one, answers in zip(ready, completions)]
 
 
-def demonstrate(policy: Any, sample: Sample, prompt: Prompt | tuple[Prompt, ...], max_units: int) -> Group:
-    """The sample's demonstration as a group of one. Raises BadSample where it is missing or too long.
-
-    Args:
-        prompt: of a whole recorded episode, that of each of its steps.
-    """
+def demonstrate(policy: Any, ready: Ready, max_units: int) -> Group:
+    """The sample's demonstration as a group of one. Raises BadSample where it is missing or too long."""
+    sample = ready.sample
     if sample.steps:
-        return _recorded_episode(policy, sample, prompt)
+        return _recorded_episode(policy, sample, ready.prompts)
+    (prompt,) = ready.prompts
     if sample.actions is not None:
         decision = Decision(prompt, demonstrated_units(policy, sample, max_units), restrict="action")
         shown = {"actions": sample.actions.tolist()}
-        return Group(sample, (Trajectory((decision,), source=DEMO, info=shown),))
+        return Group(sample, (Trajectory((decision,), origin=DEMO, info=shown),))
     tokens = demonstrated_units(policy, sample, max_units)
-    trajectory = Trajectory((Decision(prompt, tokens),), source=DEMO, text=sample.demonstration or "")
+    trajectory = Trajectory((Decision(prompt, tokens),), origin=DEMO, text=sample.demonstration or "")
     return Group(sample, (trajectory,))
 
 
@@ -62,7 +104,7 @@ def _recorded_episode(policy: Any, sample: Sample, prompts: Sequence[Prompt]) ->
             Decision(prompt, units, restrict="action", reward=sum(step.rewards), step_rewards=step.rewards)
         )
     total = sum(decision.reward for decision in decisions)
-    trajectory = Trajectory(tuple(decisions), source=DEMO, reward=total, parts={"return": total})
+    trajectory = Trajectory(tuple(decisions), origin=DEMO, reward=total, parts={"return": total})
     # As of a played one, the group's sample shows the first observation.
     return Group(replace(sample.steps[0], id=sample.id), (trajectory,))
 

@@ -11,15 +11,14 @@ from typing import Any
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample, UserError
-from mmrl.contracts.types import Group, Prompt, Sample, Trajectory
+from mmrl.contracts.source import Means, Ready, Terms
+from mmrl.contracts.types import Group, Sample, Trajectory
 from mmrl.data.mixture import Mixture
 from mmrl.recipe.objective import Filter, Objective
 from mmrl.recipe.training import StageConfig
-from mmrl.rollouts.answers import answer, demonstrate
-from mmrl.rollouts.episodes import demonstrate_episodes, play
 from mmrl.rollouts.preparing import Preparer
-from mmrl.rollouts.relabelling import relabelled_episodes
 from mmrl.rollouts.simulators import Simulators
+from mmrl.rollouts.sources import SOURCES, demonstrate_each, sample_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Builder:
             rollouts = kept
         if self.objective.demonstrations:
             demos = demos + self._demonstrations(self.stage.demonstrations)
-        if any(group.sample.simulator for group in (*rollouts, *demos)):
+        if any(t.episode is not None for group in (*rollouts, *demos) for t in group.trajectories):
             metrics["episode/dropped"] = float(self.simulators.dropped)
         metrics["time/rollout"] = time.perf_counter() - start
         return StepBatch(tuple(rollouts), tuple(demos), tuple(sampled), metrics)
@@ -126,65 +125,53 @@ class Builder:
         return kept[:wanted], groups, {"group/kept": len(kept) / len(groups), "group/rounds": float(rounds)}
 
     def sample(self, samples: Sequence[Sample], seed: int) -> list[Group]:
-        """Scored groups of each sample, answers and episodes alike, in the samples' order."""
+        """Scored groups of each sample, whatever its kind, in the samples' order."""
+        return sample_each(self._means(), [self.preparer.take(sample) for sample in samples], self._terms(seed))
+
+    def _means(self) -> Means:
+        return Means(self.policy, self.engine, self.simulators, self.rewarder)
+
+    def _terms(self, seed: int) -> Terms:
         rollout = self.stage.rollout
-        ready = [self.preparer.take(sample) for sample in samples]
-        groups: dict[int, Group] = {}
-        answers = [(i, sample, prompt) for i, (sample, prompt) in enumerate(ready) if prompt is not None]
-        if answers:
-            pairs = [(sample, prompt) for _, sample, prompt in answers]
-            made = answer(self.policy, self.engine, pairs, rollout, rollout.n, seed, self.rewarder)
-            groups.update(zip([i for i, _, _ in answers], made))
-        by_simulator: dict[str, list[int]] = {}
-        for i, (sample, prompt) in enumerate(ready):
-            if prompt is None:
-                by_simulator.setdefault(str(sample.simulator), []).append(i)
-        for indices in by_simulator.values():
-            starts = [ready[i][0] for i in indices]
-            chunk = rollout.action_chunk
-            critic = self.objective.value is not None
-            made = play(self.policy, self.engine, self.simulators, starts, rollout, rollout.n, chunk, seed, critic)
-            groups.update(zip(indices, made))
-        return [groups[i] for i in range(len(samples))]
+        return Terms(rollout, rollout.n, seed, rollout.action_chunk, bootstrap=self.objective.value is not None)
+
+    def _demonstrate(self, ready: Sequence[Ready], scored: bool = False) -> dict[int, Group | BadSample]:
+        """See `mmrl.rollouts.sources.demonstrate_each`."""
+        bootstrap = self.objective.offline is not None
+        terms = replace(self._terms(self.seed), n=1, bootstrap=bootstrap, labels=self.objective.relabel)
+        return demonstrate_each(self._means(), ready, terms, scored)
 
     def _inject(self, groups: list[Group]) -> tuple[list[Group], float]:
         """The groups with a demonstration in the last rollout's place, and the share that got one."""
         below = self.objective.inject.below
-        means = [sum(t.info.get("accuracy", 0.0) for t in g.trajectories) / len(g.trajectories) for g in groups]
+        means = [sum(t.measured() for t in g.trajectories) / len(g.trajectories) for g in groups]
         chosen = [i for i, g in enumerate(groups) if g.sample.demonstration and (below is None or means[i] < below)]
-        played = [i for i in chosen if groups[i].sample.simulator]
-        demos = dict(zip(played, self._demonstrate([(groups[i].sample, None) for i in played])))
-        for i in set(chosen) - set(played):
-            sample, prompt = groups[i].sample, groups[i].trajectories[0].decisions[0].prompt
-            try:
-                (demo,) = self._demonstrate([(sample, prompt)])
-            except BadSample as error:
-                self.mixture.reject(error)
+        mixed, injected = list(groups), 0
+        for place, demo in self._demonstrate([_again(groups[i]) for i in chosen], scored=True).items():
+            if isinstance(demo, BadSample):
+                self.mixture.reject(demo)
                 continue
-            scored = self.rewarder.score(demo.trajectories[0], sample)
-            demos[i] = replace(demo, trajectories=(scored,))
-        mixed = list(groups)
-        for i, demo in demos.items():
+            group, injected = groups[chosen[place]], injected + 1
             beside = [_at(t, self.stage.rollout.temperature) for t in demo.trajectories]
-            mixed[i] = replace(groups[i], trajectories=(*groups[i].trajectories[:-1], *beside))
-        return mixed, len(demos) / max(1, len(groups))
+            mixed[chosen[place]] = replace(group, trajectories=(*group.trajectories[:-1], *beside))
+        return mixed, injected / max(1, len(groups))
 
     def _gate(self, groups: list[Group]) -> tuple[list[Group], list[Group]]:
         """Groups that stay, and the demonstrations of those that the gate closed on."""
         gate = self.objective.gate
         kept, demos = [], []
         for group in groups:
-            solved = sum(t.info.get("accuracy", 0.0) >= gate.threshold for t in group.trajectories)
+            solved = sum(t.measured() >= gate.threshold for t in group.trajectories)
             # A prompt without a demonstration keeps its rollouts: there is nothing to swap them for.
             if solved > gate.solved or not group.sample.demonstration:
                 kept.append(group)
                 continue
-            prompt = group.trajectories[0].decisions[0].prompt
-            try:
-                demos += self._demonstrate([(group.sample, None if group.sample.simulator else prompt)])
-            except BadSample as error:
-                self.mixture.reject(error)
+            demo = self._demonstrate([_again(group)])[0]
+            if isinstance(demo, BadSample):
+                self.mixture.reject(demo)
                 kept.append(group)
+            else:
+                demos.append(demo)
         return kept, demos
 
     def _demonstrations(self, count: int) -> list[Group]:
@@ -192,42 +179,20 @@ class Builder:
         rows = sum(len(dataset) for dataset in self.mixture.datasets)
         while len(groups) < count:
             drawn = self.mixture.next(count - len(groups), demonstrations=True)
-            ready = [self.preparer.take(sample) for sample in drawn]
-            groups += self._demonstrate([pair for pair in ready if pair[1] is None])
-            for pair in ready:
-                try:
-                    groups += self._demonstrate([pair]) if pair[1] is not None else []
+            for demo in self._demonstrate([self.preparer.take(sample) for sample in drawn]).values():
+                if not isinstance(demo, BadSample):
+                    groups.append(demo)
                     rejected = 0
-                except BadSample as error:
-                    self.mixture.reject(error)
-                    rejected += 1
-                    if rejected >= 2 * rows:
-                        raise UserError(f"no demonstration can be used; the last: {error}") from None
+                    continue
+                self.mixture.reject(demo)
+                rejected += 1
+                if rejected >= 2 * rows:
+                    raise UserError(f"no demonstration can be used; the last: {demo}")
         return groups
 
-    def _demonstrate(self, pairs: Sequence[tuple[Sample, Prompt | None]]) -> list[Group]:
-        """Demonstrations of answers, from their samples, and of episodes, from the simulator's expert, in order."""
-        limit = self.stage.rollout.max_new_tokens
-        groups = {
-            i: demonstrate(self.policy, sample, prompt, limit)
-            for i, (sample, prompt) in enumerate(pairs)
-            if prompt is not None
-        }
-        starts: dict[str, list[int]] = {}
-        for i, (sample, prompt) in enumerate(pairs):
-            if prompt is None:
-                starts.setdefault(str(sample.simulator), []).append(i)
-        for indices in starts.values():
-            groups.update(zip(indices, self._expert_episodes([pairs[i][0] for i in indices])))
-        return [groups[i] for i in range(len(pairs))]
 
-    def _expert_episodes(self, samples: Sequence[Sample]) -> list[Group]:
-        """The scripted expert's episodes, or the policy's own with the expert's labels."""
-        rollout, relabel = self.stage.rollout, self.objective.relabel
-        if relabel is None:
-            critic = self.objective.offline is not None
-            return demonstrate_episodes(self.policy, self.simulators, samples, rollout.action_chunk, critic)
-        return relabelled_episodes(self.policy, self.engine, self.simulators, samples, rollout, relabel, self.seed)
+def _again(group: Group) -> Ready:
+    return SOURCES.get(group.sample.kind).again(group)
 
 
 def _at(trajectory: Trajectory, temperature: float) -> Trajectory:
@@ -239,6 +204,6 @@ def _learnable(groups: Sequence[Group], settings: Filter) -> list[Group]:
     """Groups whose mean accuracy or reward lies strictly between the filter's bounds."""
 
     def score(trajectory: Trajectory) -> float:
-        return float(trajectory.info.get("accuracy", 0.0) if settings.by == "accuracy" else trajectory.reward or 0.0)
+        return trajectory.measured() if settings.by == "accuracy" else float(trajectory.reward or 0.0)
 
     return [g for g in groups if settings.low < fmean(map(score, g.trajectories)) < settings.high]

@@ -11,23 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrl.contracts.engine import Engine, Request
+from mmrl.contracts.engine import Engine, Request, Sampling
 from mmrl.contracts.errors import ConfigError
-from mmrl.contracts.types import DEMO, POLICY, Decision, Group, Prompt, Sample, Trajectory
-from mmrl.recipe.rollout import SamplingConfig
+from mmrl.contracts.source import Worlds
+from mmrl.contracts.types import DEMO, POLICY, Decision, EpisodeFacts, Group, Prompt, Sample, StopReason, Trajectory
+from mmrl.recipe.rollout import of_actions
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.noisy_expert import disturb
 from mmrl.rollouts.pipeline import Lane, lane_seed, take_turns
-from mmrl.rollouts.simulators import Simulators, named
+from mmrl.rollouts.simulators import named
 from robotics.types import StepResult
 
 
 def play(
     policy: Any,
     engine: Engine,
-    simulators: Simulators,
+    simulators: Worlds,
     samples: Sequence[Sample],
-    sampling: SamplingConfig,
+    sampling: Sampling,
     n: int,
     chunk: int,
     seed: int,
@@ -49,11 +50,10 @@ def play(
 
 
 def _act(
-    policy: Any, engine: Engine, episodes: Episodes, sampling: SamplingConfig, chunk: int, seed: int, bootstrap: bool
+    policy: Any, engine: Engine, episodes: Episodes, sampling: Sampling, chunk: int, seed: int, bootstrap: bool
 ) -> Lane:
     action_dim = episodes.env.action_dim
-    units = chunk * policy.units_per_action(action_dim)
-    sampling = sampling.model_copy(update={"max_new_tokens": units, "stop": []})
+    sampling = of_actions(sampling, chunk * policy.units_per_action(action_dim))
     worlds, call = (yield episodes.begin), 0
     while worlds:
         prompts = policy.prepare([episodes.view(i) for i in worlds])
@@ -69,7 +69,7 @@ def _act(
 
 
 def demonstrate_episodes(
-    policy: Any, simulators: Simulators, samples: Sequence[Sample], chunk: int, bootstrap: bool = False
+    policy: Any, simulators: Worlds, samples: Sequence[Sample], chunk: int, bootstrap: bool = False
 ) -> list[Group]:
     """One episode of the simulator's scripted expert from each start state, as groups of one demonstration.
 
@@ -124,7 +124,7 @@ def _demonstrate(policy: Any, episodes: Episodes, chunk: int, bootstrap: bool) -
         episodes.prepare_finals(policy)
 
 
-def deal(simulators: Simulators, samples: Sequence[Sample], n: int) -> list[Episodes]:
+def deal(simulators: Worlds, samples: Sequence[Sample], n: int) -> list[Episodes]:
     """n episodes from each sample's start, dealt one by one to the groups of worlds of the samples' simulator."""
     starts, groups = [sample for sample in samples for _ in range(n)], simulators.pipeline
     hands = [starts[lane::groups] for lane in range(min(groups, len(starts)))]
@@ -132,7 +132,7 @@ def deal(simulators: Simulators, samples: Sequence[Sample], n: int) -> list[Epis
     return [Episodes(simulators.get(name, len(hand), lane), hand) for lane, hand in enumerate(hands)]
 
 
-def deal_to_experts(simulators: Simulators, samples: Sequence[Sample]) -> list[Episodes]:
+def deal_to_experts(simulators: Worlds, samples: Sequence[Sample]) -> list[Episodes]:
     """An episode from each sample's start. Raises ConfigError where the simulator has no scripted expert."""
     lanes = deal(simulators, samples, 1)
     if not lanes[0].env.has_expert:
@@ -150,10 +150,10 @@ def run(lanes: Sequence[Episodes], acting: Sequence[Lane]) -> None:
     take_turns(acting, threads=len(lanes) if together else 1)
 
 
-def gather(lanes: Sequence[Episodes], n: int, source: str) -> list[Group]:
+def gather(lanes: Sequence[Episodes], n: int, origin: str) -> list[Group]:
     """The finished episodes that `deal` dealt, n a group; the group's sample shows its first observation."""
     count = sum(len(lane.starts) for lane in lanes)
-    played = [lanes[i % len(lanes)].played(i // len(lanes), source) for i in range(count)]
+    played = [lanes[i % len(lanes)].played(i // len(lanes), origin) for i in range(count)]
     groups = [played[first : first + n] for first in range(0, count, n)]
     return [Group(group[0][0], tuple(trajectory for _, trajectory in group)) for group in groups]
 
@@ -175,7 +175,8 @@ class Episodes:
         self.earned: list[list[float]] = [[] for _ in starts]
         self.first_views: list[Sample | None] = [None] * len(starts)
         self.last_views: dict[int, Sample] = {}
-        self._facts: list[dict[str, Any]] = [{} for _ in starts]
+        self._facts: dict[int, EpisodeFacts] = {}
+        self._returns: dict[int, float] = {}
         self._finals: dict[int, Prompt] = {}
         self._waiting, self._lost = deque(range(len(starts))), set[int]()
         # The worlds of episodes in progress, and of those that ended since they were last seen.
@@ -279,14 +280,12 @@ class Episodes:
 
     def _finish(self, episode: int, result: StepResult) -> None:
         world, info = self._world[episode], result.info
-        success = bool(info["success_once"][world])
-        self._facts[episode] = {
-            "accuracy": float(success),
-            "success_once": success,
-            "success_at_end": bool(info["success_at_end"][world]),
-            "episode_len": int(info["episode_len"][world]),
-            "return": float(info["return"][world]),
-        }
+        self._facts[episode] = EpisodeFacts(
+            success_once=bool(info["success_once"][world]),
+            success_at_end=bool(info["success_at_end"][world]),
+            length=int(info["episode_len"][world]),
+        )
+        self._returns[episode] = float(info["return"][world])
         if bool(result.truncated[world].any()):
             self._ended[episode] = world
         del self._world[episode]
@@ -303,17 +302,17 @@ class Episodes:
         if finals:
             self._finals = dict(zip(finals, policy.prepare([self.last_views[i] for i in finals])))
 
-    def played(self, episode: int, source: str) -> tuple[Sample, Trajectory]:
+    def played(self, episode: int, origin: str) -> tuple[Sample, Trajectory]:
         """A finished episode's sample, which shows its first observation, and its trajectory."""
-        facts = dict(self._facts[episode])
-        total = facts.pop("return")
+        facts, total = self._facts[episode], self._returns[episode]
         trajectory = Trajectory(
             tuple(self.decisions[episode]),
-            source=source,
+            origin=origin,
             reward=total,
+            accuracy=float(facts.success_once),
             parts={"return": total},
-            truncated=episode in self.last_views,
+            stop=StopReason.TIME if episode in self.last_views else StopReason.TERMINAL,
             final_prompt=self._finals.get(episode),
-            info=facts,
+            episode=facts,
         )
         return self.first_views[episode] or self.starts[episode], trajectory

@@ -1,13 +1,14 @@
-"""Samples to prepared prompts, once, with every bad sample named before a model call is spent on it."""
+"""Samples made ready for their source, once, with every bad sample named before a model call is spent on it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from mmrl.contracts.errors import BadSample
+from mmrl.contracts.source import Ready
 from mmrl.contracts.types import Sample
 from mmrl.rollouts.rewarding import Rewarder
+from mmrl.rollouts.sources import SOURCES
 
 
 class Preparer:
@@ -20,7 +21,7 @@ class Preparer:
     def __init__(self, policy: Any, rewarder: Rewarder):
         self.policy, self.rewarder = policy, rewarder
         # Keyed by the object, not its id: two datasets may name a row alike. The sample is kept so that its address is.
-        self._ready: dict[int, tuple[Sample, tuple[Sample, Any]]] = {}
+        self._ready: dict[int, tuple[Sample, Ready]] = {}
 
     def check(self, sample: Sample, rewarded: bool = True) -> None:
         """Raises BadSample: unreadable media, prompt over the limit, or a target that its reward cannot read.
@@ -34,23 +35,11 @@ class Preparer:
             )
         self._ready[id(sample)] = (sample, self.make(sample, rewarded))
 
-    def take(self, sample: Sample) -> tuple[Sample, Any]:
-        """(sample in the policy's coordinates, its prompt).
+    def take(self, sample: Sample) -> Ready:
+        """The sample made ready, by `check` where that has seen it."""
+        known = self._ready.pop(id(sample), None)
+        return known[1] if known is not None else self.make(sample)
 
-        Episodes have no prompt before they are played, and recorded ones a tuple of one for each of their steps.
-        """
-        ready = self._ready.pop(id(sample), None)
-        return ready[1] if ready is not None else self.make(sample)
-
-    def make(self, sample: Sample, rewarded: bool = True) -> tuple[Sample, Any]:
+    def make(self, sample: Sample, rewarded: bool = True) -> Ready:
         """Prepares one sample afresh."""
-        if sample.simulator is not None:
-            return sample, None
-        if sample.steps:
-            steps = tuple(sample.steps)
-            return replace(sample, steps=steps), tuple(self.policy.prepare(steps))
-        prompt = self.policy.prepare([sample])[0]
-        local = self.policy.localise(sample, prompt)
-        if rewarded and sample.actions is None:
-            self.rewarder.check(local)
-        return local, prompt
+        return SOURCES.get(sample.kind).prepare(sample, self.policy, self.rewarder, rewarded)

@@ -9,23 +9,22 @@ from typing import Any
 
 from torch import Tensor
 
-from mmrl.contracts.engine import Engine, Request
+from mmrl.contracts.engine import Engine, Request, Sampling
+from mmrl.contracts.source import Labels, Worlds
 from mmrl.contracts.types import DEMO, Decision, Group, Sample
-from mmrl.recipe.objective import Relabel
-from mmrl.recipe.rollout import SamplingConfig
+from mmrl.recipe.rollout import of_actions
 from mmrl.rollouts.episodes import Episodes, deal_to_experts, gather, run
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.pipeline import Lane, lane_seed
-from mmrl.rollouts.simulators import Simulators
 
 
 def relabelled_episodes(
     policy: Any,
     engine: Engine,
-    simulators: Simulators,
+    simulators: Worlds,
     samples: Sequence[Sample],
-    sampling: SamplingConfig,
-    settings: Relabel,
+    sampling: Sampling,
+    settings: Labels,
     seed: int,
 ) -> list[Group]:
     """One episode from each start state, as groups of one demonstration; an action a decision.
@@ -44,11 +43,9 @@ def relabelled_episodes(
     return [_labelled(group) for group in gather(lanes, 1, DEMO)]
 
 
-def _relabel(
-    policy: Any, engine: Engine, episodes: Episodes, sampling: SamplingConfig, settings: Relabel, seed: int
-) -> Lane:
+def _relabel(policy: Any, engine: Engine, episodes: Episodes, sampling: Sampling, settings: Labels, seed: int) -> Lane:
     action_dim = episodes.env.action_dim
-    sampling = sampling.model_copy(update={"max_new_tokens": policy.units_per_action(action_dim), "stop": []})
+    sampling = of_actions(sampling, policy.units_per_action(action_dim))
     worlds, call = (yield episodes.begin), 0
     shown: dict[int, dict[int, Tensor]] = {}
     while worlds:

@@ -130,8 +130,14 @@ class Rewarder:
             raise BadSample(sample.where, f"no reward gave a score for task '{sample.task}': {info['reason']}")
         # A group without a majority, and an answer that is only measured, earn nothing.
         reward = total / weight_sum if weight_sum else 0.0
-        info.setdefault("accuracy", reward)
-        return trajectory.with_reward(reward, parts, **info)
+        return replace(
+            trajectory,
+            reward=reward,
+            parts=parts,
+            accuracy=info.get("accuracy", reward),
+            parsed=info.get("parsed"),
+            reason=info.get("reason"),
+        )
 
     def _needs_group(self, sample: Sample) -> bool:
         return any(not is_user and reward.for_task(sample.task).needs_group for _, _, reward, is_user in self.parts)

@@ -12,7 +12,6 @@ from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Group, Sample, Trajectory
 from mmrl.tracking.files import json_line, write_atomic
 
-NAMED = ("advantage", "parsed", "reason", "coordinates")
 MARKS = {"image": "<image>", "video": "<video>"}
 
 
@@ -38,7 +37,6 @@ def write_rollouts(folder: Path, step: int, stage: str, groups: Sequence[Group])
 def _line(
     step: int, stage: str, group: int, sample: Sample, images: list[str], trajectory: Trajectory
 ) -> dict[str, Any]:
-    info = trajectory.info
     return {
         "step": step,
         "stage": stage,
@@ -50,18 +48,28 @@ def _line(
         "images": images,
         "videos": list(map(str, sample.videos)),
         "target": sample.target,
-        "coordinates": info.get("coordinates", sample.coordinates),
-        "source": trajectory.source,
+        "coordinates": sample.coordinates,
+        "source": trajectory.origin,
         "completion": trajectory.text,
         "reward": trajectory.reward,
         "parts": trajectory.parts,
-        "advantage": info.get("advantage"),
-        "parsed": info.get("parsed"),
-        "reason": info.get("reason"),
+        "advantage": trajectory.info.get("advantage"),
+        "parsed": trajectory.parsed,
+        "reason": trajectory.reason,
         "truncated": trajectory.truncated,
         "length": trajectory.units,
-        "info": {key: value for key, value in info.items() if key not in NAMED},
+        "info": {**_facts(trajectory), **{k: v for k, v in trajectory.info.items() if k != "advantage"}},
     }
+
+
+def _facts(trajectory: Trajectory) -> dict[str, Any]:
+    """What has been measured, and how an episode went."""
+    facts = {} if trajectory.accuracy is None else {"accuracy": trajectory.accuracy}
+    if trajectory.episode is not None:
+        episode = trajectory.episode
+        facts |= {"success_once": episode.success_once, "success_at_end": episode.success_at_end}
+        facts |= {"episode_len": episode.length}
+    return facts
 
 
 def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -25,7 +25,7 @@ def describe(batch: StepBatch) -> dict[str, float]:
     metrics = {
         "reward/mean": fmean(rewards),
         "reward/std": pstdev(rewards),
-        "accuracy/mean": fmean(float(t.info.get("accuracy", 0.0)) for t in trajectories),
+        "accuracy/mean": fmean(t.measured() for t in trajectories),
         "length/mean": fmean(units),
         "length/max": float(max(units)),
         "length/truncated": fmean(float(t.truncated) for t in trajectories),
@@ -35,7 +35,7 @@ def describe(batch: StepBatch) -> dict[str, float]:
     tasks: dict[str, list[float]] = defaultdict(list)
     for group in batch.sampled:
         for t in group.trajectories:
-            tasks[group.sample.task].append(float(t.info.get("accuracy", 0.0)))
+            tasks[group.sample.task].append(t.measured())
             for name, value in t.parts.items():
                 if value is not None:
                     parts[name].append(float(value))
@@ -50,14 +50,15 @@ def _flat(group: Group) -> bool:
 
 
 def _episodes(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    played = [t for t in trajectories if "episode_len" in t.info]
+    played = [t.episode for t in trajectories if t.episode is not None]
     if not played:
         return {}
+    returns = [float(t.reward or 0.0) for t in trajectories if t.episode is not None]
     return {
-        "episode/success_once": fmean(float(t.info["success_once"]) for t in played),
-        "episode/success_at_end": fmean(float(t.info["success_at_end"]) for t in played),
-        "episode/return": fmean(float(t.reward or 0.0) for t in played),
-        "episode/length": fmean(float(t.info["episode_len"]) for t in played),
+        "episode/success_once": fmean(float(facts.success_once) for facts in played),
+        "episode/success_at_end": fmean(float(facts.success_at_end) for facts in played),
+        "episode/return": fmean(returns),
+        "episode/length": fmean(float(facts.length) for facts in played),
     }
 
 

@@ -44,7 +44,7 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
 def _shaped(trajectory: Trajectory, objective: Objective, limit: int) -> float:
     reward = float(trajectory.reward or 0.0)
     if objective.advantage.of == "accuracy":
-        reward = float(trajectory.info.get("accuracy", 0.0))
+        reward = trajectory.measured()
     if objective.overlong is not None:
         reward += overlong_penalty(trajectory.units, limit, objective.overlong)
     return reward

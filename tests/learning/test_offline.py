@@ -8,7 +8,8 @@ from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
-from mmrl.rollouts.episodes import Simulators, play
+from mmrl.rollouts.episodes import play
+from mmrl.rollouts.simulators import Simulators
 from tests.support.engines import own
 
 TABLE = {"type": "tabletop", "tasks": ["reach"], "num_blocks": 1, "image_size": 28, "max_steps": 8, "reward": "dense"}
@@ -45,7 +46,7 @@ def held_out(outcome):
     engine, greedy = own(policy, HELD_OUT), SamplingConfig(temperature=0.0)
     played = play(policy, engine, Simulators({"table": TABLE}), samples, greedy, 1, 2, 0)
     found = [group.trajectories[0] for group in played]
-    return sum(t.reward for t in found) / HELD_OUT, sum(t.info["accuracy"] for t in found) / HELD_OUT
+    return sum(t.reward for t in found) / HELD_OUT, sum(t.accuracy for t in found) / HELD_OUT
 
 
 @pytest.mark.slow

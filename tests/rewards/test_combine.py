@@ -168,7 +168,7 @@ def test_a_recipes_rewards_tighten_with_progress():
     assert rewarder.at(0.0).score(answer, sample).reward == 1
     assert rewarder.at(0.5).score(answer, sample).reward == pytest.approx(0.8)
     assert rewarder.score(answer, sample).reward == pytest.approx(0.8)
-    assert rewarder.at(0.0).score(answer, sample).info["accuracy"] == 1, "accuracy is that of IoU 0.5, at any time"
+    assert rewarder.at(0.0).score(answer, sample).accuracy == 1, "accuracy is that of IoU 0.5, at any time"
 
 
 def test_rewards_that_wait_are_scored_side_by_side_in_order():

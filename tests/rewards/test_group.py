@@ -28,14 +28,14 @@ def test_answers_of_the_majority_are_rewarded_whatever_is_true():
     rewarder.check(SAMPLE)
     scored = score(rewarder, ["4", "four", "3", "4", "no idea"])
     assert [t.reward for t in scored] == [1.0, 1.0, 0.0, 1.0, 0.0]
-    assert [t.info["accuracy"] for t in scored][:1] == [1.0], "the first part that gives an answer"
+    assert [t.accuracy for t in scored][:1] == [1.0], "the first part that gives an answer"
 
 
 def test_a_measured_part_first_gives_the_accuracy_and_no_reward():
     rewarder = Rewarder([RewardConfig(name="route", weight=0.0), RewardConfig(name="majority")])
     scored = score(rewarder, ["4", "4", "3"])
     assert [t.reward for t in scored] == [1.0, 1.0, 0.0]
-    assert [t.info["accuracy"] for t in scored] == [0.0, 0.0, 1.0]
+    assert [t.accuracy for t in scored] == [0.0, 0.0, 1.0]
 
 
 def test_a_group_without_a_majority_earns_nothing():
@@ -45,7 +45,7 @@ def test_a_group_without_a_majority_earns_nothing():
 def test_a_lone_answer_of_an_evaluation_is_measured_by_the_other_part():
     rewarder = majority(RewardConfig(name="route", weight=0.0))
     (right,), (wrong,) = (score(rewarder, [text], grouped=False) for text in ("3", "5"))
-    assert (right.info["accuracy"], wrong.info["accuracy"]) == (1.0, 0.0)
+    assert (right.accuracy, wrong.accuracy) == (1.0, 0.0)
 
 
 def test_a_sample_that_no_part_scores_is_still_bad():

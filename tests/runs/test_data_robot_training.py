@@ -8,6 +8,7 @@ import torch
 import mmrl
 from mmrl.commands.dry_run import dry_run
 from mmrl.contracts.errors import ConfigError, UserError
+from mmrl.contracts.source import Ready
 from mmrl.data.mixture import open_dataset
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import ManiSkillData
@@ -92,9 +93,9 @@ def test_the_units_of_a_demonstration_read_back_as_its_actions(sources, tiny_qwe
     for row, actions in ((0, 3), (10, 1)):
         sample = rows[row]
         [prompt] = policy.prepare([sample])
-        [trajectory] = demonstrate(policy, sample, prompt, max_units=1).trajectories
+        [trajectory] = demonstrate(policy, Ready(sample, (prompt,)), max_units=1).trajectories
         [decision] = trajectory.decisions
-        assert (trajectory.source, decision.restrict, len(decision.tokens)) == ("demo", "action", 4 * actions)
+        assert (trajectory.origin, decision.restrict, len(decision.tokens)) == ("demo", "action", 4 * actions)
         read = policy.actions(decision.tokens[None], 4)[0]
         assert (read - sample.actions).abs().max() <= 1 / (BINS - 1) + 1e-6, "half a bin"
 

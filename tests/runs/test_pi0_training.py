@@ -14,8 +14,9 @@ from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.objective import Advantage, Relabel
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe
-from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
+from mmrl.rollouts.episodes import demonstrate_episodes, play
 from mmrl.rollouts.relabelling import relabelled_episodes
+from mmrl.rollouts.simulators import Simulators
 from mmrl.run import train
 from mmrl.trainer.scoring import weigh
 from mmrl.trainer.step import score
@@ -89,9 +90,9 @@ def test_episodes_play_what_the_units_say(tiny_qwen, family, trained):
     actions = torch.zeros(6, 5, DIM)
     for i, t in enumerate(t for group in groups for t in group.trajectories):
         units = torch.cat([d.tokens for d in t.decisions])
-        assert len(units) == DIM * t.info["episode_len"], "no unit of an action that did not count"
+        assert len(units) == DIM * t.episode.length, "no unit of an action that did not count"
         assert all(d.context is not None and len(d.log_probs) == len(d.tokens) for d in t.decisions)
-        actions[i, : t.info["episode_len"]] = policy.actions(units[None], DIM)[0]
+        actions[i, : t.episode.length] = policy.actions(units[None], DIM)[0]
     returns = env.chunk_step(actions).info["return"]
     assert returns.tolist() == pytest.approx([t.reward for g in groups for t in g.trajectories], abs=1e-5)
 
@@ -100,7 +101,7 @@ def test_the_expert_s_actions_survive_the_units(tiny_qwen):
     policy = load(tiny_qwen("pi0"), awake=False)
     simulators = Simulators({"table": {**TABLE, "max_steps": 16}})
     groups = demonstrate_episodes(policy, simulators, starts(8), 3)
-    assert all(g.trajectories[0].info["success_once"] for g in groups)
+    assert all(g.trajectories[0].episode.success_once for g in groups)
     assert all(d.context is None and d.tokens.is_floating_point() for g in groups for d in g.trajectories[0].decisions)
 
 

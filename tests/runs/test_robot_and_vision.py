@@ -10,9 +10,9 @@ from mmrl.policies.opening import load_policy
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.collect import Builder
-from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
+from mmrl.rollouts.simulators import Simulators
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.step import accumulate, plan_step
 from tests.support.engines import hf

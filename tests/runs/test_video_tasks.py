@@ -81,14 +81,14 @@ def test_the_gold_answer_of_every_kind_of_video_task_scores_one(tiny_qwen, media
     assert len(samples) == len(KINDS)
     for sample in samples:
         preparer.check(sample)
-        local, prompt = preparer.take(sample)
-        assert prompt.frames == 4
-        (trajectory,) = demonstrate(policy, local, prompt, 400).trajectories
+        ready = preparer.take(sample)
+        assert ready.prompts[0].frames == 4
+        (trajectory,) = demonstrate(policy, ready, 400).trajectories
         assert int(trajectory.decisions[0].tokens[-1]) == policy.end_of_turn
-        scored = rewarder.score(trajectory, local)
-        assert (scored.reward, scored.info["accuracy"]) == (1.0, 1.0), sample.task
+        scored = rewarder.score(trajectory, ready.sample)
+        assert (scored.reward, scored.accuracy) == (1.0, 1.0), sample.task
         wrong = replace(trajectory, text="nothing of use")
-        assert rewarder.score(wrong, local).reward == 0.0, sample.task
+        assert rewarder.score(wrong, ready.sample).reward == 0.0, sample.task
 
 
 def builder_of(policy, samples, method, **objective):
@@ -138,9 +138,9 @@ def test_offline_mix_puts_demonstrations_with_their_end_and_tag_into_video_group
     made, stage = builder_of(policy, opened(media, "mixed.jsonl"), "offline_mix", inject={"below": below})
     batch = made.collect(0)
     for group, sampled in zip(batch.rollouts, batch.sampled, strict=True):
-        means = sum(t.info["accuracy"] for t in sampled.trajectories) / 3
+        means = sum(t.accuracy for t in sampled.trajectories) / 3
         mixed = below is None or means < below
-        assert [t.source for t in group.trajectories] == [POLICY, POLICY, DEMO if mixed else POLICY]
+        assert [t.origin for t in group.trajectories] == [POLICY, POLICY, DEMO if mixed else POLICY]
         if mixed:
             demo = group.trajectories[-1]
             assert int(demo.decisions[0].tokens[-1]) == policy.end_of_turn

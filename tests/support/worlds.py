@@ -40,9 +40,10 @@ def check_against_the_simulator(policy, groups, chunk):
             assert result.info["done"].item()
             assert trajectory.reward == pytest.approx(result.info["return"].item(), abs=1e-6)
             assert trajectory.truncated == result.truncated.any().item()
-            for name in ("success_once", "success_at_end", "episode_len"):
-                assert trajectory.info[name] == result.info[name].item()
-            if trajectory.source == "policy":
+            names = {"success_once": "success_once", "success_at_end": "success_at_end", "length": "episode_len"}
+            for field, name in names.items():
+                assert getattr(trajectory.episode, field) == result.info[name].item()
+            if trajectory.origin == "policy":
                 credits = torch.tensor([reward for d in trajectory.decisions for reward in d.step_rewards])
                 torch.testing.assert_close(credits, result.reward[0])
 
@@ -53,7 +54,7 @@ def same(left, right):
     for one, other in zip(left, right):
         assert [image.tobytes() for image in one.sample.images] == [image.tobytes() for image in other.sample.images]
         for a, b in zip(one.trajectories, other.trajectories, strict=True):
-            assert (a.reward, a.truncated, a.info) == (b.reward, b.truncated, b.info)
+            assert (a.reward, a.accuracy, a.stop, a.episode) == (b.reward, b.accuracy, b.stop, b.episode)
             assert all(torch.equal(x.tokens, y.tokens) for x, y in zip(a.decisions, b.decisions, strict=True))
 
 

@@ -151,7 +151,7 @@ def measured(policy, samples, **settings):
     preparer = Preparer(policy, Rewarder([RewardConfig(name="route")]))
     ahead = {key: settings.pop(key) for key in ("prefetch", "prefetch_gb") if key in settings}
     config = EvalConfig(batch_size=2, sampling={"max_new_tokens": 3}, **settings)
-    return evaluate(policy, hf(policy, 2), {"v": samples}, config, preparer, Simulators({}), **ahead)[0]
+    return evaluate(policy, hf(policy, 2), {"v": samples}, config, preparer, Simulators({}), **ahead).accuracy
 
 
 def held_out(media, count=6):

@@ -57,7 +57,9 @@ def filmed(policy, simulators, sizes, count=3):
     }
     preparer = Preparer(policy, Rewarder([]))
     config = EvalConfig(batch_size=2, videos=count)
-    _, groups = evaluate(policy, hf(policy), sets, config, preparer, simulators, chunk=CHUNK, film=Film(count, keep))
+    groups = evaluate(
+        policy, hf(policy), sets, config, preparer, simulators, chunk=CHUNK, film=Film(count, keep)
+    ).groups
     return films, facts, groups
 
 
@@ -103,9 +105,9 @@ def test_films_show_what_the_policy_saw_at_each_decision_and_the_end(policy, wor
             "simulator": "table",
             "episode": group.sample.episode,
             "instruction": result.observation.instruction[0],
-            "success": result.info["success_once"].item(),
+            "success": result.episode.success_once.item(),
             "return": pytest.approx(result.info["return"].item(), abs=1e-6),
-            "length": result.info["episode_len"].item(),
+            "length": result.episode.length.item(),
         }
 
 

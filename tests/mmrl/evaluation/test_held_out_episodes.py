@@ -128,9 +128,9 @@ def test_success_at_the_end_is_told_apart_and_left_out_of_the_mean(tiny_qwen, br
     }
     simulators = Simulators({"table": {**TABLE, "terminate_on_success": False}})
     preparer = Preparer(policy, Rewarder([]))
-    results, _ = evaluate(policy, hf(policy), {"all": sets["all"]}, EvalConfig(), preparer, simulators)
+    results = evaluate(policy, hf(policy), {"all": sets["all"]}, EvalConfig(), preparer, simulators).accuracy
     assert results == {"table": 0.5, "mean": 0.5, "table/success_at_end": 0.25}
-    results, _ = evaluate(policy, hf(policy), sets, EvalConfig(), preparer, simulators, controls={"half"})
+    results = evaluate(policy, hf(policy), sets, EvalConfig(), preparer, simulators, controls={"half"}).accuracy
     expected = {"table": 0.5, "mean": 0.5, "half/table": 0.5}
     assert results == expected | {"table/success_at_end": 0.25, "half/table/success_at_end": 0.5}
 

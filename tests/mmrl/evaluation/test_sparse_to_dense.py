@@ -18,9 +18,9 @@ from mmrl.recipe.data import VideoDigitsData
 from mmrl.recipe.evaluation import EvalConfig, SparseToDense
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.schema import load_recipe
-from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
+from mmrl.rollouts.simulators import Simulators
 from tests.support.engines import hf
 from tests.support.policy import load
 from tests.support.videos import video_sample, write_video
@@ -92,8 +92,8 @@ def run(policy, given, /, on_bad="stop", **settings):
     return settle(policy, policy, given, config, EvalConfig().sampling, prepare, preparer.rewarder, 0)
 
 
-def info(groups, row):
-    (found,) = [g.trajectories[0] for g in groups if g.sample.row == row]
+def info(settled, row):
+    (found,) = [reading.outcome().trajectories[0] for reading in settled if reading.sample.row == row]
     return found
 
 
@@ -106,8 +106,8 @@ def test_agreement_settles_a_video_and_disagreement_doubles_its_frames():
     policy = Scripted(script)
     groups = run(policy, rows(3), start=4, max=16, samples=3)
     assert [(p.row, p.frames) for p in policy.prompts] == [(0, 4), (1, 4), (2, 4), (1, 8), (2, 8), (2, 16)]
-    assert [len(g.trajectories) for g in groups] == [1, 1, 1]
-    assert [info(groups, row).info["accuracy"] for row in range(3)] == [1.0, 0.0, 1.0]
+    assert [len(reading.outcome().trajectories) for reading in groups] == [1, 1, 1]
+    assert [info(groups, row).accuracy for row in range(3)] == [1.0, 0.0, 1.0]
     assert [info(groups, row).info["frames"] for row in range(3)] == [4, 8, 16]
     assert [info(groups, row).info["frames_read"] for row in range(3)] == [4, 12, 28]
     assert policy.temperatures == [0.7] * 3
@@ -133,7 +133,7 @@ def test_the_last_level_takes_the_first_of_those_that_tie_and_any_text_where_non
     script = {0: {4: ["2", "3", "2", "3"]}, 1: {4: ["what", "?", "", "no idea"]}}
     groups = run(Scripted(script), rows(2, answer=2), frames=[4], samples=4)
     assert [info(groups, row).text for row in range(2)] == ["2", "what"]
-    assert [info(groups, row).info["accuracy"] for row in range(2)] == [1.0, 0.0]
+    assert [info(groups, row).accuracy for row in range(2)] == [1.0, 0.0]
     assert [info(groups, row).info["agreement"] for row in range(2)] == [0.5, 0.0]
 
 
@@ -151,7 +151,7 @@ def test_a_video_that_ends_is_not_read_twice():
     groups = run(policy, rows(1), start=4, max=16, samples=2)
     assert len(policy.temperatures) == 2
     facts = info(groups, 0).info
-    assert (facts["level"], facts["frames"], facts["frames_read"], facts["accuracy"]) == (8, 6, 10, 1.0)
+    assert (facts["level"], facts["frames"], facts["frames_read"], info(groups, 0).accuracy) == (8, 6, 10, 1.0)
 
 
 def test_a_level_that_cannot_be_prepared_stops_or_counts_as_wrong():
@@ -162,8 +162,8 @@ def test_a_level_that_cannot_be_prepared_stops_or_counts_as_wrong():
     assert [g.sample.row for g in run(skipping, rows(2), on_bad="skip", frames=[4, 8], samples=2)] == [1]
     preparer = Preparer(skipping, Rewarder([RewardConfig()]))
     config = EvalConfig(sparse_to_dense=SparseToDense(frames=[4, 8], samples=2))
-    results, _ = evaluate(skipping, skipping, {"v": rows(2)}, config, preparer, Simulators({}), on_bad="skip")
-    assert results == {"counting": 0.5, "mean": 0.5}
+    results = evaluate(skipping, skipping, {"v": rows(2)}, config, preparer, Simulators({}), on_bad="skip")
+    assert results.accuracy == {"counting": 0.5, "mean": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_level_that_cannot_be_prepared_stops_or_counts_as_wrong():
     ],
 )
 def test_the_answer_is_what_the_reward_read(facts, text, answer):
-    assert answer_of(Trajectory((), text=text, info=facts)) == answer
+    assert answer_of(Trajectory((), text=text, **facts)) == answer
 
 
 def test_settings_that_contradict_are_refused():
@@ -220,9 +220,9 @@ def test_one_level_and_one_greedy_sample_is_plain_evaluation(tiny_qwen, tmp_path
     plain = load(tiny_qwen(), video={"frames": 6})
     other = load(tiny_qwen(), video={"fps": 1.0})
     one = {"frames": [6], "samples": 1, "temperature": 0.0}
-    results, groups = measured(plain, data)
-    dense, settled = measured(other, data, sparse_to_dense=one)
-    assert dense == results
+    whole, dense = measured(plain, data), measured(other, data, sparse_to_dense=one)
+    groups, settled = whole.groups, dense.groups
+    assert dense.accuracy == whole.accuracy
     assert [g.sample.id for g in settled] == [g.sample.id for g in groups]
     for a, b in zip(groups, settled):
         assert a.trajectories[0].text == b.trajectories[0].text
@@ -230,8 +230,8 @@ def test_one_level_and_one_greedy_sample_is_plain_evaluation(tiny_qwen, tmp_path
             a.trajectories[0].decisions[0].prompt.input_ids, b.trajectories[0].decisions[0].prompt.input_ids
         )
     assert len({g.trajectories[0].text for g in groups}) > 1
-    assert figures(groups) == {}
-    assert figures(settled)["sparse_to_dense/frames"] == 6
+    assert whole.figures == {}
+    assert dense.figures["sparse_to_dense/frames"] == 6
 
 
 def test_levels_read_the_frames_they_name_and_a_short_video_is_read_whole(tiny_qwen, tmp_path):
@@ -251,7 +251,7 @@ def test_rows_without_a_video_are_answered_once(tiny_qwen, tmp_path):
     path = write_video(tmp_path / "v.mp4")
     text = Sample("t", ({"role": "user", "content": [{"type": "text", "text": "Hello"}]},), "ocr", {"text": "1"})
     levels = {"frames": [2, 4], "samples": 3, "temperature": 2.0}
-    _, groups = measured(policy, [text, video_sample(path)], sparse_to_dense=levels)
+    groups = measured(policy, [text, video_sample(path)], sparse_to_dense=levels).groups
     assert [("frames_read" in g.trajectories[0].info, bool(g.sample.videos)) for g in groups] == [
         (False, False),
         (True, True),

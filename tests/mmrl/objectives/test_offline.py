@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmrl.contracts.errors import BadSample, ConfigError, UserError
-from mmrl.contracts.types import DEMO, Decision, Group, Likelihood, Sample, Trajectory
+from mmrl.contracts.types import DEMO, Decision, Group, Likelihood, Sample, StopReason, Trajectory
 from mmrl.data.episodes import Episodes
 from mmrl.data.mixture import open_dataset
 from mmrl.objectives.advantages import demonstration_weights
@@ -19,9 +19,10 @@ from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.answers import demonstrate
 from mmrl.rollouts.collect import StepBatch
-from mmrl.rollouts.episodes import Simulators, demonstrate_episodes
+from mmrl.rollouts.episodes import demonstrate_episodes
 from mmrl.rollouts.noisy_expert import disturb
 from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.simulators import Simulators
 from mmrl.trainer.figures import metrics_of
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.scoring import score_rollouts
@@ -75,7 +76,8 @@ def recorded(rewards, first, cut=False):
         for i, steps in enumerate(rewards)
     )
     final = State(first + len(rewards)) if cut else None
-    return Trajectory(decisions, DEMO, reward=sum(map(sum, rewards)), truncated=cut, final_prompt=final)
+    stop = StopReason.TIME if cut else StopReason.TERMINAL
+    return Trajectory(decisions, DEMO, reward=sum(map(sum, rewards)), stop=stop, final_prompt=final)
 
 
 DEMOS = (recorded([(0.5, 1.0), (0.0, 2.0), (1.5,)], 0), recorded([(0.0, 0.0), (-1.0, 0.3)], 3, cut=True))
@@ -177,7 +179,7 @@ def test_the_expert_s_decisions_carry_what_they_earned(policy, chunk):
     for group in demonstrate_episodes(policy, simulators, starts(6), chunk):
         (trajectory,) = group.trajectories
         rewards = [reward for decision in trajectory.decisions for reward in decision.step_rewards]
-        assert len(rewards) == trajectory.info["episode_len"]
+        assert len(rewards) == trajectory.episode.length
         assert sum(rewards) == pytest.approx(trajectory.reward, abs=1e-5)
         assert trajectory.reward > 0
         for decision in trajectory.decisions:
@@ -196,8 +198,8 @@ def test_an_expert_that_errs_plays_the_same_episode_again_and_earns_less(policy)
         (one,), (other,), (best,) = a.trajectories, b.trajectories, c.trajectories
         assert [d.tokens.tolist() for d in one.decisions] == [d.tokens.tolist() for d in other.decisions]
         assert (one.final_prompt is not None) == one.truncated
-        success["poor"].append(one.info["accuracy"])
-        success["gold"].append(best.info["accuracy"])
+        success["poor"].append(one.accuracy)
+        success["gold"].append(best.accuracy)
     assert sum(success["gold"]) > 20 > 16 > sum(success["poor"])
 
 
@@ -271,13 +273,12 @@ def test_a_recorded_episode_is_one_trajectory(policy, tmp_path):
     whole = open_dataset(LiberoData(**settings, draw="episodes"))
     assert len(whole) == 2
     policy.set_statistics(whole.name, whole.rows.statistics())
-    sample, prompts = Preparer(policy, None).make(whole[0], rewarded=False)
-    group = demonstrate(policy, sample, prompts, 0)
+    group = demonstrate(policy, Preparer(policy, None).make(whole[0], rewarded=False), 0)
     (trajectory,) = group.trajectories
-    assert (trajectory.source, trajectory.reward, group.sample.id) == (DEMO, 1.0, whole[0].id)
+    assert (trajectory.origin, trajectory.reward, group.sample.id) == (DEMO, 1.0, whole[0].id)
     for i, decision in enumerate(trajectory.decisions):
-        alone, prompt = Preparer(policy, None).make(steps[2 * i], rewarded=False)
-        (same,) = demonstrate(policy, alone, prompt, 0).trajectories
+        alone = Preparer(policy, None).make(steps[2 * i], rewarded=False)
+        (same,) = demonstrate(policy, alone, 0).trajectories
         assert torch.equal(decision.tokens, same.decisions[0].tokens)
         assert torch.equal(decision.prompt.input_ids, same.decisions[0].prompt.input_ids)
     assert [d.step_rewards for d in trajectory.decisions] == [(0.0, 0.0), (0.0, 0.0), (1.0,)]

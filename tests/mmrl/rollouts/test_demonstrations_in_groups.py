@@ -1,5 +1,7 @@
 """Demonstrations among rollouts: injected into groups, and labelled by the expert along the policy's own episodes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -16,10 +18,11 @@ from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder
-from mmrl.rollouts.episodes import Simulators, demonstrate_episodes
+from mmrl.rollouts.episodes import demonstrate_episodes
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.relabelling import relabelled_episodes
 from mmrl.rollouts.rewarding import Rewarder
+from mmrl.rollouts.simulators import Simulators
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.scoring import score_rollouts
 from tests.support.engines import hf
@@ -77,10 +80,10 @@ def test_the_last_rollout_of_every_group_is_the_demonstration(policy, simulators
     batch = made.collect(0)
     assert batch.metrics["group/injected"] == 1.0
     for group, sampled in zip(batch.rollouts, batch.sampled, strict=True):
-        assert [t.source for t in group.trajectories] == [POLICY, POLICY, DEMO]
-        assert [t.source for t in sampled.trajectories] == [POLICY] * 3, "figures describe the policy"
+        assert [t.origin for t in group.trajectories] == [POLICY, POLICY, DEMO]
+        assert [t.origin for t in sampled.trajectories] == [POLICY] * 3, "figures describe the policy"
         demo = group.trajectories[-1]
-        assert demo.reward == demo.info["accuracy"] == 1.0
+        assert demo.reward == demo.accuracy == 1.0
         assert int(demo.decisions[0].tokens[-1]) == policy.end_of_turn
         assert demo.decisions[0].prompt is group.trajectories[0].decisions[0].prompt
     rows, _ = make_rows(batch, made.objective, stage)
@@ -106,11 +109,11 @@ def test_an_injected_demonstration_starts_at_ratio_one(policy, simulators):
 def test_a_threshold_spares_groups_that_the_policy_solves(policy, simulators):
     made, _ = builder(policy, simulators, digit_samples(), "offline_mix", inject={"below": 0.5})
     made.preparer.rewarder.score_all = lambda pairs: [
-        t.with_reward(0.5, {}, accuracy=float(sample.task == "ocr")) for t, sample in pairs
+        replace(t, reward=0.5, accuracy=float(sample.task == "ocr")) for t, sample in pairs
     ]
     made.preparer.rewarder.at = lambda progress: made.preparer.rewarder
     batch = made.collect(0)
-    sources = {group.sample.task: group.trajectories[-1].source for group in batch.rollouts}
+    sources = {group.sample.task: group.trajectories[-1].origin for group in batch.rollouts}
     assert sources == {"ocr": POLICY, "classification": DEMO}
     assert 0 < batch.metrics["group/injected"] < 1
 
@@ -127,7 +130,7 @@ def test_episodes_take_the_experts_episode_from_the_same_start(policy, simulator
     batch = made.collect(0)
     for group in batch.rollouts:
         demo = group.trajectories[-1]
-        assert (demo.source, demo.info["success_once"]) == (DEMO, True)
+        assert (demo.origin, demo.episode.success_once) == (DEMO, True)
         first = [t.decisions[0].prompt.pixel_values for t in group.trajectories]
         assert torch.equal(first[0], first[-1])
 
@@ -145,11 +148,11 @@ def test_every_state_of_the_policys_episode_is_labelled_with_the_experts_action(
     expert = demonstrate_episodes(policy, simulators, samples, 1)
     for group, shown in zip(groups, expert, strict=True):
         (trajectory,), (gold,) = group.trajectories, shown.trajectories
-        assert trajectory.source == DEMO
-        assert len(trajectory.decisions) == trajectory.info["episode_len"] == trajectory.info["labelled"]
+        assert trajectory.origin == DEMO
+        assert len(trajectory.decisions) == trajectory.episode.length == trajectory.info["labelled"]
         assert torch.equal(trajectory.decisions[0].tokens, gold.decisions[0].tokens), "the first state is the same"
-    lengths = [g.trajectories[0].info["episode_len"] for g in groups]
-    assert lengths != [g.trajectories[0].info["episode_len"] for g in expert], "random actions are not the expert's"
+    lengths = [g.trajectories[0].episode.length for g in groups]
+    assert lengths != [g.trajectories[0].episode.length for g in expert], "random actions are not the expert's"
 
 
 def test_an_expert_that_always_takes_over_plays_its_own_episode(policy, simulators):
@@ -157,9 +160,9 @@ def test_an_expert_that_always_takes_over_plays_its_own_episode(policy, simulato
     groups = relabelled(policy, simulators, samples, takeover=1e-6)
     for group, shown in zip(groups, demonstrate_episodes(policy, simulators, samples, 1), strict=True):
         (trajectory,), (gold,) = group.trajectories, shown.trajectories
-        assert trajectory.info["success_once"]
-        assert trajectory.info["episode_len"] == gold.info["episode_len"]
-        assert trajectory.info["labelled"] < 3 * gold.info["episode_len"]
+        assert trajectory.episode.success_once
+        assert trajectory.episode.length == gold.episode.length
+        assert trajectory.info["labelled"] < 3 * gold.episode.length
 
 
 def test_an_expert_that_never_takes_over_labels_nothing(policy, simulators):

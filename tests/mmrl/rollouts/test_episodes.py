@@ -12,7 +12,8 @@ from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
-from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
+from mmrl.rollouts.episodes import demonstrate_episodes, play
+from mmrl.rollouts.simulators import Simulators
 from tests.support.engines import hf
 
 TABLE = {"type": "tabletop", "tasks": ["reach", "push"], "image_size": 28, "max_steps": 7, "reward": "dense"}
@@ -57,8 +58,8 @@ def test_groups_start_alike_and_decisions_add_up(policy, simulators, chunk):
         assert torch.equal(*pixels), "trajectories of a group see the same start"
         assert not torch.equal(first.decisions[0].tokens, second.decisions[0].tokens) or first.units != second.units
         for t in group.trajectories:
-            assert t.source == POLICY
-            assert len(t.decisions) == math.ceil(t.info["episode_len"] / chunk)
+            assert t.origin == POLICY
+            assert len(t.decisions) == math.ceil(t.episode.length / chunk)
             steps = [len(d.step_rewards) for d in t.decisions]
             assert (
                 [len(d.tokens) for d in t.decisions]
@@ -66,12 +67,12 @@ def test_groups_start_alike_and_decisions_add_up(policy, simulators, chunk):
                 == [3 * n for n in steps]
             )
             assert set(steps[:-1]) <= {chunk}
-            assert sum(steps) == t.info["episode_len"], "no unit of an action that did not count"
+            assert sum(steps) == t.episode.length, "no unit of an action that did not count"
             assert all(sum(d.step_rewards) == pytest.approx(d.reward, abs=1e-6) for d in t.decisions)
             assert all(d.restrict == "action" for d in t.decisions)
             assert sum(d.reward for d in t.decisions) == pytest.approx(t.reward, abs=1e-5)
-            assert t.truncated == (not t.info["success_once"])
-            assert t.info["accuracy"] == float(t.info["success_once"])
+            assert t.truncated == (not t.episode.success_once)
+            assert t.accuracy == float(t.episode.success_once)
 
 
 def test_tokens_are_the_actions_that_were_played(policy, simulators):
@@ -85,7 +86,7 @@ def test_tokens_are_the_actions_that_were_played(policy, simulators):
     returns, successes = replay(simulators, samples, actions)
     for i, group in enumerate(groups):
         assert float(returns[i]) == pytest.approx(group.trajectories[0].reward, abs=1e-5)
-        assert bool(successes[i]) == group.trajectories[0].info["success_once"]
+        assert bool(successes[i]) == group.trajectories[0].episode.success_once
 
 
 @pytest.mark.parametrize("chunk", [1, 3])
@@ -93,13 +94,13 @@ def test_the_expert_s_tokens_solve_the_task(policy, simulators, chunk):
     samples = starts(6, first=50)
     groups = demonstrate_episodes(policy, Simulators({"table": {**TABLE, "max_steps": 24}}), samples, chunk)
     allowed = set(policy.action_ids().tolist())
-    assert all(len(g.trajectories) == 1 and g.trajectories[0].source == DEMO for g in groups)
-    assert sum(g.trajectories[0].info["success_once"] for g in groups) >= 5
+    assert all(len(g.trajectories) == 1 and g.trajectories[0].origin == DEMO for g in groups)
+    assert sum(g.trajectories[0].episode.success_once for g in groups) >= 5
     for group in groups:
         trajectory = group.trajectories[0]
         assert set(torch.cat([d.tokens for d in trajectory.decisions]).tolist()) <= allowed
         # A demonstration ends with the step that ended the episode, also inside a chunk.
-        assert trajectory.units == 3 * trajectory.info["episode_len"]
+        assert trajectory.units == 3 * trajectory.episode.length
         assert all(d.log_probs is None for d in trajectory.decisions)
 
 

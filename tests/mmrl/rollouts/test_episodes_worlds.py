@@ -5,7 +5,8 @@ import pytest
 import robotics
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.rollout import SamplingConfig
-from mmrl.rollouts.episodes import Simulators, demonstrate_episodes, play
+from mmrl.rollouts.episodes import demonstrate_episodes, play
+from mmrl.rollouts.simulators import Simulators
 from tests.support.engines import hf
 from tests.support.worlds import TABLE, Failing, check_against_the_simulator, same, starts
 

@@ -15,9 +15,9 @@ from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder
-from mmrl.rollouts.episodes import Simulators
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
+from mmrl.rollouts.simulators import Simulators
 from tests.support.engines import hf
 from tests.support.runs import recipe
 
@@ -57,10 +57,10 @@ def kept_by(groups, of, low, high):
 
 def test_only_groups_with_successes_and_failures_stay(collect):
     kept, sampled, metrics = collect(rounds=1)
-    rates = [mean(g, lambda t: t.info["success_once"]) for g in sampled]
+    rates = [mean(g, lambda t: t.episode.success_once) for g in sampled]
     assert 0.0 in rates, "a group of failures"
     assert any(0 < rate < 1 for rate in rates), "a group that teaches"
-    wanted = kept_by(sampled, lambda t: t.info["success_once"], 0, 1)
+    wanted = kept_by(sampled, lambda t: t.episode.success_once, 0, 1)
     assert [g.sample.id for g in kept] == wanted
     assert metrics["group/kept"] == len(wanted) / len(sampled)
 
@@ -69,7 +69,7 @@ def test_groups_are_drawn_until_enough_teach(collect):
     kept, sampled, metrics = collect(rounds=3)
     assert metrics["group/rounds"] > 1
     assert len(sampled) == 20 * metrics["group/rounds"]
-    assert [g.sample.id for g in kept] == kept_by(sampled, lambda t: t.info["success_once"], 0, 1)[:20]
+    assert [g.sample.id for g in kept] == kept_by(sampled, lambda t: t.episode.success_once, 0, 1)[:20]
 
 
 def test_returns_have_bounds_of_their_own(collect):
@@ -81,7 +81,7 @@ def test_returns_have_bounds_of_their_own(collect):
     assert [g.sample.id for g in again] == [g.sample.id for g in sampled]
     assert [g.sample.id for g in kept] == kept_by(sampled, lambda t: t.reward, low, high)
     assert len(kept) == 10
-    assert [g.sample.id for g in kept] != kept_by(sampled, lambda t: t.info["success_once"], 0, 1)
+    assert [g.sample.id for g in kept] != kept_by(sampled, lambda t: t.episode.success_once, 0, 1)
 
 
 @pytest.mark.parametrize("by", ["accuracy", "reward"])

@@ -121,7 +121,12 @@ def test_two_groups_play_what_each_plays_alone(policy, n):
     assert [group.sample.episode for group in made] == [sample.episode for sample in samples]
     found = [t for group in made for t in group.trajectories]
     for one, other in zip(found, (group.trajectories[0] for group in expected), strict=True):
-        assert (one.reward, one.truncated, one.info) == (other.reward, other.truncated, other.info)
+        assert (one.reward, one.accuracy, one.stop, one.episode) == (
+            other.reward,
+            other.accuracy,
+            other.stop,
+            other.episode,
+        )
         assert (one.final_prompt is not None) == one.truncated == (other.final_prompt is not None)
         for a, b in zip(one.decisions, other.decisions, strict=True):
             assert torch.equal(a.tokens, b.tokens)
@@ -237,7 +242,7 @@ def test_episodes_do_not_depend_on_which_group_is_slow(watched, slow):
     found = roll(simulators, engine)
     for one, other in zip(expected, found, strict=True):
         for a, b in zip(one.trajectories, other.trajectories, strict=True):
-            assert (a.reward, a.info) == (b.reward, b.info)
+            assert (a.reward, a.stop, a.episode) == (b.reward, b.stop, b.episode)
             assert all(torch.equal(x.tokens, y.tokens) for x, y in zip(a.decisions, b.decisions, strict=True))
     assert engine.seeds == plain.seeds
     assert len(set(plain.seeds)) == len(plain.seeds), "no two inferences share a seed"

@@ -71,7 +71,7 @@ def test_worker_processes_play_the_same_episodes(simulators):
     assert all(env.concurrent for env in workers._made.values())
     for one, other in zip(expected, found, strict=True):
         for a, b in zip(one.trajectories, other.trajectories, strict=True):
-            assert (a.reward, a.truncated, a.info) == (b.reward, b.truncated, b.info)
+            assert (a.reward, a.accuracy, a.stop, a.episode) == (b.reward, b.accuracy, b.stop, b.episode)
             assert all(torch.equal(x.tokens, y.tokens) for x, y in zip(a.decisions, b.decisions, strict=True))
 
 

@@ -13,7 +13,8 @@ from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import StepBatch
-from mmrl.rollouts.episodes import Simulators, play
+from mmrl.rollouts.episodes import play
+from mmrl.rollouts.simulators import Simulators
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.scoring import score_rollouts
 from mmrl.trainer.step import accumulate, plan_step
@@ -112,4 +113,4 @@ def test_a_real_engine_s_units_are_cut_with_its_log_probs(policy):
         for trajectory in group.trajectories:
             for decision in trajectory.decisions:
                 assert len(decision.tokens) == len(decision.log_probs) == DIM * len(decision.step_rewards)
-            assert trajectory.units == DIM * trajectory.info["episode_len"]
+            assert trajectory.units == DIM * trajectory.episode.length

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from mmrl.contracts.errors import UserError
-from mmrl.contracts.types import Decision, Group, Sample, Trajectory
+from mmrl.contracts.types import Decision, Group, Sample, StopReason, Trajectory
 from mmrl.recipe.tracking import SINKS, SWITCHES, TrackingConfig
 from mmrl.tracking.metrics import is_wall_clock
 from mmrl.tracking.rollouts import prompt_text
@@ -36,9 +37,16 @@ def make_group(images=(), **info) -> Group:
     content = [{"type": "image"} for _ in images] + [{"type": "text", "text": "How many?"}]
     messages = ({"role": "system", "content": "Count."}, {"role": "user", "content": content})
     sample = Sample("a1", messages, "counting", {"answer": 3}, images=tuple(images), dataset="digits")
-    answer = Trajectory((Decision(None, torch.tensor([5, 6, 7])),), text="3\n", truncated=True)
-    demo = Trajectory((Decision(None, torch.tensor([5])),), source="demo", text="<answer>3</answer>")
-    rewarded = answer.with_reward(0.5, {"format": 0.0, "iou": None}, parsed=torch.tensor(3), reason="no_tags", **info)
+    answer = Trajectory((Decision(None, torch.tensor([5, 6, 7])),), text="3\n", stop=StopReason.LENGTH)
+    demo = Trajectory((Decision(None, torch.tensor([5])),), origin="demo", text="<answer>3</answer>")
+    rewarded = replace(
+        answer,
+        reward=0.5,
+        parts={"format": 0.0, "iou": None},
+        parsed=torch.tensor(3),
+        reason="no_tags",
+        info=info,
+    )
     return Group(sample, (rewarded, demo))
 
 

@@ -7,7 +7,7 @@ import torch
 
 from mmrl import train
 from mmrl.contracts.errors import ConfigError, UserError
-from mmrl.contracts.types import Decision, Group, Likelihood, Sample, Trajectory
+from mmrl.contracts.types import Decision, Group, Likelihood, Sample, StopReason, Trajectory
 from mmrl.objectives import kernel
 from mmrl.objectives.gae import gae
 from mmrl.objectives.rows import Row
@@ -156,7 +156,8 @@ def episode(prompts, steps, cut, final=None):
         for prompt, rewards in zip(prompts, steps)
     )
     total = sum(map(sum, steps))
-    return Trajectory(decisions, reward=total, truncated=cut, final_prompt=final, info={"accuracy": 0.0})
+    stop = StopReason.TIME if cut else StopReason.TERMINAL
+    return Trajectory(decisions, reward=total, accuracy=0.0, stop=stop, final_prompt=final)
 
 
 def weighed(trajectories, outputs_scale="none", gamma=0.9, lam=0.6):
@@ -261,9 +262,7 @@ def test_advantage_of_accuracy_weighs_successes_only(tiny_qwen):
     from mmrl.rollouts.collect import StepBatch
 
     objective = resolve_objective("filtered_bc", {})
-    trajectories = tuple(
-        replace(episode(([0.0],), ((0.4,),), cut=False), info={"accuracy": accuracy}) for accuracy in (1.0, 0.0)
-    )
+    trajectories = tuple(replace(episode(([0.0],), ((0.4,),), cut=False), accuracy=accuracy) for accuracy in (1.0, 0.0))
     batch = StepBatch(rollouts=(Group(Sample("0", (), "t", {}), trajectories),))
     rows, _ = make_rows(batch, objective, StageConfig(name="s", method="filtered_bc", steps=1))
     assert [row.advantage for row in rows] == [1.0, 0.0]
@@ -276,7 +275,7 @@ def test_a_critic_of_accuracy_sees_no_shaped_reward(accuracy, rewards):
     from mmrl.rollouts.collect import StepBatch
 
     objective = resolve_objective("ppo", {"advantage": {"of": "accuracy"}})
-    played = replace(episode(([0.0], [0.0]), ((0.1, 0.2), (0.3, 0.7)), cut=False), info={"accuracy": accuracy})
+    played = replace(episode(([0.0], [0.0]), ((0.1, 0.2), (0.3, 0.7)), cut=False), accuracy=accuracy)
     batch = StepBatch(rollouts=(Group(Sample("0", (), "t", {}), (played,)),))
     rows, _ = make_rows(batch, objective, StageConfig(name="s", method="ppo", steps=1))
     assert [row.rewards for row in rows] == rewards
