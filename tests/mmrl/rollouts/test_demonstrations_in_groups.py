@@ -173,6 +173,7 @@ def test_an_expert_that_never_takes_over_labels_nothing(policy, simulators):
 def test_relabelling_chunks_is_refused(tiny_qwen, tmp_path):
     raw = recipe(tiny_qwen(), tmp_path, method="dagger", rollout={"action_chunk": 2}, simulators={"table": TABLE})
     raw["data"] = {"train": [{"type": "episodes", "simulator": "table"}]}
+    del raw["rewards"]
     raw["policy"]["action_bins"] = 5
     with pytest.raises(
         UserError, match=r"relabelling asks the expert in every state, so rollout.action_chunk must be 1"
@@ -185,6 +186,7 @@ def test_a_dagger_run_learns_the_experts_labels(tiny_qwen, tmp_path):
 
     raw = recipe(tiny_qwen(), tmp_path, method="dagger", steps=8, demonstrations=6, simulators={"table": TABLE})
     raw["data"] = {"train": [{"type": "episodes", "simulator": "table"}]}
+    del raw["rewards"]
     raw["policy"]["action_bins"] = 5
     raw["optim"] = {"lr": 3e-3}
     folder = train({**raw, "evaluation": {}}).folder

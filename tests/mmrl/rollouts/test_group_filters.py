@@ -90,7 +90,7 @@ def test_a_filtered_grpo_run_trains_on_what_stays(tiny_qwen, tmp_path, by):
     raw = recipe(tiny_qwen(), tmp_path, steps=2, prompts=6, simulators={"table": TABLE})
     raw["policy"]["action_bins"] = 3
     raw["data"] = {"train": [{"type": "episodes", "simulator": "table", "size": 64}]}
-    raw["rollout"] = {"n": 4, "action_chunk": 8}
+    raw["rollout"], raw["rewards"] = {"n": 4, "action_chunk": 8}, []
     raw["objective"] = {"filter": {"by": by, **bounds, "rounds": 2}}
     raw["evaluation"], raw["tracking"] = {}, {**raw["tracking"], "rollouts_groups": 12}
     folder = train(raw).folder

@@ -36,7 +36,9 @@ def content(folder: Path) -> dict[str, bytes]:
 def make_group(images=(), **info) -> Group:
     content = [{"type": "image"} for _ in images] + [{"type": "text", "text": "How many?"}]
     messages = ({"role": "system", "content": "Count."}, {"role": "user", "content": content})
-    sample = Sample("a1", messages, "counting", {"answer": 3}, images=tuple(images), dataset="digits")
+    sample = Sample(
+        "a1", messages, "counting", {"answer": 3}, images=tuple(images), dataset="digits", coordinates="norm1000"
+    )
     answer = Trajectory((Decision(None, torch.tensor([5, 6, 7])),), text="3\n", stop=StopReason.LENGTH)
     demo = Trajectory((Decision(None, torch.tensor([5])),), origin="demo", text="<answer>3</answer>")
     rewarded = replace(
@@ -121,9 +123,7 @@ def test_new_run_does_not_overwrite_an_old_one(tmp_path):
 
 def test_rollout_lines_hold_what_was_asked_and_answered(tmp_path):
     with Tracker(tmp_path, QUIET, 1) as tracker:
-        tracker.rollouts(
-            1, "rl", [make_group([Image.new("RGB", (6, 4))], advantage=-0.25, coordinates="norm1000", seed=4)]
-        )
+        tracker.rollouts(1, "rl", [make_group([Image.new("RGB", (6, 4))], advantage=-0.25, seed=4)])
     first, second = lines(tmp_path / "rollouts" / "step_000001.jsonl")
     assert first["prompt"] == "[system] Count.\n\n<image>How many?"
     assert first["completion"] == "3\n"

@@ -20,6 +20,7 @@ from tests.support.policy import digits, distance, gradients, load, sampled_rows
 from tests.support.runs import assert_same_run, recipe
 
 EPISODES = {
+    "rewards": [],
     "simulators": {
         "table": {"type": "tabletop", "tasks": ["reach"], "image_size": 28, "max_steps": 4, "reward": "dense"}
     },
