@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
+from mmrl.recipe.choosing import Chosen
 from mmrl.recipe.policies.registry import POLICIES, entry_of
-from mmrl.recipe.reading import validate
 from mmrl.recipe.registry import Registry
 
 
@@ -76,37 +76,32 @@ def own_engine(policy: str) -> str:
     return entry_of(policy).engine or "hf"
 
 
-def engine_settings(raw: Any, policy: str) -> EngineSettings:
-    """The checked settings of the section `engine` of a recipe, which may be left out.
+def engine_model(name: str) -> type[EngineSettings]:
+    """The settings of an engine. Raises ConfigError with the nearest spelling."""
+    model = ENGINES.get(name, place="engine.name")
+    if not (isinstance(model, type) and issubclass(model, EngineSettings)):
+        raise ConfigError(f"engine.name: '{name}' is no settings model of an engine: a subclass of EngineSettings")
+    return model
 
-    Raises:
-        ConfigError: an unknown engine or key, or an engine that does not sample policies of this type.
-    """
-    if isinstance(raw, EngineSettings):
-        settings = raw
-    elif isinstance(raw, Mapping):
-        name = raw.get("name") or own_engine(policy)
-        if not isinstance(name, str):
-            raise ConfigError(f"engine.name: a name is needed, not {name!r}. Allowed: {', '.join(ENGINES.names())}")
-        model = ENGINES.get(name, place="engine.name")
-        if not (isinstance(model, type) and issubclass(model, EngineSettings)):
-            raise ConfigError(f"engine.name: '{name}' is no settings model of an engine: a subclass of EngineSettings")
-        settings = validate(model, {**raw, "name": name}, place="engine")
-    else:
-        raise ConfigError(f"engine: a mapping is needed, such as {{name: {own_engine(policy)}}}, not {raw!r}")
-    kind = entry_of(policy).engine or "tokens"
-    if kind not in settings.samples:
-        able = [name for name in ENGINES.names() if kind in ENGINES.get(name).samples]
-        raise ConfigError(
-            f"engine.name: '{settings.name}' does not sample policy.type '{policy}'. Allowed: {', '.join(able)}"
-        )
-    return settings
+
+AnyEngine = Annotated[EngineSettings, Chosen("name", engine_model, ENGINES.names, "engine.name")]
 
 
 def with_engine(raw: Any) -> Any:
-    """A recipe's keys with the settings of its engine in them; as they are where they name no known policy."""
+    """A recipe's keys with the name of its engine in them: where it gives none, the policy's own."""
     policy = raw.get("policy") if isinstance(raw, Mapping) else None
     kind = policy.get("type", "qwen_vl") if isinstance(policy, Mapping) else getattr(policy, "type", None)
-    if kind not in POLICIES:
+    given = raw.get("engine", {}) if isinstance(raw, Mapping) else None
+    if kind not in POLICIES or not isinstance(given, Mapping) or given.get("name") is not None:
         return raw
-    return {**raw, "engine": engine_settings(raw.get("engine", {}), kind)}
+    return {**raw, "engine": {**given, "name": own_engine(kind)}}
+
+
+def check_engine(engine: EngineSettings, policy: str) -> None:
+    """Raises ConfigError where an engine does not sample policies of this `policy.type`."""
+    kind = entry_of(policy).engine or "tokens"
+    if kind not in engine.samples:
+        able = [name for name in ENGINES.names() if kind in ENGINES.get(name).samples]
+        raise ConfigError(
+            f"engine.name: '{engine.name}' does not sample policy.type '{policy}'. Allowed: {', '.join(able)}"
+        )

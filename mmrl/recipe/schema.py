@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, SerializeAsAny, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from mmrl.contracts.errors import unknown
 from mmrl.recipe.base import Settings
@@ -27,7 +27,7 @@ from mmrl.recipe.checks.policies import (
 from mmrl.recipe.checks.simulators import check_groups
 from mmrl.recipe.code import Code
 from mmrl.recipe.data import DataConfig, EpisodeData
-from mmrl.recipe.engines import EngineSettings, HFSettings, with_engine
+from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
 from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.policies.registry import AnyPolicy
 from mmrl.recipe.reading import apply_overrides, read_yaml, validate
@@ -50,7 +50,7 @@ class Recipe(Settings):
     micro_tokens: PositiveInt = Field(8192, description="tokens a micro-batch, prompts and padding included")
     policy: AnyPolicy
     data: DataConfig = DataConfig()
-    engine: SerializeAsAny[EngineSettings] = Field(
+    engine: AnyEngine = Field(
         HFSettings(), description="what samples, in every stage and in evaluation; default: the policy's own"
     )
     simulators: dict[str, dict[str, Any]] = {}
@@ -75,6 +75,7 @@ class Recipe(Settings):
             key = "data.train: a dataset is needed" if "data" in self.model_fields_set else "data: this key is required"
             raise ValueError(f"{key}; {FROM_PYTHON}")
         check_rewards(self.rewards, self.data, self.code)
+        check_engine(self.engine, self.policy.type)
         for stage in self.stages:
             check_objective(stage)
         check_policy(self.policy)
@@ -126,4 +127,5 @@ def load_recipe(
     written = apply_overrides(raw, overrides)
     if passed:
         written["code"] = {name: code.model_dump() for name, code in passed.items()} | written.get("code", {})
-    return validate(Recipe, expand(written), written=written)
+    # Named before it is checked, so that what is wrong with a key of the engine says what it reads.
+    return validate(Recipe, with_engine(expand(written)), written=written)

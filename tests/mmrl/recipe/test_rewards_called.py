@@ -41,7 +41,7 @@ def test_episodes_have_no_use_for_rewards(train, rewards):
         ([QUESTIONS], []),
         ([EPISODES, QUESTIONS], []),
         ([EPISODES], [QUESTIONS]),
-        ([{"type": "python", "target": "a:b"}], []),
+        ([PYTHON], []),
     ],
 )
 def test_what_is_answered_is_rewarded_by_its_task_where_nothing_else_is_said(train, held_out):
