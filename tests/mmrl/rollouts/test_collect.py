@@ -96,6 +96,18 @@ def test_dynamic_sampling_keeps_groups_that_teach(tiny_qwen):
     assert describe(batch)["accuracy/mean"] == pytest.approx(solved / len(drawn))
 
 
+def test_an_injected_demonstration_is_scored_at_the_temperature_of_the_rollouts_beside_it(tiny_qwen):
+    samples, rollout = digits(2, "ocr"), {"n": 3, "max_new_tokens": 8, "temperature": 0.7}
+    builder = builder_of(tiny_qwen, "offline_mix", samples, solved_ids(), rollout=rollout)
+    batch = builder.collect(0)
+    assert [[t.origin for t in g.trajectories] for g in batch.rollouts] == [["policy", "policy", "demo"]] * 4
+    rows, _ = make_rows(batch, builder.objective, builder.stage)
+    assert {row.temperature for row in rows} == {0.7}
+    alone = builder_of(tiny_qwen, "sft", samples, solved_ids(), rollout=rollout)
+    rows, _ = make_rows(alone.collect(0), alone.objective, alone.stage)
+    assert {row.temperature for row in rows} == {1.0}
+
+
 def test_rows_carry_the_advantage_of_the_penalised_reward_and_masked_ones_keep_their_place_in_it(tiny_qwen):
     samples = digits(2, "ocr")
     objective = {"overlong": {"cache": 4}, "mask_truncated": True, "advantage": {"scale": "none"}}

@@ -13,11 +13,11 @@ from mmrl.data.mixture import Mixture
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.training import StageConfig
-from mmrl.rollouts.collect import Builder
+from mmrl.rollouts.collect import Builder, StepBatch
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
-from mmrl.rollouts.sources import by_kind, demonstrate_each, sample_each
+from mmrl.rollouts.sources import SOURCES, by_kind, demonstrate_each, sample_each
 from mmrl.trainer.figures import describe
 from mmrl.trainer.rows import make_rows
 from tests.support.engines import hf
@@ -140,5 +140,29 @@ def test_an_accuracy_that_nothing_measured_is_an_error_where_it_is_needed(policy
     means = means_of(policy)
     ready = [Echo.prepare(text_sample("?"), policy, None, True)]
     (group,) = Silent(means).plan(ready, Terms(SamplingConfig(), n=2))
-    with pytest.raises(ValueError, match="a trajectory of origin 'policy' has no accuracy"):
-        group.trajectories[0].measured()
+    batch, stage = StepBatch(rollouts=(group,), sampled=(group,)), StageConfig(name="s", method="filtered_bc", steps=1)
+    missing = "a trajectory of origin 'policy' has no accuracy"
+    with pytest.raises(ValueError, match=missing):
+        describe(batch)
+    with pytest.raises(ValueError, match=missing):
+        make_rows(batch, resolve_objective("filtered_bc", {}), stage)
+    for method, objective in (
+        ("hpt", {}),
+        ("grpo", {"filter": {"by": "accuracy"}}),
+        ("offline_mix", {"inject": {"below": 1.0}}),
+    ):
+        with pytest.raises(ValueError, match=missing):
+            collected(policy, Silent, method, objective)
+
+
+def collected(policy, source, method, objective):
+    """One batch of a stage whose samples are of a source's kind, with demonstrations that nobody draws."""
+    SOURCES.entries["silent"] = source
+    try:
+        samples = [replace(text_sample("Say."), kind="silent", demonstration="7")]
+        preparer = Preparer(policy, Rewarder([], lambda text, sample: 0.0))
+        stage = StageConfig(name="s", method=method, steps=1, prompts=1, rollout={"n": 2, "max_new_tokens": 4})
+        resolved = resolve_objective(method, objective)
+        return Builder(policy, hf(policy), Mixture([samples]), preparer, None, stage, resolved).collect(0)
+    finally:
+        del SOURCES.entries["silent"]
