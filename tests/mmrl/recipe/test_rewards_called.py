@@ -4,6 +4,7 @@ import pytest
 
 import mmrl
 from mmrl.contracts.errors import UserError
+from mmrl.recipe.code import code_of
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.schema import load_recipe
@@ -67,3 +68,11 @@ def test_a_reward_from_python_that_nothing_calls_is_refused(tiny_qwen, tmp_path)
     for run in (mmrl.train, mmrl.evaluate):
         with pytest.raises(UserError, match="reward: nothing calls it"):
             run(raw, reward=lambda text, sample: 1.0)
+
+
+@pytest.mark.parametrize("passed", ["train_data", "eval_data"])
+def test_data_from_python_may_be_rewarded(passed):
+    code = {passed: code_of(load_recipe)}
+    assert load_recipe(recipe([EPISODES]), passed=code).rewards == [RewardConfig(name="route")]
+    own = recipe([EPISODES], rewards=[{"name": "format"}])
+    assert load_recipe(own, passed=code).rewards == [RewardConfig(name="format")]
