@@ -67,7 +67,7 @@ def train(
     made, place = claim(recipe.folder, recipe.resume), None
     with StopRequest() as stop:
         try:
-            session, place = open_run(recipe, stop, reward, train_data, eval_data)
+            session, place = open_run(recipe, stop, reward, train_data, eval_data, began=began)
             with closing(session.simulators), closing(session.engine), session.tracker:
                 finished = train_all(session, place)
         except BaseException as error:
@@ -78,7 +78,7 @@ def train(
                 raise with_cure(error, recipe) from None
             raise
         summary = {"name": recipe.name, **place.evaluations, "steps": place.step, "finished": finished}
-        summary["seconds"] = round(time.time() - began, 1)
+        summary["seconds"] = round(session.tracker.starts.end(time.time()), 1)
         session.tracker.summary(summary)
         write_report(recipe.folder)
     if recipe.tracking.console != "none" and finished:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -33,10 +33,11 @@ from mmrl.rollouts.normalisation import settle_statistics
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.rollouts.simulators import Simulators
-from mmrl.tracking.files import cannot_write, write_atomic
+from mmrl.tracking.files import cannot_write
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
 from mmrl.trainer.loop import Place
+from mmrl.trainer.resuming import told
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session, fingerprint, restore_parameters
 from mmrl.trainer.stopping import StopRequest
@@ -48,10 +49,15 @@ def open_run(
     reward: UserReward | None = None,
     train_data: Sequence[Sample] | None = None,
     eval_data: Sequence[Sample] | None = None,
+    *,
+    began: float,
 ) -> tuple[Session, Place]:
     """Everything a run needs, at its beginning or at the checkpoint it resumes from.
 
     Nothing is written before recipe, data and policy have proved usable.
+
+    Args:
+        began: when the run was started (Unix seconds).
     """
     apply_threads(recipe)
     seed_everything(derive(recipe.seed, "setup"))
@@ -72,41 +78,42 @@ def open_run(
     if state is not None:
         place = _resume(recipe, state, policy, mixture, source)
         restore_parameters(policy, tensors)
-    tracker = _open_tracker(recipe, policy, place, statistics)
-    if recipe.resume != "never":
-        checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
-    mixture.note = partial(tracker.bad_sample, "train")
-    # Data given from Python draw from nothing that the recipe names.
-    asked = refusals(recipe.data.train, recipe.stages) if train_data is None else {}
-    simulators = Simulators(recipe.simulators, recipe.pipeline, asked)
-    engine = _open_engine(recipe, policy, place, tracker)
+    resume_step = place.step if recipe.resume != "never" else None
+    tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), resume_step)
+    with _closed_on_error(tracker):
+        earlier = _earlier(tracker, place, source)
+        changed = told(earlier, recipe, place, state["optimizer_steps"], rewarder) if earlier and state else []
+        tracker.begin(place.step, began, to_yaml(recipe), changed)
+        tracker.environment(policy=recipe.policy.path, device=str(policy.device), **statistics)
+        if recipe.resume != "never":
+            checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
+        mixture.note = partial(tracker.bad_sample, "train")
+        # Data given from Python draw from nothing that the recipe names.
+        asked = refusals(recipe.data.train, recipe.stages) if train_data is None else {}
+        simulators = Simulators(recipe.simulators, recipe.pipeline, asked)
+        engine = open_engine(recipe.engine, policy)
+        if place.updates:
+            engine.sync(policy, place.updates)
     evaluator = open_evaluator(recipe, policy, engine, eval_sets, preparer, simulators, tracker.bad_sample)
     facts = {"resumed": tensors, "resumed_state": state}
     session = Session(recipe, policy, engine, mixture, evaluator, preparer, simulators, tracker, stop, **facts)
     return session, place
 
 
-def _open_tracker(recipe: Recipe, policy: Any, place: Place, facts: Mapping[str, Any]) -> Tracker:
-    resume_step = place.step if recipe.resume != "never" else None
-    tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), resume_step)
+@contextmanager
+def _closed_on_error(tracker: Tracker) -> Iterator[None]:
     try:
-        write_atomic(recipe.folder / "config.yaml", to_yaml(recipe))
-        tracker.environment(policy=recipe.policy.path, device=str(policy.device), **facts)
+        yield
     except BaseException:
         tracker.close()
         raise
-    return tracker
 
 
-def _open_engine(recipe: Recipe, policy: Any, place: Place, tracker: Tracker) -> Engine:
-    try:
-        engine = open_engine(recipe.engine, policy)
-        if place.updates:
-            engine.sync(policy, place.updates)
-    except BaseException:
-        tracker.close()
-        raise
-    return engine
+def _earlier(tracker: Tracker, place: Place, source: Path | None) -> Path | None:
+    """The recipe that the steps so far were taken with: of this run, or of the one whose checkpoint it goes on from."""
+    if source is None or place.step == 0:
+        return None
+    return tracker.starts.before(place.step) or source.parent.parent / "config.yaml"
 
 
 def open_rewarder(recipe: Recipe, reward: UserReward | None, *data: Sequence[Sample] | None) -> Rewarder:

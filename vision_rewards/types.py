@@ -208,6 +208,11 @@ class Reward(ABC):
         """The rewards that read the answers to this task: itself, unless it routes, combines or reads none."""
         return [self] if self.is_answer else []
 
+    @property
+    def tightens(self) -> bool:
+        """Whether `at` gives other rewards at other points of the training."""
+        return False
+
     def at(self, progress: float) -> Reward:
         """The reward at this point of the training, 0 at its start and 1 at its end: itself, unless it tightens."""
         return self

@@ -208,7 +208,7 @@ def _describe_stages(recipe: Recipe) -> list[str]:
     lines = ["stages"]
     for stage in recipe.stages:
         objective = stage.objective
-        figures = [f"{stage.steps} steps", f"{stage.steps * stage.minibatches * stage.epochs} optimizer steps"]
+        figures = [f"{stage.steps} steps", f"{stage.optimizer_steps} optimizer steps"]
         if objective.rollouts:
             count = stage.prompts * stage.rollout.n
             figures.append(f"{count} rollouts a step ({stage.prompts} prompts x {stage.rollout.n})")

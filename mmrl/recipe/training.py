@@ -43,6 +43,11 @@ class StageConfig(Settings):
     optim: OptimConfig = OptimConfig()
     rollout: RolloutConfig = RolloutConfig()
 
+    @property
+    def optimizer_steps(self) -> int:
+        """Optimizer steps of the whole stage."""
+        return self.steps * self.minibatches * self.epochs
+
     @model_validator(mode="before")
     @classmethod
     def _take_the_method(cls, raw: Any) -> Any:

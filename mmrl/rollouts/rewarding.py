@@ -39,6 +39,11 @@ class Rewarder:
             self.parts = [(getattr(user, "__name__", "reward"), 1.0, user, True)]
         self.total_weight = sum(weight for _, weight, _, _ in self.parts)
 
+    @property
+    def tightens(self) -> bool:
+        """Whether `at` gives other rewards at other points of the training."""
+        return any(not is_user and reward.tightens for _, _, reward, is_user in self.parts)
+
     def at(self, progress: float) -> Rewarder:
         """The same rewards at this share of the training, in [0, 1], for those that tighten over it."""
         moved = copy.copy(self)

@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from mmrl.contracts.errors import UserError
+from mmrl.tracking.starts import FILE as STARTS
+from mmrl.tracking.starts import Start, read_starts
 from mmrl.tracking.videos import INDEX
 
 BAD_SAMPLES = "bad_samples.jsonl"
@@ -35,6 +37,7 @@ class Run:
         rollouts: path of each step's rollouts file.
         videos: path of the index of each evaluation's films.
         bad_samples: the lines of bad_samples.jsonl.
+        starts: every start of it; empty where none is recorded.
         notes: sentences on what is missing or damaged.
     """
 
@@ -47,6 +50,7 @@ class Run:
     rollouts: Mapping[int, Path] = field(default_factory=dict)
     videos: Mapping[int, Path] = field(default_factory=dict)
     bad_samples: Sequence[Mapping[str, Any]] = ()
+    starts: Sequence[Start] = ()
     notes: Sequence[str] = ()
 
     @property
@@ -122,6 +126,7 @@ def read_run(folder: Path) -> Run:
         rollouts=rollouts,
         videos={step: path / INDEX for step, path in films.items() if (path / INDEX).is_file()},
         bad_samples=_bad_samples(folder / BAD_SAMPLES, notes),
+        starts=_starts(folder, notes),
         notes=notes,
     )
 
@@ -177,6 +182,14 @@ def _bad_samples(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     if damaged:
         notes.append(f"{damaged} damaged line{'s' if damaged > 1 else ''} of {path.name} left out.")
     return found
+
+
+def _starts(folder: Path, notes: list[str]) -> list[Start]:
+    try:
+        return read_starts(folder)
+    except UserError:
+        notes.append(f"{STARTS} is damaged and was left out.")
+        return []
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -21,8 +21,9 @@ from mmrl.tracking.environment import read_environment
 from mmrl.tracking.files import cannot_write, json_line, json_text, write_atomic
 from mmrl.tracking.metrics import describe
 from mmrl.tracking.rollouts import write_rollouts
-from mmrl.tracking.run_files import BAD_SAMPLES
+from mmrl.tracking.run_files import BAD_SAMPLES, read_lines
 from mmrl.tracking.sinks import open_sinks
+from mmrl.tracking.starts import Starts
 
 logger = logging.getLogger(__name__)
 RESERVED = ("step", "stage", "time")
@@ -58,6 +59,7 @@ class Tracker:
         self._config = config
         self._strict = strict
         path = self.folder / "metrics.jsonl"
+        self.starts = Starts(self.folder, _last_figure(path))
         if resume_step is not None:
             # Starting over repeats the evaluation before the first step, whose line is step 0: that line goes too.
             resume_step = resume_step or -1
@@ -87,6 +89,23 @@ class Tracker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def begin(self, step: int, now: float, config: str, changes: Sequence[str]) -> None:
+        """Records a start of the run, and says what has changed.
+
+        Args:
+            step: steps that are behind it.
+            now: when it began, Unix seconds.
+            config: its recipe, for config.yaml.
+            changes: what differs from the recipe of those steps, a line each.
+
+        Raises:
+            UserError: the recipe cannot be written.
+        """
+        self.starts.begin(step, now, config, changes)
+        write_atomic(self.folder / "config.yaml", config)
+        for line in changes:
+            self._console.warn(line)
 
     def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
         """Appends one line to metrics.jsonl and tells services and console.
@@ -169,6 +188,13 @@ class Tracker:
         if self.non_finite:
             counts = ", ".join(f"{name} {count}x" for name, count in self.non_finite.most_common())
             logger.warning("not finite, written as null: %s", counts)
+
+
+def _last_figure(path: Path) -> float | None:
+    """When the last line of metrics.jsonl was written (Unix seconds)."""
+    lines = read_lines(path)[0] if path.exists() else []
+    times = [line["time"] for line in lines if isinstance(line.get("time"), int | float)]
+    return times[-1] if times else None
 
 
 def drop_after(folder: Path, step: int) -> None:

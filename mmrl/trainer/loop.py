@@ -46,7 +46,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
             "raise steps, or set `resume: never` and another `name`"
         )
     objective = stage.objective
-    optimizer = Optimizer(session.policy, stage.optim, stage.steps * stage.minibatches * stage.epochs)
+    optimizer = Optimizer(session.policy, stage.optim, stage.optimizer_steps)
     if place.stage_step:
         session.restore_optimizer(optimizer)
     elif objective.kl.weight:

@@ -13,6 +13,17 @@ from mmrl.contracts.errors import CheckpointError, ConfigError
 from mmrl.recipe.training import OptimConfig
 
 
+def rate_factor(config: OptimConfig, step: int, total: int) -> float:
+    """Learning rate / peak at optimizer step `step` (0-based) of a stage of `total`."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return 1.0
+    progress = min(1.0, (step - config.warmup) / max(1, total - config.warmup))
+    shape = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+    return config.min_ratio + (1 - config.min_ratio) * shape
+
+
 class Optimizer:
     """AdamW over a policy's trainable parameters for one stage of `total` optimizer steps."""
 
@@ -40,23 +51,12 @@ class Optimizer:
             foreach=True,
         )
 
-    def factor(self) -> float:
-        """Learning rate / peak at the next step."""
-        config, step = self.config, self.step_count
-        if step < config.warmup:
-            return (step + 1) / config.warmup
-        if config.schedule == "constant":
-            return 1.0
-        progress = min(1.0, (step - config.warmup) / max(1, self.total - config.warmup))
-        shape = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
-        return config.min_ratio + (1 - config.min_ratio) * shape
-
     def step(self) -> dict[str, float]:
         """Clips, steps and clears the gradients. A gradient that is not finite skips the step and says so."""
         parameters = [parameter for _, parameter in self.named]
         limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-        factor = self.factor()
+        factor = rate_factor(self.config, self.step_count, self.total)
         for group in self.adamw.param_groups:
             group["lr"] = group["peak"] * factor
         finite = math.isfinite(norm)

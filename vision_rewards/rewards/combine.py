@@ -151,6 +151,10 @@ class Combine(Reward):
     def readers(self, task):
         return [reader for _, _, reward in self.members for reader in reward.readers(task)]
 
+    @property
+    def tightens(self):
+        return bool(self.phases) or any(reward.tightens for _, _, reward in self.members)
+
     def at(self, progress):
         return dataclasses.replace(
             self, parts=tuple((reward, weight) for _, weight, reward in self.members), progress=progress

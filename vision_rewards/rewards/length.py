@@ -79,6 +79,10 @@ class Length(Reward):
     def for_task(self, task):
         return self if self.judge is None else dataclasses.replace(self, of=self.judge.for_task(task))
 
+    @property
+    def tightens(self):
+        return self.judge is not None and self.judge.tightens
+
     def at(self, progress):
         return self if self.judge is None else dataclasses.replace(self, of=self.judge.at(progress))
 

@@ -84,6 +84,11 @@ class Route(Reward):
         name = self.table.get(normalize_task(str(task)))
         return [] if name is None else [self._member(name)]
 
+    @property
+    def tightens(self):
+        # Rewards tighten by parameters only, and those that are given some are built already.
+        return any(reward.tightens for reward in self.members.values())
+
     def at(self, progress):
         return dataclasses.replace(self, progress=progress)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmrl.tracking.metrics import describe
 from mmrl.tracking.report.plots import COLOURS, Frame, Series, draw, number
+from mmrl.tracking.report.starts import changes_of
 from mmrl.tracking.run_files import Run
 
 
@@ -105,7 +106,7 @@ def render_charts(run: Run) -> str:
     points = curves(run.records)
     left = {name for name, values in points.items() if any(value is not None for _, value in values)}
     steps = [record["step"] for record in run.records]
-    frame = Frame(min(steps, default=0), max(steps, default=1), run.spans)
+    frame = Frame(min(steps, default=0), max(steps, default=1), run.spans, changes_of(run))
     page = []
     for title, charts in SECTIONS:
         figures = []

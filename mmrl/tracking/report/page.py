@@ -18,8 +18,10 @@ from mmrl.tracking.report.bad_samples import render_bad_samples
 from mmrl.tracking.report.charts import render_charts
 from mmrl.tracking.report.episodes import render_episodes
 from mmrl.tracking.report.rollouts import cut, render_rollouts
+from mmrl.tracking.report.starts import render_starts
 from mmrl.tracking.report.style import SCRIPT, STYLE
 from mmrl.tracking.run_files import Run, Span, read_run
+from mmrl.tracking.starts import ran_until
 
 CONFIG_CHARS = 200_000
 
@@ -56,6 +58,7 @@ def render(run: Run, beside: Path) -> str:
             _notes(notes),
             table,
             films,
+            render_starts(run),
             render_charts(run),
             render_rollouts(run),
             render_bad_samples(run),
@@ -87,8 +90,9 @@ def _header(run: Run) -> str:
         facts.append(str(device))
     times = [r["time"] for r in run.records if isinstance(r.get("time"), int | float)]
     if times:
-        facts.append(f"started {datetime.fromtimestamp(min(times), UTC):%Y-%m-%d %H:%M} UTC")
-        facts.append(f"{duration(max(times) - min(times))} from the first figure to the last")
+        first = min(run.starts[0].time if run.starts else min(times), min(times))
+        facts.append(f"started {datetime.fromtimestamp(first, UTC):%Y-%m-%d %H:%M} UTC")
+        facts.append(_ran(run, times))
     stages = run.config.get("stages") if isinstance(run.config.get("stages"), list) else []
     methods = {str(s.get("name")): str(s.get("method", "")) for s in stages if isinstance(s, Mapping)}
     strip = "".join(
@@ -100,6 +104,13 @@ def _header(run: Run) -> str:
         f'<header><h1>{escape(run.name)}</h1><p class="lead">{escape(" · ".join(facts))}</p>'
         f'{f"""<div class="stages">{strip}</div>""" if strip else ""}</header>'
     )
+
+
+def _ran(run: Run, times: Sequence[float]) -> str:
+    if not run.starts:
+        return f"{duration(max(times) - min(times))} from the first figure to the last"
+    ran = f"ran {duration(ran_until(run.starts, max(times)))}"
+    return f"{ran} in {len(run.starts)} starts" if len(run.starts) > 1 else ran
 
 
 def _done(span: Span, step: int) -> float:

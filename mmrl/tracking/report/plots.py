@@ -27,11 +27,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the charts of a page share: the step axis and the stages."""
+    """What the charts of a page share: the step axis, the stages, and (step, what changed there, in words)."""
 
     first: int
     last: int
     spans: Sequence[Span] = ()
+    changes: Sequence[tuple[int, str]] = ()
 
     def x(self, step: float) -> float:
         """Pixels from the left edge."""
@@ -125,7 +126,7 @@ def draw(series: Sequence[Series], frame: Frame, axis: str, title: str, unit_ran
     if not values:
         return ""
     scale = make_scale(values, unit_range)
-    body = [*_grid(scale, axis), *_steps(frame), *_stages(frame)]
+    body = [*_grid(scale, axis), *_steps(frame), *_stages(frame), *_changes(frame)]
     for index, (_, points) in enumerate(curves, start=1):
         body.append(_curve(points, frame, scale, index))
     body.append(f'<line class="cross" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>')
@@ -182,6 +183,18 @@ def _stages(frame: Frame) -> list[str]:
         if room >= 2:
             name = span.name if len(span.name) <= room else span.name[: room - 1] + "…"
             parts.append(f'<text class="stage-name" x="{left + 4:.1f}" y="{TOP - 5}">{escape(name)}</text>')
+    return parts
+
+
+def _changes(frame: Frame) -> list[str]:
+    parts = []
+    for step, text in frame.changes:
+        if frame.first <= step <= frame.last:
+            x = f"{frame.x(step):.1f}"
+            line = f'<line x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+            parts.append(
+                f'<g class="change">{line}<circle cx="{x}" cy="{TOP}" r="3"/><title>{escape(text)}</title></g>'
+            )
     return parts
 
 

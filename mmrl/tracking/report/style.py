@@ -38,7 +38,7 @@ section > h2 { margin-bottom: 14px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .heldout { width: 100%; }
-.card.scroll { max-width: 760px; }
+.card.scroll { max-width: 760px; } .card.wide { max-width: none; }
 .heldout th, .heldout td { padding: 9px 16px; text-align: right; border-bottom: 1px solid var(--line); }
 .heldout thead th { color: var(--muted); font-weight: 500; font-size: 13px; white-space: nowrap; }
 .heldout th:first-child { text-align: left; overflow-wrap: anywhere; }
@@ -64,6 +64,14 @@ figcaption { min-height: 26px; display: flex; justify-content: space-between; ga
 .chart .stage-name { font-style: italic; }
 .grid { stroke: var(--line); stroke-width: 1; }
 .stage { stroke: var(--muted); stroke-width: 1; stroke-dasharray: 3 3; }
+.change line { stroke: var(--warn); stroke-width: 1; } .change circle { fill: var(--warn); }
+.starts { width: 100%; }
+.starts th, .starts td { padding: 9px 16px; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
+  font-weight: 400; overflow-wrap: anywhere; }
+.starts thead th { color: var(--muted); font-size: 13px; white-space: nowrap; }
+.starts tr:last-child > * { border-bottom: 0; }
+.starts td:not(:last-child), .starts tbody th { white-space: nowrap; }
+.starts ul { margin: 0; padding: 0; list-style: none; } .starts tr.gone > * { color: var(--muted); }
 .cross { stroke: var(--ink); stroke-width: 1; opacity: .55; }
 .curve { fill: none; stroke: var(--c); stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
 .mark { fill: var(--c); }
