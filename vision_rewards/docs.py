@@ -43,8 +43,13 @@ The parameter `extract` says where the answer stands:
 - `boxed`: the last `\\boxed{…}`;
 - `raw`: the whole completion, tags included.
 
-The first three read only what follows the last `</think>`; a `<think>` that stays open means that there is no answer.
-Where the prompt itself opens `<think>`, score the completion with that tag in front of it.
+The first three read only what follows the last `</think>` (or `</thinking>`, `</thought>`, `[/THINK]`); a `<think>`
+that stays open means that there is no answer.
+
+One reader takes off what stands around a short answer and says nothing about it: Markdown, code fences, quotation
+marks, `$`, `\\boxed{}` and `\\text{}`, headings, "So the answer is", "Based on the image,", "It is", 答案是, a full
+stop, `{"answer": …}`. What is left is the whole answer: hedges, lists of candidates and denials stay what they are, and
+score 0. A sentence of reason before or after an option's letter is read over only if it names no other option.
 Rewards are strict, since they are optimised against. The measures alone are in `vision_rewards.metrics`.
 
 ## From the command line

@@ -75,7 +75,7 @@ IOU = [
     ("[0, 0, 10]", 0, "unparsable"),
     ("[0, 0, 10, 10, 1]", 0, "unparsable"),
     ("[0, 0, 10, 10", 0, "unparsable"),
-    ("0, 0, 10, 10", 0, "unparsable"),
+    ("0, 0, 10, 10", 1, "ok"),
     ("[0, 0, 10, 10] or [5, 5]", 0, "unparsable"),
     ("[a, b, c, d]", 0, "unparsable"),
     ("none", 0, "unparsable"),

@@ -24,7 +24,7 @@ CLASSIFICATION = [
     ("golden", 0, "ok"),
     ("retriever", 0, "ok"),
     ("golden retriever dog", 0, "ok"),
-    ("a golden retriever", 0, "ok"),
+    ("a golden retriever", 1, "ok"),
     ("golden retriever golden retriever", 0, "ok"),
     ("golden retriever, goldie, 7", 0, "ok"),
     ("77", 0, "ok"),

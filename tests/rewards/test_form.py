@@ -37,7 +37,7 @@ def test_format(text, answer, think_answer, none):
     ("mode", "completion", "score"),
     [
         ("auto", "7", 1),
-        ("auto", "\\boxed{7}", 0),
+        ("auto", "\\boxed{7}", 1),
         ("auto", "<ANSWER>7</ANSWER>", 1),
         ("auto", "reasoning</think>7", 1),
         ("auto", "<answer>7</answer> <answer>8", 1),

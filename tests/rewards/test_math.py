@@ -89,11 +89,17 @@ def test_without_a_worker(target, answer, score, reason, monkeypatch):
 
 # (target, answer, score): compared symbolically.
 SYMBOLIC = [
-    ("x^2 + 2x + 1", "(x+1)^2", 1),
+    ("x^2 + 2x + 1", "1 + x^2 + 2x", 1),
+    ("x^2 + 2x + 1", "(x+1)^2", 0),
+    ("(x+1)^2", "x^2 + 2x + 1", 0),
+    ("(x+1)^2", "(1+x)(x+1)", 1),
+    ("2x + 2", "2(x + 1)", 1),
+    ("\\frac{x+1}{x-1}", "1 + \\frac{2}{x-1}", 1),
     ("\\sqrt{2}", "2^{1/2}", 1),
     ("\\sqrt{2}", "1.41421356", 1),
     ("1.41421356", "\\sqrt{2}", 1),
-    ("2\\sqrt{3}", "\\sqrt{12}", 1),
+    ("2\\sqrt{3}", "\\sqrt{12}", 0),
+    ("\\sqrt{12}", "2\\sqrt{3}", 1),
     ("\\frac{\\sqrt{3}}{2}", "\\frac{3}{2\\sqrt{3}}", 1),
     ("\\{1, 2\\}", "2, 1", 1),
     ("\\pm 2", "2, -2", 1),

@@ -88,3 +88,18 @@ def test_answer_and_target_are_normalised_alike():
 def test_targets_that_cannot_be_scored(text):
     with pytest.raises(TargetError, match="'text'"):
         get_reward("ocr").check({"text": text})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["**EXIT 42**", "`EXIT 42`", '"EXIT 42"', "```\nEXIT 42\n```", "The text reads: EXIT 42", 'It says "EXIT 42".',
+     "The answer is EXIT 42", "\\boxed{EXIT 42}", "答案是EXIT 42。"],
+)  # fmt: skip
+def test_what_stands_around_the_text_is_not_read(answer):
+    assert get_reward("ocr")(answer, {"text": "EXIT 42"}).score == 1
+
+
+def test_marks_of_the_text_are_read():
+    assert get_reward("ocr")("**", {"text": "**"}).score == 1
+    assert get_reward("ocr")("STOP!", {"text": "STOP"}).score == 0.8
+    assert get_reward("ocr")('"STOP"', {"text": '"STOP"'}).score == 1

@@ -185,7 +185,10 @@ def test_any_text_is_a_number_or_none(text):
     number = parsers.parse_math_number(stripped)
     assert number is None or parsers.same_number(number, number)
     parsers.bracket_kind(stripped)
-    parsers.drop_symbol(stripped)
+    solution = parsers.solutions(stripped)
+    assert not solution or parsers.as_set(solution, half_lines=True)
+    parsers.unevaluated(stripped, "x")
+    parsers.unreduced_root(stripped, "x")
     parsers.words_of(stripped)
 
 

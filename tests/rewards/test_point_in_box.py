@@ -42,8 +42,8 @@ POINTS = [
     ("[1e9, 1e9]", 0, 0, "ok"),
     # No default point, no best of many.
     ("no idea", 0, 0, "unparsable"),
-    ("140, 50", 0, 0, "unparsable"),
-    ("x=140, y=50", 0, 0, "unparsable"),
+    ("140, 50", 1, 1, "ok"),
+    ("x=140, y=50", 1, 1, "ok"),
     ("[100, 40, 180, 60]", 0, 0, "unparsable"),
     ("[140, 50] [140, 50]", 0, 0, "many_points"),
     ("[140, 50], not [10, 10]", 0, 0, "many_points"),

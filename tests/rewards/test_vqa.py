@@ -22,7 +22,7 @@ COLORS = [
     ("reddish", 0, "ok"),
     ("re d", 0, "ok"),
     ("dark red", 0, "ok"),
-    ("it is red", 0, "ok"),
+    ("it is red", 1, "ok"),
     ("red crimson", 0, "ok"),
     ("red, crimson", 0, "ok"),
     ("red or crimson", 0, "ok"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import math
 import warnings
 from collections import Counter
@@ -14,6 +15,7 @@ from vision_rewards.pool import bounded
 
 # Calls that leave the picture as it is.
 _NEUTRAL = frozenset(("show", "savefig", "close", "print", "use", "pause"))
+_GIVEN = frozenset((*dir(builtins), "__name__", "__file__", "__doc__", "plt", "np", "pd", "sns", "mpl"))
 _KINDS = ("calls", "keywords", "texts", "numbers")
 _SCALES = (1, 2, 4, 8, 16)
 
@@ -25,7 +27,9 @@ def plot_features(code: str) -> dict[str, Counter] | None:
 
     Returns:
         Counters of `calls` (names of called functions and methods), `keywords` (call, keyword), `texts` (string
-        literals, white space collapsed) and `numbers` (numeric literals with their sign).
+        literals, white space collapsed) and `numbers` (numeric literals with their sign), without functions that
+        nothing names; and of `undefined`, the names that are used and nowhere bound, but for the usual short names of
+        plotting libraries.
     """
     try:
         with warnings.catch_warnings():
@@ -33,10 +37,13 @@ def plot_features(code: str) -> dict[str, Counter] | None:
             tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError):
         return None
-    features = {kind: Counter() for kind in _KINDS}
+    features = {kind: Counter() for kind in _KINDS} | {"undefined": Counter(_undefined(tree))}
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()
+        if _is_dead(node, used):
+            continue
         if _is_negative_number(node):
             features["numbers"][-_number(node.operand.value)] += 1
             continue
@@ -46,6 +53,32 @@ def plot_features(code: str) -> dict[str, Counter] | None:
         _count(node, features)
         stack.extend(ast.iter_child_nodes(node))
     return features
+
+
+def _is_dead(node: ast.AST, used: set[str]) -> bool:
+    """Whether a node is a function that nothing names."""
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    return node.name not in used and not node.decorator_list
+
+
+def _undefined(tree: ast.AST) -> set[str]:
+    """Names that a program uses and binds nowhere: running it ends there. Empty where it imports `*`."""
+    used, bound = set(), set(_GIVEN)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.alias):
+            if node.name == "*":
+                return set()
+            bound.add(node.asname or node.name.split(".")[0])
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs)):
+            bound.add(node.name or "")
+        elif isinstance(node, (ast.MatchStar, ast.MatchMapping)):
+            bound.add(getattr(node, "name", None) or getattr(node, "rest", None) or "")
+    return used - bound
 
 
 def _is_negative_number(node: ast.AST) -> bool:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from vision_rewards.parsers.geometry import is_coordinate
-from vision_rewards.parsers.json_values import parse_json, single_quotes_to_json
+from vision_rewards.parsers.geometry import NUMBER, is_coordinate
+from vision_rewards.parsers.json_values import parse_written_json
 from vision_rewards.parsers.points import parse_points
 
 # Types and what they act with. "direction" is one of up, down, left, right and stands in `text`.
@@ -38,8 +38,10 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 }
 DIRECTIONS = ("up", "down", "left", "right")
 
-_CALL = re.compile(r"\s{0,20}([a-z_]{1,20})\(((?:[^'()]|'(?:[^'\\]|\\.){0,5000}+'){0,5000}+)\)\s{0,20}", re.DOTALL)
-_ARGUMENT = re.compile(r"([a-z_]{1,20})\s{0,5}=\s{0,5}'((?:[^'\\]|\\.){0,5000}+)'", re.DOTALL)
+_TEXT = r"'(?:[^'\\]|\\.){0,5000}+'|\"(?:[^\"\\]|\\.){0,5000}+\""
+_CALL = re.compile(rf"\s{{0,20}}([a-z_]{{1,20}})\(((?:[^'\"()]|{_TEXT}){{0,5000}}+)\)\s{{0,20}}", re.DOTALL)
+_ARGUMENT = re.compile(rf"([a-z_]{{1,20}})\s{{0,5}}=\s{{0,5}}({_TEXT})", re.DOTALL)
+_CORNERS = re.compile(rf"\[\s?({NUMBER})\s?,\s?({NUMBER})\s?,\s?({NUMBER})\s?,\s?({NUMBER})\s?\]")
 _ESCAPES = {"n": "\n", "t": "\t"}
 
 
@@ -89,6 +91,8 @@ def direction_of(start: tuple[float, float], end: tuple[float, float]) -> str | 
 
 
 def _point(value: Any) -> tuple[float, float] | None:
+    if isinstance(value, str):
+        return _one_point(value)
     if isinstance(value, list) and len(value) == 2 and all(map(is_coordinate, value)):
         return float(value[0]), float(value[1])
     return None
@@ -107,9 +111,7 @@ _NO_TEXT = "no input text"
 
 
 def _read_gui_r1(text: str) -> tuple[Action | None, str]:
-    value, reason = parse_json(text)
-    if reason == "unparsable" or (reason == "truncated" and "'" in text):
-        value, reason = parse_json(single_quotes_to_json(text))
+    value, reason = parse_written_json(text)
     if reason != "ok":
         return None, reason
     items = value if isinstance(value, list) else [value]
@@ -135,6 +137,7 @@ def _write_gui_r1(action: Action) -> str | None:
 # Qwen's tools: <tool_call>{"name": "mobile_use", "arguments": {"action": "click", "coordinate": [x, y]}}</tool_call>
 _COMPUTER = {
     "left_click": "click",
+    "click": "click",
     "double_click": "double_click",
     "right_click": "right_click",
     "middle_click": "middle_click",
@@ -164,10 +167,9 @@ def _read_qwen(text: str, tool: str, names: Mapping[str, str]) -> tuple[Action |
         calls = text.split("<tool_call>")[1:]
         if len(calls) > 1:
             return None, "many_actions"
-        text, closed, _ = calls[0].partition("</tool_call>")
-        if not closed:
-            return None, "truncated"
-    value, reason = parse_json(text)
+        # A stop string takes the closing tag away; what is cut off earlier is no whole JSON.
+        text = calls[0].partition("</tool_call>")[0]
+    value, reason = parse_written_json(text)
     if reason != "ok":
         return None, reason
     arguments = value.get("arguments") if isinstance(value, dict) and value.get("name") == tool else None
@@ -252,11 +254,11 @@ def _read_ui_tars(text: str) -> tuple[Action | None, str]:
     if call.end() != len(text):
         return None, "many_actions" if _CALL.match(text, call.end()) else "unparsable"
     pairs = _ARGUMENT.findall(call[2])
-    arguments = {key: re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), value) for key, value in pairs}
+    arguments = {key: re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), value[1:-1]) for key, value in pairs}
     if len(arguments) != len(pairs) or _ARGUMENT.sub("", call[2]).strip(" ,\n"):
         return None, "unparsable"
-    point = _one_point(arguments.get("start_box", arguments.get("point", arguments.get("start_point"))))
-    end = _one_point(arguments.get("end_box", arguments.get("end_point")))
+    point = _one_place(arguments.get("start_box", arguments.get("point", arguments.get("start_point"))))
+    end = _one_place(arguments.get("end_box", arguments.get("end_point")))
     action = _UI_TARS.get(call[1])
     return _named(call[1], _UI_TARS, point, end, arguments.get(_UI_TARS_TEXT.get(action, "content")))
 
@@ -265,7 +267,16 @@ def _one_point(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
     points, reason = parse_points(text)
-    return tuple(points[0]) if reason == "ok" and len(points) == 1 else None
+    return (points[0][0], points[0][1]) if reason == "ok" and len(points) == 1 else None
+
+
+def _one_place(text: str | None) -> tuple[float, float] | None:
+    """A point, or the centre of `[x1, y1, x2, y2]`, as UI-TARS's desktop prompt has it."""
+    corners = _CORNERS.fullmatch(text.strip()) if text is not None else None
+    if corners is None:
+        return _one_point(text)
+    x1, y1, x2, y2 = map(float, corners.groups())
+    return (x1 + x2) / 2, (y1 + y2) / 2
 
 
 def _write_ui_tars(action: Action) -> str | None:

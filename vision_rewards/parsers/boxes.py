@@ -14,17 +14,28 @@ from vision_rewards.parsers.geometry import (
     PAIR,
     SEPARATOR,
     SPACE,
+    in_brackets,
     is_coordinate,
     is_truncated,
 )
-from vision_rewards.parsers.json_values import parse_json
+from vision_rewards.parsers.json_values import parse_written_json
+from vision_rewards.parsers.number_words import says_none
+from vision_rewards.parsers.short_answers import bare
 
 MAX_BOXES = 500
-BOX_KEYS = ("bbox_2d", "bbox", "box")
-LABEL_KEYS = ("label", "category")
+ORDERS = ("xy", "yx")
+BOX_KEYS = ("bbox_2d", "bbox", "box", "box_2d", "bounding_box")
+LABEL_KEYS = ("label", "category", "name", "class")
+LIST_KEYS = ("objects", "boxes", "detections", "results", "annotations", "predictions")
 
 _FOUR = rf"[\[(]{SPACE}({NUMBER}){SEPARATOR}({NUMBER}){SEPARATOR}({NUMBER}){SEPARATOR}({NUMBER}){SPACE}[\])]"
 BOX_PATTERN = re.compile(rf"{_FOUR}|{PAIR}{SPACE},?{SPACE}{PAIR}")
+# Four numbers and a confidence.
+_SCORED = re.compile(rf"\[({SPACE}{NUMBER}(?:{SEPARATOR}{NUMBER}){{3}}){SPACE},{SPACE}0?\.[0-9]{{1,20}}{SPACE}\]")
+_LABEL_LINE = re.compile(
+    rf"\s{{0,5}}(?:[-*•]|[0-9]{{1,3}}[.)])?\s{{0,5}}[*\"']{{0,2}}([^:\[\](){{}}\n*\"']{{1,80}})[*\"']{{0,2}}\s{{0,3}}[:=]"
+    rf"[*\s]{{0,3}}{_FOUR}[.,;]?\s{{0,5}}"
+)
 # Qwen-VL and Qwen2-VL: a phrase, then the boxes of what it names.
 _MARKUP = re.compile(
     r"<\|object_ref_start\|>(?P<label>[^<]{1,200})<\|object_ref_end\|>"
@@ -55,15 +66,29 @@ def read_box(value: Any) -> list[float] | None:
     return box if is_box(box) else None
 
 
+def in_order(box: Sequence[float], order: str) -> list[float]:
+    """A box or point as x first, from one whose order is "xy", or "yx" as Gemini writes; its own inverse."""
+    if order == "xy":
+        return list(box)
+    return [value for x, y in zip(box[::2], box[1::2]) for value in (y, x)]
+
+
 def parse_boxes(text: str) -> tuple[list[list[float]], str]:
     """Read every box in the text: `[x1, y1, x2, y2]` (bare, or as a JSON value), parentheses, `(x1,y1),(x2,y2)`.
+
+    And the spellings of `geometry.in_brackets`; of a JSON object the one box, beside numbers that are none.
 
     Returns:
         (boxes, reason). Reason is "ok", "unparsable" where there is no box or a bracketed list of numbers that is not
         one, "truncated" where a bracket or a code fence stays open, or "bad_box" where a box is flipped, has no area,
         or is out of range.
     """
+    text = in_brackets(text)
+    if "." in text:
+        text = _SCORED.sub(r"[\1]", text)
     boxes = [[float(number) for number in match.groups() if number is not None] for match in BOX_PATTERN.finditer(text)]
+    if len(boxes) == 1 and "{" in text and (only := _only_box(text)) is not None:
+        return [only], "ok"
     if not boxes or LIST.search(BOX_PATTERN.sub(" ", text)):
         return boxes, "unparsable"
     if is_truncated(text):
@@ -74,9 +99,11 @@ def parse_boxes(text: str) -> tuple[list[list[float]], str]:
 def parse_labelled_boxes(text: str) -> tuple[list[LabelledBox], str]:
     """Read an answer that is a list of boxes, `[]` for none.
 
-    The forms: JSON, bare or in one code fence, of `{"bbox_2d": [x1, y1, x2, y2], "label": "cat"}` objects (or `bbox`,
-    `box`; `category`) or of bare boxes, in a list or alone; and Qwen2-VL's
-    `<|object_ref_start|>cat<|object_ref_end|><|box_start|>(x1,y1),(x2,y2)<|box_end|>`. Other keys are not read.
+    The forms: JSON as `parse_written_json` reads it, of `{"bbox_2d": [x1, y1, x2, y2], "label": "cat"}` objects (or the
+    other `BOX_KEYS` and `LABEL_KEYS`) or of bare boxes, in a list, under one of `LIST_KEYS`, or alone; a mapping of
+    labels to a box or boxes; lines `cat: [x1, y1, x2, y2]`; Qwen2-VL's
+    `<|object_ref_start|>cat<|object_ref_end|><|box_start|>(x1,y1),(x2,y2)<|box_end|>`; and a sentence that says that
+    nothing was found. Other keys are not read.
 
     Returns:
         (boxes, "ok"), or ([], reason): "unparsable", "truncated", "bad_box" (flipped, no area, out of range) or
@@ -84,9 +111,14 @@ def parse_labelled_boxes(text: str) -> tuple[list[LabelledBox], str]:
     """
     if "<|box_start|>" in text:
         return _checked(_read_markup(text))
-    value, reason = parse_json(text)
+    value, reason = parse_written_json(text)
     if reason != "ok":
-        return [], reason
+        if (items := _read_lines(text)) is not None:
+            return _checked(items)
+        said = bare(text)
+        return [], "ok" if reason == "unparsable" and len(said.split()) > 2 and says_none(said) else reason
+    if isinstance(value, dict):
+        value = _listed(value)
     if isinstance(value, dict) or (isinstance(value, list) and len(value) == 4 and all(map(is_coordinate, value))):
         value = [value]
     if not isinstance(value, list):
@@ -117,6 +149,48 @@ def _read_item(item: Any) -> tuple[Any, str | None] | None:
     if not isinstance(item, list) or len(item) != 4 or not all(isinstance(n, (int, float)) for n in item):
         return None
     return item, label
+
+
+def _listed(value: dict[str, Any]) -> Any:
+    """The list of an object that holds only that, the items of one that maps labels to boxes, else the object."""
+    if len(value) == 1 and isinstance(held := next(iter(value.values())), list) and next(iter(value)) in LIST_KEYS:
+        return held
+    if not value or not value.keys().isdisjoint((*BOX_KEYS, *LABEL_KEYS)):
+        return value
+    items = []
+    for label, boxes in value.items():
+        if not isinstance(boxes, list) or not boxes:
+            return value
+        boxes = boxes if all(isinstance(box, list) for box in boxes) else [boxes]
+        items += [{"label": label, "bbox_2d": box} for box in boxes]
+    return items
+
+
+def _read_lines(text: str) -> list[tuple[Any, str | None]] | None:
+    """The boxes of a text of which every line is a label and its box; None for other texts."""
+    lines = [_LABEL_LINE.fullmatch(line) for line in text.split("\n") if line.strip()]
+    if not lines or not all(lines):
+        return None
+    return [([float(number) for number in line.groups()[1:]], line[1].strip()) for line in lines if line]
+
+
+def _only_box(text: str) -> list[float] | None:
+    """The box of a JSON object, or of the one in a list, whose other values are no lists that could be boxes."""
+    value, reason = parse_written_json(text)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if reason != "ok" or not isinstance(value, dict):
+        return None
+    boxes = [value[key] for key in BOX_KEYS if key in value]
+    others = [item for key, item in value.items() if key not in BOX_KEYS]
+    if len(boxes) != 1 or not all(_is_no_box(item) for item in others):
+        return None
+    return read_box(boxes[0])
+
+
+def _is_no_box(value: Any) -> bool:
+    flat = isinstance(value, list) and all(isinstance(item, (int, float, str)) for item in value) and len(value) < 4
+    return flat or not isinstance(value, (list, dict))
 
 
 def _read_markup(text: str) -> list[tuple[Any, str | None] | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vision_rewards.parsers.extract import MAX_ANSWER, MAX_COMPLETION, THINK_TAG, last_boxed
+from vision_rewards.parsers.extract import MAX_ANSWER, MAX_COMPLETION, closes, last_boxed, think_tags
 
 _PHRASE = re.compile(
     r"(?<!\w)(?:"
@@ -12,6 +12,7 @@ _PHRASE = re.compile(
     r"\s{0,3}(?:(?:is|be)(?!\w)\s{0,3}:?|[:=])"
     r"|(?:option|choice)\s{1,3}(?:is(?!\w)\s{0,3}:?|:)"
     r"|(?:i|we)\s{1,3}(?:choose|select|pick|conclude(?:\s{1,3}that)?)(?!\w)"
+    r"|(?:thus|so|hence|therefore|i\s{1,3}(?:think|believe|conclude|guess)(?:\s{1,3}that)?)\s{0,2},?\s{1,3}it(?:['’]s|\s{1,3}is)(?!\w)"
     r")\s{0,5}|(?P<boxed>\\boxed\{)",
     re.IGNORECASE,
 )
@@ -26,8 +27,8 @@ def extract_thinking(completion: str) -> str | None:
     """
     if len(completion) > MAX_COMPLETION:
         return None
-    tags = list(THINK_TAG.finditer(completion))
-    if not tags or not tags[-1].group().startswith("</"):
+    tags = think_tags(completion)
+    if not tags or not closes(tags[-1]):
         return None
     start = tags[-2].end() if len(tags) > 1 else 0
     return completion[start : tags[-1].start()]
@@ -37,9 +38,9 @@ def stated_conclusions(thinking: str) -> list[str]:
     """The ways to read the last conclusion that a reasoning states, shortest first; empty where it states none.
 
     A conclusion follows "answer is", "answer:", "answer =" (or "conclusion", "result", and "option is", "choice is"),
-    "I choose" (select, pick, conclude; we), or stands in `\\boxed{}`. Of a phrase, the rest of its sentence (up to a
-    "because" too), the rest of its line, and all that follows are readings, since an answer may contain full stops and
-    line breaks.
+    "I choose" (select, pick, conclude; we), "I think it is", "so it's" (thus, hence, therefore), or stands in
+    `\\boxed{}`. Of a phrase, the rest of its sentence (up to a "because" too), the rest of its line, and all that
+    follows are readings, since an answer may contain full stops and line breaks.
     """
     phrases = list(_PHRASE.finditer(thinking))
     if not phrases:

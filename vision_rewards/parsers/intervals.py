@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from vision_rewards.parsers.numbers import fold_digits
+from vision_rewards.parsers.short_answers import bare
 
 MAX_TIME = 1e7  # seconds; about 115 days
 MAX_INTERVALS = 100
@@ -28,6 +29,28 @@ _INTERVAL = re.compile(
     rf"[\"']?\bend(?:s|ing)?{_NAME}{_QUOTED}"
     rf"|(?<!-)({_TIME}){_TO}({_TIME})"
 )
+# Other spellings, written as the patterns above have them.
+_EMPHASIS = re.compile(r"[*_`]{2}|[*`]")
+_SRT = re.compile(r"(?<=:[0-5][0-9]),(?=[0-9]{3}(?![0-9]))")
+_AND_UNIT = re.compile(
+    rf"(?<=[a-z])\s{{0,3}}(?:,\s{{0,3}}and|and|,)\s{{1,3}}(?={_NUM}\s?(?:minutes?|mins?|m|seconds?|secs?|s)(?![a-z]))"
+)
+_COARSE = re.compile(rf"{_NUM}\s?(?:hours?|hrs?|h|minutes?|mins?|m)\Z")
+_NTH = re.compile(
+    rf"(?:the\s)?({_NUM})(?:st|nd|rd|th)\s(seconds?|minutes?)(?![a-z])|(?:the\s)?\b(seconds?)\s({_NUM})(?![\w.:])"
+)
+_VARIABLE = re.compile(r"\bt\s?=\s?(?=[0-9.])")
+_IN_PARENTHESES = re.compile(rf"\(\s{{0,3}}({_TIME})\s{{0,3}}\)")
+_LENGTH = re.compile(r"\([^()]{0,40}\b(?:long|duration|length|in total|lasting)\b[^()]{0,20}\)")
+_BEGINS = re.compile(r"\bbeg(?:ins?|inning|an)\b")
+_FINISHES = re.compile(r"\b(?:finish(?:es|ing)?|stops?|conclud(?:es|ing))\b")
+_CHINESE = str.maketrans(
+    {"第": "", "时": "h", "分": "m", "秒": "s", "从": " from ", "到": " to ", "至": " to ", "，": ",", "：": ":"}
+)
+_LONE_PAIR = re.compile(rf"\s{{0,3}}({_TIME})\s{{0,3}}(?:,|;|&|\band\b|\n)\s{{0,3}}({_TIME})\s{{0,3}}\.?\s{{0,3}}")
+_AT_EACH = re.compile(
+    rf"\bat\s({_TIME}),?\s[^0-9.;]{{0,60}}\bstarts?\b[^0-9.]{{0,40}}({_TIME}),?\s[^0-9.]{{0,40}}\bends?\b[^0-9]{{0,20}}"
+)
 _ONE_TIME = re.compile(rf"(?<!-){_TIME}")
 _FRAME = re.compile(r"\bframes?\s{0,3}[0-9]")
 _UNIT = re.compile(rf"({_NUM})\s?([a-z]*)")
@@ -44,7 +67,7 @@ def parse_timestamp(text: str) -> tuple[float | None, str]:
         (seconds, "ok"), or (None, reason): "many_times" where there are several, "unparsable" where there is none, or
         digits that are none (a per cent, a frame number, 12:75, -3).
     """
-    text = fold_digits(text)
+    text = _in_one_spelling(bare(text))
     times = _ONE_TIME.findall(text)
     if len(times) > 1:
         return None, "many_times"
@@ -66,7 +89,11 @@ def parse_intervals(text: str) -> tuple[list[tuple[float, float]], str]:
         "bad_interval" where a start is not before its end, or an end beyond `MAX_TIME`; "many_intervals" for more than
         `MAX_INTERVALS`.
     """
-    text = fold_digits(text)
+    text = _in_one_spelling(bare(text))
+    for pattern in (_LONE_PAIR, _AT_EACH):
+        if pair := pattern.fullmatch(text):
+            interval = _interval(pair[1], pair[2])
+            return [interval], "ok" if is_time_span(*interval) else "bad_interval"
     intervals = []
     for match in _INTERVAL.finditer(text):
         first, last = (group for group in match.groups() if group is not None)
@@ -91,6 +118,23 @@ def round_time(seconds: float) -> float:
 def format_time(seconds: float) -> str:
     """Seconds as `parse_timestamp` reads them back."""
     return f"{seconds:.9f}".rstrip("0").rstrip(".")
+
+
+def _in_one_spelling(text: str) -> str:
+    """A text in lower case with its times, and the words between two of them, as the patterns above have them."""
+    text = fold_digits(text)
+    if not text.isascii():
+        text = text.replace("小时", "h").replace("分钟", "m").translate(_CHINESE).strip(" 。")
+    if "*" in text or "_" in text or "`" in text:
+        text = _EMPHASIS.sub("", text)
+    text = _VARIABLE.sub("", _SRT.sub(".", text))
+    if "sec" in text or "min" in text:
+        text = _NTH.sub(lambda m: f"{m[1] or m[4]} {m[2] or m[3]}", text)
+    if "(" in text:
+        text = _IN_PARENTHESES.sub(r"\1", _LENGTH.sub(" ", text))
+    if " and " in text or "," in text:
+        text = _AND_UNIT.sub(lambda m: " " if _COARSE.search(text[max(0, m.start() - 40) : m.start()]) else m[0], text)
+    return _FINISHES.sub("ends", _BEGINS.sub("starts", text))
 
 
 def _interval(first: str, last: str) -> tuple[float, float]:

@@ -8,12 +8,25 @@ import re
 from typing import Any
 
 MAX_DEPTH = 16
+MAX_REPAIRED = 20_000  # characters
 _MARK = re.compile(r'["\\\[\]{}]')
 _LANGUAGE = re.compile(r"\A[a-zA-Z]{0,10}\s")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
 # A string that stays open reaches to the end: taken whole, so that no later quote starts another attempt.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"?|\'((?:[^\'\\]|\\.)*+)(\'?)', re.DOTALL)
+
+_STRING = r'"(?:[^"\\\n]|\\.){0,2000}+"'
+_REPAIRS = re.compile(
+    rf"(?P<string>{_STRING})|//[^\n]*|/\*[^*]{{0,500}}\*/|,(?=\s{{0,200}}[\]}}])|\b(?:None|True|False)\b"
+    r"|(?P<tuple>\(\s{0,5}-?[0-9.]{1,20}(?:\s{0,5},\s{0,5}-?[0-9.]{1,20}){1,3}\s{0,5}\))"
+)
+# Prose around a value: words, of which the last before it introduces it.
+_BEFORE = re.compile(
+    r"\s{0,200}(?:[A-Za-z*#][\w'’,.*#\s-]{1,400}(?<=[\w*]{2}):?[*\s]{0,20}|[\u4e00-\u9fff\s，。]{2,100}[:：]?\s*)?"
+)
+_AFTER = re.compile(r"[\s.;。]{0,20}(?:\n[\s*]{0,10}[A-Za-z][\w'’,.*\s-]{1,400})?")
+_BETWEEN_OBJECTS = re.compile(r"\}(?:\s{0,5},\s{0,5}|[ \t]{0,5}\n\s{0,5})\{")
 
 
 def strip_fence(text: str) -> str | None:
@@ -103,3 +116,55 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise ValueError("a key stands twice")
     return value
+
+
+def parse_written_json(text: str) -> tuple[Any, str]:
+    """Read the one JSON value of an answer, also as models write it.
+
+    Beyond `parse_json`: comments, trailing commas, Python's spelling (`'…'`, `None`, `(1, 2)`), objects between commas
+    or line breaks without a list around them, and prose around the value that has no bracket of its own. What is cut
+    off, said twice, or not one value stays unread.
+
+    Returns:
+        As `parse_json`.
+    """
+    value, reason = parse_json(text)
+    inside = strip_fence(text)
+    if reason == "ok" or inside is None or len(inside) > MAX_REPAIRED:
+        return value, reason
+    segment = _one_value(single_quotes_to_json(inside) if "'" in inside else inside)
+    if segment is None:
+        return None, reason
+    value, repaired = parse_json(_repaired(segment))
+    return (value, "ok") if repaired == "ok" else (None, reason)
+
+
+def _one_value(text: str) -> str | None:
+    """The text from its first bracket to its last, objects that follow each other as a list; None if it is cut off."""
+    starts = [place for place in (text.find("["), text.find("{")) if place >= 0]
+    end = max(text.rfind("]"), text.rfind("}"))
+    if not starts or end < min(starts):
+        return None
+    start = min(starts)
+    segment = text[start : end + 1]
+    depth, left_open = _nesting(segment)
+    if left_open or depth > MAX_DEPTH or not (_BEFORE.fullmatch(text, 0, start) and _AFTER.fullmatch(text, end + 1)):
+        return None
+    return (
+        f"[{_BETWEEN_OBJECTS.sub('},{', segment)}]"
+        if segment[0] == "{" and _BETWEEN_OBJECTS.search(segment)
+        else segment
+    )
+
+
+def _repaired(text: str) -> str:
+    """The text without comments and trailing commas, Python's constants and tuples as JSON's."""
+    return _REPAIRS.sub(_repair, text)
+
+
+def _repair(match: re.Match) -> str:
+    if match["string"] is not None:
+        return match["string"]
+    if match["tuple"] is not None:
+        return f"[{match['tuple'][1:-1]}]"
+    return {"None": "null", "True": "true", "False": "false"}.get(match[0], "")

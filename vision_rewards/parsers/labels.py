@@ -1,4 +1,4 @@
-"""Short texts made comparable: blanks, case, punctuation, leading phrases."""
+"""Short texts made comparable: blanks, case, punctuation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ _LABEL_NOISE = re.compile(
     r"['’‘`]"
     r"|[.,](?![0-9])"
     r"|(?<=\w)[-‐‑–—]|[-‐‑–—](?![.0-9])"
-    r"|[\s_/;:!?\"“”()\[\]{}*]"
+    r"|[\s_/;:!?\"“”()\[\]{}。，；：！？「」]"
+    r"|\*(?=\S)|(?<=\*)\*|(?<=\s)\*"
 )
+_EMPHASIS = re.compile(r"(\*{1,3})(?=\S)([^*]{1,200})(?<=\S)\1")
 _APOSTROPHES = frozenset("'’‘`")
-_PREFIX = re.compile(
-    r"(?:the )?(?:(?:best|correct|right|final) )?(?:answer|option|choice)\b(?: is\b)? ?:? ?(?=\S)"
-    r"(?:(?:option|choice) (?=\S))?",
-    re.IGNORECASE,
-)
 
 
 def collapse_spaces(text: str) -> str:
@@ -30,11 +27,6 @@ def normalize_label(text: str) -> str:
     Signs, decimal points and symbols that change the meaning stay: "-5" is not "5", "3.5" not "35", "C++" not "C".
     """
     text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
+    text = _EMPHASIS.sub(r"\2", text) if "*" in text else text
     text = "".join(character for character in text if unicodedata.category(character) != "Cf")
     return " ".join(_LABEL_NOISE.sub(lambda m: "" if m.group() in _APOSTROPHES else " ", text).split())
-
-
-def strip_prefix(answer: str) -> str:
-    """Remove one leading "The answer is", "Answer:", "Option" and Markdown emphasis around the whole."""
-    answer = collapse_spaces(answer).strip("* ")
-    return answer[match.end() :].strip("* ") if (match := _PREFIX.match(answer)) else answer

@@ -7,6 +7,13 @@ import re
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*")
 # What only spaces or names things, with its argument, and delimiters that are not drawn.
 _SILENT = re.compile(r"\\(?:[hv]space|label)\*?\s{0,5}\{[^{}]{0,100}\}|\\(?:left|right)\s{0,5}\.")
+# An environment for several lines that holds one.
+_ALIGNED = re.compile(
+    r"\\begin\s{0,5}\{(align\*?|aligned|gather\*?|gathered|split|multline\*?|eqnarray\*?)\}"
+    r"((?:(?!\\\\|&|\\begin|\\end).){0,5000}+)\\end\s{0,5}\{\1\}",
+    re.DOTALL,
+)
+_OVER = re.compile(r"\{([^{}]{1,500})\\over(?![A-Za-z])([^{}]{1,500})\}")
 _OPERATOR = re.compile(r"\\operatorname\*?\s{0,5}\{\s{0,5}([A-Za-z]{1,20})\s{0,5}\}")
 _TOKEN = re.compile(r"\\(?:begin|end)\s{0,5}\{[A-Za-z]{1,20}\*?\}|\\[A-Za-z]+|\\.|'+|\S", re.DOTALL)
 
@@ -44,10 +51,12 @@ def latex_tokens(text: str) -> list[str]:
     r"""Tokens of a formula: commands, environments' ends, and single characters.
 
     Left out: math delimiters, spacing, sizes of delimiters, display styles, upright faces, labels, comments, and braces
-    around a single token. Made one: synonyms (`\le`, `\leq`), `x'` and `x^{\prime}`, `x^2_1` and `x_1^2`.
+    around a single token. Made one: synonyms (`\le`, `\leq`), `x'` and `x^{\prime}`, `x^2_1` and `x_1^2`, `{a \over b}`
+    and `\frac{a}{b}`, a single line and the same in an environment for several.
     Braces that do not match stay as they are.
     """
     text = _OPERATOR.sub(r"\\\1 ", _SILENT.sub(" ", _COMMENT.sub("", _unfenced(text))))
+    text = _OVER.sub(r"\\frac{\1}{\2}", _ALIGNED.sub(r"\2", text))
     tokens: list[str] = []
     for token in _TOKEN.findall(text):
         token = re.sub(r"\s", "", token) if token.startswith((r"\begin", r"\end")) else token

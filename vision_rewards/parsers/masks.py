@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vision_rewards.parsers.geometry import is_coordinate
-from vision_rewards.parsers.json_values import parse_json
+from vision_rewards.parsers.json_values import parse_written_json
 
+OUTLINE_KEYS = ("polygons", "segmentation", "polygon")
 MAX_PIXELS = 4096 * 4096
 MAX_VERTICES = 2000
 # Largest horizontal or vertical step summed over all edges: what COCO's rasteriser spends memory on.
@@ -27,8 +28,8 @@ def read_mask(value: Any, size: tuple[int, int] | None = None) -> tuple[Mask | N
 
     Args:
         value: `{"size": [height, width], "counts": …}` with COCO's counts, as a list or as its compressed string;
-            `{"polygons": […]}` (or `segmentation`), each polygon x, y, x, y, … or [[x, y], …]; or one such polygon. A
-            pixel's centre is at its index + ½.
+            `{"polygons": […]}` (or `polygon`, `segmentation`), each polygon x, y, x, y, … or [[x, y], …]; or one such
+            polygon. A pixel's centre is at its index + ½.
         size: (height, width) that the mask must have; None where `value` must state it.
 
     Returns:
@@ -48,7 +49,8 @@ def read_mask(value: Any, size: tuple[int, int] | None = None) -> tuple[Mask | N
         runs = _read_counts(value["counts"], height * width)
         return (None, "bad_runs") if runs is None else (Mask(height, width, runs, None), "ok")
     if isinstance(value, dict):
-        value = value.get("polygons", value.get("segmentation"))
+        outlines = [value[key] for key in OUTLINE_KEYS if key in value]
+        value = outlines[0] if len(outlines) == 1 else None
     polygons = _read_polygons(value)
     if polygons is None:
         return None, "unparsable"
@@ -58,8 +60,13 @@ def read_mask(value: Any, size: tuple[int, int] | None = None) -> tuple[Mask | N
 
 
 def parse_mask(text: str, size: tuple[int, int]) -> tuple[Mask | None, str]:
-    """Read an answer that is one mask in JSON, bare or in one code fence; forms and reasons as `read_mask`."""
-    value, reason = parse_json(text)
+    """Read an answer that is one mask in JSON, as `parse_written_json` reads it, alone or alone in a list.
+
+    Forms and reasons as `read_mask`.
+    """
+    value, reason = parse_written_json(text)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        value = value[0]
     return read_mask(value, size) if reason == "ok" else (None, reason)
 
 

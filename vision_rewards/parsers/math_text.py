@@ -6,20 +6,30 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from vision_rewards.parsers.extract import last_boxed
-from vision_rewards.parsers.labels import normalize_label, strip_prefix
-from vision_rewards.parsers.numbers import NUMBER_WORDS, fold_digits
+from vision_rewards.parsers.extract import all_boxed, last_boxed
+from vision_rewards.parsers.labels import normalize_label
+from vision_rewards.parsers.math_units import read_unit
+from vision_rewards.parsers.number_words import NUMBER_WORDS
+from vision_rewards.parsers.short_answers import bare, fold_width, statements
 
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
-_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])|(?<!\\)\\[,;:! ]|~")
+_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])|(?<!\\)\\[,;: ]|~")
+# `\!` takes a blank away: MATH writes 10,\!000.
+_NO_BLANK = re.compile(r"\s?\\!\s?")
+_SYMBOLS = {
+    "√": "\\sqrt ", "∞": "\\infty ", "π": "\\pi ", "×": "\\times ", "·": "\\cdot ", "÷": "\\div ",
+    "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "∈": "\\in ", "∪": "\\cup ", "∩": "\\cap ", "∠": "\\angle ",
+    "△": "\\triangle ", "±": "\\pm ", "−": "-", "–": "-", "²": "^2", "³": "^3", "½": "\\frac{1}{2}",
+    "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "∅": "\\emptyset ",
+}  # fmt: skip
+_SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
+_ROOT = re.compile(r"\\sqrt (?:(\()|([0-9]{1,20}|[A-Za-z]))")
+_BOXES_IN_A_ROW = re.compile(r"[\s,;$.]{0,10}(?:\\text\{\s?)?(?:and|or|,|;)(?:\s?\})?[\s,;$]{0,10}")
 _BRACKET_BLANK = re.compile(r"([(\[{]) | ([)\]}])")
 _FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _BARE_FRACTION = re.compile(r"\\frac\s?(?:(\d)\s?(\d)|(\d)\s?\{(\d{1,40})\}|\{(\d{1,40})\}\s?(\d))(?!\d)")
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|textrm|textbf|mathbf)\s?\{([^{}]{0,200})\}")
 _WORD = re.compile(r"[A-Za-z][A-Za-z' -]{2,200}")
-_SYMBOL = re.compile(r"\s*(?:[A-Za-z]|\\[A-Za-z]{2,12})(?:_\{?\w{1,10}\}?)?(?:\(\s*[A-Za-z]\s*\))?\s*", re.ASCII)
-_EQUALS = re.compile(r"(?<![<>!\\:])=")
-
 _WHOLE = r"[0-9]{1,3}(?:(?:,|\{,\})[0-9]{3}){1,8}|[0-9]{1,40}"
 _DECIMAL = rf"(?:(?:{_WHOLE})(?:\.[0-9]{{0,40}})?|\.[0-9]{{1,40}})"
 _NUMBER = re.compile(
@@ -32,16 +42,6 @@ _NUMBER = re.compile(
     r")\s?(?P<unit>.{0,60})",
     re.DOTALL,
 )
-_UNIT = re.compile(r"\\?%|°|\^\s?\{?\s?\\circ\s?\}?|\\circ|\\degree")
-_UNIT_NAMES = (
-    "mm cm dm km in ft yd mi mg kg lb oz ml cl dl hr min sec ms hz kw kwh mph kmh km/h m/s cm^2 m^2 km^2 cm^3 m^3 "
-    "meter meters metre metres inch inches feet foot miles mile grams gram liters litres dollars dollar cents cent "
-    "degree degrees radian radians hours hour minutes minute seconds second days day years year units unit percent "
-    "people pieces"
-)
-_UNITS = frozenset(_UNIT_NAMES.split())
-_CHANGES = "hundred thousand million billion trillion dozen half or and to more less than not about"
-_SIZES = frozenset(_CHANGES.split())
 
 
 class MathNumber(NamedTuple):
@@ -64,11 +64,13 @@ class MathNumber(NamedTuple):
 def strip_math(answer: str) -> str:
     """What an answer states: the inside of its last `\\boxed{}`, without a leading phrase, delimiters or layout.
 
+    Boxes with nothing but "and", "or" or a comma between them are a list.
+
     `\\dfrac12` and `\\tfrac{1}{2}` become `\\frac{1}{2}`; `\\left`, `\\right` and spacing commands go.
     """
     if "\\boxed" in answer:
-        answer = last_boxed(answer) or ""
-    answer = strip_prefix(answer.strip())
+        answer = _boxes_as_list(answer) or last_boxed(answer) or ""
+    answer = _as_latex(_NO_BLANK.sub("", _stated(answer)))
     for _ in range(2):
         answer = answer.rstrip(". ")
         for left, right in _DELIMITERS:
@@ -80,12 +82,32 @@ def strip_math(answer: str) -> str:
     return _BRACKET_BLANK.sub(r"\1\2", " ".join(answer.split()))
 
 
-def drop_symbol(text: str) -> str | None:
-    """The right-hand side of `x = 3` or of the chain `x = 1 + 2 = 3`; None where the left is no single symbol."""
-    parts = _EQUALS.split(text)
-    if len(parts) == 1:
+def _boxes_as_list(answer: str) -> str | None:
+    boxes = all_boxed(answer)
+    if len(boxes) < 2:
+        return None
+    between = answer.replace("\\fbox", "\\boxed").split("\\boxed{")[1:-1]
+    gaps = [piece[len(box) + 1 :] for piece, box in zip(between, boxes) if piece.startswith(f"{box}}}")]
+    joined = len(gaps) == len(boxes) - 1 and all(map(_BOXES_IN_A_ROW.fullmatch, gaps))
+    return ", ".join(boxes) if joined else None
+
+
+def _stated(answer: str) -> str:
+    """What an answer says, without the subject of a sentence about a number or a formula ("The area is 5")."""
+    said, stated = bare(answer), statements(answer)[-1]
+    return stated if any(character.isdigit() or character == "\\" for character in stated) else said
+
+
+def _as_latex(text: str) -> str:
+    """Symbols of Unicode as LaTeX."""
+    if text.isascii():
         return text
-    return parts[-1].strip() if _SYMBOL.fullmatch(parts[0]) else None
+    text = _SYMBOL.sub(lambda m: _SYMBOLS[m[0]], text)
+    return _ROOT.sub(_root, text).strip()
+
+
+def _root(match: re.Match) -> str:
+    return "\\sqrt(" if match[1] else f"\\sqrt{{{match[2]}}}"
 
 
 def parse_math_number(text: str) -> MathNumber | None:
@@ -98,13 +120,13 @@ def parse_math_number(text: str) -> MathNumber | None:
     Args:
         text: what `strip_math` gives.
     """
-    text = fold_digits(text)
-    if text in NUMBER_WORDS:
-        return MathNumber(Fraction(NUMBER_WORDS[text]), None, False, "")
+    text = fold_width(text).replace("−", "-")
+    if text.casefold() in NUMBER_WORDS:
+        return MathNumber(Fraction(NUMBER_WORDS[text.casefold()]), None, False, "")
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
-    unit = _unit(match["unit"])
+    unit = read_unit(match["unit"], text[match.start("unit") - 1 : match.start("unit")] == " ")
     if unit is None:
         return None
     sign = -1 if match["sign"] == "-" else 1
@@ -147,12 +169,13 @@ def bracket_kind(text: str) -> str:
     text = text.strip()
     if text.startswith("\\{") and text.endswith("\\}"):
         return "{}"
-    if text[:1] in "([" and text[-1:] in ")]" and "," in text and _closes_at_end(text):
+    if text[:1] in "([" and text[-1:] in ")]" and "," in text and closes_at_end(text):
         return text[:1] + text[-1:]
     return "{}" if "," in text or "\\pm" in text else ""
 
 
-def _closes_at_end(text: str) -> bool:
+def closes_at_end(text: str) -> bool:
+    """Whether the bracket that a text begins with closes at its end."""
     depth = 0
     for position, character in enumerate(text):
         depth += (character in "([") - (character in ")]")
@@ -168,15 +191,3 @@ def _decimal(match: re.Match, sign: int, unit: str) -> MathNumber:
     significant = len(digits.replace(".", "").lstrip("0"))
     step = scale / 10 ** len(places) if places and significant >= 6 else None
     return MathNumber(sign * Fraction(digits.rstrip(".")) * scale, step, False, unit)
-
-
-def _unit(text: str) -> str | None:
-    text = text.strip()
-    inner = _TEXT.fullmatch(text)
-    if inner:
-        unit = normalize_label(inner[1])
-        return unit if _SIZES.isdisjoint(unit.split()) and not any(c.isnumeric() for c in unit) else None
-    if _UNIT.fullmatch(text):
-        return "percent" if "%" in text else "degree"
-    text = _TEXT.sub(r"\1", text).replace("{", "").replace("}", "")
-    return text if not text or text in _UNITS else None

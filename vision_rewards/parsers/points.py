@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vision_rewards.parsers.geometry import LIST, NUMBER, PAIR, SPACE, is_coordinate, is_truncated
+from vision_rewards.parsers.geometry import LIST, NUMBER, PAIR, SPACE, in_brackets, is_coordinate, is_truncated
 
 # `[x, y]`, `(x, y)`; UI-TARS-1.5's `<point>x y</point>`; Molmo's `<point x="…" y="…" alt="…">name</point>`.
 _POINT = re.compile(
@@ -17,11 +17,14 @@ _POINT = re.compile(
 def parse_points(text: str) -> tuple[list[list[float]], str]:
     """Read every point in the text: `[x, y]` (bare, or as a JSON value such as Qwen's `point_2d`), `(x, y)`, `<point>`.
 
+    And the spellings of `geometry.in_brackets`: `140, 50`, `x=140, y=50`, `<click>140, 50</click>`.
+
     Returns:
         (points, reason). Reason is "ok", "unparsable" where there is no point or a bracketed list of numbers that is
         not one (a box, say), "truncated" where a bracket or a code fence stays open, or "bad_point" where a coordinate
         is beyond ±1e9.
     """
+    text = in_brackets(text)
     points = [[float(number) for number in match.groups() if number is not None] for match in _POINT.finditer(text)]
     rest = _POINT.sub(" ", text)
     if not points or LIST.search(rest) or "<point" in rest:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from html import escape
 
 MAX_TABLE_NODES = 2000
 _BREAK = re.compile(r"<br\s{0,5}/?>", re.IGNORECASE)
 # libxml2 ends a document at `</html>` or goes on, depending on its version.
 _PAGE = re.compile(r"</?(?:html|body)\b[^>]{0,1000}>", re.IGNORECASE)
+_RULE = re.compile(r"\s{0,200}\|?\s{0,200}:?-{1,200}:?\s{0,200}(?:\|\s{0,200}:?-{1,200}:?\s{0,200}){0,200}\|?\s{0,200}")
 _UNUSABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _SECTIONS = ("thead", "tbody", "tfoot")
 
@@ -42,7 +44,7 @@ class TableTree:
 
 
 def parse_table(html: str, *, sections: bool = False) -> tuple[TableTree | None, str]:
-    """Read the one table in a piece of HTML; text around it is ignored.
+    """Read the one table in a piece of HTML, or in Markdown (`| a | b |` over `|---|---|`); text around it is ignored.
 
     A header cell is a cell; tags inside a cell are dropped and `<br>` is a blank; what is left open is closed as
     browsers do; captions and column groups are ignored; spans that are no numbers are 1.
@@ -57,6 +59,8 @@ def parse_table(html: str, *, sections: bool = False) -> tuple[TableTree | None,
     """
     from lxml import etree
 
+    if "<table" not in html.lower() and (written := _from_markdown(html)) is not None:
+        html = written
     data = _BREAK.sub(" ", _PAGE.sub(" ", _UNUSABLE.sub(" ", html))).encode("utf-8", "replace")
     parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
     try:
@@ -78,6 +82,22 @@ def parse_table(html: str, *, sections: bool = False) -> tuple[TableTree | None,
     if not any(tag == "td" for _, tag, _, _ in nodes):
         return None, "empty_table"
     return TableTree(*zip(*nodes)), "ok"
+
+
+def _from_markdown(text: str) -> str | None:
+    """The one Markdown table of a text as HTML, None where there is none, or a second one."""
+    lines = text.split("\n")
+    rules = [number for number, line in enumerate(lines) if "|" in line and "-" in line and _RULE.fullmatch(line)]
+    if len(rules) != 1 or rules[0] == 0 or "|" not in lines[rules[0] - 1]:
+        return None
+    rows = [lines[rules[0] - 1]]
+    for line in lines[rules[0] + 1 :]:
+        if "|" not in line:
+            break
+        rows.append(line)
+    cells = [[escape(cell.strip()) for cell in row.strip().strip("|").split("|")] for row in rows]
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
+    return f"<table>{body}</table>"
 
 
 def _add_row(row, nodes: list) -> None:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from vision_rewards.parsers.boxes import BOX_KEYS, read_box
 from vision_rewards.parsers.geometry import is_coordinate
-from vision_rewards.parsers.json_values import parse_json
+from vision_rewards.parsers.json_values import parse_written_json
 
 MAX_FRAMES = 1000
-FRAME_KEYS = ("frame", "time", "timestamp")
-_FRAME = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+FRAME_KEYS = ("frame", "time", "timestamp", "frame_id", "frame_index", "frame_idx", "t")
+_FRAME = re.compile(r"(?:frame[ _]?|t=)?([0-9]{1,9}(?:\.[0-9]{1,6})?)(?:\s?s(?:ec(?:ond)?s?)?)?", re.IGNORECASE)
 
 
 class Track(NamedTuple):
@@ -24,25 +24,26 @@ class Track(NamedTuple):
 
 
 def frame_number(key: Any) -> float | None:
-    """The frame number or time stamp that a key stands for: 12, "12", "012" and "12.0" are one; None for other keys."""
+    """The frame number or time stamp that a key stands for: 12, "12", "12.0", "frame_12" and "12s" are one."""
     if isinstance(key, str):
-        return float(key) if _FRAME.fullmatch(key.strip()) else None
+        match = _FRAME.fullmatch(key.strip())
+        return float(match[1]) if match else None
     return float(key) if is_coordinate(key) and key >= 0 else None
 
 
 def parse_track(text: str) -> tuple[Track | None, str]:
     """Read one object's boxes over time.
 
-    The forms, in JSON, bare or in one code fence: `{"boxes": {"1": [x1, y1, x2, y2], …}}` with an optional
+    The forms, in JSON as `parse_written_json` reads it: `{"boxes": {"1": [x1, y1, x2, y2], …}}` with an optional
     `"time": [start, end]` (EasyVideoR1), the inner mapping alone, or a list of
-    `{"time": 1.0, "bbox_2d": [x1, y1, x2, y2]}` objects (or `frame`, `timestamp`; `bbox`, `box`). A null box means that
-    the object is not to be seen, and is left out.
+    `{"time": 1.0, "bbox_2d": [x1, y1, x2, y2]}` objects (or the other `FRAME_KEYS` and `BOX_KEYS`). A null box means
+    that the object is not to be seen, and is left out.
 
     Returns:
         (track, "ok"), or (None, reason): "unparsable" (a frame twice included), "truncated", "bad_box", "bad_time"
         (reversed or empty) or "too_many_frames" (more than `MAX_FRAMES`).
     """
-    value, reason = parse_json(text)
+    value, reason = parse_written_json(text)
     if reason != "ok":
         return None, reason
     time = None

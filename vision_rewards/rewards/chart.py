@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
 
-from vision_rewards.parsers import MAX_ANSWER, normalize_label, parse_number, strip_prefix
+from vision_rewards.parsers import MAX_ANSWER, bare, normalize_label, parse_items, parse_number, same_label
 from vision_rewards.plain import Plain
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, is_number, param
 
 MAX_MAGNITUDE = Decimal("1e100")
 _CURRENCY = re.compile(r"[$€£¥₹] ?")
+_AND = re.compile(r",? (?:and|&) ")
 _PLAIN_NUMBER = re.compile(r"[-+−]?[0-9.,]{1,40}(?:[eE][-+]?[0-9]{1,3})? ?%?")
-_YEAR = re.compile(r"1[5-9][0-9]{2}|20[0-9]{2}")
+_YEAR = re.compile(r"1[89][0-9]{2}|20[0-9]{2}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Chart(AnswerReward):
     summary = "Relaxed accuracy: a number within a relative tolerance, or a label by exact match."
     target_keys: ClassVar = {"answer": "int, float or str: a number (`$`, `%`, thousands commas allowed) or a label"}
     formula = (
-        "number y: [|x − y| ≤ tolerance · |y|], x the only number in the answer, in decimal arithmetic; year from 1500 "
+        "number y: [|x − y| ≤ tolerance · |y|], x the only number in the answer, in decimal arithmetic; year from 1800 "
         "to 2099: [x = y]; label: [norm(answer) = norm(y)]"
     )
     source = "ChartQA's relaxed accuracy (Masry et al. 2022)"
@@ -49,7 +50,7 @@ class Chart(AnswerReward):
     )
 
     tolerance: float = param(0.05, "accepted error relative to the target's magnitude (inclusive)", low=0, high=1)
-    exact_years: bool = param(True, "a whole number from 1500 to 2099 without marks is a year, and exact")
+    exact_years: bool = param(True, "a whole number from 1800 to 2099 without marks is a year, and exact")
 
     def check_target(self, target):
         answer = target["answer"]
@@ -65,12 +66,12 @@ class Chart(AnswerReward):
         text = str(target["answer"])
         expected = _value(text)
         if expected is None:
-            label = normalize_label(answer)
-            if not label:
+            same, label = same_label(answer, {normalize_label(text)})
+            if label is None:
                 return self.failed("no_answer")
-            exact = float(normalize_label(text) in (label, normalize_label(strip_prefix(answer))))
+            exact = float(same or _same_items(answer, text))
             return RewardResult(exact, {"exact": exact}, label, "ok")
-        value, reason = parse_number(_CURRENCY.sub("", answer), percent=True)
+        value, reason = parse_number(_CURRENCY.sub("", bare(answer)), percent=True)
         if value is None or value.copy_abs() > MAX_MAGNITUDE:
             return self.failed(reason if value is None else "unparsable")
         exact = value == expected
@@ -78,6 +79,15 @@ class Chart(AnswerReward):
         allowed = 0 if year else Decimal(repr(self.tolerance)) * expected.copy_abs()
         near = (value - expected).copy_abs() <= allowed
         return RewardResult(float(near), {"exact": float(exact)}, float(value), "ok")
+
+
+def _same_items(answer: str, text: str) -> bool:
+    """Whether a target that is a list in brackets has the answer's items, in whatever order."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return False
+    said, wanted = (parse_items(_AND.sub(", ", bare(part)))[0] or [] for part in (answer, text))
+    labels = [sorted(map(normalize_label, items)) for items in (said, wanted)]
+    return labels[0] == labels[1] and len(set(labels[0])) == len(labels[0]) > 0
 
 
 def _value(text: str) -> Decimal | None:

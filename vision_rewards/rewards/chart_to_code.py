@@ -40,7 +40,8 @@ class ChartToCode(AnswerReward):
         "repeated or superfluous calls, texts and numbers cost precision; comments and loose values do not count",
         "code is parsed in a worker and run in a child without files, network, environment or other processes",
         "that child is a copy of a process that never holds a picture or any code, and targets are drawn elsewhere",
-        "dead code counts for `structure` only: `image` sees what is drawn",
+        "code that uses names which it binds nowhere cannot run and scores 0, unless the reference uses them so",
+        "functions that nothing names do not count; other dead code does for `structure`: `image` sees what is drawn",
     )
     waits = True
     tasks = ("chart to code", "chart2code", "plot to code")
@@ -84,13 +85,17 @@ class ChartToCode(AnswerReward):
         features, reason = _features(code)
         if features is None:
             return self.failed(reason)
-        structure = feature_similarity(features, _target_features(target["code"]))
+        expected = _target_features(target["code"])
+        if features["undefined"] - expected["undefined"]:
+            return self.failed("undefined_names", sorted(features["undefined"]))
+        structure = feature_similarity(features, expected)
         parts = {"structure": structure, "image": None}
         if self.metric != "structure":
             parts["image"], reason = _image_score(code, target["code"])
         score = {"structure": structure, "image": parts["image"]}.get(self.metric)
         score = (structure + parts["image"]) / 2 if score is None else score
-        return RewardResult(score, parts, {kind: features[kind].total() for kind in features}, reason)
+        counts = {kind: features[kind].total() for kind in features if kind != "undefined"}
+        return RewardResult(score, parts, counts, reason)
 
 
 def _code(answer: str) -> tuple[str | None, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from json import dumps
 from typing import ClassVar
 
-from vision_rewards.parsers import normalize_label, parse_items
+from vision_rewards.parsers import bare, normalize_label, parse_items, same_label, skip_article, statements
 from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -97,28 +97,43 @@ class Classification(AnswerReward):
     def score_answer(self, answer, target):
         if _is_labels(target["answer"]):
             return self._score_several(answer, target)
-        label = normalize_label(answer)
-        if not label:
-            return self.failed("no_answer")
         accepted = {normalize_label(str(name)) for name in (target["answer"], *(target.get("synonyms") or ()))}
-        match = float(label in accepted)
+        same, label = same_label(answer, accepted, articles=True)
+        if label is None:
+            return self.failed("no_answer")
+        match = float(same)
         return RewardResult(match, {"exact": match}, label, "ok")
 
     def _score_several(self, answer: str, target: Mapping) -> RewardResult:
         classes = _classes(target)
-        items, reason = parse_items(answer)
-        if items is None:
+        labels, reason = _read_classes(answer, classes)
+        if labels is None:
             return self.failed(reason)
-        # "cat, dog and bird", unless a class has the word in its name.
-        if normalize_label(items[-1]) not in classes:
-            items[-1:] = _AND.split(items[-1])
-        labels = [classes.get(label, label) for label in map(normalize_label, items)]
         if not all(labels) or len(set(labels)) != len(labels):
             return self.failed("repeated" if all(labels) else "unparsable")
         said, right = set(labels), set(classes.values())
         exact = float(said == right)
         score = exact if self.several == "exact" else len(said & right) / len(said | right)
         return RewardResult(score, {"exact": exact}, labels, "ok")
+
+
+def _read_classes(answer: str, classes: Mapping[str, str]) -> tuple[list[str] | None, str]:
+    """The classes that an answer lists, normalised; a sentence's ("It shows a cat and a dog") if it is one."""
+    layers = dict.fromkeys((bare(answer), statements(answer)[-1]))
+    for layer in reversed(layers):
+        items, reason = parse_items(layer)
+        if items is None:
+            continue
+        # "cat, dog and bird", unless a class has the word in its name.
+        if normalize_label(items[-1]) not in classes:
+            items[-1:] = _AND.split(items[-1])
+        labels = [_class_of(normalize_label(item), classes) for item in items]
+        break
+    return (None, reason) if items is None else (labels, "ok")
+
+
+def _class_of(label: str, classes: Mapping[str, str]) -> str:
+    return classes.get(label) or classes.get(skip_article(label), label)
 
 
 def _classes(target: Mapping) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import ClassVar
 
-from vision_rewards.parsers import parse_number
+from vision_rewards.parsers import bare, parse_number, says_none
 from vision_rewards.plain import Plain, number_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -20,7 +21,7 @@ class Counting(AnswerReward):
     summary = "A count: exact, within one, or by relative error."
     target_keys: ClassVar = {"count": "int ≥ 0"}
     formula = (
-        "n the only number in the answer, in digits or as a word from zero to twenty. exact: [n = count]; "
+        "n the only number in the answer, in digits or words to ninety-nine, 0 for `none`. exact: [n = count]; "
         "off_by_one: [|n − count| ≤ 1]; relative: max(0, 1 − |n − count| / max(count, 1))"
     )
     source = (
@@ -30,7 +31,7 @@ class Counting(AnswerReward):
     closes = (
         "several numbers score 0: neither enumerating nor `2 rows of 5` earns anything",
         "whole numbers are compared, never their digits: 30 does not contain 3",
-        "`one hundred`, `3rd`, `3k`, `not 3` and `1.5` are not read as 1, 3, 3, 3 and 1",
+        "`one hundred`, `3rd`, `3k`, `3 doz`, `not 3`, `more than 3` and `1.5` are not read as 1, 3, 3, 3, 3, 3 and 1",
     )
     tasks = ("counting", "count", "object counting", "repetition counting")
     plain = (Plain("the count, as number or text", "3"),)
@@ -60,7 +61,8 @@ class Counting(AnswerReward):
         return str(target["count"])
 
     def score_answer(self, answer, target):
-        value, reason = parse_number(answer)
+        said = bare(answer)
+        value, reason = (Decimal(0), "ok") if says_none(said) else parse_number(said)
         if value is None:
             return self.failed(reason)
         if abs(value) > MAX_COUNT or value != int(value):

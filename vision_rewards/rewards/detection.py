@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards import metrics
-from vision_rewards.parsers import MAX_ANSWER, MAX_BOXES, normalize_label, parse_labelled_boxes, read_box
+from vision_rewards.parsers import (
+    MAX_ANSWER,
+    MAX_BOXES,
+    ORDERS,
+    in_order,
+    normalize_label,
+    parse_labelled_boxes,
+    read_box,
+    skip_article,
+)
 from vision_rewards.plain import Plain, labelled_box_of, structure_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -84,6 +93,9 @@ class Detection(AnswerReward):
     threshold: float | None = param(
         None, "count pairs from this IoU on as 1 and others as 0; none: by their IoU", low=0.01, high=1
     )
+    order: str = param(
+        "xy", "which coordinate of a corner the answer has first; Gemini's `box_2d` has y first", choices=ORDERS
+    )
     labels: str = param("match", "`ignore`: boxes alone count", choices=("match", "ignore"))
 
     @classmethod
@@ -120,20 +132,21 @@ class Detection(AnswerReward):
     def gold_answer(self, target):
         boxes, labels = target_boxes(target)
         if labels is None:
-            return json.dumps([{"bbox_2d": list(box)} for box in boxes])
-        items = [{"bbox_2d": list(box), "label": label} for box, label in zip(boxes, labels)]
+            return json.dumps([{"bbox_2d": in_order(box, self.order)} for box in boxes])
+        items = [{"bbox_2d": in_order(box, self.order), "label": label} for box, label in zip(boxes, labels)]
         return json.dumps(items, ensure_ascii=False)
 
     def score_answer(self, answer, target):
         found, reason = parse_labelled_boxes(answer)
         if reason != "ok":
             return self.failed(reason)
+        found = [item._replace(box=in_order(item.box, self.order)) for item in found]
         boxes, labels = target_boxes(target)
         named = {}
         if labels is not None and self.labels == "match":
             # A box without a label equals no target's label.
-            named["predicted_labels"] = [None if item.label is None else normalize_label(item.label) for item in found]
-            named["target_labels"] = [normalize_label(label) for label in labels]
+            named["predicted_labels"] = [None if item.label is None else _name(item.label) for item in found]
+            named["target_labels"] = [_name(label) for label in labels]
         match = metrics.match_boxes([item.box for item in found], boxes, threshold=self.threshold, **named)
         gained = float(match.ious.sum()) if self.threshold is None else len(match.ious)
         half = (
@@ -148,3 +161,8 @@ class Detection(AnswerReward):
         }
         score = metrics.soft_f1(gained, len(found), len(boxes))
         return RewardResult(min(score, 1.0), parts, [item._asdict() for item in found], "ok")
+
+
+def _name(label: str) -> str:
+    """A label that can be compared: `A cat` is `cat`."""
+    return skip_article(normalize_label(label))

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from vision_rewards import metrics
-from vision_rewards.parsers import MAX_ANSWER, latex_tokens
+from vision_rewards.parsers import MAX_ANSWER, latex_tokens, peel
 from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -59,7 +59,11 @@ class Formula(AnswerReward):
         return target["latex"]
 
     def score_answer(self, answer, target):
-        said, expected = latex_tokens(answer), _tokens(target["latex"])
+        expected = _tokens(target["latex"])
+        readings = [latex_tokens(layer) for layer in peel(answer, faces=False)]
+        said = max(
+            readings, key=lambda tokens: metrics.normalized_edit_similarity(tokens, expected) if tokens else -1.0
+        )
         if not said:
             return self.failed("no_answer")
         exact = float(said == list(expected))

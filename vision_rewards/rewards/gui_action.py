@@ -51,7 +51,8 @@ class GuiAction(AnswerReward):
     places: ClassVar = {"box": "box", "end_box": "box", "point": "point"}
     formula = (
         "step: [type, point and text are all right]; graded: ([type] + [type, point and text]) / 2. "
-        "Point: inside `box`, or within `radius` of `point`. Text: equal up to case and white space, or word F1 ≥ ½"
+        "Point: inside `box`, or within `radius` of `point`. Text: equal up to case and white space, or, where it has "
+        "several words, word F1 > ½"
     )
     source = (
         "step: AndroidControl's step accuracy, GUI-R1's accuracy reward; graded: UI-R1's sum of type and coordinate "
@@ -60,7 +61,7 @@ class GuiAction(AnswerReward):
     closes = (
         "exactly one action: a list of several earns 0",
         "a text that contains the right one or is part of it is not right: GUI-R1 accepts one letter of one word",
-        "words count as often as both sides have them: repeating one gains nothing",
+        "words count as often as both sides have them: repeating one gains nothing, and neither do three guesses",
         "a click on no point earns no point: (0, 0) is not a default",
         "the action space is declared: names of another space are unknown, and text is never evaluated",
         "a point needs a stated radius: 140 of 1000 is the whole screen in units of 0 to 1",
@@ -179,5 +180,7 @@ class GuiAction(AnswerReward):
         if text is None:
             return 0.0
         if self.text_match == "f1" and wanted not in DIRECTIONS:
-            return float(token_f1(text, wanted) >= 0.5)
+            # One word of two would pass for a text of one word, and so would three guesses.
+            several = len(wanted.split()) > 1
+            return float(token_f1(text, wanted) > 0.5 if several else text.strip().casefold() == wanted.casefold())
         return float(collapse_spaces(text).casefold() == collapse_spaces(wanted).casefold())

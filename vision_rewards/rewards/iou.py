@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards import metrics
-from vision_rewards.parsers import parse_boxes, read_box
+from vision_rewards.parsers import ORDERS, in_order, parse_boxes, read_box
 from vision_rewards.plain import Plain, labelled_box_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -77,6 +77,9 @@ class Iou(AnswerReward):
         "`giou` and `diou` also grade boxes that do not touch, and so earn a little for any box; see the formulas",
         choices=("iou", "giou", "diou", "steps", "center"),
     )
+    order: str = param(
+        "xy", "which coordinate of a corner the answer has first; Gemini's `box_2d` has y first", choices=ORDERS
+    )
     coordinates: str = param(
         "as_target",
         "the answer is in the target's own coordinates; converting them is the caller's",
@@ -98,7 +101,7 @@ class Iou(AnswerReward):
         check_box(target)
 
     def gold_answer(self, target):
-        return json.dumps(list(target["box"]))
+        return json.dumps(in_order(target["box"], self.order))
 
     def score_answer(self, answer, target):
         boxes, reason = parse_boxes(answer)
@@ -106,6 +109,7 @@ class Iou(AnswerReward):
             return self.failed("many_boxes", boxes[:10] if reason == "ok" else None)
         if reason != "ok":
             return self.failed(reason)
+        boxes = [in_order(boxes[0], self.order)]
         iou = float(metrics.box_iou(boxes, [target["box"]])[0, 0])
         parts = {"iou": iou, "iou@0.5": float(iou >= 0.5)}
         return RewardResult(self._score(iou, boxes, [target["box"]]), parts, boxes[0], "ok")

@@ -8,11 +8,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
 
-from vision_rewards.parsers import parse_number, strip_prefix
+from vision_rewards.parsers import NUMBER_WORDS, bare, parse_number, statements
 from vision_rewards.plain import Plain, number_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, is_number, param
 
 MAX_MAGNITUDE = Decimal("1e100")
+_NAME = 4  # letters from which a unit is a name
+_COUNT_WORDS = frozenset(NUMBER_WORDS) | {"minus", "negative"}
+_HEDGE = re.compile(
+    r"\A(?:[A-Za-z]{1,2}\s?[=≈]\s?|(?:about|approximately|approx\.?|around|roughly|circa|ca\.)\s|[~≈]\s?){1,2}",
+    re.IGNORECASE,
+)
+_MEASURED = re.compile(
+    r"\s(?:long|wide|tall|high|deep|thick|away|apart|old|in (?:length|width|height|depth|size|total|diameter))\Z",
+    re.IGNORECASE,
+)
+_BRACKETED = re.compile(r"[\[(]([^\[\]()0-9]{1,20})[\])]\Z")
 _WITH_UNIT = re.compile(r"[-+]?[\d.,]+ ?[^\W\d_]+\.?")
 _LETTERS = re.compile(r"[^\W\d_]+")
 
@@ -54,7 +65,8 @@ class NumberReward(AnswerReward):
     def read(self, answer: str, target: Mapping) -> tuple[Decimal | None, str]:
         """The number of an answer: (value, "ok") or (None, reason)."""
         units = _units(target)
-        value, reason = parse_number(_without_unit(answer, units) if units else answer, percent=True)
+        said = _without_unit(answer, units) if units else bare(answer)
+        value, reason = parse_number(said, percent=True, units=not units)
         if value is None:
             return None, reason
         if value.copy_abs() > MAX_MAGNITUDE:
@@ -117,15 +129,21 @@ def _units(target: Mapping) -> tuple:
 
 def _without_unit(answer: str, units: tuple[str, ...]) -> str:
     """The answer without its unit, or without digits, which is unreadable, where other words are left."""
-    text = strip_prefix(answer).rstrip(".")
+    text = _MEASURED.sub("", statements(answer)[-1].rstrip("."))
+    text = _BRACKETED.sub(r"\1", _HEDGE.sub("", text).strip())
     for unit in sorted(units, key=len, reverse=True):
-        if text.endswith(unit) and not (text[: -len(unit)][-1:].isalpha() and unit[0].isalpha()):
+        if _same_unit(text[-len(unit) :], unit) and not (text[: -len(unit)][-1:].isalpha() and unit[0].isalpha()):
             text = text[: -len(unit)]
             break
         if text.startswith(unit) and not text[len(unit) :][:1].isalpha():
             text = text[len(unit) :]
             break
     words = _LETTERS.findall(text)
-    lone_word = len(words) == 1 and not any(character.isdigit() for character in text)
-    exponent = words in (["e"], ["E"])
-    return text if not words or lone_word or exponent else ""
+    number_word = words and not any(character.isdigit() for character in text)
+    exponent = words in (["e"], ["E"], ["x"], ["times"])
+    return text if not words or exponent or (number_word and {*map(str.lower, words)} <= _COUNT_WORDS) else ""
+
+
+def _same_unit(text: str, unit: str) -> bool:
+    """Whether a text is a unit: case counts in symbols (mW, MW), not in names."""
+    return text == unit or (len(unit) >= _NAME and text.casefold() == unit.casefold())

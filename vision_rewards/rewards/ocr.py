@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vision_rewards import metrics
-from vision_rewards.parsers import MAX_ANSWER, collapse_spaces
+from vision_rewards.parsers import MAX_ANSWER, collapse_spaces, statements
 from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -80,13 +80,25 @@ class Ocr(AnswerReward):
         return _texts(target)[0]
 
     def score_answer(self, answer, target):
-        read = self._normalize(answer)
-        score, exact, similarity = max(self._compare(read, self._normalize(text)) for text in _texts(target))
+        texts = list(map(self._normalize, _texts(target)))
+        readings = [self._normalize(text) for text in _readings(answer)]
+        results = [(*max(self._compare(read, text) for text in texts), read) for read in readings]
+        score, exact, similarity, read = max(results, key=lambda result: result[:3])
         return RewardResult(score, {"exact": exact, "similarity": similarity}, read, "ok")
 
     def _compare(self, read: str, text: str) -> tuple[float, float, float]:
         similarity = metrics.normalized_edit_similarity(read, text)
         return _SCORES[self.metric](read, text, similarity), float(read == text), similarity
+
+
+def _readings(answer: str) -> list[str]:
+    """The answer as it stands, and without Markdown, quotation marks or "The text reads:" around it.
+
+    A full stop or exclamation mark alone is part of a text.
+    """
+    layers = statements(answer)
+    stop_alone = len(layers) == 2 and layers[0][-1] in ".!" and layers[1] == layers[0][:-1]
+    return [answer] if stop_alone else [answer, *layers[1:]]
 
 
 def _texts(target) -> list[str]:

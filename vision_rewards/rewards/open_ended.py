@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,15 @@ from vision_rewards.plain import Plain
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 MAX_KEYWORDS = 200
+MOST_LISTED = 11
+_LITTLE_WORDS = (
+    "a an the this that these those it its he she they his her their we you i is are was were be been being has have "
+    "had do does did of in on at to from by with for and or but as into onto over under near between behind while then "
+    "there which who where when not no so very der die das ein eine einer und ist sind im auf mit von zu den dem le la "
+    "les un une des et est sont dans sur avec de du au el los las una y es en con del al il lo gli e di che per con su "
+    "o os um uma no na"
+)
+_LITTLE = frozenset(_LITTLE_WORDS.split())
 _KEYWORD_METRICS = ("keywords", "ordered_keywords")
 
 
@@ -26,14 +36,17 @@ class OpenEnded(AnswerReward):
     }
     formula = (
         "words in lower case without punctuation. rouge: mean F1 of ROUGE-1, -2 and -L (without ROUGE-2 for references "
-        "of one word); rougeL: its F1; bleu: sentence BLEU-4; keywords: K / max(k, o / 2) · min(1, max_words / w), K "
-        "of k keywords found, o occurrences in all, w words; ordered_keywords: K counts the longest run of first "
-        "occurrences in order"
+        "of one word); rougeL: its F1; bleu: sentence BLEU-4; keywords: K / max(k, o / 2) · min(1, max_words / w) · "
+        "min(1, (8 + spare · k) / d)², K of k keywords found, o occurrences in all, w words, d different words in "
+        "no keyword; 0 for an enumeration: d > 11, none said twice, hardly an article or preposition; "
+        "ordered_keywords: K counts the longest run of first occurrences in order"
     )
     source = "rouge: EasyVideoR1's and Video-R1's open-ended types (Lin 2004); bleu: Papineni et al. 2002, by sacrebleu"
     closes = (
         "F1, not recall: an answer that lists all words, or the reference many times, loses precision",
         "saying a keyword more than twice, and answers beyond `max_words`, dilute the keywords found",
+        "a list of likely words, which finds most keywords of most targets, is no description and scores 0; with "
+        "little words strewn in, its many other words dilute it",
         "whole words only: `cart` does not contain the keyword `car`",
         "no shortcut to 1 for short references, and an empty answer scores 0",
         "words of every script count: two different Chinese sentences are not alike, two equal ones are",
@@ -59,6 +72,8 @@ class OpenEnded(AnswerReward):
     metric: str = param("rouge", "which measure is the score", choices=("rouge", "rougeL", "bleu", *_KEYWORD_METRICS))
     stem: bool = param(False, "`rouge`, `rougeL`: compare Porter's stems, as EasyVideoR1 does (needs nltk)")
     max_words: int = param(100, "`keywords`: length from which an answer's score falls", low=1)
+
+    spare: int = param(3, "`keywords`: different other words for each keyword that cost nothing, beside eight", low=0)
 
     def _key(self) -> str:
         return "keywords" if self.metric in _KEYWORD_METRICS else "answer"
@@ -121,7 +136,13 @@ class OpenEnded(AnswerReward):
         places, occurrences = overlap.find_keywords(words, [list(map(split_words, forms)) for forms in keywords])
         found = sum(place is not None for place in places)
         counted = found if self.metric == "keywords" else overlap.longest_rise(places)
+        others = Counter(words)
+        for word in {word for forms in keywords for form in forms for word in split_words(form)}:
+            others.pop(word, None)
+        if _enumerates(others, len(words)):
+            return self.failed("enumeration")
         score = counted / max(len(keywords), occurrences / 2) * min(1.0, self.max_words / len(words))
+        score *= min(1.0, (8 + self.spare * len(keywords)) / max(1, len(others))) ** 2
         parts = {"exact": float(counted == len(keywords)), "recall": found / len(keywords)}
         return RewardResult(score, parts, " ".join(words), "ok")
 
@@ -138,6 +159,16 @@ def _bleu(words: list[str], expected: list[str]) -> float:
 
 
 _MEASURES = {"rouge": _rouge, "rougeL": overlap.lcs_f1, "bleu": _bleu}
+
+
+def _enumerates(others: Counter, length: int) -> bool:
+    """Whether the words beside the keywords are a list: many, none twice, and hardly a word that makes sentences."""
+    if len(others) <= MOST_LISTED or others.total() > len(others):
+        return False
+    if not all(word.isascii() for word in others):
+        # Little words of other scripts are not known here.
+        return False
+    return sum(word in _LITTLE for word in others) * MOST_LISTED < length
 
 
 def _references(target) -> list[str]:

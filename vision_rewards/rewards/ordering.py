@@ -9,12 +9,19 @@ from json import dumps
 from typing import ClassVar
 
 from vision_rewards import metrics
-from vision_rewards.parsers import normalize_label, parse_distinct
+from vision_rewards.parsers import normalize_label, parse_distinct, statements
 from vision_rewards.plain import Plain, scalar_of, structure_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 MAX_ITEMS = 200
+_NOUN = re.compile(
+    r"(?:frames?|images?|pictures?|photos?|clips?|scenes?|panels?|pieces?|tiles?|steps?|events?|options?|items?|"
+    r"no|number) (?=\S)|#"
+)
+_MARKS = re.compile(r"[*`]{1,3}")
+_THEN = re.compile(r"(?:,\s{0,3})?\b(?:and then|then|followed by|before|and finally|finally)\b|\|")
 _BETWEEN = re.compile(r"[\s,;>→-]+")
+_DASHES = re.compile(r"(?<=\w)\s?[-–—|/]\s?(?=\w)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +82,7 @@ class Ordering(AnswerReward):
 
     def score_answer(self, answer, target):
         expected = [normalize_label(str(item)) for item in target["order"]]
-        short = all(len(name) == 1 for name in expected)
-        if short and len(answer) == len(expected) and answer.isalnum():
-            # "312" or "CAB": one character each.
-            answer = " ".join(answer)
-        order, reason = parse_distinct(answer, lambda item: normalize_label(item) or None, spaces=True)
+        order, reason = _read_order(answer, expected)
         if order is None:
             return self.failed(reason)
         if set(order) != set(expected):
@@ -91,3 +94,26 @@ class Ordering(AnswerReward):
         }
         score = max(0.0, 2.0 * parts["pairwise"] - 1.0) if self.metric == "kendall" else parts[self.metric]
         return RewardResult(score if parts["exact"] else self.partial * score, parts, order, "ok")
+
+
+def _read_order(answer: str, expected: list[str]) -> tuple[list[str] | None, str]:
+    """The answer's normalised items: of the outermost layer that has the target's, else of the last one."""
+    short = all(len(name) <= 2 for name in expected)
+    order, reason = None, "unparsable"
+    for layer in statements(answer):
+        text = _MARKS.sub("", layer)
+        if all(len(name) == 1 for name in expected) and len(text) == len(expected) and text.isalnum():
+            # "312" or "CAB": one character each.
+            text = " ".join(text)
+        for listing in (text, _THEN.sub(", ", text), *((_DASHES.sub(", ", text),) if short else ())):
+            order, reason = parse_distinct(listing, lambda item: _name(item, expected), spaces=True)
+            if order is not None and set(order) == set(expected):
+                return order, "ok"
+    return order, reason
+
+
+def _name(item: str, expected: list[str]) -> str | None:
+    """An item's normalised name, without a noun before it (`Frame 3`) where the target's items have none."""
+    name = normalize_label(item)
+    bare_name = _NOUN.sub("", name)
+    return (bare_name if bare_name in expected and name not in expected else name) or None

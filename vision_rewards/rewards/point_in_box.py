@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vision_rewards.parsers import parse_boxes, parse_points
+from vision_rewards.parsers import ORDERS, in_order, parse_boxes, parse_points
 from vision_rewards.plain import Plain, labelled_box_of
 from vision_rewards.rewards.iou import check_box
 from vision_rewards.types import AnswerReward, RewardResult, param
@@ -63,6 +63,7 @@ class PointInBox(AnswerReward):
 
     kind: str = param("hit", "`gaussian` grades misses by their distance", choices=("hit", "gaussian"))
     alpha: float = param(0.5, "width of the gaussian in sides of the box", low=0.01, high=100)
+    order: str = param("xy", "which coordinate the answer has first; Gemini's points have y first", choices=ORDERS)
     answer: str = param(
         "point", "what the answer holds: one point, or one box read by its centre", choices=("point", "box")
     )
@@ -83,7 +84,8 @@ class PointInBox(AnswerReward):
 
     def gold_answer(self, target):
         x1, y1, x2, y2 = target["box"]
-        return json.dumps([x1, y1, x2, y2] if self.answer == "box" else [(x1 + x2) / 2, (y1 + y2) / 2])
+        place = [x1, y1, x2, y2] if self.answer == "box" else [(x1 + x2) / 2, (y1 + y2) / 2]
+        return json.dumps(in_order(place, self.order))
 
     def score_answer(self, answer, target):
         found, reason = parse_points(answer) if self.answer == "point" else parse_boxes(answer)
@@ -91,7 +93,7 @@ class PointInBox(AnswerReward):
             return self.failed(f"many_{'points' if self.answer == 'point' else 'boxes'}")
         if reason != "ok":
             return self.failed(reason)
-        value = found[0]
+        value = in_order(found[0], self.order)
         point = value if self.answer == "point" else [(value[0] + value[2]) / 2, (value[1] + value[3]) / 2]
         hit, closeness = float(in_box(point, target["box"])), gaussian_closeness(point, target["box"], self.alpha)
         return RewardResult(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from vision_rewards.parsers import TRUTH_WORDS
 from vision_rewards.plain import Plain, text_of
 from vision_rewards.registry import get_reward
 from vision_rewards.rewards.multiple_choice import letter_of, letters_of
-from vision_rewards.rewards.yes_no import WORDS
 from vision_rewards.types import AnswerReward, Reward, RewardResult, is_number, nearest, param
+
+_NUMBER = re.compile(r"[-+−]?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class VideoQa(AnswerReward):
     }
     formula = (
         "the score of multiple_choice where there are options, or the answer is one capital letter; of yes_no where it "
-        "is a bool or yes, no, true, false; of numeric where it is a number (not a str); of open_ended else"
+        "is a bool or yes, no, true, false; of numeric where it is a number, or digits alone; of open_ended else"
     )
     source = "the kinds of EasyVideoR1's `video qa` and Video-R1's question types, chosen by the target alone"
     closes = (
@@ -62,9 +65,9 @@ class VideoQa(AnswerReward):
         word = answer.strip() if isinstance(answer, str) else ""
         if target.get("options") is not None or (len(word) == 1 and "A" <= word <= "Z"):
             return self.members["multiple_choice"]
-        if isinstance(answer, bool) or word.lower() in WORDS:
+        if isinstance(answer, bool) or word.lower() in TRUTH_WORDS:
             return self.members["yes_no"]
-        return self.members["numeric" if is_number(answer) else "open_ended"]
+        return self.members["numeric" if is_number(answer) or _NUMBER.fullmatch(word) else "open_ended"]
 
     @classmethod
     def target_of(cls, answer, options=None, task=None):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from vision_rewards.metrics.vqa import leave_one_out, vqa_normalize
-from vision_rewards.parsers import parse_json
+from vision_rewards.parsers import parse_json, parse_yes_no, statements
 from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -75,13 +75,25 @@ class Vqa(AnswerReward):
         return self._best(target)
 
     def score_answer(self, answer, target):
-        said = vqa_normalize(answer, evalai=self.evalai)
+        accuracies, best = _scores(tuple(target["answers"]), self.evalai)
+        said, accuracy = self._best_reading(answer, accuracies)
         if not said:
             return self.failed("no_answer")
-        accuracies, best = _scores(tuple(target["answers"]), self.evalai)
-        accuracy = accuracies.get(said, 0.0)
         top = accuracies[vqa_normalize(best, evalai=self.evalai)]
         return RewardResult(accuracy / top, {"vqa_accuracy": accuracy}, said, "ok")
+
+    def _best_reading(self, answer: str, accuracies: dict[str, float]) -> tuple[str, float]:
+        """(what the answer says, its accuracy): as it stands, or the first reading with less dressing that is known."""
+        forms = [vqa_normalize(layer, evalai=self.evalai) for layer in statements(answer)]
+        if "yes" in accuracies or "no" in accuracies:
+            word, _ = parse_yes_no(answer)
+            forms += [] if word is None else ["yes" if word else "no"]
+        for form in forms:
+            if form in accuracies:
+                return form, accuracies[form]
+        # St. Johns is St. John's: annotators write either.
+        spelled = {form.replace("'", ""): accuracy for form, accuracy in accuracies.items()}
+        return forms[-1], max(spelled.get(form.replace("’", "'").replace("'", ""), 0.0) for form in forms)
 
 
 def _is_record(item) -> bool:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vision_rewards.parsers import normalize_label, strip_prefix
+from vision_rewards.parsers import TRUTH_WORDS, normalize_label, parse_yes_no
 from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError
-
-WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +15,16 @@ class YesNo(AnswerReward):
     """1 if the answer is the right one of yes and no."""
 
     name = "yes_no"
-    summary = "Yes or no, nothing else."
+    summary = "Yes or no, alone or at the start of a sentence that says nothing else."
     target_keys: ClassVar = {"answer": "bool, or str: yes, no, true, false"}
-    formula = "[answer = target] over {yes, true} and {no, false}; the whole answer must be the word"
+    formula = (
+        "[answer = target] over {yes, true} and {no, false}; the answer is the word, or begins with it, a mark and a "
+        "sentence that neither takes it back nor leaves it open"
+    )
     source = "the binary tasks of EasyVideoR1 and VLM-R1"
     closes = (
-        "the whole answer is the word: `notice` and `know` are not `no`, `Not sure, yes` is no answer",
+        "the word stands alone or first: `notice` and `know` are not `no`, `Not sure, yes` is no answer",
+        "`Yes, I think so`, `Yes, but …` and `Yes, there is no …` are no answers",
         "an unreadable answer scores 0, also where the target is unreadable (which is refused)",
         "`yes and no` scores 0",
     )
@@ -30,6 +32,7 @@ class YesNo(AnswerReward):
     plain = (Plain("yes, no, true, false, 1, 0, or a truth value", "yes"),)
     examples = (
         ({"answer": "yes"}, "<think>I see one.</think>Yes.", "the word, whatever its case"),
+        ({"answer": True}, "Yes, there is a cat.", "the word and a sentence that agrees"),
         ({"answer": False}, "I notice nothing", "`notice` holds `no`, and is not the word"),
         ({"answer": "no"}, "yes and no", "both"),
     )
@@ -50,13 +53,13 @@ class YesNo(AnswerReward):
         return "yes" if _truth(target["answer"]) else "no"
 
     def score_answer(self, answer, target):
-        said = _truth(strip_prefix(answer))
+        said, reason = parse_yes_no(answer)
         if said is None:
-            return self.failed("unparsable")
+            return self.failed(reason)
         return RewardResult(float(said == _truth(target["answer"])), {}, said, "ok")
 
 
 def _truth(answer) -> bool | None:
     if isinstance(answer, bool):
         return answer
-    return WORDS.get(normalize_label(answer)) if isinstance(answer, str) else None
+    return TRUTH_WORDS.get(normalize_label(answer)) if isinstance(answer, str) else None
