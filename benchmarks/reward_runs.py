@@ -1,4 +1,4 @@
-"""Does raising a reward raise held-out accuracy? One GRPO run a task of `digits`, from one SFT checkpoint.
+"""Does raising a reward raise held-out accuracy? One GRPO run per task of `digits`, from one SFT checkpoint.
 
     python -m benchmarks.reward_runs [--steps 120] [--tasks ocr counting] [--output FILE]
 

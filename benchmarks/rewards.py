@@ -114,7 +114,7 @@ def main() -> None:
         costs = [cost(case, args.seconds / len(work)) for case in work]
         rates[name] = round(len(costs) / sum(costs))
         slowest[name] = round(max(costs) * 1e6, 1)
-        print(f"{name}: {rates[name]} scores a second, the slowest example {slowest[name]} us", flush=True)
+        print(f"{name}: {rates[name]} scores per second, the slowest example {slowest[name]} us", flush=True)
     details: dict[str, Any] = {
         "scores_per_second": rates,
         "slowest_example_us": slowest,

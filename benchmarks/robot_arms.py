@@ -4,7 +4,7 @@
 
 `openvla` is configs/quickstart_robot.yaml, `pi0` is configs/robot_pi0.yaml with a tiny random checkpoint. For each seed
 the recipe's SFT stage runs once; every arm starts from its weights and takes as many optimizer steps as the recipe's RL
-stage. Arms of RL play as many episodes a step: PPO one from each of P starts, GRPO groups of 8 from P / 8 starts;
+stage. Arms of RL play as many episodes per step: PPO one from each of P starts, GRPO groups of 8 from P / 8 starts;
 co-training is PPO plus 0.2 x the supervised loss on as many demonstrations as a step of SFT has. `sft` goes on with
 SFT at the RL stage's learning rate and schedule. Success is measured greedily on the recipe's held-out starts.
 

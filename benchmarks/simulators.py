@@ -3,8 +3,8 @@
     python -m benchmarks.simulators [--small] [--chunk 8] [--only NAME ...] [--assets LIBERO_ASSETS] [--output FILE]
 
 `value` is the lowest ratio over the real simulators. Both sides do the same work in one loop each: random actions, a
-step of the simulator for each, and the policy's cameras rendered once a chunk. The bare loop calls the simulator's own
-environment in the measuring process; the contract's side has its world in a worker process and adds masks, records,
+step of the simulator for each, and the policy's cameras rendered once per chunk. The bare loop calls the simulator's
+own environment in the measuring process; the contract's side has its world in a worker process and adds masks, records,
 checks and the pipe. Blocks of both alternate, and a ratio is the median over pairs of neighbouring blocks, so that
 other load on the machine weighs on both; by processor seconds of all processes it is steadier. `own_loop` is the
 simulator used as it comes, observing and rendering at every step: what chunks save. Resets are measured apart.
@@ -260,7 +260,7 @@ def tabletop(args: argparse.Namespace) -> dict[str, Any]:
     rates = {}
     for device in devices:
         for cameras in (["top"], []):
-            seen = f"{device}, {'one 56 x 56 picture a chunk' if cameras else 'no picture'}"
+            seen = f"{device}, {'one 56 x 56 picture per chunk' if cameras else 'no picture'}"
             rates[seen] = {worlds: _tabletop_rate(args, worlds, device, cameras) for worlds in args.worlds}
     return {"steps_per_s": rates}
 

@@ -46,7 +46,7 @@ def prepare(args: Namespace) -> None:
 
 
 def images(args: Namespace) -> list[Path]:
-    """One PNG a prompt."""
+    """One PNG per prompt."""
     return [Path(args.work) / f"image_{index}.png" for index in range(args.prompts)]
 
 

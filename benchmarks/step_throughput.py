@@ -3,22 +3,24 @@
     python -m benchmarks.step_throughput [--repeats 3] [--small] [--output FILE]
 
 Equal on both sides: the checkpoint (a random Qwen2.5-VL), the prompts and their PNG images (448 x 448, 256 image tokens
-each, none resized), completions a prompt, the length of every completion (no end token ends one), the reward function,
-the loss (GRPO, no KL), one AdamW step a batch with the same settings and clipping, float32, sampling at temperature 1,
-CPU threads, no logging of completions, no gradient checkpointing. Each side runs in a process of its own, one after the
-other, the order reversed from one repeat to the next. A step is timed from the end of the one before it to its own end,
-so data loading, preprocessing, rewards, bookkeeping and the optimizer all count. Warm-up steps are left out.
+each, none resized), completions per prompt, the length of every completion (no end token ends one), the reward
+function, the loss (GRPO, no KL), one AdamW step per batch with the same settings and clipping, float32, sampling at
+temperature 1, CPU threads, no logging of completions, no gradient checkpointing. Each side runs in a process of its
+own, one after the other, the order reversed from one repeat to the next. A step is timed from the end of the one before
+it to its own end, so data loading, preprocessing, rewards, bookkeeping and the optimizer all count. Warm-up steps are
+left out.
 
 Different by design: mmrl preprocesses each prompt once and hands the same tensors to sampling and training, TRL does it
-for each completion, twice. mmrl runs the vision tower and the prompt once a group in sampling (the cache is then
-copied) and once a group in training (all answers to a prompt share its row); TRL runs both once a completion. TRL's
+for each completion, twice. mmrl runs the vision tower and the prompt once per group in sampling (the cache is then
+copied) and once per group in training (all answers to a prompt share its row); TRL runs both once per completion. TRL's
 optimizer is its default, the fused AdamW; mmrl's is the `foreach` one with deterministic algorithms on, as in any run.
-So the ratio grows with completions a prompt and with image size, and shrinks as completions get longer.
+So the ratio grows with completions per prompt and with image size, and shrinks as completions get longer.
 
-TRL generates the whole batch at once and trains on `--trl-rows` completions a forward pass (one group by default, which
-was faster and took less memory than the whole batch), accumulating gradients up to one optimizer step. mmrl keeps its
-defaults. Values are medians over all measured steps of all repeats. `cpu_s` is the processor time of a step: on a busy
-machine, with one thread a side, its ratio is the steadier figure, and `load_average` says how busy the machine was.
+TRL generates the whole batch at once and trains on `--trl-rows` completions per forward pass (one group by default,
+which was faster and took less memory than the whole batch), accumulating gradients up to one optimizer step. mmrl keeps
+its defaults. Values are medians over all measured steps of all repeats. `cpu_s` is the processor time of a step: on a
+busy machine, with one thread per side, its ratio is the steadier figure, and `load_average` says how busy the machine
+was.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
             for side in SIDES if repeat % 2 == 0 else reversed(SIDES):
                 runs[side].append(spawn(args, side, repeat))
                 seconds = median(step["step"] for step in runs[side][-1]["steps"])
-                print(f"repeat {repeat + 1}, {side}: {seconds:.2f} s a step", flush=True)
+                print(f"repeat {repeat + 1}, {side}: {seconds:.2f} s per step", flush=True)
     result = compare(args, facts, runs)
     if args.output:
         stamp = {"date": time.strftime("%Y-%m-%d"), "machine": f"{os.cpu_count()} CPU cores"}
@@ -64,9 +66,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line; sizes that were not given come from `WORK`."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--small", action="store_true", help="a smoke run: its figures mean nothing")
-    parser.add_argument("--repeats", type=int, help="processes a side; default 3, with --small 1")
+    parser.add_argument("--repeats", type=int, help="processes per side; default 3, with --small 1")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--trl-rows", type=int, help="completions a training pass of TRL; default: one group")
+    parser.add_argument("--trl-rows", type=int, help="completions per training pass of TRL; default: one group")
     parser.add_argument("--output", help="also write the result to this file, with date and machine")
     for name in WORK["full"]:
         parser.add_argument(f"--{name}", type=int)
@@ -163,13 +165,13 @@ def limit(args: argparse.Namespace, side: dict[str, Any], parameters: dict[str, 
     products = layers * positions + parameters["embedding"] * answers * args.tokens
     # The merger joins four patches.
     products += parameters["vision"] * patches + parameters["merger"] * patches / 4
-    # P weights cost 2P a position in sampling, 2P in the training forward and 4P backward.
+    # P weights cost 2P per position in sampling, 2P in the training forward and 4P backward.
     ideal = 8 * products / gflops / 1e9
     of_cpu = 100 * ideal * args.threads / side["cpu_s"]
     return (
-        f"Of mmrl's step: {told}. An ideal step, only its matrix products with the weights (no attention), each prompt "
-        f"and image once a pass, at this machine's {gflops:.0f} GFLOP/s of large float32 products, would take "
-        f"{ideal:.2f} s: {100 * ideal / step:.0f}% of the measured one, and {of_cpu:.0f}% of its "
+        f"Shares of mmrl's step: {told}. An ideal step, only its matrix products with the weights (no attention), "
+        f"each prompt and image once per pass, at this machine's {gflops:.0f} GFLOP/s of large float32 products, would "
+        f"take {ideal:.2f} s: {100 * ideal / step:.0f}% of the measured one, and {of_cpu:.0f}% of its "
         "processor time."
     )
 

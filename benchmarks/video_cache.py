@@ -2,8 +2,8 @@
 
     python -m benchmarks.video_cache [--small] [--threads 1] [--media FILE] [--output FILE]
 
-Videos are generated (640 x 360, H.264, 24 frames a second; see `benchmarks.video_files`) and read at 2 frames a second
-under Qwen2.5-VL's budget: 64, 128 and 256 frames. A real one is read as well where `--media` names it. For each:
+Videos are generated (640 x 360, H.264, 24 frames per second; see `benchmarks.video_files`) and read at 2 frames per
+second under Qwen2.5-VL's budget: 64, 128 and 256 frames. A real one is read as well where `--media` names it. For each:
 
 decode      `video.read` with one decoding thread: opening, decoding, resizing. `first_s` is the first of its repeats,
             which also scans the file and checks the frames for damage; a process does that once for a file.
@@ -92,7 +92,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "smallest": {
             name: min(video[name] for video in generated) for name in ("float32_over_warm", "float32_over_size")
         },
-        "source": f"{args.work['size'][0]} x {args.work['size'][1]}, {RATE} frames a second, read at {FPS:g}",
+        "source": f"{args.work['size'][0]} x {args.work['size'][1]}, {RATE} frames per second, read at {FPS:g}",
         "training": training(args, folder),
         "threads": args.threads,
         "load_average": [round(x, 1) for x in os.getloadavg()],

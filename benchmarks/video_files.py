@@ -13,7 +13,7 @@ CODECS = ("libx264", "mpeg4")
 
 
 def write_video(path: Path, seconds: float, width: int, height: int, seed: int = 0) -> str:
-    """Encodes `seconds` at 24 frames a second. Returns the codec."""
+    """Encodes `seconds` at 24 frames per second. Returns the codec."""
     import av
 
     codec = next(name for name in CODECS if name in av.codecs_available)

@@ -25,7 +25,7 @@ class VectorEnv(ABC):
     A subclass sets the attributes below in `__init__(**options)`, which reads its options through `OPTIONS`.
     Every action dim lies in [action_low, action_high]; values outside are clamped. elastic: worlds cost so little that
     a caller makes as many as it needs; of others it keeps one object and plays episodes after each other in its worlds.
-    concurrent: two objects may be driven from two threads at once. Of others one is called at a time, though not
+    concurrent: two objects may be driven from two threads at once. Others are called one at a time, though not
     always from the thread that made it. dropped_episodes: how many episodes the simulator failed in so far.
     """
 

@@ -42,8 +42,8 @@ REWARDS = {
 class ManiSkillEnv(VectorEnv):
     """A registered ManiSkill task in this process; docs/simulators.md has options, states and rewards.
 
-    `physx_cpu` allows one world a process, so `robotics.make` then gives a `WorkerEnv` of these. With `physx_cuda` one
-    more world than asked for is simulated, world 0 of `RestoredStarts`.
+    `physx_cpu` allows one world per process, so `robotics.make` then gives a `WorkerEnv` of these. With `physx_cuda`
+    one more world than asked for is simulated, world 0 of `RestoredStarts`.
     """
 
     OPTIONS: ClassVar[dict[str, Option]] = {

@@ -30,7 +30,7 @@ INSTRUCTIONS = {
 EXPERT_CONTROL = "pd_ee_delta_pos"
 EXPERT_STEP = 0.1
 OPEN, CLOSED = 1.0, -1.0
-# Metres a step while shoving: the arm has no solution for some longer reaches.
+# Metres per step while shoving: the arm has no solution for some longer reaches.
 SHOVE = 0.05
 
 

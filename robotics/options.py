@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Of more allowed values than this, an error shows only the nearest.
+# Where more values than this are allowed, an error shows only the nearest.
 MANY = 24
 
 

@@ -36,8 +36,8 @@ class StepResult:
         was looked at (`VectorEnv.unseen_step`).
     reward: float32 [B, C], 0 where not valid.
     terminated, truncated: bool [B, C], True only at the step that ended the episode, never both at once.
-    valid: bool [B, C], True where the step counted: up to and including the step that ended the episode. Of a chunk in
-        which the simulator failed, no step counts.
+    valid: bool [B, C], True where the step counted: up to and including the step that ended the episode. No step
+        counts of a chunk in which the simulator failed.
     info: per-world tensors over the episode so far: `success_once` bool [B], `success_at_end` bool [B] (at the last
         counted step), `return` float32 [B], `episode_len` int64 [B], `done` bool [B], `dropped` bool [B]: the
         simulator failed in this episode, which must not be trained on or counted. A simulator may add its own.

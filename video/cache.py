@@ -60,7 +60,8 @@ class TensorCache:
     again, and a new one replaces it in one step. A source that changes has another key.
 
     The default, fast fingerprint does not read all of a large file. An entry therefore also carries the digest of every
-    byte: where a file's modification time is not the one of the entry's source, all bytes are compared, once a process.
+    byte: where a file's modification time is not the one of the entry's source, all bytes are compared, once per
+    process.
 
     Frames of an uncompressed entry lie over a private mapping of its file: nothing is copied, processes share the
     pages, writing to them changes a private copy and never the file, and they outlive the entry. Where removing a file

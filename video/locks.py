@@ -146,7 +146,7 @@ class EntryLock:
             self._remove(content)
 
     def _remove(self, content: bytes) -> None:
-        """Takes the stale lock away. Of several watchers one wins the rename; a lock made meanwhile is put back."""
+        """Takes the stale lock away. One of several watchers wins the rename; a lock made meanwhile is put back."""
         aside = self.path.with_suffix(f".{self.token}.stale")
         with suppress(OSError):
             os.rename(self.path, aside)

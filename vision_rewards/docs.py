@@ -82,7 +82,7 @@ Nothing a policy writes takes a score more than a second or 200 MB. Rewards whos
 schema in `format`) hand it to `vision_rewards.pool`: warm worker processes with a limit on processor time and memory
 that are killed when they break it and replaced, also when something else kills them. `pool.bounded("module:function",
 *args, seconds=1.0, megabytes=200)` is open to other uses. `VISION_REWARDS_WORKERS` is the number of workers of each
-process; the default is one a core, at most 4.
+process; the default is one per core, at most 4.
 
 `judge` alone reaches out, and only to the endpoint or function that it is given.
 

@@ -251,7 +251,7 @@ def _body(response: httpx.Response) -> bytes:
 
 
 def _guess_tokens(messages: Messages, reply: str) -> int:
-    # Servers need not say; four characters a token is the usual rule of thumb.
+    # Servers need not say; four characters per token is the usual rule of thumb.
     return (sum(len(message["content"]) for message in messages) + len(reply)) // 4 + 1
 
 

@@ -58,7 +58,7 @@ _ALSO_NEEDED = (
 )
 _NOT_FOR_DRAWING = ("matplotlib.backends", "matplotlib.sphinxext", "matplotlib.testing", "matplotlib.tests")
 MODULES, NAMES = frozenset(_ALLOWED_MODULES.split()), frozenset(_REFUSED_NAMES.split())
-# Of frames, tracebacks, code and generators: f_back, tb_frame, co_consts, gi_frame, …
+# Attributes of frames, tracebacks, code and generators: f_back, tb_frame, co_consts, gi_frame, …
 INNER = {name for kind in _KINDS for name in dir(kind) if re.match(r"(f|tb|co|gi|cr|ag)_", name)}
 ATTRIBUTES = NAMES | INNER | frozenset(_REFUSED_ATTRIBUTES.split())
 _SPECIAL = {name for kind in _KINDS for name in dir(kind) if name.startswith("__")} - {"__name__", "__doc__"}

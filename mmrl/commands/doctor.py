@@ -31,7 +31,7 @@ REPAIRS = {"libero.libero": "run `python -c 'import libero.libero'` once and ans
 
 
 def run(args: Namespace) -> int:
-    """Prints one line a fact; 1 when the smoke check fails."""
+    """Prints one line per fact; 1 when the smoke check fails."""
     from mmrl.policies.compat import ensure_torchvision
 
     for name, fact in versions():

@@ -57,7 +57,7 @@ def dry_run(recipe: Recipe) -> str:
     whose docstring has the formulas; they hold for prompts as long as the probed ones.
 
     Raises:
-        UserError: whatever would stop the run; bad samples one a line, unless `data.on_bad_sample` is `skip`.
+        UserError: whatever would stop the run; bad samples one per line, unless `data.on_bad_sample` is `skip`.
     """
     apply_threads(recipe)
     release(claim(recipe.folder, recipe.resume))
@@ -211,9 +211,9 @@ def _describe_stages(recipe: Recipe) -> list[str]:
         figures = [f"{stage.steps} steps", f"{stage.optimizer_steps} optimizer steps"]
         if objective.rollouts:
             count = stage.prompts * stage.rollout.n
-            figures.append(f"{count} rollouts a step ({stage.prompts} prompts x {stage.rollout.n})")
+            figures.append(f"{count} rollouts per step ({stage.prompts} prompts x {stage.rollout.n})")
         if objective.demonstrations:
-            figures.append(f"{stage.demonstrations} demonstrations a step")
+            figures.append(f"{stage.demonstrations} demonstrations per step")
         lines.append(f"  {stage.name} ({stage.method}): {', '.join(figures)}")
     return lines
 

@@ -52,7 +52,7 @@ def run(args: Namespace) -> int:
 
 
 def list_all(args: Namespace) -> int:
-    """Prints one line a reward."""
+    """Prints one line per reward."""
     from vision_rewards import list_rewards
 
     specs = list_rewards()
@@ -115,7 +115,7 @@ def build(name: str, params: Mapping[str, Any]) -> Any:
 
 
 def verdict(reward: Any, completion: str, target: Mapping[str, Any]) -> str:
-    """Score, accuracy, reason, what was read, the gold answer and the parts, one a line."""
+    """Score, accuracy, reason, what was read, the gold answer and the parts, one per line."""
     result = reward(completion, target)
     lines = [("score", number(result.score))]
     if result.score is not None:

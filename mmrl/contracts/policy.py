@@ -65,7 +65,7 @@ class Policy(Protocol):
         """Runs each prompt once and fans it out to `repeats` consecutive rows."""
 
     def decode(self, state: DecodeState, tokens_B: Tensor) -> DecodeState:
-        """Appends one token a row."""
+        """Appends one token per row."""
 
     def allowed_tokens(self, restrict: str | None) -> Tensor:
         """bool [V]: tokens that may be sampled; placeholders never may."""
@@ -87,7 +87,7 @@ class Policy(Protocol):
 
         Args:
             key: the dataset's name.
-            entry: {"action" | "proprio" -> {mean, std, min, max, q01, q99, mask}} as lists of a value a dimension.
+            entry: {"action" | "proprio" -> {mean, std, min, max, q01, q99, mask}} as lists of a value per dimension.
 
         Raises:
             ConfigError: actions that it cannot represent.

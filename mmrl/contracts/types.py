@@ -53,7 +53,7 @@ class Sample:
         target: ground truth in the form the task's reward reads.
         images: one of `PIL.Image.Image`, `bytes`, or a path, for every image part in order.
         videos: for every video part in order a path (file or folder of frames), a list of images, or a clip
-            `{"path": ..., "start": s, "end": s, "source_fps": frames a second of a folder or list}`; `all_frames`,
+            `{"path": ..., "start": s, "end": s, "source_fps": frames per second of a folder or list}`; `all_frames`,
             `timestamps` (s) and `stream` of a clip go before those of the budget.
         budgets: the dataset's own pixel and frame budgets, `{"image": {...}, "video": {...}}`, over the policy's.
         demonstration: the assistant's reference answer, without special tokens.

@@ -46,7 +46,7 @@ def augmented(frames: Frames, key: str, shuffle: bool, drop: float, factor: int)
 
 
 def selected(frames: Frames, kept: Tensor, rate: float | None) -> Frames:
-    """Some of the frames (int64 indices) with their own times, at `rate` a second of the clip; None: not evenly."""
+    """Some of the frames (int64 indices) with their own times, at `rate` per second of the clip; None: not evenly."""
     taken = frames.metadata
     metadata = dataclasses.replace(taken, indices=tuple(taken.indices[i] for i in kept.tolist()), sampled_fps=rate)
     return dataclasses.replace(

@@ -37,7 +37,7 @@ class MediaReader:
         budget: the policy's own; a dataset's `video` settings override it field by field.
         factor: patch size x merge size of the policy's video processor, in pixels.
         frame_factor: frames of one temporal patch.
-        image_size: the policy's pixels an image, as `image_budget` takes them; None: images are not read ahead.
+        image_size: the policy's pixels per image, as `image_budget` takes them; None: images are not read ahead.
 
     Attributes:
         cache: decoded videos, and large pictures, on disk; None decodes each time.
@@ -85,7 +85,7 @@ class MediaReader:
 
         Returns:
             None where there is no cache, or nothing to gain from it: the image is small, is decoded already, or has
-            more than 8 bits a channel, of which the cache's frames have no place.
+            more than 8 bits per channel, of which the cache's frames have no place.
         """
         began = time.perf_counter()
         frames = self._cached_image(source, sample, min_pixels, max_pixels)

@@ -254,8 +254,8 @@ class Mixture:
         """What `next` is about to draw, unchecked; the mixture stays where it is.
 
         Rows of datasets that are `threaded` are named and not built. Others are built here and kept for `next`, unless
-        they hold pictures; one that cannot be built ends the list, and `next` says why. Of rows that turn out bad
-        later, what replaces them is not in the list.
+        they hold pictures; one that cannot be built ends the list, and `next` says why. What replaces
+        rows that turn out bad later is not in the list.
         """
         walk, before, coming = WALKS[demonstrations], self.state_dict(), []
         try:

@@ -57,7 +57,7 @@ class Table(ABC):
 
 
 class JsonlTable(Table):
-    """One JSON object a line; only line starts are held in memory."""
+    """One JSON object per line; only line starts are held in memory."""
 
     def __init__(self, path: Path):
         super().__init__(path.name)

@@ -1,7 +1,7 @@
 """Video tasks composed from scikit-learn's real scans of digits, rendered to real encoded video files.
 
-Time is cut into slots of one second; a digit keeps its place for a whole slot. Read at 2 frames a second, a slot is one
-temporal patch of a Qwen-VL: as with the grid of the image tasks, a tiny model then meets whole events.
+Time is cut into slots of one second; a digit keeps its place for a whole slot. Read at 2 frames per second, a slot is
+one temporal patch of a Qwen-VL: as with the grid of the image tasks, a tiny model then meets whole events.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def video_file(clip: Clip, folder: Path) -> Path:
 
 
 def encode(clip: Clip, path: Path) -> None:
-    """Writes a clip as an MPEG-4 file: FPS frames a slot, equal arguments giving equal frames."""
+    """Writes a clip as an MPEG-4 file: FPS frames per slot, equal arguments giving equal frames."""
     try:
         import av
     except ImportError:

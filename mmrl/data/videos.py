@@ -15,7 +15,7 @@ from mmrl.recipe.data import VideoBudget
 if TYPE_CHECKING:
     from video import VideoSpec
 
-# Of a clip, those that go before the budget's.
+# Settings of a clip that go before the budget's.
 CLIP_SETTINGS = ("source_fps", "all_frames", "timestamps", "stream")
 CLIP_KEYS = ("path", "start", "end", *CLIP_SETTINGS)
 

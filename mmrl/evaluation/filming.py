@@ -29,7 +29,7 @@ class Film:
     """Films the first episodes of each held-out set.
 
     Args:
-        count: episodes a set.
+        count: episodes per set.
         keep: called with each film, uint8 [T, H, W, 3], and its facts: `dataset`, `task`, `simulator`, `episode`,
             `instruction`, `success`, `return`, `length` (simulator steps).
     """

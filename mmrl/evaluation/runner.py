@@ -109,8 +109,8 @@ def evaluate(
     """Accuracy of each task and their mean, each task weighing the same, with the groups behind them.
 
     A bad sample stops the evaluation or, with `on_bad="skip"`, is given to `note` and counts as wrong: it stays in the
-    denominator of its task. Where a row cannot be read, that is the task that it names, else the only one of its
-    dataset; rows whose task cannot be known so are in no figure but `unreadable`, their share of all rows, which is
+    denominator of its task. The task of a row that cannot be read is the one that it names, else the only one of
+    its dataset; rows whose task cannot be known so are in no figure but `unreadable`, their share of all rows, which is
     not in the mean. A task that occurs in several datasets is reported per dataset as `dataset/task`; so is every task
     of the datasets named in `controls`, which stay out of the mean. The accuracy of an episode is success at any step;
     `<task>/success_at_end`, the share in success at the last step, stands beside it and out of the mean.

@@ -92,7 +92,7 @@ class AdaptedModel:
         return Towers(text, vision, trained, patches_per_token, text.vocab_size if vocabulary is None else vocabulary)
 
     def check_units(self, units: int) -> None:
-        """See `Policy.check_units`: any number, where one is predicted after the other."""
+        """Takes any number: units are predicted one after the other."""
 
     def reference_state(self) -> dict[str, Tensor] | None:
         """The kept reference's weights, for checkpoints; None where there is none to save."""

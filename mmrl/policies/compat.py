@@ -13,7 +13,7 @@ def ensure_torchvision() -> None:
 
     The published torchvision wheels are built against CUDA torch, so on CPU torch their C++ library does not load and
     the import dies on the missing operators `nms` and `qnms`. Only torchvision's pure-Python transforms are used here,
-    so declaring the two schemas is enough. Where the real library loads, nothing is declared.
+    so declaring the two schemas is enough. Nothing is declared where the real library loads.
     """
     global _fragment
     if "torchvision" in sys.modules:

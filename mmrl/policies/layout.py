@@ -45,7 +45,7 @@ class Layout:
 
 
 def sequences(prompt_index: Sequence[int], packing: str) -> list[tuple[int, list[int]]]:
-    """(prompt, rows) of each sequence: one a prompt for `group`, one a row for `row`."""
+    """(prompt, rows) of each sequence: one per prompt for `group`, one per row for `row`."""
     if packing == "row":
         return [(prompt, [row]) for row, prompt in enumerate(prompt_index)]
     rows: dict[int, list[int]] = {}

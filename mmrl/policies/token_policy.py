@@ -83,7 +83,7 @@ class TokenPolicy(AdaptedModel):
         raise NotImplementedError
 
     def _next_hidden(self, tokens_B: Tensor, positions_3B1: Tensor, mask: Tensor, cache: Any) -> Tensor:
-        """[B, H]: last hidden states of one more token a row."""
+        """[B, H]: last hidden states of one more token per row."""
         raise NotImplementedError
 
     def _positions(self, prompt: Any) -> Tensor:
@@ -183,7 +183,7 @@ class TokenPolicy(AdaptedModel):
 
     @torch.no_grad()
     def decode(self, state: CachedState, tokens_B: Tensor) -> CachedState:
-        """Appends one token a row and computes the next logits."""
+        """Appends one token per row and computes the next logits."""
         seen = torch.cat([state.seen_BT, state.seen_BT.new_ones(len(tokens_B), 1)], 1)
         flash = self.config.attention == "flash_attention_2"
         with self._autocast():

@@ -19,7 +19,7 @@ PREFIX = "value_head."
 
 
 class ValueHead(nn.Module):
-    """Hidden states [R, H] to values float32 [R, V]: one value a decision, or one for each action of its chunk.
+    """Hidden states [R, H] to values float32 [R, V]: one value per decision, or one for each action of its chunk.
 
     The last layer starts at 0, so that every value does.
     """

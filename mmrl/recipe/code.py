@@ -59,7 +59,7 @@ def data_of(data: Sequence[Any]) -> Code:
 
 
 def _source_digest(owner: Any) -> str | None:
-    """Of the whole module, whose helpers make what a function does; of the object where its module has no file."""
+    """A digest of the whole module, whose helpers a function calls; of the object where its module has no file."""
     for part in (sys.modules.get(str(owner.__module__)), owner):
         try:
             return hashlib.sha256(inspect.getsource(part).encode()).hexdigest()[:16]

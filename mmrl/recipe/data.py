@@ -85,7 +85,7 @@ class VideoOverrides(Settings):
 class VideoBudget(Settings):
     """Which frames of a video are read, and how large. Unset bounds are qwen-vl-utils' own."""
 
-    fps: PositiveFloat = Field(2.0, description="frames a second, between min_frames and max_frames")
+    fps: PositiveFloat = Field(2.0, description="frames per second, between min_frames and max_frames")
     frames: PositiveInt | None = Field(None, description="a fixed number instead of fps")
     timestamps: Timestamps | None = Field(None, description="seconds of the frames read, instead of fps")
     all_frames: bool | None = Field(
@@ -95,11 +95,11 @@ class VideoBudget(Settings):
     )
     min_frames: PositiveInt | None = None
     max_frames: PositiveInt | None = None
-    min_pixels: PositiveInt | None = Field(None, description="pixels a frame")
-    max_pixels: PositiveInt | None = Field(None, description="pixels a frame")
-    total_pixels: PositiveInt | None = Field(None, description="pixels a video, counted over temporal patches")
+    min_pixels: PositiveInt | None = Field(None, description="pixels per frame")
+    max_pixels: PositiveInt | None = Field(None, description="pixels per frame")
+    total_pixels: PositiveInt | None = Field(None, description="pixels per video, counted over temporal patches")
     rounding: Literal["qwen", "time"] = Field("qwen", description="time: by true timestamps, for varying frame rates")
-    source_fps: PositiveFloat = Field(2.0, description="frames a second that folders and lists of images hold")
+    source_fps: PositiveFloat = Field(2.0, description="frames per second that folders and lists of images hold")
     stream: int | None = Field(None, ge=0, description="of files with several videos; null: the best, as FFmpeg has it")
     backend: str = Field("auto", description="auto, or a name of video.backends")
     truncated: Literal["refuse", "keep"] = Field("refuse", description="keep: use the frames of a cut file that decode")
@@ -112,7 +112,7 @@ class VideoBudget(Settings):
         named = [name for name in BY_NAME if getattr(self, name)]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} each say which frames are read; leave all but one of them out")
-        # By value: a resolved recipe carries every default.
+        # Compared by value, not by what was set: a resolved recipe carries every default.
         beside = [name for name in BY_RATE if getattr(self, name) != _default(name)]
         if named == ["all_frames"]:
             beside = [name for name in beside if name != "max_frames"]
@@ -291,13 +291,15 @@ class RobotData(DatasetConfig):
     """Recorded episodes of a robot: a demonstration of actions at every recorded step."""
 
     gives = "actions"
-    use: Literal["demonstrations"] = Field("demonstrations", description="nothing rewards recorded actions")
+    use: Literal["demonstrations"] = Field(
+        "demonstrations", description="no reward scores recorded actions, so they are only demonstrations"
+    )
     path: str
     cameras: dict[str, str] | None = Field(
         None, description="cameras that are read, in this order: name in the file -> name for the policy"
     )
     chunk: PositiveInt = Field(
-        1, description="actions a demonstration: rollout.action_chunk, or for flow policies up to their horizon"
+        1, description="actions per demonstration: rollout.action_chunk, or for flow policies up to their horizon"
     )
     draw: Literal["steps", "episodes"] = Field(
         "steps", description="episodes: a demonstration is a whole episode with its rewards, for offline RL"

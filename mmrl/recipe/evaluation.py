@@ -14,13 +14,13 @@ class SparseToDense(Settings):
     start: PositiveInt = Field(32, description="frames of the first level; each level after it has twice as many")
     max: PositiveInt = Field(128, description="frames beyond which no level goes")
     frames: list[PositiveInt] | None = Field(None, description="frames of each level, rising, instead of start and max")
-    samples: PositiveInt = Field(5, description="answers a level")
+    samples: PositiveInt = Field(5, description="answers per level")
     agreement: float = Field(1.0, gt=0.0, le=1.0, description="share of the samples that must give one answer")
     temperature: float = Field(0.7, ge=0.0, description="of the samples; evaluation.sampling has the rest")
 
     @model_validator(mode="after")
     def _rising(self) -> SparseToDense:
-        # By value: a resolved recipe carries every default.
+        # Compared by value, not by what was set: a resolved recipe carries every default.
         doubling = {name: type(self).model_fields[name].default for name in ("start", "max")}
         if self.frames is not None and doubling != {name: getattr(self, name) for name in doubling}:
             raise ValueError("frames names the levels; leave start and max out beside it")
@@ -50,9 +50,9 @@ class EvalConfig(Settings):
     """Held-out evaluation: greedy unless said otherwise."""
 
     every: PositiveInt | None = Field(None, description="steps between evaluations; None: only between stages")
-    limit: PositiveInt | None = Field(None, description="rows a dataset")
+    limit: PositiveInt | None = Field(None, description="rows per dataset")
     sampling: GreedyConfig = GreedyConfig()
-    action_chunk: PositiveInt | None = Field(None, description="actions a decision, for episodes; None: the stage's")
+    action_chunk: PositiveInt | None = Field(None, description="actions per decision, for episodes; None: the stage's")
     batch_size: PositiveInt = Field(256, description="rows read and asked, or episodes played, at once")
     sparse_to_dense: SparseToDense | None = None
     videos: int = Field(0, ge=0, description="episodes of each held-out simulator set filmed at each evaluation")

@@ -80,7 +80,7 @@ METHODS: dict[str, Method] = {
             "advantage": {"baseline": "value", "scale": "batch_std", "gamma": 0.99, "lam": 0.95},
             "value": {"weight": 1.0, "clip": 0.2, "huber": 10.0},
         },
-        notes="needs policy.value_head; set minibatches and epochs of the stage for several updates a rollout batch",
+        notes="needs policy.value_head; set minibatches and epochs of the stage for several updates per rollout batch",
     ),
     "co_train": Method(
         source="RLinf-Co: RL plus 0.2 x the policy's supervised loss on demonstrations",
@@ -119,7 +119,7 @@ METHODS: dict[str, Method] = {
         notes="set objective.inject.below to replace in failing groups only; demonstrations end with their end token",
     ),
     "pi_rl_sde": Method(
-        source="pi_RL, arXiv 2510.25889, Flow-SDE: PPO on one noisy denoising step a decision",
+        source="pi_RL, arXiv 2510.25889, Flow-SDE: PPO on one noisy denoising step per decision",
         objective=_PI_RL,
         params={"sampler": "sde", "trained": "one"},
         notes="for flow policies with policy.value_head; policy.params: {sampler: sde, trained: one}",
@@ -155,7 +155,7 @@ METHODS: dict[str, Method] = {
             "relabel": {},
             "streams": {"demo": _SFT},
         },
-        notes="for episodes of one action a decision",
+        notes="for episodes of one action per decision",
     ),
     "hpt": Method(
         source="HPT (Unify-Post-Training), arXiv 2509.04419",

@@ -73,7 +73,7 @@ class Advantage(Settings):
         description="discount from one value of the critic to the next: from decision to decision, a chunk's rewards "
         "adding up undiscounted, or from action to action where policy.value_head.outputs is the chunk's length",
     )
-    lam: float = Field(0.95, ge=0.0, le=1.0, description="GAE's lambda, applied as gamma is")
+    lam: float = Field(0.95, ge=0.0, le=1.0, description="GAE's lambda, from one value to the next, as gamma")
     epsilon: PositiveFloat = 1e-6
 
     @model_validator(mode="after")
@@ -96,7 +96,7 @@ class ValueLoss(Settings):
 
     weight: PositiveFloat = 0.5
     clip: PositiveFloat | None = Field(
-        0.2, description="V moves at most this far from its old value a step; None: free"
+        0.2, description="V moves at most this far from its old value per step; None: free"
     )
     huber: PositiveFloat = Field(10.0, description="where the square turns linear")
 
@@ -180,7 +180,9 @@ class Offline(Settings):
     """
 
     weight: Literal["exp", "positive"] = "exp"
-    temperature: PositiveFloat = Field(1.0, description="of A after `advantage.scale`; smaller leans on the best more")
+    temperature: PositiveFloat = Field(
+        1.0, description="divides A after `advantage.scale`; lower: more of the weight is on the best"
+    )
     cap: PositiveFloat = Field(20.0, description="largest weight")
 
 
@@ -271,7 +273,7 @@ class Objective(Settings):
         if other is None or other is stream or other.complement_of:
             kind = "is no stream" if other is None else "has no weight of its own"
             raise ValueError(f"streams.{name}.complement_of names '{stream.complement_of}', which {kind}")
-        # By value: a resolved objective carries every default.
+        # Compared by value, not by what was set: a resolved objective carries every default.
         if stream.weight != Stream.model_fields["weight"].default:
             raise ValueError(
                 f"streams.{name}.weight has no effect beside complement_of: {stream.complement_of}; "

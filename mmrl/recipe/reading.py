@@ -136,7 +136,7 @@ def validate(
         written: the recipe that `raw` was expanded from; keys are named as they stand there.
 
     Raises:
-        ConfigError: every problem, one a line and each once, with the cure.
+        ConfigError: every problem, one per line and each once, with the cure.
     """
     try:
         return model.model_validate(raw)

@@ -36,8 +36,8 @@ def of_actions(sampling: Sampling, units: int) -> SamplingConfig:
 class RolloutConfig(SamplingConfig):
     """How groups are sampled."""
 
-    n: PositiveInt = Field(8, description="trajectories a group")
-    action_chunk: PositiveInt = Field(1, description="actions a decision, for episodes")
+    n: PositiveInt = Field(8, description="trajectories per group")
+    action_chunk: PositiveInt = Field(1, description="actions per decision, for episodes")
     pipeline: PositiveInt = Field(
         1, description="groups of worlds that take turns: one steps while the policy infers for another; 1: no turns"
     )

@@ -47,7 +47,7 @@ class Recipe(Settings):
     output: str = Field("runs", description="folder in which the run's folder is made")
     resume: Literal["auto", "never"] | str = Field("never", description="auto, never, or a checkpoint folder")
     threads: PositiveInt | None = Field(None, description="CPU threads; None: torch's own choice")
-    micro_tokens: PositiveInt = Field(8192, description="tokens a micro-batch, prompts and padding included")
+    micro_tokens: PositiveInt = Field(8192, description="tokens per micro-batch, prompts and padding included")
     policy: AnyPolicy
     data: DataConfig = DataConfig()
     engine: AnyEngine = Field(
@@ -98,7 +98,7 @@ class Recipe(Settings):
         return self
 
     def evaluation_chunk(self, stage: StageConfig) -> int:
-        """Actions a decision in held-out episodes of a policy that `stage` trains or is about to."""
+        """Actions per decision in held-out episodes of a policy that `stage` trains or is about to."""
         return self.evaluation.action_chunk or stage.rollout.action_chunk
 
     @property

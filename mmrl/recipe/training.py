@@ -35,8 +35,8 @@ class StageConfig(Settings):
     name: str
     method: str
     steps: PositiveInt
-    prompts: PositiveInt = Field(16, description="prompts rolled out a step")
-    demonstrations: PositiveInt = Field(16, description="demonstrations a step, where the method draws them")
+    prompts: PositiveInt = Field(16, description="prompts rolled out per step")
+    demonstrations: PositiveInt = Field(16, description="demonstrations per step, where the method draws them")
     minibatches: PositiveInt = Field(1, description="optimizer steps a pass over a rollout batch")
     epochs: PositiveInt = Field(1, description="passes over a rollout batch")
     objective: Objective = Field(description="a recipe gives what differs from the method's; here it is whole")

@@ -97,7 +97,7 @@ class Builder:
         rollouts = self.mixture.upcoming(prompts) if self.objective.rollouts else []
         demos = self.mixture.upcoming(demonstrations, demonstrations=True) if self.objective.demonstrations else []
         jobs = {}
-        # By turns: a step draws of both.
+        # A step draws rollouts and demonstrations, so the two lists are read ahead in turn.
         for one in chain.from_iterable(zip_longest(rollouts, demos)):
             if one is not None and one.sample is None:
                 jobs[one.key] = one.build

@@ -162,7 +162,7 @@ class Episodes:
     """An episode from each of `starts`: those in progress, each in a world of `env`, and those that wait for one.
 
     Episodes are numbered as their starts are, all of one simulator. One in which it fails begins again. What it returns
-    is copied to the CPU once a call: on a GPU each world read by itself would wait for the device. For what it raises
+    is copied to the CPU once per call: on a GPU each world read by itself would wait for the device. For what it raises
     see `mmrl.rollouts.simulators.named`.
 
     Attributes:

@@ -27,7 +27,7 @@ def relabelled_episodes(
     settings: Labels,
     seed: int,
 ) -> list[Group]:
-    """One episode from each start state, as groups of one demonstration; an action a decision.
+    """One episode from each start state, as groups of one demonstration; an action per decision.
 
     The policy samples an action in each state and the expert names its own, which is the demonstration. Without
     `takeover` the policy's action is played and every state is labelled (DAgger). With it, the expert's is played and

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees: a live table, one line a step, or nothing."""
+"""What a person at the terminal sees: a live table, one line per step, or nothing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Silent:
 
 
 class Plain:
-    """One readable line a call."""
+    """One readable line per call."""
 
     def __init__(self, name: str, total: int, done: int):
         self._clock = Clock(total, done)

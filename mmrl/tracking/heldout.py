@@ -12,7 +12,7 @@ LAST = ("final", "latest")
 
 @dataclass(frozen=True, slots=True)
 class Heldout:
-    """Columns in time order, and per row (tasks, then `mean`) one value a column, None where there is none."""
+    """Columns in time order, and per row (tasks, then `mean`) one value per column, None where there is none."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]

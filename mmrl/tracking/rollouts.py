@@ -1,4 +1,4 @@
-"""rollouts/step_*.jsonl: what was asked, answered and rewarded, one line a trajectory, with the images beside it."""
+"""rollouts/step_*.jsonl: what was asked, answered and rewarded, one line per trajectory, with the images beside it."""
 
 from __future__ import annotations
 

@@ -53,9 +53,9 @@ class Estimate:
 def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: int) -> Estimate:
     """What the recipe's largest stage takes.
 
-    Formulas, with s bytes an element (2 in bfloat16, else 4), T tokens of a micro-batch (`micro_tokens`, or the longest
-    row if that is longer), L layers, H hidden size, Q and K the widths of queries and of keys, F the width of the MLP
-    (of the active experts), V the vocabulary:
+    Formulas, with s bytes per element (2 in bfloat16, else 4), T tokens of a micro-batch (`micro_tokens`, or the
+    longest row if that is longer), L layers, H hidden size, Q and K the widths of queries and of keys, F the
+    width of the MLP (of the active experts), V the vocabulary:
 
     - activations: s T L (8 H + 6 Q + 2 K + 4 F), what one layer keeps for its backward pass with fused attention
       (norms and residuals; queries, and keys and values repeated to their width, before and after rotation; the MLP's

@@ -83,7 +83,7 @@ def weigh(
 
 
 def _rewards(row: Row) -> tuple[float, ...]:
-    """The rewards that the row's values precede: each counted step's where the critic has one value a step."""
+    """The rewards that the row's values precede: each counted step's where the critic has one value per step."""
     if len(row.values) == 1:
         return (sum(row.rewards),)
     if len(row.rewards) > len(row.values):
@@ -95,7 +95,7 @@ def _rewards(row: Row) -> tuple[float, ...]:
 
 
 def _over_units(row: Row, advantages: Tensor) -> Tensor:
-    """An advantage a step, spread evenly over the units of the row: float64 [U]."""
+    """Repeats the advantage of each step for all units of that step: float64 [U]."""
     return advantages.repeat_interleave(row.units // len(advantages))
 
 
@@ -115,7 +115,7 @@ def _bootstrap_values(rows: Sequence[Row], policy: Any, budget: int) -> dict[int
     first = rows[0]
     probes = []
     for prompt in finals.values():
-        # One unit, whichever it is: the value is read before it.
+        # The value is read at the state before the first unit, so one unit is enough and its token does not matter.
         units, restrict = first.decision.tokens[:1], first.decision.restrict
         decision = Decision(prompt, units, restrict=restrict, temperature=first.temperature)
         probes.append(Row(decision, first.stream, 0.0, 0, 1))

@@ -145,7 +145,7 @@ def test_progress_reaches_every_depth():
         ({"mode": "sum"}, "'mode'"),
         ({"bands": {"ocr": VISION_R1}}, "no part 'ocr' to band"),
         ({"bands": [[0.5, 0.75]]}, "not a mapping"),
-        ({"bands": {"iou": []}}, "one a phase"),
+        ({"bands": {"iou": []}}, "one per phase"),
         ({"bands": {"iou": [0.5, 0.75]}}, "not \\[low, high\\]"),
         ({"bands": {"iou": [[0.75, 0.5]]}}, "low <= high"),
         ({"bands": {"iou": [[0, 0]]}}, "high above 0"),

@@ -198,7 +198,7 @@ def test_reward_modes_agree_with_each_other():
         rewards[mode] = torch.cat([step.reward for step in steps], dim=1)[0]
         solved = torch.stack([step.info["success_at_end"][0] for step in steps])
         env.close()
-    # The cube stays on the target, where the reward is 4 a step before normalising.
+    # The cube stays on the target, where the reward is 4 per step before normalising.
     torch.testing.assert_close(rewards["normalized_dense"], rewards["dense"] / 4)
     torch.testing.assert_close(rewards["relative"].cumsum(0), rewards["normalized_dense"])
     assert torch.equal(rewards["sparse"], solved.float())

@@ -30,7 +30,7 @@ def test_step_throughput_prints_its_result(tmp_path: Path) -> None:
         assert details[side]["peak_rss_gb"] > 0
         assert details[side]["step_s"] == pytest.approx(details[side]["rollout_s"] + details[side]["update_s"], rel=0.5)
     assert details["mmrl"]["prompt_tokens"] == details["trl"]["prompt_tokens"]
-    # Images really pass both vision towers: once a group here, once a completion there, in sampling and in training.
+    # Images pass both vision towers, in sampling and in training: once per group here, once per completion there.
     assert details["trl"]["image_patches_a_step"] == details["work"]["n"] * details["mmrl"]["image_patches_a_step"] > 0
     assert {"versions", "parameters", "threads", "limit"} <= set(details)
     written = json.loads(output.read_text())

@@ -36,7 +36,7 @@ CASES = {
         {"objective": {"rollouts": True, "streams": {"rl": {"coefficient": {"kind": "ppo_clip"}}}}},
         CRITIC,
     ),
-    "chunked_awr, a value an action": ("chunked_awr", {"epochs": 2}, {"policy": {"value_head": {"outputs": 2}}}),
+    "chunked_awr, a value per action": ("chunked_awr", {"epochs": 2}, {"policy": {"value_head": {"outputs": 2}}}),
 }
 REFUSED = {("injection", "pi0"): "objective.inject"}
 

@@ -99,7 +99,7 @@ def builder_of(policy, samples, method, **objective):
 
 
 def test_folders_and_lists_have_the_frame_rate_that_is_said(tiny_qwen, media):
-    """8 frames: 4 s at the default of 2 a second, 0.8 s where the row says 10, 1 s where the dataset says 8."""
+    """8 frames: 4 s at the default of 2 per second, 0.8 s where the row says 10, 1 s where the dataset says 8."""
     policy = load(tiny_qwen("qwen3_vl"), video=SMALL)
     listed = [f"frames/{number}.png" for number in range(8)]
     fast = {"path": "frames", "source_fps": 10}

@@ -28,7 +28,7 @@ def encode(
     path, pixels=None, *, codec="libx264", fmt="yuv420p", rate=25, pts=None, base=None, offset=0, rotation=0,
     muxer=None, **options,
 ) -> Path:  # fmt: skip
-    """Writes frames [T, H, W, 3]. `pts` are ticks of `base`, by default one a frame; `rotation` counterclockwise."""
+    """Writes frames [T, H, W, 3]. `pts` are ticks of `base`, by default one per frame; `rotation` counterclockwise."""
     import av
 
     pixels = scene() if pixels is None else pixels

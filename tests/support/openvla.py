@@ -19,7 +19,7 @@ INSTRUCTIONS = (
 
 
 def observation(seed: int = 0, cameras: tuple[str, ...] = ("top",), size=(56, 56), black: bool = False) -> Sample:
-    """A random picture a camera (or a black one), an instruction and a state of 4 dimensions."""
+    """A random picture per camera (or a black one), an instruction and a state of 4 dimensions."""
     g = np.random.default_rng(seed)
     pixels = [g.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8) * (not black) for _ in cameras]
     text = INSTRUCTIONS[seed % len(INSTRUCTIONS)]

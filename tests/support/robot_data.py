@@ -42,7 +42,7 @@ def sensed(numbers, size: int = 4) -> np.ndarray:
 
 
 def write_video(path: Path, numbers, codec: str = "libx264") -> None:
-    """An mp4 of pictures at 30 frames a second, a key frame every second one, as LeRobot encodes."""
+    """An mp4 of pictures at 30 frames per second, a key frame every second one, as LeRobot encodes."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,7 @@ def teds_pubtabnet(prediction: str, target: str, *, structure_only: bool = False
 
     Both must be whole pages, `<html><body><table>…`, else 0. Only `<td>` has text, with the tags inside as one token
     each; `<th>` cells with different texts are alike. The denominator counts every element below the table, also those
-    inside cells, and not the table, so that a score can be negative. Of several tables the first counts.
+    inside cells, and not the table, so that a score can be negative. The first of several tables counts.
 
     Raises:
         ValueError: a span that is not a number, or a table of more than 4000 nodes.

@@ -71,7 +71,7 @@ def parse_mask(text: str, size: tuple[int, int]) -> tuple[Mask | None, str]:
 
 
 def decode_counts(text: str) -> list[int]:
-    """The run lengths in COCO's compressed string: five bits a character from "0" on, from the fourth run on as a
+    """The run lengths in COCO's compressed string: five bits per character from "0" on, from the fourth run on as a
     difference to the run before the last.
 
     Raises:

@@ -30,7 +30,7 @@ def _bands(label: str, phases: Any) -> Bands:
     """The bands of one part, checked: each phase's edges are at least the previous one's."""
     place = f"reward 'combine': bands of {label!r}"
     if not isinstance(phases, (list, tuple)) or not phases:
-        raise ValueError(f"{place}: {phases!r} is not a list of [low, high], one a phase")
+        raise ValueError(f"{place}: {phases!r} is not a list of [low, high], one per phase")
     last = (0.0, 0.0)
     for band in phases:
         if not isinstance(band, (list, tuple)) or len(band) != 2 or not all(map(is_number, band)):
@@ -48,7 +48,7 @@ def in_band(score: float, bands: Bands, progress: float) -> float:
 
     Args:
         score: in [0, 1].
-        bands: one (low, high) a phase; phases share the training equally.
+        bands: one (low, high) per phase; phases share the training equally.
         progress: in [0, 1].
     """
     low, high = bands[min(int(progress * len(bands)), len(bands) - 1)]

@@ -49,7 +49,7 @@ def read_vectors(group: Any, key: str, place: str) -> np.ndarray:
         raise UserError(f"{place}: '{key}' is {'a group' if found is not None else 'missing'}; there is {keys}")
     values = np.asarray(found[()], dtype=np.float32)
     if values.ndim not in (1, 2):
-        raise UserError(f"{place}: '{key}' has shape {values.shape}, expected a vector a step")
+        raise UserError(f"{place}: '{key}' has shape {values.shape}, expected a vector per step")
     return values[:, None] if values.ndim == 1 else values
 
 

@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def fps(self) -> float:
-        """Steps a second."""
+        """Steps per second."""
         return float(self.info["fps"])
 
     @property

@@ -1,4 +1,4 @@
-"""What all recorded datasets share: from episodes to one sample a step, pictures read when it is asked for."""
+"""What all recorded datasets share: from episodes to one sample per step, pictures read when it is asked for."""
 
 from __future__ import annotations
 

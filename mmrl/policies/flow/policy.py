@@ -106,7 +106,7 @@ class FlowPolicy(AdaptedModel):
     # --- actions
 
     def normaliser(self, part: str) -> Normaliser:
-        """Of `action` or `proprio`. Raises ConfigError where statistics are missing or unclear."""
+        """The normaliser of `action` or `proprio`. Raises ConfigError where statistics are missing or unclear."""
         if part not in self._normalisers:
             key = choose(self.statistics, self.params.statistics)
             self._normalisers[part] = make_normaliser(self.kind, self.statistics, key, part)
@@ -130,7 +130,7 @@ class FlowPolicy(AdaptedModel):
         return found
 
     def units_per_action(self, action_dim: int) -> int:
-        """One a dimension. Raises ConfigError where the statistics have another number of them."""
+        """One per dimension. Raises ConfigError where the statistics have another number of them."""
         known = len(self.normaliser("action").shift_A)
         if action_dim != known:
             raise ConfigError(
@@ -297,7 +297,7 @@ class FlowPolicy(AdaptedModel):
         return Likelihood(found, mask, entropies if entropy != "none" else None, values)
 
     def check_units(self, width: int) -> None:
-        """See `Policy.check_units`."""
+        """Raises ConfigError where a decision of so many numbers is longer than the horizon."""
         if width > self.horizon * self.action_dim:
             raise ConfigError(
                 f"a demonstration has {-(-width // self.action_dim)} actions, and the policy predicts {self.horizon}; "

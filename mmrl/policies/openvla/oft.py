@@ -121,10 +121,10 @@ class OpenVLAOFT(OpenVLA):
         return states.index_select(0, places[batch.mask_RU].to(self.device))
 
     def check_units(self, units: int) -> None:
-        """See `Policy.check_units`."""
+        """Raises ConfigError where a decision of so many units is longer than the chunk that one pass predicts."""
         if units > self.units:
             raise ConfigError(
-                f"rollout.action_chunk asks for {units} tokens a decision, and the policy's chunk of "
+                f"rollout.action_chunk asks for {units} tokens per decision, and the policy's chunk of "
                 f"{self.params.chunk} actions has {self.units}; set it to at most {self.params.chunk}"
             )
 

@@ -115,7 +115,7 @@ class OpenVLA(TokenPolicy):
 
         Args:
             key: the dataset's name.
-            entry: {"action" | "proprio" -> {"q01", "q99", "mask", …}} as lists of a value a dimension.
+            entry: {"action" | "proprio" -> {"q01", "q99", "mask", …}} as lists of a value per dimension.
         """
         bounds({key: entry}, key, "action")
         self.statistics[key] = dict(entry)
@@ -170,7 +170,7 @@ class OpenVLA(TokenPolicy):
         return self._allowed
 
     def units_per_action(self, action_dim: int) -> int:
-        """One token a dimension. Raises ConfigError where the statistics have another number of them."""
+        """One token per dimension. Raises ConfigError where the statistics have another number of them."""
         self.tokens.check(action_dim)
         return action_dim
 

@@ -47,7 +47,7 @@ class ImageTransform:
     """Resizing, cropping and each backbone's normalisation, from `preprocessor_config.json`.
 
     Attributes:
-        size: pixels a side.
+        size: pixels per side.
         strategy: `resize-naive` (aspect not kept), `resize-crop`, or `letterbox` (padded to a square with `fill`).
         means, stds: of each backbone, over RGB in [0, 1].
         crop: share of the area that is kept around the centre and enlarged back, or None. Policies trained with

@@ -81,7 +81,7 @@ class Pi0(FlowPolicy):
 
     @property
     def towers(self) -> Towers:
-        """Of the language and vision models that read the prompt; the expert samples no tokens."""
+        """Sizes of the language and vision models that read the prompt; the expert samples no tokens."""
         sizes = self._model.config.vlm_config
         return self._towers(sizes.get_text_config(), sizes.vision_config, vocabulary=0)
 

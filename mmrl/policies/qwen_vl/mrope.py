@@ -31,7 +31,7 @@ def mrope_positions(
         image_grid_thw, video_grid_thw: int64 [n, 3], patches in time, height and width, before merging.
         merge: patches merged along each side.
         patch_seconds: of each video, the seconds between its temporal patches, or those of each patch.
-        tokens_per_second: positions a second (Qwen2.5-VL); None: one a temporal patch (Qwen2-VL).
+        tokens_per_second: positions per second (Qwen2.5-VL); None: one per temporal patch (Qwen2-VL).
 
     Returns:
         int64 [3, P]: time, height and width. Where a prompt writes times between the frames of a video (Qwen3-VL), each

@@ -155,7 +155,7 @@ class QwenVL(TokenPolicy):
         return torch.arange(first_special - bins, first_special)
 
     def units_per_action(self, action_dim: int) -> int:
-        """One token a dimension."""
+        """One token per dimension."""
         return action_dim
 
     def actions(self, units_BU: Tensor, action_dim: int) -> Tensor:

@@ -82,7 +82,7 @@ def prepare_prompt(
 
     Args:
         processor: the checkpoint's processor, its pixel budget already set.
-        tokens_per_second: the model's time positions a second, None where it counts temporal patches.
+        tokens_per_second: the model's time positions per second, None where it counts temporal patches.
         max_tokens: prompts longer than this are refused, never cut: cutting would split image placeholders.
         videos: reads the sample's videos.
 
@@ -167,7 +167,7 @@ def video_settings(frames: Sequence[Frames]) -> dict[str, Any]:
 
 
 def _sampled_fps(frames: Frames) -> float:
-    """Frames read a second of the clip; of uneven times, by their mean distance."""
+    """Frames read per second of the clip; of uneven times, by their mean distance."""
     if frames.metadata.sampled_fps is not None:
         return frames.metadata.sampled_fps
     times = frames.timestamps.tolist()

@@ -35,7 +35,7 @@ class FlowParams(Settings):
             raise ValueError(f"noise_low {self.noise_low} is not below noise_high {self.noise_high}")
         if self.sampler == "cps" and self.eta >= 1:
             raise ValueError(f"eta {self.eta} is above what sampler cps allows; set it below 1")
-        # By value: a resolved recipe carries every default.
+        # Compared by value, not by what was set: a resolved recipe carries every default.
         noise = self.sampler == "noise"
         for name, reader in (("eta", "sde and cps"), ("noise_low", "noise"), ("noise_high", "noise")):
             value = getattr(self, name)

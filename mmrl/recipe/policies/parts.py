@@ -34,7 +34,7 @@ def owner_of(name: str, parts: Mapping[str, Part]) -> str | None:
     return max(paths, key=lambda pair: len(pair[0]))[1] if paths else None
 
 
-# Of Qwen-VL; the merger lies inside of the tower and trains at its rate.
+# Qwen-VL's parts; the merger lies inside of the tower and trains at its rate.
 QWEN_VL = {
     "vision": Part(("model.visual",), lora="vision"),
     "projector": Part(("model.visual.merger", "model.visual.deepstack_merger_list"), lora="vision"),

@@ -1,4 +1,4 @@
-"""Sampled rollouts as cards: prompt and image once a group, then every answer with its reward."""
+"""Sampled rollouts as cards: prompt and image once per group, then every answer with its reward."""
 
 from __future__ import annotations
 

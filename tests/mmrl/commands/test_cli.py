@@ -74,7 +74,7 @@ def test_overrides_may_follow_options(capsys, workplace, recipe_file):
     assert main(["train", str(recipe_file), "name=first", "--dry-run", "steps=7"]) == 0
     printed = capsys.readouterr().out
     assert "recipe 'first'" in printed
-    assert "7 steps, 7 optimizer steps, 4 rollouts a step (2 prompts x 2)" in printed
+    assert "7 steps, 7 optimizer steps, 4 rollouts per step (2 prompts x 2)" in printed
     with pytest.raises(SystemExit) as left:
         main(["train", str(recipe_file), "--dry-rum"])
     assert left.value.code == 2
@@ -88,8 +88,8 @@ def test_dry_run_writes_nothing_and_counts(capsys, workplace, recipe_file):
     out = capsys.readouterr().out
     assert "train.0 digits: first 16 of 16 rows; prompt tokens " in out
     assert "16 demonstrations of " in out
-    assert "sft (sft): 1 steps, 2 optimizer steps, 2 demonstrations a step" in out
-    assert "rl (grpo): 1 steps, 2 optimizer steps, 4 rollouts a step" in out
+    assert "sft (sft): 1 steps, 2 optimizer steps, 2 demonstrations per step" in out
+    assert "rl (grpo): 1 steps, 2 optimizer steps, 4 rollouts per step" in out
     # 348,992 float32 weights, as many gradients, twice as many moments.
     assert "parameters: 348,992, trainable 348,992 (100.0%)" in out
     assert "weights: 1.4 MB" in out

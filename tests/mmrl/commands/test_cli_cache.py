@@ -26,7 +26,7 @@ av = pytest.importorskip("av")
 
 
 def write_video(path: Path, seed: int, frames: int = 12, side: int = 64) -> Path:
-    """An encoded video of a moving bright square, 4 frames a second."""
+    """An encoded video of a moving bright square, 4 frames per second."""
     random = np.random.default_rng(seed)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=Fraction(4))

@@ -1,4 +1,4 @@
-"""What a user gets wrong: one line a problem, with the place and the cure, exit code 2, and nothing left behind."""
+"""What a user gets wrong: one line per problem, with the place and the cure, exit code 2, and nothing left behind."""
 
 import errno
 import json

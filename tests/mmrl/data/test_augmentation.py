@@ -67,14 +67,14 @@ def test_samples_carry_the_epoch_that_they_are_drawn_in(demonstrations):
     for sample in drawn:
         seen.setdefault((sample.id, sample.epoch), 0)
         seen[sample.id, sample.epoch] += 1
-    assert max(seen.values()) <= 2, "each of the two datasets gives a row once an epoch"
+    assert max(seen.values()) <= 2, "each of the two datasets gives a row once per epoch"
     assert max(sample.epoch for sample in drawn) >= 4
     again = Mixture([Shown(), Shown()], weights=[3, 1], seed=1)
     assert [(s.id, s.epoch) for s in again.next(24, demonstrations=demonstrations)] == [(s.id, s.epoch) for s in drawn]
 
 
 def test_a_resumed_run_loses_the_frames_that_the_whole_one_lost(tiny_qwen, tmp_path, monkeypatch):
-    """Two rows, four samples a step: each step is an epoch or two further."""
+    """Two rows, four samples per step: each step is an epoch or two further."""
     rows = []
     for number in range(2):
         write_video(tmp_path / f"{number}.mp4", 4, 8, seed=number)

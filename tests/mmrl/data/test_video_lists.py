@@ -105,7 +105,7 @@ def test_what_a_row_cannot_ask_for_is_a_bad_sample(tmp_path, clip, reason):
 
 
 def test_a_list_of_one_picture_reaches_the_model(tiny_qwen):
-    """Two frames, a temporal patch, of one picture; its time positions count half a second a frame."""
+    """Two frames, a temporal patch, of one picture; its time positions count half a second per frame."""
     policy = load(tiny_qwen("qwen2_5_vl"), video={"min_pixels": 784, "max_pixels": 3136})
     (prompt,) = policy.prepare([video_sample(pictures(1))])
     assert (prompt.frames, prompt.clips[0].patch_seconds) == (2, 1.0)

@@ -252,7 +252,7 @@ def test_mismatch_weights_the_surrogate(toy, kind):
 
 
 def test_without_old_log_probs_the_ratio_is_one_and_the_mismatch_is_measured_from_now(toy):
-    """One optimizer step a batch: the policy that updates is the one that the mismatch compares with the engine."""
+    """One optimizer step per batch: the policy that updates is the one that the mismatch compares with the engine."""
     rows = [replace(row, old=None) for row in toy.rows("rl")]
     toy.rows = lambda *streams, **_: rows
     published = 0.0

@@ -34,7 +34,7 @@ def test_qwen2_counts_temporal_patches_and_text_goes_on_after_the_last():
 
 
 def test_qwen2_5_counts_seconds_and_cuts_fractions_at_the_end():
-    # 2 positions a second: patches 0.75 s apart lie at 0, 1.5, 3, 4.5.
+    # 2 positions per second: patches 0.75 s apart lie at 0, 1.5, 3, 4.5.
     time, _, _ = positions([TEXT, *[VIDEO] * 4, TEXT], videos=[[4, 2, 2]], seconds=[0.75], rate=2.0)
     assert time == [0, 1, 2, 4, 5, 6]
 

@@ -86,7 +86,7 @@ def test_qwen2_5_positions_follow_seconds_not_frames(tiny_qwen, clips):
     assert len({len(p.clips[0].timestamps) for p in prompts}) == 1
     token = policy.module.config.video_token_id
     times = [p.positions[0][p.input_ids == token] for p in prompts]
-    # 3 temporal patches at 4 positions a second; frames 0 to 8 of 8 a second are 1.125 s, the whole file is 3 s.
+    # 3 temporal patches at 4 positions per second; frames 0 to 8 of 8 per second are 1.125 s, the whole file is 3 s.
     assert [int(t.max() - t.min()) for t in times] == [int(2 * 4 * 1.125 / 3), int(2 * 4 * 3 / 3)]
 
 

@@ -1,4 +1,4 @@
-"""Demonstrations look at the worlds once a chunk and are what they are with a look after every step; few copies."""
+"""Demonstrations look at the worlds once per chunk and are what they are with a look after every step; few copies."""
 
 import dataclasses
 

@@ -185,7 +185,7 @@ def test_a_group_steps_while_the_policy_infers_for_another(watched):
             met.append(meeting.wait(PATIENCE))
 
     simulators = watched(Watched, before_step)
-    # With one trajectory a sample, the first group has every other sample.
+    # With one trajectory per sample, the first group has every other sample.
     roll(simulators, Dice(before_inference), n=1)
     assert len(met) == 3
     assert threads["infer"] == {threading.get_ident()}

@@ -104,7 +104,7 @@ def test_ratio_of_a_whole_decision_is_clipped_as_one(level):
         r = difference.exp()
         published = published - torch.minimum(r * advantages[i], r.clamp(0.8, 1.2) * advantages[i]) / 6
         cut += int(not 0.8 < float(r) < 1.2)
-    # GSPO's gradient is r/|y| a unit; the joint ratio's is r a unit.
+    # GSPO's gradient is r/|y| per unit; the joint ratio's is r per unit.
     normalise = "sequence" if level == "mean" else "decision"
     stream = {"coefficient": {"kind": "ppo_clip", "level": level}, "normalise": normalise}
     objective = resolve_objective("grpo", {"streams": {"rl": stream}})
@@ -151,7 +151,7 @@ class Critic:
 
 
 def episode(prompts, steps, cut, final=None):
-    """A trajectory whose decisions see `prompts` and earn `steps`, two units an action."""
+    """A trajectory whose decisions see `prompts` and earn `steps`, two units per action."""
     decisions = tuple(
         Decision(prompt, torch.zeros(2 * len(rewards), dtype=torch.long), reward=sum(rewards), step_rewards=rewards)
         for prompt, rewards in zip(prompts, steps)

@@ -55,7 +55,7 @@ def test_every_step_holds_its_share_of_each_stream(rl, demo, count, epochs, seed
 
 @pytest.mark.parametrize("stream", ["rl", "demo"])
 def test_the_order_of_one_stream_is_the_recorded_one(stream):
-    """Results on record depend on it: one permutation an epoch, every k-th of it to step k."""
+    """Results on record depend on it: one permutation per epoch, every k-th of it to step k."""
     every = rows(**{stream: 11})
     parts = minibatches(every, 4, 2, torch.Generator().manual_seed(5))
     g = torch.Generator().manual_seed(5)
