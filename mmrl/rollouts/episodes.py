@@ -151,7 +151,7 @@ def run(lanes: Sequence[Episodes], acting: Sequence[Lane]) -> None:
 
 
 def gather(lanes: Sequence[Episodes], n: int, origin: str) -> list[Group]:
-    """The finished episodes that `deal` dealt, n a group; the group's sample shows its first observation."""
+    """The finished episodes that `deal` dealt, n per group; the group's sample shows its first observation."""
     count = sum(len(lane.starts) for lane in lanes)
     played = [lanes[i % len(lanes)].played(i // len(lanes), origin) for i in range(count)]
     groups = [played[first : first + n] for first in range(0, count, n)]
