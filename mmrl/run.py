@@ -133,8 +133,8 @@ def measure(
     apply_threads(recipe)
     rewarder = open_rewarder(recipe, reward, eval_data)
     sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
-    if not sets:
-        raise UserError("data.eval is empty, so there is nothing to evaluate")
+    if not sets and not recipe.evaluation.benchmarks:
+        raise UserError("data.eval is empty, and evaluation.benchmarks too, so there is nothing to evaluate")
     policy = open_policy(recipe, policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
     if checkpoint is None:
         complete_statistics(policy, recipe)

@@ -21,7 +21,13 @@ settings.load_profile("seeded")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, the minutes of the learning runs go first: last, one worker would end long after the other."""
+    """Marks the fast tier: all that is not slow.
+
+    Side by side, the minutes of the learning runs go first: last, one worker would end long after the other.
+    """
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            item.add_marker("fast")
     if PARALLEL:
         items.sort(key=lambda item: item.path.parent.name != "learning")
 

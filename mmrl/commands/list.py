@@ -33,7 +33,11 @@ def _about(registry: Registry[Any], line: Listed) -> str:
     part = registry.entries.get(line.name, line.source)
     if isinstance(part, str):
         return _first_sentence(_docstring(part))
-    return getattr(part, "about", None) or _first_sentence(getattr(part, "__doc__", None) or "")
+    return (
+        getattr(part, "about", None)
+        or getattr(part, "doc", None)
+        or _first_sentence(getattr(part, "__doc__", None) or "")
+    )
 
 
 def _docstring(source: str) -> str:

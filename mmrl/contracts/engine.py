@@ -70,6 +70,7 @@ class Completion:
     Attributes:
         tokens: int64 [U], prefix and end token included; see `Decision.tokens`.
         log_probs: float32 [U] at `temperature`, top-k, top-p and min-p not applied; exactly 0 on the `given` units.
+            None where they are of another prompt than the decision's (a context).
         stop: what ended it.
         temperature: softmax temperature of the log-probs; 1 of a greedy completion.
         versions: the weights that sampled it, as spans of its units in order; nothing sampled those that it was given.
@@ -79,7 +80,7 @@ class Completion:
     """
 
     tokens: Tensor
-    log_probs: Tensor
+    log_probs: Tensor | None
     stop: StopReason
     temperature: float = 1.0
     versions: tuple[Span, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from mmrl.contracts.context import Context
 from mmrl.contracts.engine import Engine, Sampling
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Group, Prompt, Sample, Trajectory
@@ -65,6 +66,8 @@ class Terms:
         chunk: actions per decision of an episode.
         bootstrap: prepare the last observation of truncated episodes, for a critic.
         labels: demonstrated episodes are the policy's own with the expert's labels; None: the expert's.
+        context: what answers are sampled under, where that is not what they are scored under.
+        shown: answers per group that are sampled under it, the last ones; the others see the sample as it is.
     """
 
     sampling: Sampling
@@ -73,6 +76,8 @@ class Terms:
     chunk: int = 1
     bootstrap: bool = False
     labels: Labels | None = None
+    context: Context | None = None
+    shown: int = 0
 
 
 @dataclass(frozen=True, slots=True)

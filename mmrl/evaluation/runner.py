@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from mmrl.contracts.benchmark import Scored
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.source import Means, Ready, Terms
@@ -16,10 +17,12 @@ from mmrl.contracts.types import Group, Sample
 from mmrl.evaluation.filming import Film, Keep
 from mmrl.evaluation.rows import BadRows, MediaAhead, Note, batches, media_ahead
 from mmrl.evaluation.sparse_to_dense import Prepare, Reading, figures, settle
+from mmrl.recipe.benchmarks import BENCHMARKS, BenchmarkConfig
 from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
 from mmrl.rollouts.sources import sample_each
 
@@ -71,22 +74,47 @@ class Evaluator:
         """
         recipe = self.recipe
         count = recipe.evaluation.videos
+        measured = Measured({}, {}, ())
+        if self.sets:
+            measured = self._measure(
+                self.sets,
+                recipe.evaluation,
+                self.preparer,
+                chunk=recipe.evaluation_chunk(stage),
+                on_bad=recipe.data.on_bad_sample,
+                controls=recipe.data.controls,
+                film=Film(count, keep) if count and keep is not None else None,
+            )
+        for config in recipe.evaluation.benchmarks:
+            measured.accuracy.update(self._benchmark(config))
+        return measured
+
+    @property
+    def measures(self) -> bool:
+        """Whether there is anything to measure."""
+        return bool(self.sets or self.recipe.evaluation.benchmarks)
+
+    def _measure(
+        self, sets: Mapping[str, Sequence[Sample]], config: EvalConfig, preparer: Preparer, **terms: Any
+    ) -> Measured:
+        data = self.recipe.data
+        ahead = {"prefetch": data.prefetch, "prefetch_gb": data.prefetch_gb}
+        policy, engine, simulators = self.policy, self.engine, self.simulators
         return evaluate(
-            self.policy,
-            self.engine,
-            self.sets,
-            recipe.evaluation,
-            self.preparer,
-            self.simulators,
-            seed=self.seed,
-            chunk=recipe.evaluation_chunk(stage),
-            on_bad=recipe.data.on_bad_sample,
-            controls=recipe.data.controls,
-            film=Film(count, keep) if count and keep is not None else None,
-            prefetch=recipe.data.prefetch,
-            prefetch_gb=recipe.data.prefetch_gb,
-            note=self.note,
+            policy, engine, sets, config, preparer, simulators, seed=self.seed, note=self.note, **ahead, **terms
         )
+
+    def _benchmark(self, config: BenchmarkConfig) -> dict[str, float]:
+        """`<name>/<figure>` of a benchmark. A row that cannot be read stops it: no figure is made of a part of one."""
+        benchmark = BENCHMARKS.get(config.name)()
+        limits = self.recipe.evaluation.model_copy(update={"limit": config.limit})
+        preparer = Preparer(self.policy, Rewarder([], benchmark.score))
+        measured = self._measure({config.name: benchmark.rows(config.root)}, limits, preparer)
+        scored = [
+            Scored(group.sample, group.trajectories[0].text, group.trajectories[0].measured())
+            for group in measured.groups
+        ]
+        return {f"{config.name}/{figure}": value for figure, value in benchmark.aggregate(scored).items()}
 
 
 def evaluate(

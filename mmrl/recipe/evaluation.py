@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveInt, model_validator
 
 from mmrl.recipe.base import Settings
+from mmrl.recipe.benchmarks import BenchmarkConfig
 from mmrl.recipe.rollout import GreedyConfig
 
 
@@ -55,4 +56,12 @@ class EvalConfig(Settings):
     action_chunk: PositiveInt | None = Field(None, description="actions per decision, for episodes; None: the stage's")
     batch_size: PositiveInt = Field(256, description="rows read and asked, or episodes played, at once")
     sparse_to_dense: SparseToDense | None = None
+    benchmarks: list[BenchmarkConfig] = Field([], description="measured beside the held-out sets")
     videos: int = Field(0, ge=0, description="episodes of each held-out simulator set filmed at each evaluation")
+
+    @model_validator(mode="after")
+    def _benchmarks_differ(self) -> EvalConfig:
+        names = [benchmark.name for benchmark in self.benchmarks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"benchmarks: each may stand there once, got {', '.join(names)}")
+        return self

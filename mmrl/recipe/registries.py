@@ -9,6 +9,9 @@ from mmrl.recipe.importing import import_named
 from mmrl.recipe.registry import Registry
 
 REGISTRIES = {
+    "benchmark": "mmrl.recipe.benchmarks:BENCHMARKS",
+    "coefficient": "mmrl.recipe.coefficients:COEFFICIENTS",
+    "context": "mmrl.recipe.contexts:CONTEXTS",
     "engine": "mmrl.recipe.engines:ENGINES",
     "format": "mmrl.recipe.formats:FORMATS",
     "policy": "mmrl.recipe.policies.registry:POLICIES",

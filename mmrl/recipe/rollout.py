@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
 from mmrl.contracts.engine import Sampling
 from mmrl.recipe.base import Settings
+from mmrl.recipe.contexts import ContextSettings, context_settings
 
 
 class SamplingConfig(Settings):
@@ -41,6 +42,15 @@ class RolloutConfig(SamplingConfig):
     pipeline: PositiveInt = Field(
         1, description="groups of worlds that take turns: one steps while the policy infers for another; 1: no turns"
     )
+
+    context: SerializeAsAny[ContextSettings] | None = Field(
+        None, description="what answers are sampled under and not scored under; null: nothing"
+    )
+
+    @field_validator("context", mode="before")
+    @classmethod
+    def _own_settings(cls, raw: Any) -> ContextSettings | None:
+        return context_settings(raw)
 
     @model_validator(mode="before")
     @classmethod

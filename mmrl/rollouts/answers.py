@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from mmrl.contracts.engine import Engine, Request, Sampling
+from mmrl.contracts.context import Context
+from mmrl.contracts.engine import Completion, Engine, Request, Sampling
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.source import Means, Ready, Scorer, Terms
 from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
@@ -46,7 +47,22 @@ class AnswerSource:
     def plan(self, ready: Sequence[Ready], terms: Terms) -> list[Group]:
         """See `Source.plan`, `answer`."""
         means = self.means
-        return answer(means.policy, means.engine, ready, terms.sampling, terms.n, terms.seed, means.rewarder)
+        if terms.context is None:
+            return answer(means.policy, means.engine, ready, terms.sampling, terms.n, terms.seed, means.rewarder)
+        return scored_groups(means.policy, ready, self._under_context(ready, terms, terms.context), means.rewarder)
+
+    def _under_context(self, ready: Sequence[Ready], terms: Terms, context: Context) -> list[list[Completion]]:
+        """Completions of which the last `terms.shown` of each group were sampled under the context.
+
+        Their log-probs there say nothing of the prompt that the trainer scores them under, so they carry none.
+        """
+        means, plain = self.means, terms.n - terms.shown
+        seen = means.policy.prepare([context.shown(one.sample) for one in ready])
+        requests = [Request(prompt, terms.shown) for prompt in seen]
+        requests += [Request(one.prompts[0], plain) for one in ready] if plain else []
+        completions = means.engine.generate(requests, terms.sampling, terms.seed)
+        told, others = completions[: len(ready)], completions[len(ready) :] or [[]] * len(ready)
+        return [[*b, *(replace(c, log_probs=None) for c in a)] for a, b in zip(told, others)]
 
     def demonstrate(self, ready: Sequence[Ready], terms: Terms, scored: bool) -> list[Group | BadSample]:
         """See `Source.demonstrate`."""
@@ -68,11 +84,19 @@ def answer(
     policy: Any, engine: Engine, ready: Sequence[Ready], sampling: Sampling, n: int, seed: int, rewarder: Scorer
 ) -> list[Group]:
     """Samples n answers to each prompt and scores them."""
-    completions = engine.generate([Request(one.prompts[0], n) for one in ready], sampling, seed)
+    return scored_groups(
+        policy, ready, engine.generate([Request(one.prompts[0], n) for one in ready], sampling, seed), rewarder
+    )
+
+
+def scored_groups(
+    policy: Any, ready: Sequence[Ready], completions: Sequence[Sequence[Completion]], rewarder: Scorer
+) -> list[Group]:
+    """A group of each sample's completions, with their rewards."""
     drafts = []
     for one, answers in zip(ready, completions):
         texts = [c.text if c.text is not None else policy.decode_text(c.tokens) for c in answers]
-        seen = rewarder.with_group(texts, one.sample) if n > 1 else one.sample
+        seen = rewarder.with_group(texts, one.sample) if len(answers) > 1 else one.sample
         for completion, text in zip(answers, texts):
             decision = completion.decision(one.prompts[0])
             drafts.append((Trajectory((decision,), text=text, stop=completion.stop), seen))

@@ -14,6 +14,7 @@ from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import Group, Sample, Trajectory
 from mmrl.data.mixture import Mixture
+from mmrl.recipe.importing import import_named
 from mmrl.recipe.objective import Filter, Objective
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
@@ -55,6 +56,8 @@ class Builder:
         self.preparer, self.simulators = preparer, simulators
         self.stage, self.objective = stage, objective
         self.rewarder, self.seed = preparer.rewarder, 0
+        context = stage.rollout.context
+        self._context = import_named(context.adapter)(context) if context is not None else None
 
     def collect(self, seed: int, progress: float = 1.0) -> StepBatch:
         """One step's batch. The same seed, weights, sampler position and progress give the same batch.
@@ -133,7 +136,9 @@ class Builder:
 
     def _terms(self, seed: int) -> Terms:
         rollout = self.stage.rollout
-        return Terms(rollout, rollout.n, seed, rollout.action_chunk, bootstrap=self.objective.value is not None)
+        shown = rollout.context.count(rollout.n) if rollout.context is not None else 0
+        critic = self.objective.value is not None
+        return Terms(rollout, rollout.n, seed, rollout.action_chunk, critic, context=self._context, shown=shown)
 
     def _demonstrate(self, ready: Sequence[Ready], scored: bool = False) -> dict[int, Group | BadSample]:
         """See `mmrl.rollouts.sources.demonstrate_each`."""

@@ -14,7 +14,7 @@ from mmrl.rollouts.collect import Builder
 from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resources
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.place import Place
-from mmrl.trainer.rows import make_rows
+from mmrl.trainer.rows import make_rows, outcomes
 from mmrl.trainer.scoring import score_rollouts
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session
@@ -94,6 +94,7 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
         sums = accumulate(part, plan, policy, budget)
         figures.append(metrics_of(sums, weights, objective) | optimizer.step())
+    session.mixture.sampler.update(outcomes(batch.sampled, place.updates))
     place.updates += len(figures)
     metrics |= over_minibatches(figures)
     session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from mmrl.contracts.sampler import Outcome
 from mmrl.contracts.types import Group, Trajectory
 from mmrl.objectives.advantages import group_advantages, overlong_penalty
 from mmrl.objectives.rows import Row
@@ -69,3 +71,22 @@ def _credited(rows: list[Row], trajectory: Trajectory, total: float, stepwise: b
         rewards[-1][-1] += total - earned
     credited = [replace(row, rewards=tuple(steps)) for row, steps in zip(rows, rewards)]
     return [*credited[:-1], *(replace(row, final_prompt=trajectory.final_prompt) for row in credited[-1:])]
+
+
+def outcomes(groups: Sequence[Group], version: int) -> list[Outcome]:
+    """What became of each sampled row, for the sampler that drew it.
+
+    Args:
+        version: optimizer steps taken when they were sampled.
+    """
+    return [
+        Outcome(
+            *group.sample.draw,
+            accuracies=tuple(t.measured() for t in group.trajectories),
+            rewards=tuple(float(t.reward or 0.0) for t in group.trajectories),
+            lengths=tuple(t.units for t in group.trajectories),
+            version=version,
+        )
+        for group in groups
+        if group.sample.draw is not None
+    ]

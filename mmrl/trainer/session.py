@@ -60,7 +60,7 @@ class Session:
         Raises:
             ConfigError: checkpoint.best names no figure of the evaluation.
         """
-        if not self.evaluator.sets:
+        if not self.evaluator.measures:
             return {}
         videos = EpisodeVideos(videos_folder(self.recipe.folder, step), {"step": step})
         measured = self.evaluator.run(stage, videos.keep)

@@ -1,6 +1,7 @@
 """Imports point one way, and no files stand in a circle. One arrow turned round must show."""
 
 from benchmarks.house_imports import FLOOR, arrows, back_up, circles, longest_function, modules
+from benchmarks.house_picture import PAGE, picture
 from tests.support.paths import ROOT
 
 FILES = modules(ROOT)
@@ -55,3 +56,14 @@ def test_the_packages_beside_mmrl_know_nothing_of_it_nor_of_each_other():
             for other in {"mmrl", *packages} - {package}:
                 assert f"import {other}" not in text, (name, other)
                 assert f"from {other}" not in text, (name, other)
+
+
+def test_no_test_imports_from_a_test():
+    for path in (ROOT / "tests").rglob("*.py"):
+        for line in path.read_text().splitlines():
+            if line.startswith(("from tests", "import tests")):
+                assert line.startswith(("from tests.support", "import tests.support")), f"{path}: {line}"
+
+
+def test_the_picture_shows_today_s_rooms():
+    assert PAGE.read_text() == picture(), "run python -m benchmarks.house_picture"

@@ -1,0 +1,1 @@
+"""Parts for mmrl, one file per kind."""

@@ -1,0 +1,1 @@
+"""Benchmarks, one file each; `mmrl.recipe.benchmarks` has their names."""
