@@ -32,11 +32,11 @@ class Function:
 
 def modules(root: Path, package: str = "mmrl") -> dict[str, Path]:
     """Dotted name -> file of every module of a package under `root`."""
-    found = {}
+    paths = {}
     for path in sorted((root / package).rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return paths
 
 
 def arrows(files: Mapping[str, Path]) -> dict[str, set[str]]:
@@ -57,10 +57,10 @@ def _imported(tree: ast.AST, known: Mapping[str, Path]) -> Iterator[str]:
 def back_up(imports: Mapping[str, set[str]]) -> list[tuple[str, str]]:
     """(importer, imported) of every import from a floor above. Raises KeyError on a room without a floor."""
     return sorted(
-        (one, other)
-        for one, others in imports.items()
+        (module, other)
+        for module, others in imports.items()
         for other in others
-        if "." in one and "." in other and FLOOR[other.split(".")[1]] > FLOOR[one.split(".")[1]]
+        if "." in module and "." in other and FLOOR[other.split(".")[1]] > FLOOR[module.split(".")[1]]
     )
 
 

@@ -38,10 +38,10 @@ def rooms_now() -> tuple[list[list[str]], set[tuple[str, str]]]:
     exist = {name.split(".")[1] for name in imports if "." in name}
     floors = [[room for room in floor if room in exist and room in ABOUT] for floor in reversed(FLOORS)]
     pairs = {
-        (one.split(".")[1], other.split(".")[1])
-        for one, others in imports.items()
+        (module.split(".")[1], other.split(".")[1])
+        for module, others in imports.items()
         for other in others
-        if "." in one and "." in other
+        if "." in module and "." in other
     }
     return [floor for floor in floors if floor], {(a, b) for a, b in pairs if a != b and {a, b} <= ABOUT.keys()}
 
@@ -62,13 +62,13 @@ def picture() -> str:
         '<path d="M0 0L8 4L0 8z" fill="#8a94a6"/></marker></defs>',
         f'<rect width="{WIDTH}" height="{20 + len(floors) * ROW}" fill="#ffffff"/>',
     ]
-    lines += [_arrow(place[one], place[other]) for one, other in sorted(pairs)]
+    lines += [_arrow(place[importer], place[imported]) for importer, imported in sorted(pairs)]
     lines += [_room(room, *place[room]) for room in place]
     return "\n".join([*lines, "</svg>", ""])
 
 
-def _arrow(one: tuple[float, float, float], other: tuple[float, float, float]) -> str:
-    (x, y, width), (to_x, to_y, to_width) = one, other
+def _arrow(box_from: tuple[float, float, float], box_to: tuple[float, float, float]) -> str:
+    (x, y, width), (to_x, to_y, to_width) = box_from, box_to
     if y == to_y:
         left = x > to_x
         start, end = (x, to_x + to_width) if left else (x + width, to_x)

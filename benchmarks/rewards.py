@@ -42,12 +42,12 @@ def cases(name: str) -> list[tuple[Callable, str, Any]]:
     """(reward, completion, target) of each of a reward's examples that it scores."""
     from vision_rewards import get_reward, list_rewards
 
-    found = []
+    examples = []
     for target, completion, _, params in list_rewards()[name].examples:
         reward = get_reward(name, **{**params, **PARAMS.get(name, {})})
         if reward(THINKING + completion, target).score is not None:
-            found.append((reward, THINKING + completion, target))
-    return found
+            examples.append((reward, THINKING + completion, target))
+    return examples
 
 
 def cost(case: tuple[Callable, str, Any], seconds: float) -> float:

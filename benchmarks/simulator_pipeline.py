@@ -24,16 +24,16 @@ def compare_rollouts(args: argparse.Namespace, used: Callable[[], float]) -> dic
     table = {"type": "tabletop", "tasks": ["pick_place"], "image_size": 56}
     arm = {"type": "maniskill", "observation": "rgb", "image_size": 64, "backend": "physx_cpu", "num_envs": GROUPS}
     worlds = args.rollout_worlds
-    found = {}
+    comparisons = {}
     for name, config, episodes in (
         (f"tabletop, {worlds} worlds in this process", table, worlds),
         (f"maniskill rgb, {GROUPS} worker processes", arm, 2 * GROUPS),
     ):
         try:
-            found[name] = _compare(args, config, episodes, used)
+            comparisons[name] = _compare(args, config, episodes, used)
         except (ImportError, ValueError) as error:
-            found[name] = {"skipped": str(error)}
-    return found
+            comparisons[name] = {"skipped": str(error)}
+    return comparisons
 
 
 def _compare(args: argparse.Namespace, config: dict[str, Any], episodes: int, used: Callable[[], float]) -> dict:
@@ -71,7 +71,7 @@ def _compare(args: argparse.Namespace, config: dict[str, Any], episodes: int, us
                 cpu[side] += used() - before
     for simulators in sides.values():
         simulators.close()
-    ratios = [one / other for one, other in zip(wall["sequential"], wall["pipelined"])]
+    ratios = [sequential / pipelined for sequential, pipelined in zip(wall["sequential"], wall["pipelined"])]
     return {
         "pipelined_over_sequential": round(median(ratios), 3),
         "quartiles": [round(q, 3) for q in quantiles(ratios, n=4)],

@@ -52,10 +52,10 @@ def _with_worlds(args: Namespace, config: dict[str, Any], worlds: int) -> dict[s
     resets = reset_seconds(env, worlds)
     dims = {"horizon": args.chunk, "action_dim": env.action_dim, "state_dim": env.state_dim}
     env.close()
-    found: dict[str, Any] = {"reset_s": resets}
+    figures: dict[str, Any] = {"reset_s": resets}
     for name, size in POLICIES["small" if args.small else "full"].items():
-        found[name] = steps_of_rl(args, config, worlds, {**size, **dims})
-    return found
+        figures[name] = steps_of_rl(args, config, worlds, {**size, **dims})
+    return figures
 
 
 def reset_seconds(env: Any, worlds: int) -> dict[str, float]:

@@ -122,10 +122,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         return {"skipped": str(error)}
 
 
-def compare(args: argparse.Namespace, config: dict[str, Any], bare: Step, own: Step) -> dict[str, Any]:
+def compare(args: argparse.Namespace, config: dict[str, Any], bare: Step, loop: Step) -> dict[str, Any]:
     """A simulator of one world through the contract against two loops that take a chunk's actions [C, A]."""
     facts, env = _made({**config, "num_envs": 1})
-    sides = {"contract": lambda chunk: env.chunk_step(chunk[None]), "bare_loop": bare, "own_loop": own}
+    sides = {"contract": lambda chunk: env.chunk_step(chunk[None]), "bare_loop": bare, "own_loop": loop}
     actions = torch.rand(args.chunk, env.action_dim, generator=torch.Generator().manual_seed(0)) - 0.5
     chunks = {}
     for name, step in sides.items():
@@ -170,10 +170,10 @@ def _made(config: dict[str, Any]) -> tuple[dict[str, float], Any]:
     """A simulator that was reset, and what starting and resetting took."""
     begun = time.perf_counter()
     env = robotics.make(config)
-    made = time.perf_counter()
+    opened = time.perf_counter()
     env.reset([0] * env.num_envs)
     env.reset([1] * env.num_envs)
-    return {"start_s": round(made - begun, 1), "reset_s": round((time.perf_counter() - made) / 2, 3)}, env
+    return {"start_s": round(opened - begun, 1), "reset_s": round((time.perf_counter() - opened) / 2, 3)}, env
 
 
 def _timed(step: Step, actions: torch.Tensor, chunks: int) -> tuple[float, float]:
@@ -260,8 +260,8 @@ def tabletop(args: argparse.Namespace) -> dict[str, Any]:
     rates = {}
     for device in devices:
         for cameras in (["top"], []):
-            seen = f"{device}, {'one 56 x 56 picture per chunk' if cameras else 'no picture'}"
-            rates[seen] = {worlds: _tabletop_rate(args, worlds, device, cameras) for worlds in args.worlds}
+            setting = f"{device}, {'one 56 x 56 picture per chunk' if cameras else 'no picture'}"
+            rates[setting] = {worlds: _tabletop_rate(args, worlds, device, cameras) for worlds in args.worlds}
     return {"steps_per_s": rates}
 
 
@@ -287,7 +287,7 @@ def maniskill_gpu(args: argparse.Namespace) -> dict[str, Any]:
     import gymnasium
     import mani_skill.envs  # noqa: F401  registers the tasks
 
-    found, ratios = {}, []
+    speeds, ratios = {}, []
     for observation in ("state", "rgb"):
         for worlds in args.gpu_worlds:
             config = {"type": "maniskill", "observation": observation, "image_size": PICTURE, "num_envs": worlds}
@@ -317,12 +317,12 @@ def maniskill_gpu(args: argparse.Namespace) -> dict[str, Any]:
             theirs = [_gpu_rate(bare, chunk) for chunk in actions]
             base.close()
             ratios.append(median(ours) / median(theirs))
-            found[f"{observation}, {worlds} worlds"] = {
+            speeds[f"{observation}, {worlds} worlds"] = {
                 "contract": round(median(ours)),
                 "bare_loop": round(median(theirs)),
                 "ratio": round(ratios[-1], 3),
             }
-    return {"ratio": round(min(ratios), 3), "steps_per_s": found, "device": torch.cuda.get_device_name()}
+    return {"ratio": round(min(ratios), 3), "steps_per_s": speeds, "device": torch.cuda.get_device_name()}
 
 
 def maniskill_training(args: argparse.Namespace) -> dict[str, Any]:

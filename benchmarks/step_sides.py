@@ -237,7 +237,7 @@ def run_trl(args: Namespace) -> None:
     from trl import GRPOConfig, GRPOTrainer
 
     torch.set_num_threads(args.threads)
-    meter, rows, seen = Meter(), args.prompts * args.n, {}
+    meter, rows, sizes = Meter(), args.prompts * args.n, {}
     features = Features({"prompt": [{"role": Value("string"), "content": Value("string")}], "image": Image()})
     columns = {
         "prompt": [[{"role": "user", "content": QUESTION}]] * args.prompts,
@@ -260,7 +260,7 @@ def run_trl(args: Namespace) -> None:
         batch = roll_out(inputs)
         assert batch["completion_mask"].shape == (rows, args.tokens), "not the batch that was asked for"
         assert bool(batch["completion_mask"].all()), "a completion ended early"
-        seen["prompt_tokens"] = batch["prompt_ids"].shape[1]
+        sizes["prompt_tokens"] = batch["prompt_ids"].shape[1]
         return batch
 
     trainer._generate_and_score_completions = meter.wrap(checked, "rollout")
@@ -269,7 +269,7 @@ def run_trl(args: Namespace) -> None:
     meter.watch(trainer.model)
     meter.start()
     trainer.train()
-    meter.report(args, trainer.model, **seen)
+    meter.report(args, trainer.model, **sizes)
 
 
 if __name__ == "__main__":

@@ -132,14 +132,14 @@ def summarise(runs: list[dict], tokens: int) -> dict[str, Any]:
     def middle(name: str) -> float:
         return round(median(step[name] for step in steps), 4)
 
-    own = ("step", "rollout", "cpu", "patches")
+    reported_apart = ("step", "rollout", "cpu", "patches")
     return {
         "tokens_per_s": round(tokens / median(step["step"] for step in steps), 1),
         "step_s": middle("step"),
         "rollout_s": middle("rollout"),
         "update_s": round(median(step["step"] - step["rollout"] for step in steps), 4),
         "cpu_s": middle("cpu"),
-        "parts_s": {name: middle(name) for name in steps[0] if name not in own},
+        "parts_s": {name: middle(name) for name in steps[0] if name not in reported_apart},
         "step_s_of_each_process": [round(median(step["step"] for step in run["steps"]), 3) for run in runs],
         "peak_rss_gb": round(max(run["peak_gb"] for run in runs), 2),
         "rss_before_training_gb": round(max(run["loaded_gb"] for run in runs), 2),

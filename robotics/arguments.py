@@ -12,8 +12,8 @@ def as_ids(ids: Tensor | Sequence[int], count: int) -> Tensor:
     """`ids` as int64 [count] on the CPU. Raises ValueError unless there are `count` integers."""
     ids_B = _integers(ids)
     if ids_B is None or ids_B.shape != (count,):
-        given = torch.as_tensor(ids)
-        raise ValueError(f"ids: expected {count} integers, got shape {tuple(given.shape)} of {given.dtype}")
+        tensor = torch.as_tensor(ids)
+        raise ValueError(f"ids: expected {count} integers, got shape {tuple(tensor.shape)} of {tensor.dtype}")
     return ids_B
 
 
@@ -49,7 +49,7 @@ def as_actions(what: str, actions: Tensor, num_envs: int, action_dim: int, low: 
 
 
 def _integers(values: Tensor | Sequence[int]) -> Tensor | None:
-    given = torch.as_tensor(values).cpu()
-    if given.dtype == torch.bool or given.is_floating_point() or given.is_complex():
+    tensor = torch.as_tensor(values).cpu()
+    if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
         return None
-    return given.to(torch.int64)
+    return tensor.to(torch.int64)

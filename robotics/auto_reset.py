@@ -30,8 +30,8 @@ class AutoReset(Wrapper):
     def reset(self, ids: Tensor | Sequence[int], worlds: Tensor | Sequence[int] | None = None) -> Observation:
         """See `VectorEnv.reset`; `ids` are the first episodes'."""
         observation = self.env.reset(ids, worlds)
-        given = torch.as_tensor(ids, dtype=torch.int64)
-        self._ids_B = given if worlds is None else self._ids_B.index_copy(0, torch.as_tensor(worlds), given)
+        ids_B = torch.as_tensor(ids, dtype=torch.int64)
+        self._ids_B = ids_B if worlds is None else self._ids_B.index_copy(0, torch.as_tensor(worlds), ids_B)
         return observation
 
     def chunk_step(self, actions: Tensor) -> StepResult:

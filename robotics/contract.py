@@ -185,24 +185,24 @@ def check_unseen_steps(make_env: Callable[[], VectorEnv], ids: list[int]) -> Non
     middle, last = len(steps) // 2, len(ids) - 1
     others = list(range(last))
     env.reset(ids)
-    seen = [env.chunk_step(step) for step in steps]
+    looked_at = [env.chunk_step(step) for step in steps]
     env.reset(ids)
     unseen = [env.unseen_step(step) for step in steps[:middle]]
-    assert_same(seen[middle - 1].observation, env.observe())
-    assert_same(seen[middle - 1].observation, env.observe())
+    assert_same(looked_at[middle - 1].observation, env.observe())
+    assert_same(looked_at[middle - 1].observation, env.observe())
     unseen += [env.unseen_step(step) for step in steps[middle:-1]] + [env.chunk_step(steps[-1])]
     assert all(result.observation is None for result in unseen[:-1]), "an unseen step has an observation"
-    assert_same(seen[-1].observation, unseen[-1].observation)
-    for one, other in zip(seen, unseen):
+    assert_same(looked_at[-1].observation, unseen[-1].observation)
+    for looked, unlooked in zip(looked_at, unseen):
         for name in ("reward", "terminated", "truncated", "valid"):
-            assert torch.equal(getattr(one, name), getattr(other, name)), f"{name} depends on being seen"
+            assert torch.equal(getattr(looked, name), getattr(unlooked, name)), f"{name} depends on being seen"
         for name in INFO:
-            assert torch.equal(one.info[name], other.info[name]), f"{name} depends on being seen"
+            assert torch.equal(looked.info[name], unlooked.info[name]), f"{name} depends on being seen"
     start = env.reset(ids)
     env.unseen_step(torch.cat(steps[:middle], dim=1))
     after = env.reset(ids[:1], worlds=[last])
     assert_same(start, after, rows=[0], only=[last])
-    assert_same(seen[middle - 1].observation, after, rows=others, only=others)
+    assert_same(looked_at[middle - 1].observation, after, rows=others, only=others)
     env.close()
 
 
@@ -261,12 +261,12 @@ def check_refusals(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:
     for wrong in (ids[:-1], [*ids, 0], [0.5] * len(ids)):
         _assert_raises(ValueError, lambda wrong=wrong: env.reset(wrong))
     last = env.num_envs - 1
-    seen = env.reset(ids[:1], worlds=[last])
-    _check_observation(env, seen, idle=range(last))
+    observation = env.reset(ids[:1], worlds=[last])
+    _check_observation(env, observation, idle=range(last))
     info = env.chunk_step(zeros).info
     assert info["done"].tolist() == [True] * last + [False], "a world in which no episode was started is not done"
     assert info["episode_len"].tolist() == [0] * last + [2], "a world without an episode counts steps"
-    assert_same(env.reset(ids[:1] * env.num_envs), seen, rows=[last], only=[last])
+    assert_same(env.reset(ids[:1] * env.num_envs), observation, rows=[last], only=[last])
     env.reset(ids)
     for wrong in ([env.num_envs], [-1], [0.0], []):
         _assert_raises(ValueError, lambda wrong=wrong: env.reset(ids[:1], worlds=wrong))

@@ -23,26 +23,26 @@ RENDERING = {
 
 def package_root() -> Path:
     """The folder with LIBERO's `bddl_files` and `init_files`. Raises ImportError where it is not installed."""
-    found = importlib.util.find_spec("libero")
-    for place in (found.submodule_search_locations if found else None) or ():
+    package = importlib.util.find_spec("libero")
+    for place in (package.submodule_search_locations if package else None) or ():
         if (Path(place) / "libero" / "bddl_files").is_dir():
             return Path(place) / "libero"
     raise ImportError(f"libero: the package libero is not installed; install it: pip install {PACKAGE}")
 
 
-def find_assets(given: str | None, root: Path) -> Path:
-    """The folder of meshes and textures: `given`, else one beside the package, else where the package downloads to.
+def find_assets(assets: str | None, root: Path) -> Path:
+    """The folder of meshes and textures: `assets`, else one beside the package, else where the package downloads to.
 
     Raises ValueError where there is none; nothing is downloaded here.
     """
-    places = [Path(given)] if given else [root / "assets", Path(DOWNLOADED)]
+    places = [Path(assets)] if assets else [root / "assets", Path(DOWNLOADED)]
     for place in (place.expanduser() for place in places):
         missing = [name for name in ASSET_FOLDERS if not (place / name).is_dir()]
         if not missing:
             return place.resolve()
-    if given:
+    if assets:
         raise ValueError(
-            f"libero: assets={given!r} is not allowed; allowed: a folder that holds {', '.join(ASSET_FOLDERS)} "
+            f"libero: assets={assets!r} is not allowed; allowed: a folder that holds {', '.join(ASSET_FOLDERS)} "
             f"(missing: {', '.join(missing)}); download them: {DOWNLOAD}"
         )
     raise ValueError(

@@ -67,9 +67,9 @@ class RestoredStarts:
             self._made.move_to_end(start_id)
         states = map_states(lambda *parts: torch.stack(parts), *(self._made[i][0] for i in ids))
         self._base.reset(options={"env_idx": rows, "reset_to_env_states": {"env_states": states}})
-        seen = take_rows(self._look(), rows)
+        reached = take_rows(self._look(), rows)
         expected = map_states(lambda *parts: torch.stack(parts), *(self._made[i][1] for i in ids))
-        map_states(self._compare, seen, expected)
+        map_states(self._compare, reached, expected)
         while len(self._made) > self._remembered:
             self._made.popitem(last=False)
 
@@ -82,9 +82,9 @@ class RestoredStarts:
     def _look(self) -> dict[str, Any]:
         return {"agent": self._base._get_obs_agent(), "extra": self._base._get_obs_extra(self._base.get_info())}
 
-    def _compare(self, seen: Tensor, expected: Tensor) -> None:
+    def _compare(self, state: Tensor, expected: Tensor) -> None:
         # Flags, such as whether something is grasped, come from contacts, which only a step brings about.
-        if seen.dtype != torch.bool and (seen - expected).abs().max() > TOLERANCE:
+        if state.dtype != torch.bool and (state - expected).abs().max() > TOLERANCE:
             raise SimulatorError(
                 "maniskill: this task keeps per-episode values outside its simulation state, so that starts cannot be "
                 "restored in many worlds at once; set backend: physx_cpu"

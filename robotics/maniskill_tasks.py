@@ -34,10 +34,10 @@ OPEN, CLOSED = 1.0, -1.0
 SHOVE = 0.05
 
 
-def instructions(base: Any, task: str, given: str | None) -> list[str]:
-    """One instruction per world: `given`, else the task's own, else the table's, else the words of the task's name."""
-    if given is not None:
-        return [given] * base.num_envs
+def instructions(base: Any, task: str, instruction: str | None) -> list[str]:
+    """One instruction per world: `instruction`, else the task's own, else the table's, else the words of the task's name."""
+    if instruction is not None:
+        return [instruction] * base.num_envs
     if hasattr(base, "get_language_instruction"):
         return list(base.get_language_instruction())
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|-v\d+$|[-_]", " ", task)

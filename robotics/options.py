@@ -39,17 +39,17 @@ def unknown(what: str, key: str, value: Any, allowed: Iterable[Any]) -> ValueErr
     return ValueError(f"{what}: {key}={value!r} is not allowed; allowed: {', '.join(shown)}{hint}")
 
 
-def read_options(what: str, given: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
-    """Check `given` against `options` and fill in defaults. Lists become tuples.
+def read_options(what: str, values: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
+    """Check `values` against `options` and fill in defaults. Lists become tuples.
 
     Raises ValueError that names `what`, the key, the value, what is allowed and the nearest spelling.
     """
-    for key, value in given.items():
+    for key, value in values.items():
         if key not in options:
             near = difflib.get_close_matches(str(key), list(options), n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{what}: unknown key {key!r} (value {value!r}); allowed: {', '.join(options)}{hint}")
-    return {key: _read(what, key, given.get(key, option.default), option) for key, option in options.items()}
+    return {key: _read(what, key, values.get(key, option.default), option) for key, option in options.items()}
 
 
 def _read(what: str, key: str, value: Any, option: Option) -> Any:

@@ -176,12 +176,12 @@ class TensorCache:
         return self.get(source, spec) if large else self._decoded(source, spec)
 
     def _locate(self, source: Source, spec: Spec, mode: fingerprints.Mode) -> _Place:
-        found = fingerprints.fingerprint(source, mode)
+        fingerprint = fingerprints.fingerprint(source, mode)
         codec = CODECS[self.compression]
         identity = json.dumps(
             {
                 "format": FORMAT,
-                "source": found.content(),
+                "source": fingerprint.content(),
                 "spec": json.loads(spec.canonical_json()),
                 "decoders": _decoders(source, spec),
                 "pixels": "exact" if codec is None else codec.pixels,
@@ -189,7 +189,7 @@ class TensorCache:
             sort_keys=True,
         )
         path = entry_path(self.root, key_of(identity))
-        return _Place(source, spec, mode, found, identity, path, _state(path))
+        return _Place(source, spec, mode, fingerprint, identity, path, _state(path))
 
     def _read(self, place: _Place) -> Entry | None:
         """The entry, or None where it is absent or must be made again."""
@@ -240,12 +240,12 @@ class TensorCache:
 
     def _acquire(self, lock: EntryLock, place: _Place) -> Entry | None:
         """Waits until the lock is ours, which gives None, or somebody else has made the entry."""
-        pause, seen = FIRST_POLL_S, place.found
+        pause, last_state = FIRST_POLL_S, place.found
         while True:
             # In this order: an entry made between the two is seen.
             ours, state = lock.acquire(), _state(place.path)
-            if state != seen:
-                seen = state
+            if state != last_state:
+                last_state = state
                 entry = self._read(place)
                 if entry is not None:
                     self._count("waited")
@@ -274,11 +274,11 @@ class TensorCache:
 
     def _store(self, place: _Place, frames: Frames, token: str) -> Frames | None:
         """Writes the entry; gives back what later readers of it will see, or None if the source is not what it was."""
-        made = provenance(place.source, place.fingerprint, frames)
+        origin = provenance(place.source, place.fingerprint, frames)
         # The digest over every byte that it holds was taken just now, after the frames.
         if place.fingerprint.covers != "all" and self._changed(place):
             return None
-        entry = pack(frames, self.compression, place.identity, made)
+        entry = pack(frames, self.compression, place.identity, origin)
         try:
             # Whoever wrote an unfinished file of this key no longer holds its lock.
             for item in scan_shard(place.path.parent):

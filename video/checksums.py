@@ -87,7 +87,7 @@ def _matches(file: BinaryIO, start: int, length: int) -> bool | None:
     head = file.read(CRC_BYTES)
     if not head.startswith(CRC_HEADER):
         return None
-    found, left = 0, length - CRC_BYTES
+    checksum, left = 0, length - CRC_BYTES
     while left > 0 and (chunk := file.read(min(left, CHUNK))):
-        found, left = zlib.crc32(chunk, found), left - len(chunk)
-    return left == 0 and found == int.from_bytes(head[2:], "little")
+        checksum, left = zlib.crc32(chunk, checksum), left - len(chunk)
+    return left == 0 and checksum == int.from_bytes(head[2:], "little")

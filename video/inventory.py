@@ -71,8 +71,8 @@ def scan(root: Path) -> Iterator[Item]:
 
 def scan_shard(folder: Path) -> Iterator[Item]:
     """The cache's files in one of its folders."""
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
-        for file in found:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as files:
+        for file in files:
             match = _NAME.fullmatch(file.name)
             if match is None or not match[1].startswith(folder.name):
                 continue

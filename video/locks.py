@@ -116,8 +116,8 @@ class EntryLock:
         if self._beating is not None:
             self._beating.join()
         with suppress(OSError):
-            found, ours = os.stat(self.path), os.fstat(self._handle)
-            if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
+            at_path, ours = os.stat(self.path), os.fstat(self._handle)
+            if (at_path.st_dev, at_path.st_ino) == (ours.st_dev, ours.st_ino):
                 os.unlink(self.path)
         os.close(self._handle)
         self._handle = -1

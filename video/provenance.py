@@ -32,11 +32,11 @@ def provenance(source: Source, known: Fingerprint, frames: Frames) -> dict[str, 
     }
 
 
-def other_versions(made: Mapping[str, Any]) -> tuple[str, ...]:
+def other_versions(origin: Mapping[str, Any]) -> tuple[str, ...]:
     """The packages, of those that decide an entry's pixels, which are here in another version than made the entry."""
     return tuple(
         f"{name} {then} (here {version(name)})"
-        for name, then in sorted(made["versions"].items())
+        for name, then in sorted(origin["versions"].items())
         if name != CONTAINER and version(name) != then
     )
 

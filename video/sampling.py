@@ -122,8 +122,8 @@ def on_screen(timeline: Timeline, seconds: tuple[float, ...]) -> tuple[int, ...]
                 f"{time:g} s lies outside the video, which lasts from 0 to {timeline.duration:.3f} s",
                 "times count from the first frame",
             )
-    found = np.searchsorted(timeline.times, np.asarray(seconds) + TIME_SLACK, side="right") - 1
-    return tuple(int(i) for i in np.maximum(found, 0))
+    indices = np.searchsorted(timeline.times, np.asarray(seconds) + TIME_SLACK, side="right") - 1
+    return tuple(int(i) for i in np.maximum(indices, 0))
 
 
 def choose(sampling: Sampling, timeline: Timeline, budget: Budget | None = None) -> Choice:

@@ -109,11 +109,11 @@ class Sampling(_Canonical):
     rounding: Literal["qwen", "time"] = "qwen"
 
     def __post_init__(self):
-        given = [n for n in ("fps", "frames", "timestamps") if getattr(self, n) is not None]
-        given += ["all_frames"] if self.all_frames else []
-        if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise bad_spec(f"{found} of fps, frames, timestamps, all_frames given", "give exactly one of them")
+        ways = [n for n in ("fps", "frames", "timestamps") if getattr(self, n) is not None]
+        ways += ["all_frames"] if self.all_frames else []
+        if len(ways) != 1:
+            listing = " and ".join(ways) or "none"
+            raise bad_spec(f"{listing} of fps, frames, timestamps, all_frames given", "give exactly one of them")
         put = object.__setattr__
         put(self, "fps", _number("fps", self.fps, positive=True))
         put(self, "start", _number("start", self.start))
@@ -126,7 +126,7 @@ class Sampling(_Canonical):
         for name in ("frames", "min_frames", "max_frames", "frame_factor"):
             _count(name, getattr(self, name))
         if self.fps is None and (self.min_frames is not None or self.max_frames is not None):
-            raise bad_spec(f"min_frames and max_frames bound fps, not {given[0]}", "leave them out or sample by fps")
+            raise bad_spec(f"min_frames and max_frames bound fps, not {ways[0]}", "leave them out or sample by fps")
         if self.min_frames and self.max_frames and self.min_frames > self.max_frames:
             raise bad_spec(f"min_frames={self.min_frames} > max_frames={self.max_frames}", "swap or change them")
         if self.timestamps is not None and (self.start is not None or self.end is not None):

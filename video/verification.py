@@ -76,9 +76,9 @@ def sweep(item: Item) -> Verdict:
 def _inspect(item: Item) -> tuple[str | None, tuple[str, ...]]:
     try:
         entry = read_entry(item.path)
-        found = key_of(entry.header["identity"])
-        if found != item.key:
-            return f"foreign: it is the entry of key {found}", ()
+        key = key_of(entry.header["identity"])
+        if key != item.key:
+            return f"foreign: it is the entry of key {key}", ()
         entry.frames()
         return None, other_versions(entry.provenance)
     except BadEntry as problem:

@@ -35,20 +35,20 @@ def augmented(frames: Frames, key: str, shuffle: bool, drop: float, factor: int)
 
     seed = int.from_bytes(hashlib.blake2b(f"frames/{key}".encode(), digest_size=8).digest()) >> 1
     generator, count = torch.Generator().manual_seed(seed), len(frames)
-    kept = torch.arange(count)
+    indices = torch.arange(count)
     if drop:
         wanted = max(factor, round(count * (1 - drop) / factor) * factor)
         others = 1 + torch.randperm(count - 1, generator=generator)[: wanted - 1]
-        kept = torch.cat([kept[:1], others.sort().values])
-    order = kept[torch.randperm(len(kept), generator=generator)] if shuffle else kept
-    left = selected(frames, kept, None if drop else frames.metadata.sampled_fps)
+        indices = torch.cat([indices[:1], others.sort().values])
+    order = indices[torch.randperm(len(indices), generator=generator)] if shuffle else indices
+    left = selected(frames, indices, None if drop else frames.metadata.sampled_fps)
     return dataclasses.replace(left, pixels=frames.pixels[order])
 
 
-def selected(frames: Frames, kept: Tensor, rate: float | None) -> Frames:
+def selected(frames: Frames, indices: Tensor, rate: float | None) -> Frames:
     """Some of the frames (int64 indices) with their own times, at `rate` per second of the clip; None: not evenly."""
     taken = frames.metadata
-    metadata = dataclasses.replace(taken, indices=tuple(taken.indices[i] for i in kept.tolist()), sampled_fps=rate)
+    metadata = dataclasses.replace(taken, indices=tuple(taken.indices[i] for i in indices.tolist()), sampled_fps=rate)
     return dataclasses.replace(
-        frames, pixels=frames.pixels[kept], timestamps=frames.timestamps[kept], metadata=metadata
+        frames, pixels=frames.pixels[indices], timestamps=frames.timestamps[indices], metadata=metadata
     )

@@ -221,12 +221,12 @@ def find_format(name: str, columns: Iterable[str], source: str) -> str:
         UserError: missing columns, or none or several formats fit; the message lists the columns seen.
     """
     columns = list(columns)
-    seen = f"columns seen: {', '.join(sorted(columns)) or 'none'}"
+    listing = f"columns seen: {', '.join(sorted(columns)) or 'none'}"
     if name != AUTO:
         for group in FORMATS.get(name).required:
             if not set(group) & set(columns):
                 wanted = " or ".join(f"'{column}'" for column in group)
-                raise UserError(f"{source}: format '{name}' needs the column {wanted}; {seen}")
+                raise UserError(f"{source}: format '{name}' needs the column {wanted}; {listing}")
         return name
     fitting = [
         key
@@ -236,4 +236,4 @@ def find_format(name: str, columns: Iterable[str], source: str) -> str:
     if len(fitting) == 1:
         return fitting[0]
     problem = f"columns fit the formats {' and '.join(fitting)}" if fitting else "columns fit no known format"
-    raise UserError(f"{source}: {problem}; set `format` to one of {', '.join(FORMATS.names())}; {seen}")
+    raise UserError(f"{source}: {problem}; set `format` to one of {', '.join(FORMATS.names())}; {listing}")

@@ -103,14 +103,14 @@ class MediaReader:
         load = partial(self._open_image, source, sample, min_pixels, max_pixels)
         key = None if self.ahead is None else _picture_key(source, sample, min_pixels, max_pixels)
         try:
-            found = load() if key is None else self.ahead.take(key, load)[0]
+            picture = load() if key is None else self.ahead.take(key, load)[0]
         except BadSample as error:
             # Another row with the same picture may have had it read.
             raise BadSample(sample.where, error.reason, path=error.path) from error
-        if not hasattr(found, "pixels"):
-            return found, found.size
+        if not hasattr(picture, "pixels"):
+            return picture, picture.size
         self._count(wait_seconds=time.perf_counter() - began)
-        return _as_picture(found), (found.metadata.width, found.metadata.height)
+        return _as_picture(picture), (picture.metadata.width, picture.metadata.height)
 
     def sized(self, image: Image, sample: Sample, min_pixels: int, max_pixels: int) -> Image:
         """A picture of the size that `image` gives large ones. Raises BadSample on an extreme aspect ratio."""
@@ -128,15 +128,15 @@ class MediaReader:
         Pictures that are decoded already, and lists that hold such, are left to `read` and `image`; so is what cannot
         be named.
         """
-        found: dict[Hashable, Callable[[], Any]] = {}
+        readers: dict[Hashable, Callable[[], Any]] = {}
         try:
             bounds = image_budget(self.image_size, sample) if self.image_size and sample.images else {}
         except BadSample:
-            return found
+            return readers
         for source in sample.images if bounds else ():
             key = _picture_key(source, sample, *bounds.values())
             if key is not None:
-                found[key] = partial(self._open_image, source, sample, *bounds.values())
+                readers[key] = partial(self._open_image, source, sample, *bounds.values())
         for source in sample.videos:
             try:
                 where, spec = self._request(source, sample)
@@ -144,8 +144,8 @@ class MediaReader:
                 continue
             key = video_key(where, spec)
             if key is not None:
-                found[key] = partial(self._fetch, where, spec)
-        return found
+                readers[key] = partial(self._fetch, where, spec)
+        return readers
 
     def figures(self) -> dict[str, float]:
         """What reading took since the last call, as documented metrics; empty before anything is read."""

@@ -335,8 +335,8 @@ class Mixture:
 
     def state_dict(self) -> dict[str, Any]:
         """The place in every walk and dataset, as JSON-serialisable values."""
-        own = {"sampler": _kind(self.sampler), "skipped": self.skipped, "reasons": dict(self.reasons)}
-        return {**self.sampler.state_dict(), **own}
+        of_mixture = {"sampler": _kind(self.sampler), "skipped": self.skipped, "reasons": dict(self.reasons)}
+        return {**self.sampler.state_dict(), **of_mixture}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues exactly where `state_dict` was taken.
@@ -344,10 +344,10 @@ class Mixture:
         Raises:
             CheckpointError: the state is of another sampler, another seed or datasets of other sizes.
         """
-        own = _kind(self.sampler)
-        if state["sampler"] != own:
+        sampler = _kind(self.sampler)
+        if state["sampler"] != sampler:
             raise CheckpointError(
-                f"the checkpoint's samples were drawn by {state['sampler']}, and data.sampler is {own}; "
+                f"the checkpoint's samples were drawn by {state['sampler']}, and data.sampler is {sampler}; "
                 "restore data.sampler, or set `resume: never` and another `name`"
             )
         self.sampler.load_state_dict(state)

@@ -46,14 +46,14 @@ class Table(ABC):
 
     def columns(self) -> set[str]:
         """Columns of the first rows."""
-        seen: set[str] = set()
+        names: set[str] = set()
         for row in range(min(len(self), PROBED_ROWS)):
             try:
                 values = self.get(row)
             except BadSample:
                 continue
-            seen |= set(values) if isinstance(values, dict) else set()
-        return seen
+            names |= set(values) if isinstance(values, dict) else set()
+        return names
 
 
 class JsonlTable(Table):
@@ -254,21 +254,21 @@ READERS = {".jsonl": JsonlTable, ".json": _open_json, ".parquet": _open_parquet}
 
 def _folder_files(folder: Path, split: str) -> list[Path]:
     """Data files of a folder, sorted; where file names carry split words, those of `split` only."""
-    found = sorted(
+    paths = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in READERS
         and path.is_file()
         and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
     )
-    kinds = sorted({path.suffix.lower() for path in found})
-    if not found:
+    kinds = sorted({path.suffix.lower() for path in paths})
+    if not paths:
         raise UserError(f"dataset folder '{folder}' has no {', '.join(READERS)} files")
     if len(kinds) > 1:
         raise UserError(f"dataset folder '{folder}' mixes {' and '.join(kinds)} files; name one file")
-    splits = {path: _split_of(path, folder) for path in found}
+    splits = {path: _split_of(path, folder) for path in paths}
     if not any(splits.values()):
-        return found
+        return paths
     wanted = SPLIT_WORDS.get(split.lower(), split.lower())
     chosen = [path for path, name in splits.items() if name == wanted]
     if not chosen:

@@ -37,8 +37,8 @@ def video_spec(
     """
     from video import Budget, Sampling, VideoSpec
 
-    said = {key: clip[key] for key in CLIP_SETTINGS if clip.get(key) is not None}
-    budget = budget.merged(said) if said else budget
+    overrides = {key: clip[key] for key in CLIP_SETTINGS if clip.get(key) is not None}
+    budget = budget.merged(overrides) if overrides else budget
     most = budget.max_frames
     whole = budget.all_frames or (pictures and budget.all_frames is None and not (budget.frames or budget.timestamps))
     by_fps = not (whole or budget.frames or budget.timestamps)
@@ -102,8 +102,8 @@ def _check_links(folder: Path, sample: Sample) -> None:
     """Raises BadSample where a frame of the folder is a link that leads out of the sample's root."""
     from video.images import SUFFIXES
 
-    with os.scandir(folder) as found:
-        links = [entry.path for entry in found if entry.is_symlink() and entry.name.lower().endswith(SUFFIXES)]
+    with os.scandir(folder) as entries:
+        links = [entry.path for entry in entries if entry.is_symlink() and entry.name.lower().endswith(SUFFIXES)]
     for link in links:
         resolve_media(link, sample.root, sample.where)
 

@@ -32,11 +32,11 @@ class BadSamples:
         self.path, self.warn = path, warn
         self._seen: set[tuple[str, str, str]] = set()
         if path is not None and path.exists():
-            kept, damaged = read_lines(path)
+            entries, damaged = read_lines(path)
             if damaged:
                 # A run that was killed while it wrote.
-                write_atomic(path, "".join(map(json_line, kept)))
-            self._seen = {tuple(str(entry.get(part)) for part in KEY) for entry in kept}
+                write_atomic(path, "".join(map(json_line, entries)))
+            self._seen = {tuple(str(entry.get(part)) for part in KEY) for entry in entries}
 
     def add(self, data: str, error: BadSample, dataset: str | None, row: int | None = None) -> None:
         """Writes a row that was not met before, and warns of it.
@@ -49,9 +49,9 @@ class BadSamples:
         Raises:
             UserError: the file cannot be written.
         """
-        found = _WHERE.fullmatch(error.where)
-        dataset = dataset or (found["dataset"] if found else error.where)
-        row = int(found["row"]) if row is None and found else row
+        place = _WHERE.fullmatch(error.where)
+        dataset = dataset or (place["dataset"] if place else error.where)
+        row = int(place["row"]) if row is None and place else row
         entry = {"data": data, "dataset": dataset, "row": row, "where": error.where}
         key = tuple(str(entry[part]) for part in KEY)
         if key in self._seen:

@@ -43,18 +43,18 @@ def evaluations_in(records: Sequence[Mapping[str, Any]], ends: Mapping[str, int]
         records: lines of metrics.jsonl.
         ends: each stage's last step; evaluations before it are not the stage's result.
     """
-    found: dict[str, dict[str, float]] = {}
+    evaluations: dict[str, dict[str, float]] = {}
     for record in records:
         figures = {k.removeprefix(PREFIX): v for k, v in record.items() if k.startswith(PREFIX)}
         if not figures:
             continue
         if record["step"] == 0:
-            found.setdefault("start", {}).update(figures)
+            evaluations.setdefault("start", {}).update(figures)
             continue
         if record["step"] == ends.get(record["stage"]):
-            found[f"after_{record['stage']}"] = figures
-        found["latest"] = figures
-    return found
+            evaluations[f"after_{record['stage']}"] = figures
+        evaluations["latest"] = figures
+    return evaluations
 
 
 def _items(value: Any) -> Sequence[tuple[str, Any]]:

@@ -178,10 +178,10 @@ def _records(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 def _bad_samples(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    found, damaged = read_lines(path)
+    entries, damaged = read_lines(path)
     if damaged:
         notes.append(f"{damaged} damaged line{'s' if damaged > 1 else ''} of {path.name} left out.")
-    return found
+    return entries
 
 
 def _starts(folder: Path, notes: list[str]) -> list[Start]:
@@ -194,7 +194,7 @@ def _starts(folder: Path, notes: list[str]) -> list[Start]:
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     """The JSON objects of a jsonl file, and how many lines were none."""
-    found, damaged = [], 0
+    records, damaged = [], 0
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
@@ -202,7 +202,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
             except ValueError:
                 value = None
             if isinstance(value, dict):
-                found.append(value)
+                records.append(value)
             else:
                 damaged += bool(line.strip())
-    return found, damaged
+    return records, damaged

@@ -60,10 +60,10 @@ def read_starts(folder: Path) -> list[Start]:
 
 def in_force(starts: Iterable[Start]) -> list[Start]:
     """Those whose steps the run still has: a start goes on from an earlier step than others had come to, or from it."""
-    kept: list[Start] = []
+    standing: list[Start] = []
     for start in starts:
-        kept = [*(earlier for earlier in kept if earlier.step < start.step), start]
-    return kept
+        standing = [*(earlier for earlier in standing if earlier.step < start.step), start]
+    return standing
 
 
 def ran_until(starts: Sequence[Start], last_figure: float) -> float:

@@ -205,16 +205,16 @@ def drop_after(folder: Path, step: int) -> None:
     """
     path = folder / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    kept = []
+    earlier = []
     for number, line in enumerate(lines, start=1):
         try:
             if json.loads(line)["step"] <= step and line.endswith(b"\n"):
-                kept.append(line)
+                earlier.append(line)
         except (ValueError, KeyError, TypeError):
             if number < len(lines):
                 raise UserError(f"{path} line {number} is damaged; delete that line to resume") from None
-    if kept != lines:
-        write_atomic(path, b"".join(kept))
+    if earlier != lines:
+        write_atomic(path, b"".join(earlier))
     for path in (*(folder / "rollouts").glob("step_*.jsonl"), *(folder / "videos").glob("step_*")):
         number = path.stem.removeprefix("step_")
         if number.isdigit() and int(number) > step:

@@ -41,9 +41,9 @@ def moving_steps(actions_TA: np.ndarray, gripper: bool) -> np.ndarray:
     """
     arm_TA = actions_TA[:, :-1] if gripper else actions_TA
     moves_T = np.linalg.norm(arm_TA, axis=1) >= STILL
-    kept: list[int] = []
+    moving: list[int] = []
     for step, moves in enumerate(moves_T):
-        changes = gripper and bool(kept) and actions_TA[step, -1] != actions_TA[kept[-1], -1]
+        changes = gripper and bool(moving) and actions_TA[step, -1] != actions_TA[moving[-1], -1]
         if moves or changes:
-            kept.append(step)
-    return np.asarray(kept, dtype=np.int64)
+            moving.append(step)
+    return np.asarray(moving, dtype=np.int64)

@@ -43,11 +43,11 @@ def read_vectors(group: Any, key: str, place: str) -> np.ndarray:
     """
     import h5py
 
-    found = group.get(key)
-    if not isinstance(found, h5py.Dataset):
+    member = group.get(key)
+    if not isinstance(member, h5py.Dataset):
         keys = ", ".join(sorted(group)) or "nothing"
-        raise UserError(f"{place}: '{key}' is {'a group' if found is not None else 'missing'}; there is {keys}")
-    values = np.asarray(found[()], dtype=np.float32)
+        raise UserError(f"{place}: '{key}' is {'a group' if member is not None else 'missing'}; there is {keys}")
+    values = np.asarray(member[()], dtype=np.float32)
     if values.ndim not in (1, 2):
         raise UserError(f"{place}: '{key}' has shape {values.shape}, expected a vector per step")
     return values[:, None] if values.ndim == 1 else values

@@ -83,10 +83,10 @@ class LeRobotDataset(RobotRows):
                 frames, index = read(str(path), spec, threads=1), 0
         except VideoError as error:
             raise BadSample(where, f"video {error}") from error
-        found = float(frames.timestamps[index])
-        if abs(found - times_T[step]) > half:
+        shown_at = float(frames.timestamps[index])
+        if abs(shown_at - times_T[step]) > half:
             raise BadSample(
-                where, f"video '{path}' has no frame at {times_T[step]:.4f} s, the nearest is at {found:.4f} s"
+                where, f"video '{path}' has no frame at {times_T[step]:.4f} s, the nearest is at {shown_at:.4f} s"
             )
         return frames.pixels[index].permute(1, 2, 0).numpy()
 
@@ -132,14 +132,14 @@ def _episodes(layout: Layout, config: LeRobotData, chosen: Sequence[int]) -> lis
     by_file: dict[Path, list[int]] = {}
     for number in chosen:
         by_file.setdefault(layout.data_file(layout.episodes[number]), []).append(number)
-    made: dict[int, Episode] = {}
+    episodes: dict[int, Episode] = {}
     columns = [config.action, *([config.state] if config.state else [])]
     columns += [config.reward] if config.reward in layout.numbers else []
     for path, numbers in by_file.items():
         steps = read_steps(layout, path, columns)
         for number in numbers:
-            made[number] = _episode(layout, config, layout.episodes[number], path, steps)
-    return [made[number] for number in chosen]
+            episodes[number] = _episode(layout, config, layout.episodes[number], path, steps)
+    return [episodes[number] for number in chosen]
 
 
 def _episode(layout: Layout, config: LeRobotData, recorded: Recorded, path: Path, steps: dict) -> Episode:

@@ -165,7 +165,7 @@ def _episodes(root: Path) -> dict[int, Recorded]:
     files = sorted((root / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
     if not files:
         raise UserError(f"dataset '{root}' has no meta/episodes/chunk-*/file-*.parquet; download it again")
-    found: dict[int, Recorded] = {}
+    episodes: dict[int, Recorded] = {}
     for path in files:
         names = _parquet_names(path)
         for needed in ("episode_index", "length"):
@@ -174,8 +174,8 @@ def _episodes(root: Path) -> dict[int, Recorded]:
         wanted = [n for n in names if n in ("episode_index", "length") or n.startswith(("data/", "videos/"))]
         for row in _parquet(path, wanted).to_pylist():
             number = int(row["episode_index"])
-            found[number] = Recorded(number, int(row["length"]), row)
-    return found
+            episodes[number] = Recorded(number, int(row["length"]), row)
+    return episodes
 
 
 def _parquet_names(path: Path) -> list[str]:

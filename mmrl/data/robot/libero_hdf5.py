@@ -37,16 +37,16 @@ class LiberoDemonstrations(RobotRows):
     def __init__(self, config: LiberoData):
         title = f"dataset '{config.path}'"
         demos: list[tuple[Path, str]] = []
-        found: list[str] = []
+        recorded: list[str] = []
         for path in find_files(config.path, (".hdf5", ".h5")):
             with open_h5(path) as file:
                 keys = [key for _, key in numbered(file.get("data", {}), "demo_")]
                 if not keys:
                     raise UserError(f"'{path}' holds no data/demo_0: no demonstrations of LIBERO")
                 if not demos:
-                    found = [name for name in file["data"][keys[0]].get("obs", {}) if name.endswith(PICTURES)]
+                    recorded = [name for name in file["data"][keys[0]].get("obs", {}) if name.endswith(PICTURES)]
             demos += [(path, key) for key in keys]
-        cameras = choose_cameras(config.cameras, found, CAMERAS, title)
+        cameras = choose_cameras(config.cameras, recorded, CAMERAS, title)
         chosen = choose_episodes(config.episodes, range(len(demos)), title)
         wanted: dict[Path, list[int]] = {}
         for number in chosen:
@@ -68,14 +68,14 @@ class LiberoDemonstrations(RobotRows):
 def _episode(file: Any, path: Path, key: str, number: int, instruction: str, cameras: list[str]) -> Episode:
     group, place = file["data"][key], f"{path.name} {key}"
     actions = read_vectors(group, "actions", place)
-    seen = group.get("obs", {})
-    states = read_state({name: read_vectors(seen, name, f"{place}/obs") for name in STATE}, f"{place}/obs")
+    observations = group.get("obs", {})
+    states = read_state({name: read_vectors(observations, name, f"{place}/obs") for name in STATE}, f"{place}/obs")
     for camera in cameras:
-        if camera not in seen:
+        if camera not in observations:
             raise UserError(f"{place}: camera '{camera}' is missing; name others in `cameras`, or leave it out")
     rewards = read_vectors(group, "rewards", place)[:, 0] if "rewards" in group else final_reward(len(actions))
     lengths = {"actions": len(actions), "states": len(states), "rewards": len(rewards)}
-    lengths |= {camera: len(seen[camera]) for camera in cameras}
+    lengths |= {camera: len(observations[camera]) for camera in cameras}
     if len(set(lengths.values())) > 1:
         raise UserError(f"{place} is damaged: {lengths} must be equal; copy '{path}' again")
     return Episode(number, (path, key), place, instruction, actions, states, np.arange(len(actions)), rewards)
@@ -84,8 +84,8 @@ def _episode(file: Any, path: Path, key: str, number: int, instruction: str, cam
 def _instruction(raw: Any) -> str:
     """The sentence in `problem_info`, which some writers keep as a list of words and some inside quotation marks."""
     try:
-        said = json.loads(raw)["language_instruction"]
+        language = json.loads(raw)["language_instruction"]
     except (TypeError, ValueError, KeyError):
         return ""
-    words = said if isinstance(said, str) else " ".join(map(str, said))
+    words = language if isinstance(language, str) else " ".join(map(str, language))
     return words.strip().strip('"').strip()

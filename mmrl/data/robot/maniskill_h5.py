@@ -42,7 +42,7 @@ class ManiSkillDemonstrations(RobotRows):
         facts = read_json(path)
         known, modes = facts["episodes"], control_modes(facts)
         _check_control(config, path, modes)
-        numbers = [n for n, one in known.items() if np.all(one.get("success", True)) or not config.successful_only]
+        numbers = [n for n, entry in known.items() if np.all(entry.get("success", True)) or not config.successful_only]
         chosen = choose_episodes(config.episodes, sorted(numbers), title)
         instruction = config.instruction or _instruction(facts["env_info"].get("env_id"), title)
         with open_h5(path) as file:
@@ -53,8 +53,8 @@ class ManiSkillDemonstrations(RobotRows):
                 if key not in file:
                     raise UserError(f"{title}: '{path}' has no {key}, which its JSON file lists; copy both again")
                 if not cameras:
-                    found = _cameras(file[key], replay(path, "-o rgb"))
-                    cameras = choose_cameras(config.cameras, found, {}, title)
+                    recorded = _cameras(file[key], replay(path, "-o rgb"))
+                    cameras = choose_cameras(config.cameras, recorded, {}, title)
                 solved = bool(np.all(known[number].get("success", True)))
                 episode = _episode(file[key], path, number, instruction, list(cameras), config.state, solved)
                 _check_units(episode.actions_TA, modes[number], path, f"'{path}' {key}")
@@ -70,10 +70,10 @@ class ManiSkillDemonstrations(RobotRows):
 
 
 def _check_control(config: ManiSkillData, path: Path, modes: Mapping[int, str]) -> None:
-    found = sorted(set(modes.values()))
-    if config.control_mode is not None and found != [config.control_mode]:
+    recorded = sorted(set(modes.values()))
+    if config.control_mode is not None and recorded != [config.control_mode]:
         raise UserError(
-            f"dataset '{config.path}': recorded with control_mode {', '.join(found)}, not '{config.control_mode}'; "
+            f"dataset '{config.path}': recorded with control_mode {', '.join(recorded)}, not '{config.control_mode}'; "
             f"convert it: {replay(path, f'-c {config.control_mode} -o rgb')}"
         )
 
@@ -102,14 +102,14 @@ def _instruction(task: str | None, title: str) -> str:
 
 
 def _cameras(trajectory: Any, cure: str) -> list[str]:
-    seen = trajectory.get("obs")
-    sensors = seen.get("sensor_data") if hasattr(seen, "keys") else None
-    found = [name for name, sensor in (sensors or {}).items() if "rgb" in sensor]
-    if not found:
+    observations = trajectory.get("obs")
+    sensors = observations.get("sensor_data") if hasattr(observations, "keys") else None
+    cameras = [name for name, sensor in (sensors or {}).items() if "rgb" in sensor]
+    if not cameras:
         raise UserError(
             f"'{trajectory.file.filename}' {trajectory.name} holds no pictures; replay it with them: {cure}"
         )
-    return found
+    return cameras
 
 
 def _episode(
@@ -131,13 +131,15 @@ def _episode(
     if set(lengths.values()) != {len(actions) + 1}:
         raise UserError(f"{place} is damaged: {lengths} must be {len(actions) + 1}, one more than its actions")
     # The last observation is what the last action led to, and no action follows it.
-    seen = None if states is None else states[:-1]
-    kept = np.arange(len(actions))
-    return Episode(number, (path, f"traj_{number}"), place, instruction, actions, seen, kept, rewards)
+    states_before = None if states is None else states[:-1]
+    steps_K = np.arange(len(actions))
+    return Episode(number, (path, f"traj_{number}"), place, instruction, actions, states_before, steps_K, rewards)
 
 
-def _states(seen: Any, place: str) -> np.ndarray:
-    parts = {path: values for name in STATE if name in seen for path, values in _members(seen[name], place)}
+def _states(observations: Any, place: str) -> np.ndarray:
+    parts = {
+        path: values for name in STATE if name in observations for path, values in _members(observations[name], place)
+    }
     if not parts:
         raise UserError(
             f"{place}: obs has no {' and no '.join(STATE)}; set state: false to do without the robot's state"

@@ -79,7 +79,7 @@ class RobotRows(Rows):
         """
         self.config, self.cameras = config, dict(cameras)
         self.name = config.name or name
-        self.episodes = [made for made in map(self._converted, episodes) if len(made.kept_K)]
+        self.episodes = [episode for episode in map(self._converted, episodes) if len(episode.kept_K)]
         self._starts = np.cumsum([0, *(len(e.kept_K) for e in self.episodes)])
         if not self.episodes:
             raise UserError(f"{self.title} has no step to learn from among {len(episodes)} episodes")
@@ -107,10 +107,12 @@ class RobotRows(Rows):
         config, actions = self.config, episode.actions_TA
         if config.gripper is not None:
             actions = convert_gripper(actions, config.gripper, config.gripper_to or config.gripper)
-        kept = episode.kept_K
+        kept_K = episode.kept_K
         if config.drop_noops:
-            kept = kept[moving_steps(actions[kept], config.gripper is not None)]
-        return replace(episode, actions_TA=actions, kept_K=kept, instruction=config.instruction or episode.instruction)
+            kept_K = kept_K[moving_steps(actions[kept_K], config.gripper is not None)]
+        return replace(
+            episode, actions_TA=actions, kept_K=kept_K, instruction=config.instruction or episode.instruction
+        )
 
     def _row(self, row: int) -> Sample:
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -165,10 +167,10 @@ class RobotRows(Rows):
             UserError: none of them has finite numbers.
         """
         try:
-            found = compute_statistics(self.steps(), self.action_mask)
+            statistics = compute_statistics(self.steps(), self.action_mask)
         except ValueError as error:
             raise UserError(f"dataset '{self.name}': {error}") from error
-        return {**found, "num_trajectories": len(self.episodes)}
+        return {**statistics, "num_trajectories": len(self.episodes)}
 
 
 def final_reward(length: int, success: bool = True) -> np.ndarray:
@@ -205,21 +207,21 @@ def _span(numbers: Sequence[int]) -> str:
 
 
 def choose_cameras(
-    wanted: Mapping[str, str] | None, found: Sequence[str], usual: Mapping[str, str], title: str
+    wanted: Mapping[str, str] | None, recorded: Sequence[str], usual: Mapping[str, str], title: str
 ) -> dict[str, str]:
     """Name in the file -> name for the policy.
 
     Args:
-        found: the file's cameras.
+        recorded: the file's cameras.
         usual: names for the policy of the file's cameras; others keep theirs.
 
     Raises:
         UserError: a camera that the file lacks, or no camera at all.
     """
     for camera in wanted or ():
-        if camera not in found:
-            raise UserError(f"{title}: cameras: {unknown('camera', camera, found)}")
-    chosen = dict(wanted) if wanted else {camera: usual.get(camera, camera) for camera in found}
+        if camera not in recorded:
+            raise UserError(f"{title}: cameras: {unknown('camera', camera, recorded)}")
+    chosen = dict(wanted) if wanted else {camera: usual.get(camera, camera) for camera in recorded}
     if not chosen:
         raise UserError(f"{title} has no pictures, and a policy sees at least one camera")
     return chosen

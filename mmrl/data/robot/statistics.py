@@ -63,8 +63,8 @@ class Running:
             return
         if self._sample is None:
             self._sample, self._kept = np.concatenate(self._kept), []
-        seen = self.count + free + np.arange(1, len(rest) + 1)
-        places = self._rng.integers(0, seen)
+        counts = self.count + free + np.arange(1, len(rest) + 1)
+        places = self._rng.integers(0, counts)
         for place, vector in zip(places[places < self.exact], rest[places < self.exact]):
             self._sample[place] = vector
 
@@ -73,14 +73,14 @@ class Running:
         if self.count == 0:
             raise ValueError("statistics of nothing")
         sample = self._sample if self._sample is not None else np.concatenate(self._kept)
-        found = {
+        statistics = {
             "mean": self._mean,
             "std": np.sqrt(self._squares / self.count),
             "min": self._low,
             "max": self._high,
             **{name: np.quantile(sample.astype(np.float64), q, axis=0) for name, q in QUANTILES.items()},
         }
-        return {name: values.tolist() for name, values in found.items()}
+        return {name: values.tolist() for name, values in statistics.items()}
 
 
 def compute_statistics(

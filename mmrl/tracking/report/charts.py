@@ -91,14 +91,14 @@ OTHERS = 60
 
 def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float | None]]]:
     """Points of every figure; a step logged twice keeps its last value."""
-    found: dict[str, dict[int, float | None]] = {}
+    values: dict[str, dict[int, float | None]] = {}
     for record in records:
         for name, value in record.items():
             numeric = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
             if name not in ("step", "stage", "time") and numeric:
                 finite = value is not None and math.isfinite(value)
-                found.setdefault(name, {})[record["step"]] = value if finite else None
-    return {name: sorted(points.items()) for name, points in found.items()}
+                values.setdefault(name, {})[record["step"]] = value if finite else None
+    return {name: sorted(points.items()) for name, points in values.items()}
 
 
 def render_charts(run: Run) -> str:
