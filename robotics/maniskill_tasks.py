@@ -35,7 +35,7 @@ SHOVE = 0.05
 
 
 def instructions(base: Any, task: str, instruction: str | None) -> list[str]:
-    """One instruction per world: `instruction`, else the task's own, else the table's, else the words of the task's name."""
+    """One per world: `instruction`, else the task's own, else the table's, else the words of the task's name."""
     if instruction is not None:
         return [instruction] * base.num_envs
     if hasattr(base, "get_language_instruction"):

@@ -255,7 +255,7 @@ def _guess_tokens(messages: Messages, reply: str) -> int:
     return (sum(len(message["content"]) for message in messages) + len(reply)) // 4 + 1
 
 
-class Session:
+class JudgeSession:
     """One judge's transport, cache and budget in this process. Threads share it."""
 
     def __init__(self, judge: Judge):
@@ -324,11 +324,11 @@ def _local(policy: Policy) -> Callable[[Messages], tuple[str, int]]:
     return send
 
 
-_sessions: dict[Any, Session] = {}
+_sessions: dict[Any, JudgeSession] = {}
 _sessions_lock = threading.Lock()
 
 
-def session_of(judge: Judge) -> Session:
+def session_of(judge: Judge) -> JudgeSession:
     """The session of every judge with these parameters.
 
     Raises:
@@ -337,7 +337,7 @@ def session_of(judge: Judge) -> Session:
     with _sessions_lock:
         if judge not in _sessions:
             try:
-                _sessions[judge] = Session(judge)
+                _sessions[judge] = JudgeSession(judge)
             except (ImportError, AttributeError) as error:
                 raise Failure("judge_unconfigured", f"cannot import the policy {judge.policy!r}: {error}") from None
         return _sessions[judge]

@@ -20,7 +20,7 @@ from mmrl.recipe.objective import Objective
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.answers import demonstrated_units
-from mmrl.rollouts.episodes import Episodes
+from mmrl.rollouts.episodes import Play
 from mmrl.rollouts.experts import refusals
 from mmrl.rollouts.normalisation import settle_statistics
 from mmrl.rollouts.preparing import Preparer
@@ -102,7 +102,7 @@ def _try_simulators(recipe: Recipe, policy: Any, engine: Engine) -> None:
     simulators = Simulators(recipe.simulators, recipe.pipeline, refusals(recipe.data.train, recipe.stages))
     try:
         for name, sample in sorted(first.items()):
-            episodes = Episodes(simulators.get(name, 1), [sample])
+            episodes = Play(simulators.get(name, 1), [sample])
             episodes.begin()
             units = policy.units_per_action(episodes.env.action_dim)
             prompts = policy.prepare([episodes.view(0)])

@@ -18,7 +18,7 @@ from vision_rewards.plain import read_options
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Columns:
     """One row and what its dataset says about it; every accessor raises BadSample with the column's name.
 
     Args:

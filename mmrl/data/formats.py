@@ -12,7 +12,7 @@ from typing import Any
 
 from mmrl.contracts.errors import BadSample, UserError, unknown
 from mmrl.contracts.types import Sample
-from mmrl.data.columns import Row
+from mmrl.data.columns import Columns
 from mmrl.recipe.formats import AUTO, FORMATS
 from vision_rewards.plain import answer_text
 
@@ -42,7 +42,7 @@ def user_message(text: str, images: int = 0, videos: int = 0) -> dict[str, Any]:
     return {"role": "user", "content": parts}
 
 
-def read_mmrl(row: Row) -> Sample:
+def read_mmrl(row: Columns) -> Sample:
     """mmrl's own columns: messages or prompt, images, videos, task, target, demonstration, coordinates."""
     messages, demonstration = _messages(row) if row.has("messages") else ([_prompt(row)], None)
     if row.has("demonstration"):
@@ -69,11 +69,11 @@ def read_mmrl(row: Row) -> Sample:
     )
 
 
-def _prompt(row: Row) -> dict[str, Any]:
+def _prompt(row: Columns) -> dict[str, Any]:
     return {"role": "user", "content": split_tags(row.text("prompt"))}
 
 
-def _messages(row: Row) -> tuple[list[dict[str, Any]], str | None]:
+def _messages(row: Columns) -> tuple[list[dict[str, Any]], str | None]:
     """Messages up to the last user turn, and the text of a closing assistant turn."""
     messages = []
     for number, message in enumerate(row.items("messages")):
@@ -95,7 +95,7 @@ def _messages(row: Row) -> tuple[list[dict[str, Any]], str | None]:
     return messages, "".join(part["text"] for part in last["content"]) if last else None
 
 
-def _part(row: Row, part: Any, number: int) -> dict[str, Any]:
+def _part(row: Columns, part: Any, number: int) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if kind == "text" and isinstance(part.get("text"), str):
         return {"type": "text", "text": part["text"]}
@@ -104,7 +104,7 @@ def _part(row: Row, part: Any, number: int) -> dict[str, Any]:
     raise row.bad(f"column 'messages'[{number}].content: a part is text with a text, image or video")
 
 
-def read_easyr1(row: Row) -> Sample:
+def read_easyr1(row: Columns) -> Sample:
     """EasyR1: problem with tags, answer, images, videos; the task is the dataset's."""
     task, learned = row.task_of("task"), row.has("demonstration")
     return row.sample(
@@ -117,7 +117,7 @@ def read_easyr1(row: Row) -> Sample:
     )
 
 
-def read_easyvideor1(row: Row) -> Sample:
+def read_easyvideor1(row: Columns) -> Sample:
     """EasyVideoR1: problem, problem_type, data_type, path, options, solution; images and videos as in EasyR1."""
     kind = row.text("data_type").strip().lower() if row.has("data_type") else "video"
     if kind not in ("image", "video", "text"):
@@ -144,7 +144,7 @@ def read_easyvideor1(row: Row) -> Sample:
     )
 
 
-def _offline(row: Row, solution: Any) -> str | None:
+def _offline(row: Columns, solution: Any) -> str | None:
     if row.has("offline_output") and row.values.get("has_offline_trajectory") is not False:
         return row.text("offline_output")
     if isinstance(solution, str) and "<answer>" in solution and answer_text(solution):
@@ -152,7 +152,7 @@ def _offline(row: Row, solution: Any) -> str | None:
     return None
 
 
-def read_vlm_r1(row: Row) -> Sample:
+def read_vlm_r1(row: Columns) -> Sample:
     """VLM-R1: image (text or list), conversations of human and gpt, accu_reward_method; gpt's turn is the answer."""
     turns = row.items("conversations")
     senders = [turn.get("from") if isinstance(turn, Mapping) else None for turn in turns]
@@ -185,13 +185,13 @@ class Format:
         renamed: what these call a task -> its name here.
     """
 
-    read: Callable[[Row], Sample]
+    read: Callable[[Columns], Sample]
     required: tuple[tuple[str, ...], ...]
     absent: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ("task",)
     renamed: Mapping[str, str] = field(default_factory=dict)
 
-    def known_task(self, row: Row) -> str | None:
+    def known_task(self, row: Columns) -> str | None:
         """The task of a row that may be bad otherwise; None where neither it nor its dataset names one."""
         try:
             task = row.task_of(*self.tasks)

@@ -16,7 +16,7 @@ import numpy as np
 import vision_rewards
 from mmrl.contracts.errors import BadSample, UserError, first_line, nearest
 from mmrl.contracts.types import Sample
-from mmrl.data.columns import Row
+from mmrl.data.columns import Columns
 from mmrl.data.formats import find_format
 from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
@@ -170,7 +170,7 @@ class FileDataset(Rows):
         if not isinstance(values, dict):
             raise BadSample(place, f"the row is {type(values).__name__}, expected an object with columns")
         config, form = self.config, FORMATS.get(self.format)
-        parsed = Row(values, row, place, self.name, self.root, config.task, config.coordinates, self.shape)
+        parsed = Columns(values, row, place, self.name, self.root, config.task, config.coordinates, self.shape)
         try:
             return form.read(parsed)
         except BadSample as error:

@@ -33,7 +33,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class DigitClip:
     """What each slot of a video shows."""
 
     slots: tuple[Scene, ...]
@@ -78,7 +78,7 @@ class VideoDigits(Rows):
         key = hashlib.sha256(f"video_digits/{config.seed}/{config.split}/{row}".encode()).digest()
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(key))))
         asked = TASKS[task](_Draw(rng, self._scans, config.slots, config.canvas))
-        clip = Clip(asked.slots, replace(random_style(rng), noise=0.0))
+        clip = DigitClip(asked.slots, replace(random_style(rng), noise=0.0))
         answer = f"<think>{asked.trace}</think><answer>{asked.answer}</answer>" if config.think else asked.answer
         return Sample(
             id=f"{self.name}/{config.split}/{row}",
@@ -97,7 +97,7 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrl" / "video_digits"
 
 
-def video_file(clip: Clip, folder: Path) -> Path:
+def video_file(clip: DigitClip, folder: Path) -> Path:
     """The encoded file of a clip, rendered if it is not there yet. Raises UserError where it cannot be written."""
     name = hashlib.sha256(f"{VERSION} {CODEC} {FPS} {BIT_RATE} {clip}".encode()).hexdigest()[:24]
     path = folder / name[:2] / f"{name}.mp4"
@@ -118,7 +118,7 @@ def video_file(clip: Clip, folder: Path) -> Path:
     return path
 
 
-def encode(clip: Clip, path: Path) -> None:
+def encode(clip: DigitClip, path: Path) -> None:
     """Writes a clip as an MPEG-4 file: FPS frames per slot, equal arguments giving equal frames."""
     try:
         import av

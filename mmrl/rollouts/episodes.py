@@ -50,7 +50,7 @@ def play(
 
 
 def _act(
-    policy: Any, engine: Engine, episodes: Episodes, sampling: Sampling, chunk: int, seed: int, bootstrap: bool
+    policy: Any, engine: Engine, episodes: Play, sampling: Sampling, chunk: int, seed: int, bootstrap: bool
 ) -> Lane:
     action_dim = episodes.env.action_dim
     sampling = of_actions(sampling, chunk * policy.units_per_action(action_dim))
@@ -90,7 +90,7 @@ def demonstrate_episodes(
     return gather(lanes, 1, DEMO)
 
 
-def _demonstrate(policy: Any, episodes: Episodes, chunk: int, bootstrap: bool) -> Lane:
+def _demonstrate(policy: Any, episodes: Play, chunk: int, bootstrap: bool) -> Lane:
     worlds = yield episodes.begin
     ahead = chunk if bootstrap else actions_taught(policy, chunk)
     shown: dict[int, dict[int, Tensor]] = {}
@@ -124,15 +124,15 @@ def _demonstrate(policy: Any, episodes: Episodes, chunk: int, bootstrap: bool) -
         episodes.prepare_finals(policy)
 
 
-def deal(simulators: Worlds, samples: Sequence[Sample], n: int) -> list[Episodes]:
+def deal(simulators: Worlds, samples: Sequence[Sample], n: int) -> list[Play]:
     """n episodes from each sample's start, dealt one by one to the groups of worlds of the samples' simulator."""
     starts, groups = [sample for sample in samples for _ in range(n)], simulators.pipeline
     hands = [starts[lane::groups] for lane in range(min(groups, len(starts)))]
     name = str(samples[0].simulator)
-    return [Episodes(simulators.get(name, len(hand), lane), hand) for lane, hand in enumerate(hands)]
+    return [Play(simulators.get(name, len(hand), lane), hand) for lane, hand in enumerate(hands)]
 
 
-def deal_to_experts(simulators: Worlds, samples: Sequence[Sample]) -> list[Episodes]:
+def deal_to_experts(simulators: Worlds, samples: Sequence[Sample]) -> list[Play]:
     """An episode from each sample's start. Raises ConfigError where the simulator has no scripted expert."""
     lanes = deal(simulators, samples, 1)
     if not lanes[0].env.has_expert:
@@ -144,13 +144,13 @@ def deal_to_experts(simulators: Worlds, samples: Sequence[Sample]) -> list[Episo
     return lanes
 
 
-def run(lanes: Sequence[Episodes], acting: Sequence[Lane]) -> None:
+def run(lanes: Sequence[Play], acting: Sequence[Lane]) -> None:
     """Plays the episodes of all lanes, each as its counterpart in `acting` does."""
     together = all(lane.env.concurrent for lane in lanes)
     take_turns(acting, threads=len(lanes) if together else 1)
 
 
-def gather(lanes: Sequence[Episodes], n: int, origin: str) -> list[Group]:
+def gather(lanes: Sequence[Play], n: int, origin: str) -> list[Group]:
     """The finished episodes that `deal` dealt, n per group; the group's sample shows its first observation."""
     count = sum(len(lane.starts) for lane in lanes)
     played = [lanes[i % len(lanes)].played(i // len(lanes), origin) for i in range(count)]
@@ -158,7 +158,7 @@ def gather(lanes: Sequence[Episodes], n: int, origin: str) -> list[Group]:
     return [Group(group[0][0], tuple(trajectory for _, trajectory in group)) for group in groups]
 
 
-class Episodes:
+class Play:
     """An episode from each of `starts`: those in progress, each in a world of `env`, and those that wait for one.
 
     Episodes are numbered as their starts are, all of one simulator. One in which it fails begins again. What it returns

@@ -13,7 +13,7 @@ from mmrl.contracts.engine import Engine, Request, Sampling
 from mmrl.contracts.source import Labels, Worlds
 from mmrl.contracts.types import DEMO, Decision, Group, Sample
 from mmrl.recipe.rollout import of_actions
-from mmrl.rollouts.episodes import Episodes, deal_to_experts, gather, run
+from mmrl.rollouts.episodes import Play, deal_to_experts, gather, run
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.pipeline import Lane, lane_seed
 
@@ -43,7 +43,7 @@ def relabelled_episodes(
     return [_labelled(group) for group in gather(lanes, 1, DEMO)]
 
 
-def _relabel(policy: Any, engine: Engine, episodes: Episodes, sampling: Sampling, settings: Labels, seed: int) -> Lane:
+def _relabel(policy: Any, engine: Engine, episodes: Play, sampling: Sampling, settings: Labels, seed: int) -> Lane:
     action_dim = episodes.env.action_dim
     sampling = of_actions(sampling, policy.units_per_action(action_dim))
     worlds, call = (yield episodes.begin), 0

@@ -11,7 +11,7 @@ from mmrl.cli import main
 from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.data.episodes import Episodes
 from mmrl.recipe.data import EpisodeData
-from mmrl.rollouts.episodes import Episodes as Playing
+from mmrl.rollouts.episodes import Play
 from mmrl.rollouts.expert_statistics import expert_statistics
 from mmrl.rollouts.simulators import Simulators
 from robotics.tabletop import TabletopEnv
@@ -89,7 +89,7 @@ def play(episodes):
 @pytest.mark.parametrize("error", [*CONTRACT, *FAULTS])
 def test_what_playing_raises(failing, call, error):
     failing(call, error)
-    episodes = Playing(Simulators({"table": TABLE}).get("table", 2), starts(2))
+    episodes = Play(Simulators({"table": TABLE}).get("table", 2), starts(2))
     with pytest.raises(CONTRACT.get(error, error)) as caught:
         play(episodes)
     if error in CONTRACT:
@@ -112,7 +112,7 @@ def test_what_computing_statistics_raises(failing, call, error):
 def test_a_worker_that_answers_too_late_names_its_timeout(monkeypatch):
     monkeypatch.setitem(robotics.registry.SIMULATORS, "hanging", f"{__name__}:Hanging")
     simulators = Simulators({"table": {**TABLE, "type": "hanging", "num_envs": 1}})
-    episodes = Playing(simulators.get("table", 1), starts(1, first=HANG))
+    episodes = Play(simulators.get("table", 1), starts(1, first=HANG))
     expected = "simulators.table: hanging worker 0, 3 failures in a row: did not answer within 0.25 s; raise timeout"
     with pytest.raises(UserError, match=f"^{expected}$"):
         episodes.begin()

@@ -13,7 +13,7 @@ import numpy as np
 from mmrl.contracts.errors import BadSample, UserError, unknown
 from mmrl.data.media import load_image
 from mmrl.data.media_reader import open_cache
-from mmrl.data.robot.lerobot_layout import Layout, Recorded, read_layout, read_steps
+from mmrl.data.robot.lerobot_layout import LeRobotFiles, Recorded, read_layout, read_steps
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
 from mmrl.recipe.data import LeRobotData
 
@@ -123,12 +123,12 @@ class LeRobotDataset(RobotRows):
         return {**entry, "num_transitions": len(self), "num_trajectories": len(self.episodes)}
 
 
-def _check_feature(layout: Layout, what: str, name: str) -> None:
+def _check_feature(layout: LeRobotFiles, what: str, name: str) -> None:
     if name not in layout.numbers:
         raise UserError(f"{layout.title}: {what}: {unknown('feature', name, layout.numbers)}")
 
 
-def _episodes(layout: Layout, config: LeRobotData, chosen: Sequence[int]) -> list[Episode]:
+def _episodes(layout: LeRobotFiles, config: LeRobotData, chosen: Sequence[int]) -> list[Episode]:
     by_file: dict[Path, list[int]] = {}
     for number in chosen:
         by_file.setdefault(layout.data_file(layout.episodes[number]), []).append(number)
@@ -142,7 +142,7 @@ def _episodes(layout: Layout, config: LeRobotData, chosen: Sequence[int]) -> lis
     return [episodes[number] for number in chosen]
 
 
-def _episode(layout: Layout, config: LeRobotData, recorded: Recorded, path: Path, steps: dict) -> Episode:
+def _episode(layout: LeRobotFiles, config: LeRobotData, recorded: Recorded, path: Path, steps: dict) -> Episode:
     rows = np.flatnonzero(steps["episode_index"] == recorded.number)
     rows = rows[np.argsort(steps["frame_index"][rows], kind="stable")]
     place = f"{path.relative_to(layout.root)} episode {recorded.number}"

@@ -36,7 +36,7 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Layout:
+class LeRobotFiles:
     """What the metadata say.
 
     Attributes:
@@ -105,7 +105,7 @@ class Layout:
         return _json(path) if path.is_file() else {}
 
 
-def read_layout(path: str) -> Layout:
+def read_layout(path: str) -> LeRobotFiles:
     """The metadata of a dataset's folder.
 
     Raises:
@@ -128,7 +128,7 @@ def read_layout(path: str) -> Layout:
     for key in ("fps", "features", "data_path"):
         if key not in info:
             raise UserError(f"dataset '{path}': meta/info.json has no '{key}'; download it again")
-    return Layout(root.resolve(), info, _tasks(root), _episodes(root))
+    return LeRobotFiles(root.resolve(), info, _tasks(root), _episodes(root))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _parquet_names(path: Path) -> list[str]:
         raise UserError(f"'{path}' is not parquet: {error}; download it again") from None
 
 
-def read_steps(layout: Layout, path: Path, features: Sequence[str]) -> dict[str, np.ndarray]:
+def read_steps(layout: LeRobotFiles, path: Path, features: Sequence[str]) -> dict[str, np.ndarray]:
     """Columns of one data file: features float32 [N, D], indices int64 [N], `timestamp` float64 [N].
 
     A cell that is null or has another length than its feature reads as NaN.

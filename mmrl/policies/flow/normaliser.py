@@ -18,7 +18,7 @@ EPSILON = {"mean_std": 1e-8, "quantiles": 1e-6}
 
 
 @dataclass(frozen=True, slots=True)
-class Normaliser:
+class Rescaling:
     """(x - shift) / scale of each dimension, float64 [A]."""
 
     shift_A: Tensor
@@ -33,7 +33,7 @@ class Normaliser:
         return (values.double() * self.scale_A + self.shift_A).float()
 
 
-def make_normaliser(kind: Kind, statistics: Mapping[str, Any], key: str, part: str) -> Normaliser:
+def make_normaliser(kind: Kind, statistics: Mapping[str, Any], key: str, part: str) -> Rescaling:
     """`mean_std`: (x - mean) / (std + 1e-8). `quantiles`: 2 (x - q01) / (q99 - q01 + 1e-6) - 1, not clipped.
 
     By `mean_std`, a dimension of the state that never moved in the data is centred and no more: the published divisor
@@ -56,6 +56,6 @@ def make_normaliser(kind: Kind, statistics: Mapping[str, Any], key: str, part: s
         raise ConfigError(f"{where}: {names[0]} has {len(first)} values and {names[1]} {len(second)}")
     if kind == "mean_std":
         scale = second + EPSILON[kind]
-        return Normaliser(first, scale.where(second > 0, 1.0) if part == "proprio" else scale)
+        return Rescaling(first, scale.where(second > 0, 1.0) if part == "proprio" else scale)
     half = (second - first + EPSILON[kind]) / 2
-    return Normaliser(first + half, half)
+    return Rescaling(first + half, half)

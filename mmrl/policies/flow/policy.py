@@ -20,7 +20,7 @@ from mmrl.contracts.types import Decision, Likelihood, PolicyBatch, Sample
 from mmrl.policies.adapted_model import AdaptedModel
 from mmrl.policies.flow import sampling
 from mmrl.policies.flow.context import FlowContext, FlowPrompt, Prefix, generator_of
-from mmrl.policies.flow.normaliser import Kind, Normaliser, make_normaliser
+from mmrl.policies.flow.normaliser import Kind, Rescaling, make_normaliser
 from mmrl.policies.statistics import choose, cure_of_sizes
 from mmrl.policies.value_head import ValueHead
 from mmrl.recipe.policies.flow import FlowParams, Pi0Settings
@@ -87,7 +87,7 @@ class FlowPolicy(AdaptedModel):
             self._noisy_steps = params.noisy_steps(self.steps)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        self._normalisers: dict[str, Normaliser] = {}
+        self._normalisers: dict[str, Rescaling] = {}
 
     # --- the network, of which a subclass is made
 
@@ -105,7 +105,7 @@ class FlowPolicy(AdaptedModel):
 
     # --- actions
 
-    def normaliser(self, part: str) -> Normaliser:
+    def normaliser(self, part: str) -> Rescaling:
         """The normaliser of `action` or `proprio`. Raises ConfigError where statistics are missing or unclear."""
         if part not in self._normalisers:
             key = choose(self.statistics, self.params.statistics)

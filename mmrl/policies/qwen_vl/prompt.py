@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class PromptVideo:
     """One video of a prompt.
 
     Attributes:
@@ -62,7 +62,7 @@ class QwenPrompt:
     resized: tuple[tuple[int, int], ...]
     pixel_values_videos: Tensor | None = None
     video_grid_thw: Tensor | None = None
-    clips: tuple[Clip, ...] = ()
+    clips: tuple[PromptVideo, ...] = ()
 
     @property
     def length(self) -> int:
@@ -175,12 +175,12 @@ def _sampled_fps(frames: Frames) -> float:
     return (len(times) - 1) / span if span > 0 else frames.metadata.fps
 
 
-def _clip(frames: Frames, temporal_patch: int) -> Clip:
+def _clip(frames: Frames, temporal_patch: int) -> PromptVideo:
     height, width = frames.pixels.shape[-2:]
     source = (frames.metadata.width, frames.metadata.height)
     times, rate = tuple(frames.timestamps.tolist()), frames.metadata.sampled_fps
     seconds = temporal_patch / rate if rate is not None else tuple(t - times[0] for t in times[::temporal_patch])
-    return Clip(times, source, (width, height), seconds)
+    return PromptVideo(times, source, (width, height), seconds)
 
 
 def stack_pixels(prompts: Sequence[QwenPrompt], device: torch.device) -> dict[str, Tensor]:

@@ -23,9 +23,9 @@ def render_starts(run: Run) -> str:
     """A table of the starts; empty text where there was one."""
     if len(run.starts) < 2:
         return ""
-    in_force_now = {start.number for start in in_force(run.starts)}
+    standing = {start.number for start in in_force(run.starts)}
     last = max((r["time"] for r in run.records if isinstance(r.get("time"), int | float)), default=0.0)
-    rows = "".join(_row(start, last, start.number in in_force_now) for start in run.starts)
+    rows = "".join(_row(start, last, start.number in standing) for start in run.starts)
     head = "".join(f'<th scope="col">{name}</th>' for name in ("start", "after step", "begun", "ran", "changed"))
     return (
         '<section><h2>Starts</h2><div class="card scroll wide"><table class="starts"><thead><tr>'
@@ -33,17 +33,17 @@ def render_starts(run: Run) -> str:
     )
 
 
-def _row(start: Start, last_figure: float, in_force_now: bool) -> str:
+def _row(start: Start, last_figure: float, stands: bool) -> str:
     begun = f"{datetime.fromtimestamp(start.time, UTC):%Y-%m-%d %H:%M} UTC"
     lines = [
         *start.changes,
-        *([] if in_force_now else ["a later start went on from here or before: its steps are gone"]),
+        *([] if stands else ["a later start went on from here or before: its steps are gone"]),
     ]
     changed = f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else "nothing"
-    if start.number == 1 and in_force_now:
+    if start.number == 1 and stands:
         changed = ""
     ran = duration(ran_until([start], last_figure))
     return (
-        f'<tr class="{"" if in_force_now else "gone"}"><th scope="row" title="{escape(start.config)}">{start.number}</th>'
+        f'<tr class="{"" if stands else "gone"}"><th scope="row" title="{escape(start.config)}">{start.number}</th>'
         f"<td>{start.step}</td><td>{begun}</td><td>{ran}</td><td>{changed}</td></tr>"
     )

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmrl.contracts.errors import BadSample, UserError
-from mmrl.data.columns import Row
+from mmrl.data.columns import Columns
 from mmrl.data.readers import FileDataset
 from mmrl.recipe.data import FileData
 from mmrl.recipe.formats import FORMATS
@@ -46,7 +46,7 @@ rows = st.dictionaries(names, values, max_size=8) | st.fixed_dictionaries(
 def test_arbitrary_rows_raise_bad_sample_or_read(values, form, task, tmp_path_factory):
     root = tmp_path_factory.getbasetemp()
     try:
-        sample = FORMATS.get(form).read(Row(values, 0, "f row 0", "f", str(root), task or None, "pixel"))
+        sample = FORMATS.get(form).read(Columns(values, 0, "f row 0", "f", str(root), task or None, "pixel"))
     except BadSample:
         return
     parts = [part["type"] for message in sample.messages for part in message["content"]]
