@@ -28,7 +28,7 @@ RECIPES = {"openvla": "quickstart_robot", "pi0": "robot_pi0"}
 GROUP = 8
 # The ratio of a flow policy is of a whole decision, as in the recipe.
 FLOW_STREAM = {"coefficient": {"kind": "ppo_clip", "level": "decision"}, "normalise": "decision"}
-DEMO_STREAM = {"coefficient": {"kind": "one"}, "normalise": "token", "weight": 0.2}
+DEMO_STREAM = {"from": "demonstrations", "coefficient": {"kind": "one"}, "normalise": "token", "weight": 0.2}
 
 
 def arms(policy: str, sft: Mapping[str, Any], rl: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -121,7 +121,8 @@ def _written_out(objective: Objective) -> Iterator[tuple[str, str]]:
 def _values(node: Any) -> Any:
     """Settings as plain values, without the fields that are null and null by default."""
     if isinstance(node, Settings):
-        given = ((key, getattr(node, key), field.default) for key, field in type(node).model_fields.items())
+        fields = type(node).model_fields.items()
+        given = ((field.alias or key, getattr(node, key), field.default) for key, field in fields)
         return {key: _values(value) for key, value, default in given if value is not None or default is not None}
     if isinstance(node, Mapping):
         return {key: _values(value) for key, value in node.items()}

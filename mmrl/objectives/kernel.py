@@ -11,7 +11,7 @@ gradients do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from mmrl.contracts.types import Likelihood
 from mmrl.objectives.coefficients import Units, ratio
 from mmrl.objectives.rows import Normaliser, Row, pad
 from mmrl.recipe.coefficients import COEFFICIENTS
-from mmrl.recipe.objective import KL, Mismatch, Objective, ValueLoss
+from mmrl.recipe.objective import KL, Mismatch, Objective, Stream, ValueLoss
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +56,26 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
     coefficient = torch.zeros_like(current)
     scale = torch.zeros(len(rows), 1, dtype=dtype, device=device)
     for name, stream in plan.objective.streams.items():
-        chosen = torch.tensor([row.stream == name for row in rows], device=device)[:, None]
+        chosen = _rows_of(rows, {name}, device)  # [R, 1]
         if not bool(chosen.any()):
             continue
         now, before = (at_level(x, mask, stream.coefficient.ratio_level()) for x in (current, old))
         psi_function = COEFFICIENTS.get(stream.coefficient.kind).load()
         psi = psi_function(Units(now, before, advantage, mask), stream.coefficient)
-        if name == "rl":
+        if "mismatch" in stream.terms:
             psi = psi * mismatch_weight(old, _field(rows, "rollout", old, width), mask, plan.objective.mismatch)
         coefficient = torch.where(chosen, psi * advantage, coefficient)
         factors = [plan.weights[name] * plan.normalisers[name].scale(row) for row in rows]
         scale = torch.where(chosen, torch.tensor(factors, dtype=dtype, device=device)[:, None], scale)
-    on_policy = torch.tensor([row.stream == "rl" for row in rows], device=device)[:, None] & mask
     if plan.objective.kl.weight:
+        under_kl = _rows_of(rows, plan.objective.under("kl"), device) & mask
         reference = _field(rows, "reference", current, width)
-        coefficient = coefficient - on_policy * kl_coefficient(current, reference, plan.objective.kl)
+        coefficient = coefficient - under_kl * kl_coefficient(current, reference, plan.objective.kl)
     total = -(mask * scale * coefficient * log_probs).sum()
     if plan.objective.entropy and likelihood.entropy_RU is not None:
-        total = total - plan.objective.entropy * (on_policy * likelihood.entropy_RU).sum() / plan.entropy_units
-    sums = _sums(likelihood, rows, plan, old, advantage, on_policy)
+        under_entropy = _rows_of(rows, plan.objective.under("entropy"), device) & mask
+        total = total - plan.objective.entropy * (under_entropy * likelihood.entropy_RU).sum() / plan.entropy_units
+    sums = _sums(likelihood, rows, plan, old, advantage)
     if plan.objective.value is not None and any(row.targets is not None for row in rows):
         value, value_sums = value_loss(likelihood.value_RV, rows, plan.objective.value)
         total, sums = total + plan.objective.value.weight * value / plan.value_targets, sums | value_sums
@@ -126,6 +127,11 @@ def at_level(log_probs_RU: Tensor, mask_RU: Tensor, level: str) -> Tensor:
     return total.expand_as(log_probs_RU)
 
 
+def _rows_of(rows: Sequence[Row], streams: Collection[str], device: torch.device) -> Tensor:
+    """Which rows are of these streams: bool [R, 1]."""
+    return torch.tensor([row.stream in streams for row in rows], device=device)[:, None]
+
+
 def _advantages(rows: Sequence[Row], like: Tensor) -> Tensor:
     """Each unit's advantage, [R, U]."""
     out = torch.zeros_like(like)
@@ -170,35 +176,49 @@ def _field(rows: Sequence[Row], name: str, default: Tensor, width: int) -> Tenso
 
 
 @torch.no_grad()
-def _sums(likelihood, rows, plan, old, advantage, on_policy) -> dict[str, float]:
-    """Sums over the units of this micro-batch, for logging."""
-    current, mask, width = likelihood.log_probs_RU.detach(), likelihood.mask_RU, likelihood.mask_RU.shape[1]
+def _sums(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan, old: Tensor, advantage: Tensor) -> dict:
+    """Sums over the units of this micro-batch, for logging: of every stream, and more of those with rollouts."""
+    current, mask = likelihood.log_probs_RU.detach(), likelihood.mask_RU
     sums: dict[str, float] = {}
-    for name in plan.objective.streams:
-        chosen = torch.tensor([row.stream == name for row in rows], device=mask.device)[:, None] & mask
+    for name, stream in plan.objective.streams.items():
+        chosen = _rows_of(rows, {name}, mask.device) & mask
         sums[f"{name}_units_sum"] = float(chosen.sum())
         sums[f"{name}_nll_sum"] = float(-(current * chosen).sum())
-        if name == "demo" and plan.objective.offline is not None:
-            sums["offline_weight_sum"] = float((advantage * chosen).sum())
-            sums["offline_square_sum"] = float((advantage.square() * chosen).sum())
-    if not bool(on_policy.any()):
-        return sums
-    settings = plan.objective.streams["rl"].coefficient
-    level, bounds = settings.ratio_level(), settings.bounds()
+        if stream.origin == "demonstrations" and plan.objective.offline is not None:
+            for key, of in (("weight", advantage), ("square", advantage.square()), ("units", torch.ones_like(current))):
+                sums[f"offline_{key}_sum"] = sums.get(f"offline_{key}_sum", 0.0) + float((of * chosen).sum())
+        if stream.sampled and bool(chosen.any()):
+            described = _described(likelihood, rows, plan, stream, old, advantage, chosen)
+            sums |= {f"{name}_{key}": value for key, value in described.items()}
+    return sums
+
+
+def _described(
+    likelihood: Likelihood,
+    rows: Sequence[Row],
+    plan: StepPlan,
+    stream: Stream,
+    old: Tensor,
+    advantage: Tensor,
+    chosen_RU: Tensor,
+) -> dict[str, float]:
+    """Ratio, clip shares, engine gap, entropy and KL of one stream's units."""
+    current, mask, width = likelihood.log_probs_RU.detach(), likelihood.mask_RU, likelihood.mask_RU.shape[1]
+    level, bounds = stream.coefficient.ratio_level(), stream.coefficient.bounds()
     r = ratio(at_level(current, mask, level), at_level(old, mask, level))
-    gap = (old - _field(rows, "rollout", old, width)).abs() * on_policy
-    sums |= {
-        "rl_ratio_sum": float((r * on_policy).sum()),
-        "rl_ratio_max": float((r * on_policy).max()),
-        "rl_gap_sum": float(gap.sum()),
-        "rl_gap_max": float(gap.max()),
+    gap = (old - _field(rows, "rollout", old, width)).abs() * chosen_RU
+    sums = {
+        "ratio_sum": float((r * chosen_RU).sum()),
+        "ratio_max": float((r * chosen_RU).max()),
+        "gap_sum": float(gap.sum()),
+        "gap_max": float(gap.max()),
     }
     if bounds is not None:
-        sums["rl_clip_low_sum"] = float(((r < bounds[0]) & (advantage < 0) & on_policy).sum())
-        sums["rl_clip_high_sum"] = float(((r > bounds[1]) & (advantage > 0) & on_policy).sum())
+        sums["clip_low_sum"] = float(((r < bounds[0]) & (advantage < 0) & chosen_RU).sum())
+        sums["clip_high_sum"] = float(((r > bounds[1]) & (advantage > 0) & chosen_RU).sum())
     if likelihood.entropy_RU is not None:
-        sums["rl_entropy_sum"] = float((likelihood.entropy_RU.detach() * on_policy).sum())
-    if plan.objective.kl.weight:
+        sums["entropy_sum"] = float((likelihood.entropy_RU.detach() * chosen_RU).sum())
+    if plan.objective.kl.weight and "kl" in stream.terms:
         difference = _field(rows, "reference", current, width) - current
-        sums["rl_kl_sum"] = float(((difference.exp() - 1 - difference) * on_policy).sum())
+        sums["kl_sum"] = float(((difference.exp() - 1 - difference) * chosen_RU).sum())
     return sums

@@ -18,7 +18,7 @@ class Row:
 
     Attributes:
         decision: prompt and units.
-        stream: `rl` or `demo`.
+        stream: the name of its stream.
         advantage: of the decision (1 for demonstrations), or float64 [U] of each unit.
         trajectory: index of its trajectory in the step; decisions of one trajectory share it.
         trajectory_units: units of the whole trajectory.

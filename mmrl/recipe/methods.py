@@ -31,12 +31,12 @@ class Method:
 
 
 _PPO = {"kind": "ppo_clip", "low": 0.2, "high": 0.2}
-_RL = {"coefficient": _PPO}
-_SFT = {"coefficient": {"kind": "one"}, "normalise": "token"}
+_RL = {"from": "rollouts", "coefficient": _PPO}
+_SFT = {"from": "demonstrations", "coefficient": {"kind": "one"}, "normalise": "token"}
 
 # The chunk is the unit: its log-probs add up to one ratio, and it has one value.
 _PI_RL = {
-    "streams": {"rl": {"coefficient": {**_PPO, "level": "decision"}, "normalise": "decision"}},
+    "streams": {"rl": {**_RL, "coefficient": {**_PPO, "level": "decision"}, "normalise": "decision"}},
     "advantage": {"baseline": "value", "scale": "batch_std", "gamma": 0.99, "lam": 0.95},
     "value": {"weight": 1.0, "clip": 0.2, "huber": 10.0},
 }
@@ -65,7 +65,7 @@ METHODS: dict[str, Method] = {
     "dapo": Method(
         source="DAPO, arXiv 2503.14476",
         objective={
-            "streams": {"rl": {"coefficient": {"kind": "ppo_clip", "low": 0.2, "high": 0.28}, "normalise": "token"}},
+            "streams": {"rl": {**_RL, "coefficient": {**_PPO, "high": 0.28}, "normalise": "token"}},
             "advantage": {"baseline": "group_mean", "scale": "group_std"},
             "filter": {"low": 0.0, "high": 1.0, "rounds": 3},
             "overlong": {"cache": 16},
@@ -93,7 +93,7 @@ METHODS: dict[str, Method] = {
     "filtered_bc": Method(
         source="filtered behaviour cloning: maximum likelihood on the policy's own successes",
         objective={
-            "streams": {"rl": {"coefficient": {"kind": "one"}, "normalise": "token"}},
+            "streams": {"rl": {**_RL, "coefficient": {"kind": "one"}, "normalise": "token"}},
             "advantage": {"baseline": "none", "scale": "none", "of": "accuracy"},
         },
         notes="an answer or episode weighs by its accuracy: 1 for a success, 0 for a failure",
@@ -162,7 +162,7 @@ METHODS: dict[str, Method] = {
         objective={
             "gate": {"solved": 0},
             "streams": {
-                "rl": {"coefficient": {"kind": "one"}, "normalise": "constant", "per_prompt": True},
+                "rl": {**_RL, "coefficient": {"kind": "one"}, "normalise": "constant", "per_prompt": True},
                 "demo": {**_SFT, "normalise": "sequence", "per_prompt": True},
             },
             "advantage": {"baseline": "group_mean", "scale": "none"},
@@ -223,7 +223,7 @@ def _fitting(objective: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
         given = stream.get("coefficient") if isinstance(stream, Mapping) else None
         own = streams.get(name, {}).get("coefficient", {})
         kind = given.get("kind", own.get("kind")) if isinstance(given, Mapping) else None
-        if isinstance(kind, str) and kind != own.get("kind") and kind in COEFFICIENTS:
+        if own and isinstance(kind, str) and kind != own.get("kind") and kind in COEFFICIENTS:
             place = f"objective.streams.{name}.coefficient.kind"
             known = part_of(COEFFICIENTS, kind, Coefficient, place).settings.model_fields
             streams[name] = {**streams[name], "coefficient": {key: own[key] for key in own if key in known}}

@@ -5,10 +5,12 @@ A method (`mmrl.recipe.methods`) is a named value of `Objective`; a recipe may o
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -39,19 +41,53 @@ class Schedule(Settings):
 AnyCoefficient = Annotated[SerializeAsAny[CoefficientSettings], BeforeValidator(reader(COEFFICIENTS, Coefficient))]
 
 
+# What acts on a stream unless it says otherwise.
+TERMS = {"rollouts": ["kl", "entropy", "mismatch"], "injected": ["kl", "entropy"], "demonstrations": []}
+
+
 class Stream(Settings):
-    """One stream: its coefficient, weight and normaliser.
+    """One stream: where its trajectories come from, its coefficient, weight and normaliser. Its name is free.
+
+    `from`: `rollouts` are the policy's own, `demonstrations` those that are drawn or that a gate puts in a prompt's
+    place, `injected` those that `inject` puts into groups, which stay in the stream of the rollouts where no stream
+    takes them. Streams from the same origin each get all of it. The advantage of a demonstration is 1, of an injected
+    one that of its place in the group.
 
     `normalise`: `token` divides by the units of the stream, `sequence` averages each trajectory over its units and
     then over trajectories, `constant` divides by trajectories x `max_units` (Dr. GRPO), `decision` by decisions.
     """
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    origin: Literal["rollouts", "injected", "demonstrations"] = Field(alias="from", description="what fills it")
+    terms: list[Literal["kl", "entropy", "mismatch"]] = Field(
+        description="which of the objective's kl, entropy and mismatch act on it; default: all for rollouts, none for "
+        "demonstrations, and all but mismatch for injected ones, which no engine sampled"
+    )
     coefficient: AnyCoefficient = CoefficientSettings()
     weight: float | Schedule = 1.0
     complement_of: str | None = Field(None, description="weight is 1 - w of that stream, as CHORD's (1-mu) and mu")
     normalise: Literal["token", "sequence", "constant", "decision"] = "token"
     max_units: PositiveInt | None = Field(None, description="L_max of `constant`; default rollout.max_new_tokens")
     per_prompt: bool = Field(False, description="trajectories weigh 1 / group size, over the prompts of all streams")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _terms_of_its_origin(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and "terms" not in raw and raw.get("from") in TERMS:
+            return {**raw, "terms": TERMS[raw["from"]]}
+        return raw
+
+    @model_validator(mode="after")
+    def _sampled_by_an_engine(self) -> Stream:
+        if "mismatch" in self.terms and self.origin != "rollouts":
+            raise ValueError(f"terms: mismatch compares with the engine that sampled, and none sampled {self.origin}")
+        return self
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its trajectories stand in groups of rollouts."""
+        return self.origin in ("rollouts", "injected")
 
 
 class Advantage(Settings):
@@ -211,37 +247,35 @@ class Objective(Settings):
     value: ValueLoss | None = Field(None, description="trains the value head, which `advantage.baseline: value` needs")
     kl: KL = KL()
     mismatch: Mismatch = Mismatch()
-    entropy: float = Field(0.0, description="entropy bonus: subtracted from the loss, token mean over `rl`")
+    entropy: float = Field(
+        0.0, description="entropy bonus: its mean over the units of streams with that term is subtracted"
+    )
 
     @model_validator(mode="after")
     def _streams_fit_builder(self) -> Objective:
-        needed = set()
-        if self.rollouts:
-            needed.add("rl")
-        if self.demonstrations or self.gate:
-            needed.add("demo")
-        if set(self.streams) != needed:
-            raise ValueError(
-                f"streams {sorted(self.streams)} do not fit the builder, which fills {sorted(needed)} "
-                "(`rollouts` fills rl; `demonstrations` and `gate` fill demo)"
-            )
+        self._check_origins()
         for key, asked in (
             ("gate", self.gate),
-            ("entropy", self.entropy),
-            ("kl.weight", self.kl.weight),
             ("filter", self.filter),
             ("inject", self.inject),
             ("overlong", self.overlong),
             ("mask_truncated", self.mask_truncated),
             ("value", self.value and not self.offline),
-            ("mismatch.kind", self.mismatch.kind != "none"),
         ):
             if asked and not self.rollouts:
+                raise ValueError(f"{key} needs rollouts: true, for it acts on rollouts; leave it out of this method")
+        for key, term, asked in (
+            ("entropy", "entropy", self.entropy),
+            ("kl.weight", "kl", self.kl.weight),
+            ("mismatch.kind", "mismatch", self.mismatch.kind != "none"),
+        ):
+            if asked and not self.under(term):
                 raise ValueError(
-                    f"{key} needs rollouts: true, for it acts on the rl stream; leave it out of this method"
+                    f"{key} acts on no stream: `{term}` is among the terms of none; add it to streams.<name>.terms, or "
+                    f"leave {key} out"
                 )
         if self.relabel is not None and not self.demonstrations:
-            raise ValueError("relabel needs demonstrations: true, for it makes the demo stream")
+            raise ValueError("relabel needs demonstrations: true, for it makes the demonstrations")
         if self.offline is not None:
             self._check_offline()
         if (self.advantage.baseline == "value") != (self.value is not None):
@@ -257,6 +291,34 @@ class Objective(Settings):
             if stream.complement_of:
                 self._check_complement(name, stream)
         return self
+
+    def under(self, term: str) -> frozenset[str]:
+        """Names of the streams that `kl`, `entropy` or `mismatch` acts on."""
+        return frozenset(name for name, stream in self.streams.items() if term in stream.terms)
+
+    def of(self, *origins: str) -> tuple[str, ...]:
+        """Names of the streams that are filled from these origins, in order."""
+        return tuple(name for name, stream in self.streams.items() if stream.origin in origins)
+
+    def _check_origins(self) -> None:
+        filled = {
+            "rollouts": (self.rollouts, "rollouts: true"),
+            "demonstrations": (self.demonstrations or self.gate is not None, "demonstrations: true, or a gate"),
+            "injected": (self.inject is not None, "inject"),
+        }
+        for name, stream in self.streams.items():
+            fills, by = filled[stream.origin]
+            if not fills:
+                raise ValueError(
+                    f"streams.{name} takes {stream.origin}, and this objective makes none; set {by}, or leave the "
+                    "stream out"
+                )
+        for origin in ("rollouts", "demonstrations"):
+            fills, by = filled[origin]
+            if fills and not self.of(origin):
+                raise ValueError(
+                    f"streams: none is from {origin}, which this objective makes ({by}); add one, or leave them out"
+                )
 
     def _check_offline(self) -> None:
         if not self.demonstrations or self.relabel is not None or self.gate is not None:

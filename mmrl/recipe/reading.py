@@ -176,7 +176,7 @@ def _line(model: type[BaseModel], item: Mapping[str, Any], place: str, written: 
     key = ".".join([*([place] if place else []), *map(str, _as_written(clean, written))])
     value = item.get("input")
     if item["type"] == "extra_forbidden":
-        known = [*owner.model.model_fields] if owner.model else []
+        known = [field.alias or name for name, field in owner.model.model_fields.items()] if owner.model else []
         if owner.model is model and place == "":
             known += [k for k in STAGE_DEFAULTS if k not in known]
         readers = owner.chosen.readers(owner.path) if owner.chosen else []

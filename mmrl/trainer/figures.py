@@ -97,7 +97,7 @@ def _join(name: str, values: Sequence[float]) -> float:
 
 
 def metrics_of(sums: dict[str, float], weights: dict[str, float], objective: Objective) -> dict[str, float]:
-    """The kernel's sums as documented metrics; clip shares only where the coefficient clips."""
+    """The kernel's sums as documented metrics; clip shares only where a coefficient clips."""
     metrics = {"loss/total": sums["loss_sum"]}
     for name, weight in weights.items():
         units = sums.get(f"{name}_units_sum", 0.0)
@@ -105,27 +105,35 @@ def metrics_of(sums: dict[str, float], weights: dict[str, float], objective: Obj
         metrics[f"stream/{name}_weight"] = weight
         if units:
             metrics[f"loss/{name}"] = sums[f"{name}_nll_sum"] / units
-    units = sums.get("rl_units_sum", 0.0)
-    if units:
-        for key, name in (
-            ("rl_ratio_sum", "policy/ratio_mean"),
-            ("rl_clip_high_sum", "policy/clip_high"),
-            ("rl_clip_low_sum", "policy/clip_low"),
-            ("rl_gap_sum", "gap/log_prob_mean"),
-            ("rl_entropy_sum", "policy/entropy"),
-            ("rl_kl_sum", "policy/kl_ref"),
-        ):
-            if key in sums:
-                metrics[name] = sums[key] / units
-        metrics["policy/ratio_max"] = sums.get("rl_ratio_max", 1.0)
-        metrics["gap/log_prob_max"] = sums.get("rl_gap_max", 0.0)
+    metrics |= _policy(sums, objective)
     if sums.get("value_count_sum"):
         metrics |= _critic(sums, sums["value_count_sum"])
     if sums.get("offline_square_sum"):
-        metrics["offline/weight_mean"] = sums["offline_weight_sum"] / sums["demo_units_sum"]
-        metrics["offline/effective"] = sums["offline_weight_sum"] ** 2 / (
-            sums["offline_square_sum"] * sums["demo_units_sum"]
-        )
+        units = sums["offline_units_sum"]
+        metrics["offline/weight_mean"] = sums["offline_weight_sum"] / units
+        metrics["offline/effective"] = sums["offline_weight_sum"] ** 2 / (sums["offline_square_sum"] * units)
+    return metrics
+
+
+def _policy(sums: dict[str, float], objective: Objective) -> dict[str, float]:
+    """Ratio, clip shares, engine gap, entropy and KL over the streams in groups of rollouts that have each."""
+    names = [name for name in objective.of("rollouts", "injected") if sums.get(f"{name}_units_sum")]
+    metrics = {}
+    for key, metric in (
+        ("ratio_sum", "policy/ratio_mean"),
+        ("clip_high_sum", "policy/clip_high"),
+        ("clip_low_sum", "policy/clip_low"),
+        ("gap_sum", "gap/log_prob_mean"),
+        ("entropy_sum", "policy/entropy"),
+        ("kl_sum", "policy/kl_ref"),
+    ):
+        having = [name for name in names if f"{name}_{key}" in sums]
+        if having:
+            total, units = (sum(sums[f"{name}_{figure}"] for name in having) for figure in (key, "units_sum"))
+            metrics[metric] = total / units
+    if names:
+        metrics["policy/ratio_max"] = max(sums[f"{name}_ratio_max"] for name in names)
+        metrics["gap/log_prob_max"] = max(sums[f"{name}_gap_max"] for name in names)
     return metrics
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmrl.contracts.sampler import Outcome
-from mmrl.contracts.types import Group, Trajectory
+from mmrl.contracts.types import DEMO, Group, Trajectory
 from mmrl.objectives.advantages import group_advantages, overlong_penalty
 from mmrl.objectives.rows import Row
 from mmrl.recipe.objective import Objective
@@ -27,20 +27,29 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
     advantages = shaped if critic else group_advantages(shaped, objective.advantage)
     rows: list[Row] = []
     noted: list[Group] = []
-    for group, values in zip(batch.rollouts, advantages):
+    for group, values, totals in zip(batch.rollouts, advantages, shaped):
         marked = []
-        for trajectory, advantage, total in zip(group.trajectories, values, shaped[len(noted)]):
+        for trajectory, advantage, total in zip(group.trajectories, values, totals):
             noting = {} if critic else {"advantage": advantage}
             marked.append(replace(trajectory, info={**trajectory.info, **noting}))
-            if not (objective.mask_truncated and trajectory.truncated):
-                made = _rows(trajectory, "rl", advantage, len(rows), len(group.trajectories))
-                rows += _credited(made, trajectory, total, stepwise) if critic else made
+            if objective.mask_truncated and trajectory.truncated:
+                continue
+            for stream in _streams_of(trajectory, objective):
+                new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories))
+                rows += _credited(new, trajectory, total, stepwise) if critic else new
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
         for trajectory in group.trajectories:
-            made = _rows(trajectory, "demo", 1.0, len(rows), len(group.trajectories))
-            rows += _credited(made, trajectory, float(trajectory.reward)) if objective.offline else made
+            for stream in objective.of("demonstrations"):
+                new = _rows(trajectory, stream, 1.0, len(rows), len(group.trajectories))
+                rows += _credited(new, trajectory, float(trajectory.reward)) if objective.offline else new
     return rows, noted
+
+
+def _streams_of(trajectory: Trajectory, objective: Objective) -> tuple[str, ...]:
+    """The streams that a trajectory in a group of rollouts belongs to."""
+    injected = objective.of("injected") if trajectory.origin == DEMO else ()
+    return injected or objective.of("rollouts")
 
 
 def _shaped(trajectory: Trajectory, objective: Objective, limit: int) -> float:

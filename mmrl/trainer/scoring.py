@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmrl.contracts.types import Decision, Prompt
 from mmrl.objectives.advantages import demonstration_weights
 from mmrl.objectives.gae import gae
 from mmrl.objectives.rows import Row
+from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import Advantage, Objective, Offline
 from mmrl.recipe.training import StageConfig
 from mmrl.trainer.step import score
@@ -22,24 +23,40 @@ from mmrl.trainer.step import score
 def score_rollouts(
     rows: Sequence[Row], objective: Objective, stage: StageConfig, policy: Any, budget: int
 ) -> list[Row]:
-    """`rl` rows with the log-probs, advantages and targets that the objective asks for, then the other rows.
+    """The rows with the log-probs, advantages and targets that the objective asks for; those of rollouts come first.
 
     A single update needs no old log-probs: they are the current ones. Under `offline`, demonstrations get targets, and
     weights as their advantages.
     """
-    rl = [row for row in rows if row.stream == "rl"]
-    others = [row for row in rows if row.stream != "rl"]
-    if others and objective.offline is not None:
-        others = weigh(score(others, "old", policy, budget), objective.advantage, policy, budget, objective.offline)
-    critic = objective.value is not None
-    if rl and (critic or stage.minibatches * stage.epochs > 1):
-        rl = score(rl, "old", policy, budget)
-    if rl and critic:
-        rl = weigh(rl, objective.advantage, policy, budget)
-    if rl and objective.kl.weight:
+    in_groups = set(objective.of("rollouts", "injected"))
+    sampled = [row for row in rows if row.stream in in_groups]
+    taught = [row for row in rows if row.stream not in in_groups]
+    critic, several = objective.value is not None, stage.minibatches * stage.epochs > 1
+    if taught and objective.offline is not None:
+        taught = weigh(score(taught, "old", policy, budget), objective.advantage, policy, budget, objective.offline)
+    elif several:
+        taught = _scored_of(taught, _reading_ratios(objective), "old", policy, budget)
+    if sampled and (critic or several):
+        sampled = score(sampled, "old", policy, budget)
+    if sampled and critic:
+        sampled = weigh(sampled, objective.advantage, policy, budget)
+    everything = [*sampled, *taught]
+    if everything and objective.kl.weight:
         with policy.reference():
-            rl = score(rl, "reference", policy, budget)
-    return [*rl, *others]
+            everything = _scored_of(everything, objective.under("kl"), "reference", policy, budget)
+    return everything
+
+
+def _reading_ratios(objective: Objective) -> frozenset[str]:
+    """Streams whose coefficient reads pi / pi_old."""
+    needs = {name: COEFFICIENTS.get(stream.coefficient.kind).needs for name, stream in objective.streams.items()}
+    return frozenset(name for name, needed in needs.items() if "ratio" in needed)
+
+
+def _scored_of(rows: Sequence[Row], streams: Collection[str], field: str, policy: Any, budget: int) -> list[Row]:
+    """`rows` in their order, those of `streams` scored."""
+    scored = iter(score([row for row in rows if row.stream in streams], field, policy, budget))
+    return [next(scored) if row.stream in streams else row for row in rows]
 
 
 def weigh(
@@ -48,7 +65,7 @@ def weigh(
     """Copies of scored rows with GAE's advantages and the value targets (PPO, arXiv 1707.06347).
 
     Args:
-        rows: every row of one of the step's streams, decisions of a trajectory in time order, their `values` known.
+        rows: every row of rollouts, or of demonstrations, decisions of a trajectory in time order, `values` known.
         offline: for demonstrations: the weights that it makes of the advantages take their place.
 
     Raises:

@@ -80,11 +80,12 @@ def score(rows: Sequence[Row], field: str, policy: Any, budget: int) -> list[Row
 
 def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: int) -> kernel.StepPlan:
     """Weights and normalisers of one optimizer step over `rows`."""
+    entropic = objective.under("entropy")
     return kernel.StepPlan(
         objective=objective,
         weights=stream_weights(objective.streams, step),
         normalisers={name: normaliser(name, s, rows, max_units) for name, s in objective.streams.items()},
-        entropy_units=max(1.0, float(sum(row.units for row in rows if row.stream == "rl"))),
+        entropy_units=max(1.0, float(sum(row.units for row in rows if row.stream in entropic))),
         value_targets=max(1.0, float(sum(len(row.targets) for row in rows if row.targets is not None))),
     )
 
@@ -92,9 +93,10 @@ def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: i
 def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Any, budget: int) -> dict[str, float]:
     """Adds the gradient of one optimizer step to the parameters; returns the step's sums and its loss."""
     wants = "gradient" if plan.objective.entropy else "value"
+    looked_at = {*plan.objective.of("rollouts", "injected"), *plan.objective.under("entropy")}
     total: dict[str, float] = {"loss_sum": 0.0}
     for batch in micro_batches(rows, policy, budget):
-        entropy = wants if any(row.stream == "rl" for row in batch) else "none"
+        entropy = wants if any(row.stream in looked_at for row in batch) else "none"
         likelihood = policy.log_probs(collate(batch), entropy=entropy)
         loss, sums = kernel.loss(likelihood, batch, plan)
         loss.backward()

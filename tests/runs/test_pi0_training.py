@@ -63,7 +63,7 @@ def recipe(tiny_qwen, tmp_path):
             r"sft.objective.streams.demo.coefficient.kind: dft does",
         ),
         ("stages.0.objective.streams.demo.coefficient.kind=chord_phi", r"and no likelihood of them. Allowed: one"),
-        ("stages.1.objective.streams.rl.coefficient.kind=luffy", r"reads probabilities. Allowed: cispo, gmpo"),
+        ("stages.1.objective.streams.rl.coefficient.kind=luffy", r"reads probabilities. Allowed: one, ppo_clip, cispo"),
         ("stages.1.rollout.temperature=0.7", r"stages.rl.rollout.temperature: 0.7 .* Allowed: 0.0, 1.0"),
         ("stages.1.objective.inject={}", r"objective.inject: {} .* method co_train"),
         ("stages.1.method=pi_rl_noise", r"needs policy.params.sampler: noise, and it is sde"),

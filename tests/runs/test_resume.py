@@ -35,6 +35,14 @@ SETTINGS = {
         "policy": {"dtype": "bfloat16", "freeze": ["vision"]},
         "objective": {"streams": {"demo": {"weight": {"decay": 4}}}},
     },
+    "a third stream": {
+        "method": "chord_mu",
+        "minibatches": 2,
+        "objective": {
+            "kl": {"weight": 0.1},
+            "streams": {"replay": {"from": "demonstrations", "terms": ["kl"], "coefficient": {"kind": "ppo_clip"}}},
+        },
+    },
     "dynamic sampling": {
         "method": "dapo",
         "objective": {"filter": {"low": 0.2, "high": 0.4}, "overlong": {"cache": 2}},

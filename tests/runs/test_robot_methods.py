@@ -33,7 +33,7 @@ CASES = {
     "chunked_awr": ("chunked_awr", {}, CRITIC),
     "chunked_awr beside rollouts": (
         "chunked_awr",
-        {"objective": {"rollouts": True, "streams": {"rl": {"coefficient": {"kind": "ppo_clip"}}}}},
+        {"objective": {"rollouts": True, "streams": {"rl": {"from": "rollouts", "coefficient": {"kind": "ppo_clip"}}}}},
         CRITIC,
     ),
     "chunked_awr, a value per action": ("chunked_awr", {"epochs": 2}, {"policy": {"value_head": {"outputs": 2}}}),

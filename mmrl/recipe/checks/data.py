@@ -91,11 +91,13 @@ def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
         )
     if objective.overlong is not None:
         raise ValueError(f"{where}: objective.overlong limits answers, not episodes; set it to null")
-    rl = objective.streams.get("rl")
-    if rl is not None and rl.normalise == "constant" and rl.max_units is None:
-        raise ValueError(
-            f"{where}: objective.streams.rl.max_units is needed for episodes: steps x action_dim of the longest one"
-        )
+    for name in objective.of("rollouts", "injected"):
+        stream = objective.streams[name]
+        if stream.normalise == "constant" and stream.max_units is None:
+            raise ValueError(
+                f"{where}: objective.streams.{name}.max_units is needed for episodes: steps x action_dim of the "
+                "longest one"
+            )
 
 
 def check_budgets(data: DataConfig, policy: Any) -> None:

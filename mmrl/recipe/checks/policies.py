@@ -156,7 +156,7 @@ def _check_rules(kind: str, settings: Any, policy: Any, entry: Entry, where: str
 def _check_coefficients(objective: Objective, policy: str, entry: Entry, where: str) -> None:
     """What each stream's coefficient reads, the policy has of the stream's units."""
     for name, stream in objective.streams.items():
-        kind, has = stream.coefficient.kind, entry.shown if name == "demo" else entry.sampled
+        kind, has = stream.coefficient.kind, entry.sampled if stream.origin == "rollouts" else entry.shown
         missing = COEFFICIENTS.get(kind).needs - has
         if missing:
             why = (
@@ -168,6 +168,11 @@ def _check_coefficients(objective: Objective, policy: str, entry: Entry, where: 
             raise ConfigError(
                 f"{where}objective.streams.{name}.coefficient.kind: {kind} does not fit policy.type '{policy}', which "
                 f"{why}. Allowed: {', '.join(allowed)}"
+            )
+        if stream.origin != "rollouts" and stream.terms and not has:
+            raise ConfigError(
+                f"{where}objective.streams.{name}.terms: {', '.join(stream.terms)} does not fit policy.type "
+                f"'{policy}', which has a loss for demonstrations and no likelihood of them. Allowed: []"
             )
 
 

@@ -123,7 +123,10 @@ def test_schedule_without_warmup_or_decay():
 @given(step=st.integers(0, 300))
 def test_a_complement_is_one_minus_the_other_weight(step):
     schedule = Schedule(start=0.0, peak=0.9, valley=0.05, warmup=10, decay=200)
-    streams = {"rl": Stream(complement_of="demo"), "demo": Stream(weight=schedule)}
+    streams = {
+        "rl": Stream(**{"from": "rollouts"}, complement_of="demo"),
+        "demo": Stream(**{"from": "demonstrations"}, weight=schedule),
+    }
     weights = stream_weights(streams, step)
     assert weights["demo"] == value(schedule, step)
     assert weights["rl"] + weights["demo"] == pytest.approx(1.0)

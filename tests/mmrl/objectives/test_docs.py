@@ -1,7 +1,6 @@
 """docs/methods.md shows everything that makes a method."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel
@@ -33,15 +32,10 @@ def section(name):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_whatever_changes_in_a_method_changes_its_page(name, monkeypatch):
     before, objective = section(name), resolve_objective(name, {})
-    for path, other in changed(objective, name):
+    # The method's name is the heading.
+    for path, other in ((path, other) for path, other in changed(objective, name) if path != f"{name}.method"):
         monkeypatch.setattr(docs, "resolve_objective", lambda *_, other=other: other)
         assert section(name) != before, f"{path} is not on the page"
-
-
-def test_the_page_shows_what_a_method_asks_of_the_policy():
-    entry = METHODS["pi_rl_sde"]
-    others = replace(entry, params={**entry.params, "trained": "something else"})
-    assert "\n".join(docs._method("pi_rl_sde", others)) != section("pi_rl_sde")
 
 
 def test_a_ratio_of_decisions_does_not_read_as_one_of_units():

@@ -145,12 +145,19 @@ def test_weights_rise_with_the_advantage_up_to_the_cap():
     assert demonstration_weights(advantages, Offline(weight="positive")).tolist() == [0.0, 0.0, 1.0, 1.0]
 
 
+ROLLED = {"from": "rollouts"}
+
+
 @pytest.mark.parametrize(
     ("method", "overrides", "message"),
     [
         ("grpo", {"offline": {}}, "offline needs demonstrations: true"),
         ("dagger", {"offline": {}}, "neither relabel nor gate, whose demonstrations carry no rewards"),
-        ("chunked_awr", {"rollouts": True, "gate": {}, "streams": {"rl": {}}}, "neither relabel nor gate"),
+        (
+            "chunked_awr",
+            {"rollouts": True, "gate": {}, "streams": {"rl": {"from": "rollouts"}}},
+            "neither relabel nor gate",
+        ),
         ("sft", {"offline": {}}, "offline needs a critic"),
         ("chunked_awr", {"offline": None}, "value needs rollouts: true"),
         ("chunked_awr", {"offline": {"temperature": 0}}, "temperature"),

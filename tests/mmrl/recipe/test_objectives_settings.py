@@ -20,6 +20,8 @@ def row(stream, trajectory, units, trajectory_units=None, group_size=1):
     return Row(decision, stream, 1.0, trajectory, trajectory_units or units, group_size)
 
 
+ROLLED = {"from": "rollouts"}
+
 # Trajectory 0 has two decisions; 0 and 1 are a group of two, 2 a group of its own; 3 is a demonstration.
 ROWS = [
     row("rl", 0, 3, 8, group_size=2),
@@ -33,13 +35,13 @@ ROWS = [
 @pytest.mark.parametrize(
     ("stream", "scales"),
     [
-        (Stream(normalise="token"), [1 / 14] * 4),
-        (Stream(normalise="sequence"), [1 / 24, 1 / 24, 1 / 6, 1 / 12]),
-        (Stream(normalise="constant"), [1 / 30] * 4),
-        (Stream(normalise="constant", max_units=20), [1 / 60] * 4),
+        (Stream(**ROLLED, normalise="token"), [1 / 14] * 4),
+        (Stream(**ROLLED, normalise="sequence"), [1 / 24, 1 / 24, 1 / 6, 1 / 12]),
+        (Stream(**ROLLED, normalise="constant"), [1 / 30] * 4),
+        (Stream(**ROLLED, normalise="constant", max_units=20), [1 / 60] * 4),
         # three prompts: the group of two, the group of one, and the demonstration
-        (Stream(normalise="sequence", per_prompt=True), [1 / 48, 1 / 48, 1 / 12, 1 / 12]),
-        (Stream(normalise="constant", per_prompt=True), [1 / 60, 1 / 60, 1 / 60, 1 / 30]),
+        (Stream(**ROLLED, normalise="sequence", per_prompt=True), [1 / 48, 1 / 48, 1 / 12, 1 / 12]),
+        (Stream(**ROLLED, normalise="constant", per_prompt=True), [1 / 60, 1 / 60, 1 / 60, 1 / 30]),
     ],
 )
 def test_normalisers_count_over_the_whole_step(stream, scales):

@@ -113,7 +113,7 @@ CASES = [
         "episodes",
         "grpo",
         ["objective.streams.rl.coefficient.kind=luffy"],
-        "Allowed: one, ppo_clip, cispo",
+        "Allowed: one, ppo_clip, cispo, gmpo",
     ),
     ("pi0", "episodes", "offline_mix", [], "inject: {} .* method co_train learns from them"),
     ("pi0", "episodes", "grpo", ["rollout.temperature=0.7"], "0.7 .* policy.params.eta. Allowed: 0.0, 1.0"),
