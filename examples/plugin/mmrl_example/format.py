@@ -1,11 +1,11 @@
 """A column format: `question`, `reply`, and `picture` as a path."""
 
 from mmrl.contracts.types import Sample
-from mmrl.data.columns import Row
+from mmrl.data.columns import Columns
 from mmrl.data.formats import Format, user_message
 
 
-def read_questions(row: Row) -> Sample:
+def read_questions(row: Columns) -> Sample:
     """Rows of `question`, `reply` and `picture`."""
     pictures = row.images("picture")
     task = row.task_of("task")
