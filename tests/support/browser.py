@@ -7,10 +7,7 @@ import shutil
 import subprocess
 from html import unescape
 
-import pytest
 from PIL import Image, ImageDraw
-
-from mmrl.tracking.report.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -131,11 +128,6 @@ def build_run(folder, steps: int = 100, evil: str = ""):
     }
     (folder / "summary.json").write_text(json.dumps({**columns, "steps": 100}))
     return folder
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    return write_report(build_run(tmp_path_factory.mktemp("runs") / "demo"))
 
 
 PROBE = """<!doctype html><body style="margin:0"><iframe style="border:0;width:%dpx;height:%dpx" src="%s"></iframe>

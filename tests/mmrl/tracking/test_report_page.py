@@ -210,3 +210,45 @@ def test_layout_in_chromium(page, tmp_path, width, height):
     assert "digits-sft-then-rl" in seen["text"]
     assert "after sft" in seen["text"]
     assert "step 60" in seen["tip"], "hovering the middle of a chart names its step"
+
+
+STARTS = [
+    {"number": 1, "step": 0, "time": 1.7e9 - 20, "changes": [], "seconds": 600.0},
+    {"number": 2, "step": 60, "time": 1.7e9 + 4000, "changes": ["optim.lr 0.1 -> 0.2 from step 60"], "seconds": 5.0},
+    {"number": 3, "step": 40, "time": 1.7e9 + 9000, "changes": [f"{'long.' * 30}key 1 -> <2>"], "seconds": None},
+]
+
+
+@pytest.fixture
+def resumed(tmp_path):
+    run = build_run(tmp_path / "runs" / "demo")
+    (run / "starts.json").write_text(json.dumps(STARTS))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    later = [{**line, "time": line["time"] + (9000 if line["step"] > 40 else 0)} for line in lines]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in later))
+    return write_report(run)
+
+
+def test_starts_are_listed_marked_and_their_time_added_up(resumed):
+    """The second start's steps were dropped; the third began at 9000 and wrote its last figure at 9000 + 100 x 21."""
+    text = resumed.read_text()
+    assert "ran 45m05s in 3 starts" in text
+    assert text.count('<g class="change">') == text.count('class="chart"')
+    assert text.count("<title>start 3\n") == text.count('class="chart"')
+    assert "its steps are gone" in text
+    assert "key 1 -&gt; &lt;2&gt;" in text
+    assert "<h2>Starts</h2>" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so the layout cannot be measured")
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_layout_of_starts_in_chromium(resumed, tmp_path, width, height):
+    seen = measure(resumed, tmp_path, width, height)
+    assert seen["scroll"] <= width
+    assert "optim.lr 0.1 -> 0.2 from step 60" in seen["text"]
+
+
+def test_a_damaged_list_of_starts_is_left_out(tmp_path):
+    run = build_run(tmp_path / "demo")
+    (run / "starts.json").write_text("[{")
+    assert "starts.json is damaged and was left out." in write_report(run).read_text()
