@@ -43,6 +43,10 @@ SETTINGS = {
             "streams": {"replay": {"from": "demonstrations", "terms": ["kl"], "coefficient": {"kind": "ppo_clip"}}},
         },
     },
+    "another family, its projector alone": {
+        "policy": {"type": "smolvlm", "freeze": ["vision", "language"]},
+        "objective": {"kl": {"weight": 0.1}},
+    },
     "dynamic sampling": {
         "method": "dapo",
         "objective": {"filter": {"low": 0.2, "high": 0.4}, "overlong": {"cache": 2}},
@@ -58,7 +62,8 @@ TWO_STAGES = {
 
 def made(tiny_qwen, tmp_path, name, settings, **more):
     settings = dict(settings)
-    policy = {"path": str(tiny_qwen("qwen2_5_vl")), "device": "cpu", **settings.pop("policy", {})}
+    given = settings.pop("policy", {})
+    policy = {"path": str(tiny_qwen(given.get("type", "qwen2_5_vl"))), "device": "cpu", **given}
     return recipe("", tmp_path, name, **{**settings, **more, "policy": policy})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmrl.contracts.errors import BadSample, ConfigError
+from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Sample
 from mmrl.data.media_reader import MediaReader
 from mmrl.data.robot.statistics import check_range, save_statistics
@@ -17,11 +17,10 @@ from mmrl.policies import training
 from mmrl.policies.adapted_model import Towers
 from mmrl.policies.boxes import Canvas, Coordinates, localise
 from mmrl.policies.loading import load_checkpoint, resolve_device
-from mmrl.policies.lora import merged_state
 from mmrl.policies.qwen_vl import prompt as qwen_prompt
 from mmrl.policies.qwen_vl.prompt import QwenPrompt
-from mmrl.policies.token_policy import TokenPolicy
-from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
+from mmrl.policies.text_policy import TextPolicy
+from mmrl.policies.value_head import ValueHead, load_value_head
 from mmrl.recipe.policies.qwen_vl import QwenVLSettings
 
 # How each family was trained to write boxes. A family that is not listed is refused rather than guessed.
@@ -33,12 +32,12 @@ COORDINATES: dict[str, Coordinates] = {
 }
 
 
-class QwenVL(TokenPolicy):
+class QwenVL(TextPolicy):
     """The adapter. One prepared prompt feeds sampling and training; the vision tower runs once per prompt."""
 
     def __init__(self, model: nn.Module, processor: Any, config: QwenVLSettings, value_head: ValueHead | None = None):
-        super().__init__(model, config, value_head)
-        self.processor = processor
+        placeholders = (model.config.image_token_id, model.config.video_token_id)
+        super().__init__(model, processor, config, value_head, placeholders, "<|im_end|>")
         self.coordinates = COORDINATES[self._model.config.model_type]
         video = processor.video_processor
         if hasattr(video, "cap_pixels_per_frame"):
@@ -48,13 +47,6 @@ class QwenVL(TokenPolicy):
         bounds = {edge: size[edge] for edge in ("shortest_edge", "longest_edge")}
         factor, total = video.patch_size * video.merge_size, config.image.total_pixels
         self.videos = MediaReader(config.video, factor, video.temporal_patch_size, {**bounds, "total_pixels": total})
-        tokenizer = processor.tokenizer
-        self._banned = [self._model.config.image_token_id, self._model.config.video_token_id]
-        eos = self._model.generation_config.eos_token_id
-        turn_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-        self.end_of_turn = turn_end
-        self.eos_ids = tuple(sorted({turn_end, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}))
-        self._allowed: dict[str | None, Tensor] = {}
         self.statistics: dict[str, Any] = {}
 
     @classmethod
@@ -108,39 +100,8 @@ class QwenVL(TokenPolicy):
         images = [Canvas(*sizes) for sizes in zip(prompt.image_sizes, prompt.resized, strict=True)]
         return localise(sample, self.coordinates, images, [Canvas(clip.size, clip.resized) for clip in prompt.clips])
 
-    def demonstration(self, sample: Sample, max_units: int) -> Tensor:
-        """int64 [U]: the demonstration's tokens and the end-of-turn token."""
-        if not sample.demonstration:
-            raise BadSample(sample.where, "has no demonstration, which this method needs")
-        ids = self.processor.tokenizer(sample.demonstration, add_special_tokens=False)["input_ids"]
-        tokens = torch.tensor([*ids, self.end_of_turn], dtype=torch.long)
-        if len(tokens) > max_units:
-            raise BadSample(
-                sample.where,
-                f"the demonstration has {len(tokens)} tokens, above rollout.max_new_tokens {max_units}",
-            )
-        if set(self._banned) & set(ids):
-            raise BadSample(sample.where, "the demonstration holds an image placeholder token")
-        return tokens
-
-    def decode_text(self, tokens: Tensor) -> str:
-        """Text of sampled tokens, special tokens left out."""
-        return self.processor.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
-
-    def allowed_tokens(self, restrict: str | None) -> Tensor:
-        """bool [V]: every token but image and video placeholders; for `action`, the action bins only."""
-        if restrict not in self._allowed:
-            vocabulary = self._model.get_output_embeddings().weight.shape[0]
-            allowed = torch.zeros(vocabulary, dtype=torch.bool)
-            if restrict == "action":
-                allowed[self.action_ids()] = True
-            elif restrict is None:
-                allowed[: len(self.processor.tokenizer)] = True
-                allowed[self._banned] = False
-            else:
-                raise ValueError(f"unknown token set '{restrict}'; known: action")
-            self._allowed[restrict] = allowed.to(self.device)
-        return self._allowed[restrict]
+    def _token_set(self, restrict: str | None) -> Tensor:
+        return self.action_ids() if restrict == "action" else super()._token_set(restrict)
 
     def action_ids(self) -> Tensor:
         """int64 [bins]: the last ordinary tokens of the vocabulary stand for action bins, lowest value first."""
@@ -198,12 +159,7 @@ class QwenVL(TokenPolicy):
         ).last_hidden_state[:, -1]
 
     def save_pretrained(self, folder: Path) -> None:
-        """Writes model and processor in the hub's layout; LoRA adapters are merged into the weights written."""
-        if self.config.lora:
-            self._model.save_pretrained(folder, state_dict=merged_state(self._model))
-        else:
-            self._model.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
+        """Also writes the statistics of actions."""
+        super().save_pretrained(folder)
         if self.statistics:
             save_statistics(self.statistics, Path(folder))
-        save_value_head(self.value_head, folder)

@@ -40,6 +40,11 @@ QWEN_VL = {
     "projector": Part(("model.visual.merger", "model.visual.deepstack_merger_list"), lora="vision"),
     "language": Part(("model.language_model", "lm_head")),
 }
+SMOLVLM = {
+    "vision": Part(("model.vision_model",), lora="vision"),
+    "projector": Part(("model.connector",), lora="vision"),
+    "language": Part(("model.text_model", "lm_head")),
+}
 OPENVLA = {
     "vision": Part(("vision_backbone",), lora="vision"),
     "projector": Part(("projector",), lora="vision"),

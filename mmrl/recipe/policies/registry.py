@@ -131,6 +131,15 @@ _ENTRIES = {
         packaged=("quickstart",),
         **_QWEN,
     ),
+    "smolvlm": Entry(
+        "mmrl.policies.smolvlm:SmolVLM",
+        "mmrl.recipe.policies.smolvlm:SmolVLMSettings",
+        ("answers",),
+        parts=parts.SMOLVLM,
+        reads=("smolvlm", "idefics3"),
+        tiny=("smolvlm", "idefics3"),
+        writer="mmrl.policies.tiny.smolvlm",
+    ),
     "frame_selector": Entry(
         "mmrl.policies.frame_selector.policy:FrameSelector",
         "mmrl.recipe.policies.frame_selector:FrameSelectorSettings",

@@ -15,6 +15,8 @@ FAMILIES = {
     "qwen2_5_vl": ("qwen_vl", {}),
     "qwen3_vl": ("qwen_vl", {}),
     "qwen3_vl_moe": ("qwen_vl", {}),
+    "smolvlm": ("smolvlm", {}),
+    "idefics3": ("smolvlm", {}),
     "openvla": ("openvla", {}),
     "openvla_oft": ("openvla_oft", {"params": OFT}),
     "pi0": ("pi0", {}),

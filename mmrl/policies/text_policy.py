@@ -1,0 +1,91 @@
+"""What policies share that answer in text: transformers' own vision-language models with their processors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmrl.contracts.errors import BadSample
+from mmrl.contracts.types import Sample
+from mmrl.policies.loading import quiet_transformers
+from mmrl.policies.lora import merged_state
+from mmrl.policies.token_policy import TokenPolicy
+from mmrl.policies.value_head import ValueHead, save_value_head
+from mmrl.recipe.policy import TrainedConfig
+
+
+class TextPolicy(TokenPolicy):
+    """The shared half of an adapter; see `mmrl.contracts.policy.Policy` for the contract.
+
+    Args:
+        processor: transformers' own, of the checkpoint.
+        placeholders: ids of tokens that stand for images or videos: never sampled, never demonstrated.
+        end_of_turn: the token that ends an answer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        processor: Any,
+        config: TrainedConfig,
+        value_head: ValueHead | None,
+        placeholders: Collection[int],
+        end_of_turn: str,
+    ):
+        super().__init__(model, config, value_head)
+        self.processor = processor
+        self._placeholders = sorted(placeholders)
+        self.end_of_turn = processor.tokenizer.convert_tokens_to_ids(end_of_turn)
+        eos = self._model.generation_config.eos_token_id
+        ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
+        self.eos_ids = tuple(sorted({self.end_of_turn, *ends}))
+        self._allowed: dict[str | None, Tensor] = {}
+
+    def demonstration(self, sample: Sample, max_units: int) -> Tensor:
+        """int64 [U]: the demonstration's tokens and the end-of-turn token."""
+        if not sample.demonstration:
+            raise BadSample(sample.where, "has no demonstration, which this method needs")
+        ids = self.processor.tokenizer(sample.demonstration, add_special_tokens=False)["input_ids"]
+        tokens = torch.tensor([*ids, self.end_of_turn], dtype=torch.long)
+        if len(tokens) > max_units:
+            raise BadSample(
+                sample.where,
+                f"the demonstration has {len(tokens)} tokens, above rollout.max_new_tokens {max_units}",
+            )
+        if set(self._placeholders) & set(ids):
+            raise BadSample(sample.where, "the demonstration holds an image placeholder token")
+        return tokens
+
+    def decode_text(self, tokens: Tensor) -> str:
+        """Text of sampled tokens, special tokens left out."""
+        return self.processor.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
+
+    def allowed_tokens(self, restrict: str | None) -> Tensor:
+        """bool [V]: every token but placeholders, or those of a set that the policy has."""
+        if restrict not in self._allowed:
+            allowed = torch.zeros(self._model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
+            allowed[self._token_set(restrict)] = True
+            self._allowed[restrict] = allowed.to(self.device)
+        return self._allowed[restrict]
+
+    def _token_set(self, restrict: str | None) -> Tensor:
+        """int64: the ids of a set by its name; None: of all that an answer may hold."""
+        if restrict is not None:
+            raise ValueError(f"unknown token set '{restrict}'")
+        ids = torch.arange(len(self.processor.tokenizer))
+        return ids[~torch.isin(ids, torch.tensor(self._placeholders))]
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes model and processor in the hub's layout; LoRA adapters are merged into the weights written."""
+        # transformers writes what differs from its defaults, and warns of defaults that are no model.
+        with quiet_transformers():
+            if self.config.lora:
+                self._model.save_pretrained(folder, state_dict=merged_state(self._model))
+            else:
+                self._model.save_pretrained(folder)
+            self.processor.save_pretrained(folder)
+        save_value_head(self.value_head, folder)
