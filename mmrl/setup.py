@@ -15,6 +15,7 @@ import torch
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError
+from mmrl.contracts.policy import Policy, media_of, params_of
 from mmrl.contracts.types import Sample
 from mmrl.data.media_reader import open_cache
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
@@ -25,7 +26,7 @@ from mmrl.policies.loading import difference
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.policies import check_gripper
-from mmrl.recipe.policy import PolicyConfig
+from mmrl.recipe.policy import PolicyConfig, TrainedConfig
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.experts import refusals
@@ -135,7 +136,7 @@ def open_rewarder(recipe: Recipe, reward: UserReward | None, *data: Sequence[Sam
 
 def open_evaluator(
     recipe: Recipe,
-    policy: Any,
+    policy: Policy,
     engine: Engine,
     sets: Mapping[str, Sequence[Sample]],
     preparer: Preparer,
@@ -147,7 +148,7 @@ def open_evaluator(
     return Evaluator(recipe, policy, engine, sets, preparer, simulators, seed, note)
 
 
-def open_policy(recipe: Recipe, config: PolicyConfig) -> Any:
+def open_policy(recipe: Recipe, config: PolicyConfig) -> Policy:
     """Loads a policy, which reads videos through the recipe's cache of decoded ones.
 
     Raises:
@@ -155,19 +156,19 @@ def open_policy(recipe: Recipe, config: PolicyConfig) -> Any:
             budgets; also as `load_policy`.
     """
     policy = load_policy(config)
-    check_gripper(getattr(policy, "params", None), recipe.simulators, recipe.data.train)
-    if hasattr(policy, "videos"):
-        policy.videos.check("policy.video")
+    check_gripper(params_of(policy), recipe.simulators, recipe.data.train)
+    if videos := media_of(policy):
+        videos.check("policy.video")
         for part, sets in (("train", recipe.data.train), ("eval", recipe.data.eval)):
             for i, data in enumerate(sets):
-                policy.videos.check(f"data.{part}.{i}.video", data.budgets.get("video", {}))
-        policy.videos.cache = open_cache(recipe.data.cache)
+                videos.check(f"data.{part}.{i}.video", data.budgets.get("video", {}))
+        videos.cache = open_cache(recipe.data.cache)
     return policy
 
 
-def with_params(recipe: Recipe, policy: Any) -> Recipe:
+def with_params(recipe: Recipe, policy: Policy) -> Recipe:
     """The recipe with all of the `policy.params` of a loaded policy: also those that its checkpoint was saved with."""
-    params = getattr(policy, "params", None)
+    params = params_of(policy)
     if params is None:
         return recipe
     whole = params.model_copy(update={name: getattr(params, name) for name in type(params).model_fields})
@@ -261,14 +262,14 @@ def total_steps(recipe: Recipe) -> int:
     return sum(stage.steps for stage in recipe.stages)
 
 
-def _resumed_policy(recipe: Recipe, source: Path | None) -> Any:
+def _resumed_policy(recipe: Recipe, source: Path | None) -> PolicyConfig:
     config = recipe.policy
-    if source is None or getattr(config, "lora", None) or config.dtype != "float32":
+    if source is None or (isinstance(config, TrainedConfig) and config.lora) or config.dtype != "float32":
         return config
     return config.model_copy(update={"path": str(source / "model")})
 
 
-def _resume(recipe: Recipe, state: dict[str, Any], policy: Any, mixture: Mixture, source: Path) -> Place:
+def _resume(recipe: Recipe, state: dict[str, Any], policy: Policy, mixture: Mixture, source: Path) -> Place:
     found = difference(str(source / "model"), recipe.policy.path, recipe.policy.type)
     if found is None and state["parameters"] != fingerprint(policy):
         found = "other parameters are trained: policy.freeze or policy.lora differ"

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmrl.contracts.engine import Engine, Request
 from mmrl.contracts.errors import BadSample, UserError
+from mmrl.contracts.policy import Policy, acting
 from mmrl.contracts.types import Sample
 from mmrl.data.mixture import open_dataset
 from mmrl.engines import open_engine
@@ -90,7 +91,7 @@ def dry_run(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def _try_simulators(recipe: Recipe, policy: Any, engine: Engine) -> None:
+def _try_simulators(recipe: Recipe, policy: Policy, engine: Engine) -> None:
     """Starts an episode in each simulator and has the policy choose, but not play, its first actions."""
     first: dict[str, Sample] = {}
     for data in (*recipe.data.train, *recipe.data.eval):
@@ -104,7 +105,7 @@ def _try_simulators(recipe: Recipe, policy: Any, engine: Engine) -> None:
         for name, sample in sorted(first.items()):
             episodes = Play(simulators.get(name, 1), [sample])
             episodes.begin()
-            units = policy.units_per_action(episodes.env.action_dim)
+            units = acting(policy).units_per_action(episodes.env.action_dim)
             prompts = policy.prepare([episodes.view(0)])
             for chunk in sorted(chunks):
                 requests = [Request(prompt, restrict="action") for prompt in prompts]
@@ -137,13 +138,13 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
     return probe
 
 
-def _visual_tokens(policy: Any, prompt: Any) -> int:
+def _visual_tokens(policy: Policy, prompt: Any) -> int:
     config = policy.module.config
     tokens = [getattr(config, name) for name in ("image_token_id", "video_token_id") if hasattr(config, name)]
     return sum(int((prompt.input_ids == token).sum()) for token in tokens)
 
 
-def _check_demonstrations(recipe: Recipe, policy: Any, probes: Sequence[Probe]) -> None:
+def _check_demonstrations(recipe: Recipe, policy: Policy, probes: Sequence[Probe]) -> None:
     """Refuses, where a stage draws demonstrations, a training set that was read to its end without one, or one of
     more actions than the policy predicts."""
     drawing = [stage.name for stage in recipe.stages if stage.objective.demonstrations]
@@ -155,10 +156,10 @@ def _check_demonstrations(recipe: Recipe, policy: Any, probes: Sequence[Probe]) 
                 "add them or choose a method without (grpo)"
             )
         if drawing and probe.chunks:
-            policy.check_units(max(probe.chunks))
+            acting(policy).check_units(max(probe.chunks))
 
 
-def _too_long(recipe: Recipe, train: dict, policy: Any) -> list[BadSample]:
+def _too_long(recipe: Recipe, train: dict, policy: Policy) -> list[BadSample]:
     """Demonstrations among the probed rows that a stage which trains on them would refuse."""
     limits = [s.rollout.max_new_tokens for s in recipe.stages if _demonstrates(s.objective)]
     found = []
@@ -218,7 +219,7 @@ def _describe_stages(recipe: Recipe) -> list[str]:
     return lines
 
 
-def _describe_memory(recipe: Recipe, policy: Any, probes: Sequence[Probe], free: int) -> list[str]:
+def _describe_memory(recipe: Recipe, policy: Policy, probes: Sequence[Probe], free: int) -> list[str]:
     longest = max((pair for probe in probes for pair in zip(probe.prompts, probe.visual)), default=(0, 0))
     guess = memory.estimate(recipe, policy, *longest)
     share = guess.trainable / max(1, guess.parameters)

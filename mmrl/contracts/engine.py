@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Decision, Prompt, Span, StopReason
 from mmrl.contracts.world import World
 
@@ -126,7 +127,7 @@ class SyncReport:
 class Engine(Protocol):
     """What samples from a policy. One per run: started in setup, closed at the run's end."""
 
-    def start(self, policy: Any, world: World) -> None:
+    def start(self, policy: Policy, world: World) -> None:
         """Makes the engine ready to sample from the policy's weights as they are, at version 0."""
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, seed: int) -> list[list[Completion]]:
@@ -139,7 +140,7 @@ class Engine(Protocol):
             ConfigError: something is asked of it that it cannot do.
         """
 
-    def sync(self, policy: Any, version: int) -> SyncReport:
+    def sync(self, policy: Policy, version: int) -> SyncReport:
         """Takes the policy's weights as they are now; completions carry `version` from here on.
 
         Args:

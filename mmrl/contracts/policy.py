@@ -1,52 +1,104 @@
-"""The contract that every policy keeps. Trainer, engines and objectives know a policy only through it."""
+"""The contracts of policies, by what they can do. Trainer, engines and sources know a policy only through them.
+
+What every policy does is `Policy`. What only some do is a Protocol of its own, which whoever needs it asks for with
+`isinstance`, which looks whether the members are there; they are few, for it reads each of them. The families:
+`mmrl.recipe.policies.registry`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from torch import Tensor, nn
+from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.types import Decision, Likelihood, PolicyBatch, Prompt, Sample
 
-from mmrl.contracts.types import Likelihood, PolicyBatch, Prompt, Sample
+if TYPE_CHECKING:
+    import torch
+    from pydantic import BaseModel
+    from torch import Tensor, nn
+
+    from video import TensorCache
+
+State = TypeVar("State", bound="DecodeState")
 
 
 class DecodeState(Protocol):
     """What an engine carries between sampling steps; rows can be dropped when they finish."""
 
-    logits_BV: Tensor
+    @property
+    def logits_BV(self) -> Tensor:
+        """Of each row's next token."""
 
-    def select(self, rows: Tensor) -> DecodeState:
+    def select(self: State, rows: Tensor) -> State:
         """The state of some rows only."""
 
 
+class PolicySettings(Protocol):
+    """What every family's settings have; `mmrl.recipe.policy.PolicyConfig` is their base."""
+
+    @property
+    def type(self) -> str:
+        """The family's name."""
+
+    @property
+    def path(self) -> str:
+        """The checkpoint that it was loaded from."""
+
+    @property
+    def dtype(self) -> str:
+        """`float32`, or `bfloat16`: what forward passes compute in; trained weights are float32."""
+
+
+class Towers(Protocol):
+    """Sizes that the memory of a step follows from."""
+
+    @property
+    def text(self) -> Any:
+        """Transformers' config of the language model."""
+
+    @property
+    def vision(self) -> Any | None:
+        """That of the vision tower; None: its activations are not counted."""
+
+    @property
+    def vision_trained(self) -> bool:
+        """Whether gradients pass through the tower."""
+
+    @property
+    def patches_per_token(self) -> int:
+        """Patches that become one visual token."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that logits are computed for; 0: none are."""
+
+
 class Policy(Protocol):
-    """A model behind an adapter.
+    """A model behind an adapter."""
 
-    Attributes:
-        module: the trainable module.
-        device: where it lives.
-        coordinates: how this model writes boxes: `resized_pixel` or `norm1000`.
-        eos_ids: tokens that end a completion.
-        statistics: of a policy that acts, dataset -> its normalisation statistics.
-        horizon: actions that one model call predicts and a demonstration teaches, however few of them are executed;
-            None: those that are executed.
+    @property
+    def config(self) -> PolicySettings:
+        """The settings that it was loaded with."""
 
-    `prefill` and `decode` are asked of policies without an engine of their own (`mmrl.recipe.policies.registry`).
-    """
+    @property
+    def module(self) -> nn.Module:
+        """The trainable module."""
 
-    module: nn.Module
-    device: object
-    coordinates: str
-    eos_ids: tuple[int, ...]
-    statistics: Mapping[str, Any]
-    horizon: int | None
+    @property
+    def device(self) -> torch.device:
+        """Where it lives."""
 
-    def prepare(self, samples: Sequence[Sample]) -> list[Prompt]:
+    @property
+    def towers(self) -> Towers:
+        """Sizes of the model, for the estimate of memory."""
+
+    def prepare(self, samples: Sequence[Sample]) -> Sequence[Prompt]:
         """Tokens, pixels and positions of each sample, once, for engine and trainer alike. Raises BadSample."""
 
-    def localise(self, sample: Sample, prompt: Prompt) -> Sample:
+    def localise(self, sample: Sample, prompt: Any) -> Sample:
         """The sample with its boxes (target and demonstration) in this policy's coordinates."""
 
     def demonstration(self, sample: Sample, max_units: int) -> Tensor:
@@ -58,17 +110,81 @@ class Policy(Protocol):
     def log_probs(self, batch: PolicyBatch, entropy: str = "none") -> Likelihood:
         """Log-probs of given units, differentiable; entropy is `none`, `value` or `gradient`."""
 
-    def batch_tokens(self, prompts: Sequence[Prompt], rows_per_prompt: Sequence[Sequence[int]]) -> int:
+    def batch_tokens(self, prompts: Sequence[Any], rows_per_prompt: Sequence[Sequence[int]]) -> int:
         """Tokens that one forward over these prompts and row lengths computes, padding included."""
 
-    def prefill(self, prompts: Sequence[Prompt], repeats: int, side: str = "left") -> DecodeState:
+    def reference(self) -> AbstractContextManager[None]:
+        """Inside, `log_probs` are the reference policy's. Raises ConfigError when none was kept."""
+
+    def keep_reference(self) -> None:
+        """Makes the current weights the reference (LoRA: the base already is)."""
+
+    def reference_state(self) -> dict[str, Tensor] | None:
+        """The kept reference's weights, for checkpoints; None where there is none to save."""
+
+    def load_reference(self, state: Mapping[str, Tensor]) -> None:
+        """Restores what `reference_state` gave."""
+
+    def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
+        """(name, parameter, part) of what is trained; part is `vision`, `language` or `value`."""
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes the hub's layout; loads with plain transformers."""
+
+
+@runtime_checkable
+class Decoding(Protocol):
+    """Samples token by token, from a cache that engines carry."""
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end a completion."""
+
+    def prefill(self, prompts: Sequence[Any], repeats: int, side: str = "left") -> DecodeState:
         """Runs each prompt once and fans it out to `repeats` consecutive rows."""
 
-    def decode(self, state: DecodeState, tokens_B: Tensor) -> DecodeState:
+    def decode(self, state: Any, tokens_B: Tensor) -> DecodeState:
         """Appends one token per row."""
 
     def allowed_tokens(self, restrict: str | None) -> Tensor:
         """bool [V]: tokens that may be sampled; placeholders never may."""
+
+
+class TokenPolicy(Policy, Decoding, Protocol):
+    """A policy that engines decode."""
+
+
+@runtime_checkable
+class Denoising(Protocol):
+    """Denoises whole chunks of actions."""
+
+    def sample(
+        self, prompts: Sequence[Any], repeats: int, units: int, generator: torch.Generator, deterministic: bool = False
+    ) -> list[Decision]:
+        """`repeats` chunks of actions for each prompt, in order.
+
+        Args:
+            units: of a chunk: executed actions x action_dim.
+            generator: on the policy's device.
+            deterministic: follow the ODE; the decisions then have log-probs of 0 and no context.
+
+        Raises:
+            ConfigError: a chunk beyond the horizon that the checkpoint predicts.
+        """
+
+
+class FlowPolicy(Policy, Denoising, Protocol):
+    """A policy that engines denoise."""
+
+
+@runtime_checkable
+class Acting(Protocol):
+    """Acts in simulators."""
+
+    @property
+    def horizon(self) -> int | None:
+        """Actions that one model call predicts and a demonstration teaches, however few of them are executed; None:
+        those that are executed."""
 
     def units_per_action(self, action_dim: int) -> int:
         """Likelihood units that one action of the simulator takes. Raises ConfigError where its size does not fit."""
@@ -82,6 +198,19 @@ class Policy(Protocol):
     def check_units(self, units: int) -> None:
         """Raises ConfigError where a decision of so many units is longer than what one model call predicts."""
 
+
+class ActingPolicy(Policy, Acting, Protocol):
+    """A policy that acts."""
+
+
+@runtime_checkable
+class Normalising(Protocol):
+    """Keeps the normalisation statistics of the actions that it was trained on."""
+
+    @property
+    def statistics(self) -> Mapping[str, Any]:
+        """Dataset -> its statistics."""
+
     def set_statistics(self, key: str, entry: Mapping[str, Any]) -> None:
         """Takes normalisation statistics of recorded actions, to follow them where it normalises and to save them.
 
@@ -93,14 +222,84 @@ class Policy(Protocol):
             ConfigError: actions that it cannot represent.
         """
 
-    def reference(self) -> AbstractContextManager:
-        """Inside, `log_probs` are the reference policy's. Raises ConfigError when none was kept."""
 
-    def keep_reference(self) -> None:
-        """Makes the current weights the reference (LoRA: the base already is)."""
+@runtime_checkable
+class Parametrised(Protocol):
+    """A policy, or its settings, with `policy.params` of its family, which its checkpoint may have completed."""
 
-    def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
-        """(name, parameter, part) of what is trained; part is `vision`, `language` or `value`."""
+    @property
+    def params(self) -> BaseModel:
+        """Those that hold."""
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes the hub's layout; loads with plain transformers."""
+
+@runtime_checkable
+class ChoosesStatistics(Protocol):
+    """Params that say which statistics a policy's actions follow."""
+
+    @property
+    def statistics(self) -> str | None:
+        """The dataset; None: the only one."""
+
+
+class Ahead(Protocol):
+    """Gives what threads read before it is asked for."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait to be taken."""
+
+    def want(self, jobs: Mapping[Hashable, Callable[[], Any]]) -> None:
+        """What is to be read, by its key, the first to be used first."""
+
+    def take(self, key: Hashable, load: Callable[[], Any]) -> tuple[Any, bool]:
+        """What a job gave, or else `load`, and whether the job had been begun."""
+
+    def close(self) -> None:
+        """Ends the threads."""
+
+
+class Media(Protocol):
+    """Reads the pictures and videos of samples, sized for one policy.
+
+    Attributes:
+        cache: decoded ones on disk; None decodes each time.
+        ahead: gives what was read ahead in threads; None: all are read when they are asked for.
+    """
+
+    cache: TensorCache | None
+    ahead: Ahead | None
+
+    def check(self, place: str, overrides: Mapping[str, Any] = ...) -> None:
+        """Raises ConfigError, naming the `place` in the recipe, where no frame has the pixels of a visual token."""
+
+    def jobs(self, sample: Sample) -> Mapping[Hashable, Callable[[], Any]]:
+        """What reads each of the sample's videos and pictures, for `Ahead.want`."""
+
+    def figures(self) -> dict[str, float]:
+        """What reading took since the last call, as documented metrics; empty before anything is read."""
+
+
+@runtime_checkable
+class ReadsVideo(Protocol):
+    """Is shown videos, and pictures of any size."""
+
+    @property
+    def videos(self) -> Media:
+        """What reads them."""
+
+
+def media_of(policy: Policy) -> Media | None:
+    """What reads a policy's videos; None where it is shown none."""
+    return policy.videos if isinstance(policy, ReadsVideo) else None
+
+
+def params_of(policy: Policy | PolicySettings) -> BaseModel | None:
+    """The params of a policy or of its settings; None where its family has none."""
+    return policy.params if isinstance(policy, Parametrised) else None
+
+
+def acting(policy: Policy) -> ActingPolicy:
+    """The policy as one that acts. Raises ConfigError where it does not."""
+    if not isinstance(policy, Acting):
+        raise ConfigError(f"policy.type '{policy.config.type}' does not act")
+    return policy

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 from mmrl.contracts.context import Context
 from mmrl.contracts.engine import Engine, Sampling
 from mmrl.contracts.errors import BadSample
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Group, Prompt, Sample, Trajectory
 
 
@@ -49,7 +50,7 @@ class Labels(Protocol):
 class Means:
     """What a run's sources work with."""
 
-    policy: Any
+    policy: Policy
     engine: Engine
     simulators: Worlds
     rewarder: Scorer
@@ -109,7 +110,7 @@ class Source(Protocol):
         """Takes what it works with."""
 
     @staticmethod
-    def prepare(sample: Sample, policy: Any, rewarder: Scorer, rewarded: bool) -> Ready:
+    def prepare(sample: Sample, policy: Policy, rewarder: Scorer, rewarded: bool) -> Ready:
         """A sample made ready, before a model call is spent on it.
 
         Args:

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mmrl.contracts.errors import BadSample, ConfigError, UserError
+from mmrl.contracts.policy import Ahead
 from mmrl.contracts.types import Sample
-from mmrl.data.ahead import ReadAhead
 from mmrl.data.augmentation import augmented, draw_key
 from mmrl.data.media import load_image, opened_image, resolve_media
 from mmrl.data.videos import locate, video_key, video_spec
@@ -49,7 +49,7 @@ class MediaReader:
     ):
         self.budget, self.factor, self.frame_factor, self.image_size = budget, factor, frame_factor, image_size
         self.cache: TensorCache | None = None
-        self.ahead: ReadAhead | None = None
+        self.ahead: Ahead | None = None
         self._counting = threading.Lock()
         self._totals: Counter[str] = Counter()
         self._noted: Counter[str] = Counter()

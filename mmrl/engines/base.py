@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 
 from mmrl.contracts.engine import Request, SyncReport
 from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Span
 from mmrl.contracts.world import World
 from mmrl.recipe.engines import BatchedSettings
 
+Sampled = TypeVar("Sampled", bound=Policy)
 
-class InProcess:
+
+class InProcess(ABC, Generic[Sampled]):
     """An engine whose weights are the trainer's: there is nothing to hand over."""
 
     def __init__(self, settings: BatchedSettings):
         self.settings, self.version = settings, 0
-        self._policy: Any = None
+        self._policy: Sampled | None = None
 
     @property
-    def policy(self) -> Any:
+    def policy(self) -> Sampled:
         """The policy that is sampled. Raises RuntimeError before `start` and after `close`."""
         if self._policy is None:
             raise RuntimeError(f"engine '{self.settings.name}' is not started, or was closed")
         return self._policy
 
-    def start(self, policy: Any, world: World) -> None:
-        """See `Engine.start`."""
-        self._policy, self.version = policy, 0
+    @abstractmethod
+    def able(self, policy: Policy) -> Sampled:
+        """The policy as one that this engine can sample. Raises ConfigError where it cannot."""
 
-    def sync(self, policy: Any, version: int) -> SyncReport:
+    def refused(self, policy: Policy) -> ConfigError:
+        """What says that it cannot."""
+        return ConfigError(f"engine '{self.settings.name}' does not sample policy.type '{policy.config.type}'")
+
+    def start(self, policy: Policy, world: World) -> None:
+        """See `Engine.start`."""
+        self._policy, self.version = self.able(policy), 0
+
+    def sync(self, policy: Policy, version: int) -> SyncReport:
         """Notes the version; the weights are the policy's own."""
-        self._policy, self.version = policy, version
+        self._policy, self.version = self.able(policy), version
         return SyncReport(version)
 
     def close(self) -> None:

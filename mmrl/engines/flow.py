@@ -8,13 +8,20 @@ import torch
 
 from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.policy import Denoising, FlowPolicy, Policy
 from mmrl.contracts.types import StopReason
 from mmrl.engines.base import InProcess, batched
 from mmrl.recipe.policies.registry import alternatives, policies_for
 
 
-class FlowEngine(InProcess):
+class FlowEngine(InProcess[FlowPolicy]):
     """Samples a flow policy."""
+
+    def able(self, policy: Policy) -> FlowPolicy:
+        """See `InProcess.able`."""
+        if not isinstance(policy, Denoising):
+            raise self.refused(policy)
+        return policy
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling, seed: int) -> list[list[Completion]]:

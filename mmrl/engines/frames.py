@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmrl.contracts.engine import Completion, Request, Sampling
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.world import World
 from mmrl.engines.base import InProcess, batched
 from mmrl.engines.hf import HFEngine
 from mmrl.policies.frame_selector import plackett_luce
-from mmrl.policies.frame_selector.policy import evenly_spaced
+from mmrl.policies.frame_selector.policy import FrameSelector, evenly_spaced
 from mmrl.recipe.engines import FrameSettings, HFSettings
 from mmrl.recipe.rollout import SamplingConfig
 
 Moments = tuple[int, ...]
 
 
-class FrameEngine(InProcess):
+class FrameEngine(InProcess[FrameSelector]):
     """Samples a `frame_selector`."""
 
     def __init__(self, settings: FrameSettings):
         super().__init__(settings)
         self._answers = HFEngine(HFSettings(batch_size=settings.batch_size))
 
-    def start(self, policy: Any, world: World) -> None:
+    def able(self, policy: Policy) -> FrameSelector:
+        """See `InProcess.able`."""
+        if not isinstance(policy, FrameSelector):
+            raise self.refused(policy)
+        return policy
+
+    def start(self, policy: Policy, world: World) -> None:
         """See `Engine.start`."""
         super().start(policy, world)
-        self._answers.start(policy.reader, world)
+        self._answers.start(self.policy.reader, world)
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling, seed: int) -> list[list[Completion]]:

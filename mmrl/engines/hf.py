@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrl.contracts.engine import Completion, Request, Sampling
+from mmrl.contracts.policy import Decoding, Policy, TokenPolicy
 from mmrl.contracts.types import StopReason
 from mmrl.engines.base import InProcess, batched
 from mmrl.engines.sampling import sample_tokens
@@ -20,7 +21,7 @@ from mmrl.recipe.engines import HFSettings
 COMPACT_BELOW = 0.75
 
 
-class HFEngine(InProcess):
+class HFEngine(InProcess[TokenPolicy]):
     """Samples with the policy's own forward pass, one token of each row at a time.
 
     Args:
@@ -30,6 +31,12 @@ class HFEngine(InProcess):
     def __init__(self, settings: HFSettings, side: str = "left"):
         super().__init__(settings)
         self.side = side
+
+    def able(self, policy: Policy) -> TokenPolicy:
+        """See `InProcess.able`."""
+        if not isinstance(policy, Decoding):
+            raise self.refused(policy)
+        return policy
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling, seed: int) -> list[list[Completion]]:

@@ -6,9 +6,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
 
 from mmrl.contracts.errors import BadSample
+from mmrl.contracts.policy import Media, Policy, media_of
 from mmrl.contracts.types import Sample
 from mmrl.data.reading_ahead import reading_beside
 from mmrl.evaluation.sparse_to_dense import at_frames
@@ -81,7 +81,7 @@ class MediaAhead:
         count: rows that may be looked ahead at; 0: nothing is read ahead.
     """
 
-    def __init__(self, videos: Any, count: int, dense: SparseToDense | None):
+    def __init__(self, videos: Media | None, count: int, dense: SparseToDense | None):
         self.videos, self.count, self.dense = videos, count, dense
 
     def want(self, samples: Sequence[Sample], coming: Sequence[Sample]) -> None:
@@ -99,7 +99,7 @@ class MediaAhead:
 
 @contextmanager
 def media_ahead(
-    policy: Any, prefetch: int | None, max_gb: float, dense: SparseToDense | None = None
+    policy: Policy, prefetch: int | None, max_gb: float, dense: SparseToDense | None = None
 ) -> Iterator[MediaAhead]:
     """Reads ahead for an evaluation; however it is left, its threads are gone then.
 
@@ -107,7 +107,7 @@ def media_ahead(
         prefetch, max_gb: `data.prefetch` and `data.prefetch_gb`.
         dense: at which numbers of frames videos are read, where not at the policy's.
     """
-    videos = getattr(policy, "videos", None)
+    videos = media_of(policy)
     if videos is None or prefetch == 0:
         yield MediaAhead(None, 0, dense)
         return

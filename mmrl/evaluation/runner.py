@@ -12,6 +12,7 @@ from typing import Any
 from mmrl.contracts.benchmark import Scored
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import Group, Sample
 from mmrl.evaluation.filming import Film, Keep
@@ -56,7 +57,7 @@ class Evaluator:
     """
 
     recipe: Recipe
-    policy: Any
+    policy: Policy
     engine: Engine
     sets: Mapping[str, Sequence[Sample]]
     preparer: Preparer
@@ -118,7 +119,7 @@ class Evaluator:
 
 
 def evaluate(
-    policy: Any,
+    policy: Policy,
     engine: Engine,
     datasets: Mapping[str, Sequence[Sample]],
     config: EvalConfig,

@@ -15,9 +15,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mmrl.contracts.engine import Engine
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.source import Ready, Scorer
 from mmrl.contracts.types import Group, Sample, Trajectory
 from mmrl.recipe.data import BY_NAME
@@ -77,7 +77,7 @@ class Reading:
 
 
 def settle(
-    policy: Any,
+    policy: Policy,
     engine: Engine,
     samples: Sequence[Sample],
     settings: SparseToDense,

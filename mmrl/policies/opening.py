@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from mmrl.contracts.policy import Policy
 from mmrl.recipe.checks.policies import check_policy
 from mmrl.recipe.policies.registry import attribute, entry_of
 from mmrl.recipe.policy import PolicyConfig
 
 
-def load_policy(config: PolicyConfig) -> Any:
+def load_policy(config: PolicyConfig) -> Policy:
     """The policy that `config.type` names, loaded from `config.path`.
 
     Args:

@@ -11,6 +11,7 @@ from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
 from mmrl.recipe.choosing import Chosen
 from mmrl.recipe.policies.registry import POLICIES, entry_of
+from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.registry import Registry
 
 
@@ -90,7 +91,9 @@ AnyEngine = Annotated[EngineSettings, Chosen("name", engine_model, ENGINES.names
 def with_engine(raw: Any) -> Any:
     """A recipe's keys with the name of its engine in them: where it gives none, the policy's own."""
     policy = raw.get("policy") if isinstance(raw, Mapping) else None
-    kind = policy.get("type", "qwen_vl") if isinstance(policy, Mapping) else getattr(policy, "type", None)
+    kind = policy.type if isinstance(policy, PolicyConfig) else None
+    if isinstance(policy, Mapping):
+        kind = policy.get("type", "qwen_vl")
     given = raw.get("engine", {}) if isinstance(raw, Mapping) else None
     if kind not in POLICIES or not isinstance(given, Mapping) or given.get("name") is not None:
         return raw

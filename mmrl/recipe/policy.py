@@ -79,6 +79,12 @@ class Packed(Settings):
         return self
 
 
+class Binned(Settings):
+    """Actions in bins, each of which a token stands for."""
+
+    action_bins: PositiveInt | None = Field(None, description="bins of each action dimension, for episodes")
+
+
 class Checkpointed(Settings):
     """Activations that backward computes again."""
 

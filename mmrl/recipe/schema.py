@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from mmrl.contracts.errors import unknown
+from mmrl.contracts.policy import params_of
 from mmrl.recipe.base import Settings
 from mmrl.recipe.checks.data import check_budgets, check_episodes, check_recorded, check_rewarded
 from mmrl.recipe.checks.evaluation import check_held_out
@@ -86,7 +87,7 @@ class Recipe(Settings):
             check_episodes(stage, self.data.train)
         check_evaluation(self.evaluation, self.policy)
         check_data(self.data, self.policy)
-        check_gripper(getattr(self.policy, "params", None), self.simulators, self.data.train)
+        check_gripper(params_of(self.policy), self.simulators, self.data.train)
         check_pictures(self.data, self.simulators)
         check_budgets(self.data, self.policy)
         for data in (*self.data.train, *self.data.eval):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from mmrl.contracts.context import Context
 from mmrl.contracts.engine import Completion, Engine, Request, Sampling
 from mmrl.contracts.errors import BadSample
+from mmrl.contracts.policy import Policy, acting
 from mmrl.contracts.source import Means, Ready, Scorer, Terms
 from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
 
@@ -28,7 +29,7 @@ class AnswerSource:
         self.means = means
 
     @staticmethod
-    def prepare(sample: Sample, policy: Any, rewarder: Scorer, rewarded: bool) -> Ready:
+    def prepare(sample: Sample, policy: Policy, rewarder: Scorer, rewarded: bool) -> Ready:
         """The sample with its boxes where the policy sees them, and its prompt; a recorded episode has one per step."""
         if sample.steps:
             steps = tuple(sample.steps)
@@ -81,7 +82,7 @@ class AnswerSource:
 
 
 def answer(
-    policy: Any, engine: Engine, ready: Sequence[Ready], sampling: Sampling, n: int, seed: int, rewarder: Scorer
+    policy: Policy, engine: Engine, ready: Sequence[Ready], sampling: Sampling, n: int, seed: int, rewarder: Scorer
 ) -> list[Group]:
     """Samples n answers to each prompt and scores them."""
     return scored_groups(
@@ -90,7 +91,7 @@ def answer(
 
 
 def scored_groups(
-    policy: Any, ready: Sequence[Ready], completions: Sequence[Sequence[Completion]], rewarder: Scorer
+    policy: Policy, ready: Sequence[Ready], completions: Sequence[Sequence[Completion]], rewarder: Scorer
 ) -> list[Group]:
     """A group of each sample's completions, with their rewards."""
     drafts = []
@@ -104,7 +105,7 @@ def scored_groups(
     return [Group(one.sample, tuple(next(scored) for _ in answers)) for one, answers in zip(ready, completions)]
 
 
-def demonstrate(policy: Any, ready: Ready, max_units: int) -> Group:
+def demonstrate(policy: Policy, ready: Ready, max_units: int) -> Group:
     """The sample's demonstration as a group of one. Raises BadSample where it is missing or too long."""
     sample = ready.sample
     if sample.steps:
@@ -119,7 +120,7 @@ def demonstrate(policy: Any, ready: Ready, max_units: int) -> Group:
     return Group(sample, (trajectory,))
 
 
-def _recorded_episode(policy: Any, sample: Sample, prompts: Sequence[Prompt]) -> Group:
+def _recorded_episode(policy: Policy, sample: Sample, prompts: Sequence[Prompt]) -> Group:
     """A recorded episode as a trajectory of a decision for each of its steps, with the rewards they earned."""
     decisions = []
     for step, prompt in zip(sample.steps, prompts, strict=True):
@@ -133,7 +134,7 @@ def _recorded_episode(policy: Any, sample: Sample, prompts: Sequence[Prompt]) ->
     return Group(replace(sample.steps[0], id=sample.id), (trajectory,))
 
 
-def demonstrated_units(policy: Any, sample: Sample, max_units: int) -> Tensor:
+def demonstrated_units(policy: Policy, sample: Sample, max_units: int) -> Tensor:
     """The units of a sample's demonstration; `max_units` limits text, chunks of actions have their own length.
 
     Raises:
@@ -141,4 +142,4 @@ def demonstrated_units(policy: Any, sample: Sample, max_units: int) -> Tensor:
     """
     if sample.actions is None:
         return policy.demonstration(sample, max_units)
-    return policy.action_units(sample.actions[None])[0]
+    return acting(policy).action_units(sample.actions[None])[0]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from statistics import fmean
-from typing import Any
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample, UserError
+from mmrl.contracts.policy import Policy, media_of
 from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import Group, Sample, Trajectory
 from mmrl.data.mixture import Mixture
@@ -44,7 +44,7 @@ class Builder:
 
     def __init__(
         self,
-        policy: Any,
+        policy: Policy,
         engine: Engine,
         mixture: Mixture,
         preparer: Preparer,
@@ -93,7 +93,7 @@ class Builder:
 
         None: what the next step draws, where that is worth it.
         """
-        ahead, videos = self.mixture.ahead, getattr(self.policy, "videos", None)
+        ahead, videos = self.mixture.ahead, media_of(self.policy)
         if ahead is None or count == 0 or (count is None and not self.mixture.reads_media):
             return
         prompts, demonstrations = (self.stage.prompts, self.stage.demonstrations) if count is None else (count, count)
@@ -110,7 +110,7 @@ class Builder:
 
     def reading(self) -> dict[str, float]:
         """What reading videos took since the last call, and what is held of the next ones."""
-        videos, ahead = getattr(self.policy, "videos", None), self.mixture.ahead
+        videos, ahead = media_of(self.policy), self.mixture.ahead
         figures = videos.figures() if videos is not None else {}
         held = ahead.held if ahead is not None else 0
         return figures | ({"memory/read_ahead_gb": held / 1e9} if held else {})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mmrl.contracts.errors import BadSample
+from mmrl.contracts.policy import Policy, acting
 from mmrl.contracts.source import Means, Ready, Scorer, Terms
 from mmrl.contracts.types import Group, Sample
 from mmrl.rollouts.episodes import demonstrate_episodes, play
@@ -25,7 +26,7 @@ class EpisodeSource:
         self.means = means
 
     @staticmethod
-    def prepare(sample: Sample, policy: Any, rewarder: Scorer, rewarded: bool) -> Ready:
+    def prepare(sample: Sample, policy: Policy, rewarder: Scorer, rewarded: bool) -> Ready:
         """The sample as it is: its observations are prepared while it is played."""
         return Ready(sample)
 
@@ -36,7 +37,7 @@ class EpisodeSource:
 
     def plan(self, ready: Sequence[Ready], terms: Terms) -> list[Group]:
         """See `Source.plan`, `play`."""
-        policy, engine, simulators = self.means.policy, self.means.engine, self.means.simulators
+        policy, engine, simulators = acting(self.means.policy), self.means.engine, self.means.simulators
 
         def played(samples: Sequence[Sample]) -> list[Group]:
             sampling, chunk = terms.sampling, terms.chunk
@@ -46,7 +47,7 @@ class EpisodeSource:
 
     def demonstrate(self, ready: Sequence[Ready], terms: Terms, scored: bool) -> list[Group | BadSample]:
         """See `Source.demonstrate`, `demonstrate_episodes`, `relabelled_episodes`; the simulator scores all of them."""
-        policy, engine, simulators = self.means.policy, self.means.engine, self.means.simulators
+        policy, engine, simulators = acting(self.means.policy), self.means.engine, self.means.simulators
 
         def shown(samples: Sequence[Sample]) -> list[Group]:
             if terms.labels is None:

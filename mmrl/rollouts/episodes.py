@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmrl.contracts.engine import Engine, Request, Sampling
 from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.policy import ActingPolicy, Policy
 from mmrl.contracts.source import Worlds
 from mmrl.contracts.types import DEMO, POLICY, Decision, EpisodeFacts, Group, Prompt, Sample, StopReason, Trajectory
 from mmrl.recipe.rollout import of_actions
@@ -24,7 +25,7 @@ from robotics.types import StepResult
 
 
 def play(
-    policy: Any,
+    policy: ActingPolicy,
     engine: Engine,
     simulators: Worlds,
     samples: Sequence[Sample],
@@ -50,7 +51,7 @@ def play(
 
 
 def _act(
-    policy: Any, engine: Engine, episodes: Play, sampling: Sampling, chunk: int, seed: int, bootstrap: bool
+    policy: ActingPolicy, engine: Engine, episodes: Play, sampling: Sampling, chunk: int, seed: int, bootstrap: bool
 ) -> Lane:
     action_dim = episodes.env.action_dim
     sampling = of_actions(sampling, chunk * policy.units_per_action(action_dim))
@@ -69,7 +70,7 @@ def _act(
 
 
 def demonstrate_episodes(
-    policy: Any, simulators: Worlds, samples: Sequence[Sample], chunk: int, bootstrap: bool = False
+    policy: ActingPolicy, simulators: Worlds, samples: Sequence[Sample], chunk: int, bootstrap: bool = False
 ) -> list[Group]:
     """One episode of the simulator's scripted expert from each start state, as groups of one demonstration.
 
@@ -90,7 +91,7 @@ def demonstrate_episodes(
     return gather(lanes, 1, DEMO)
 
 
-def _demonstrate(policy: Any, episodes: Play, chunk: int, bootstrap: bool) -> Lane:
+def _demonstrate(policy: ActingPolicy, episodes: Play, chunk: int, bootstrap: bool) -> Lane:
     worlds = yield episodes.begin
     ahead = chunk if bootstrap else actions_taught(policy, chunk)
     shown: dict[int, dict[int, Tensor]] = {}
@@ -296,7 +297,7 @@ class Play:
         units = len(last.tokens) // chunk * len(steps)
         self.decisions[episode][-1] = replace(last.first(units), reward=float(reward), step_rewards=tuple(steps))
 
-    def prepare_finals(self, policy: Any) -> None:
+    def prepare_finals(self, policy: Policy) -> None:
         """Prepares the last observation of the episodes that the time limit ended."""
         finals = sorted(self.last_views)
         if finals:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmrl.contracts.policy import Acting
 from mmrl.contracts.types import Decision
 
 
-def actions_taught(policy: Any, chunk: int) -> int:
+def actions_taught(policy: Acting, chunk: int) -> int:
     """Actions that a demonstration shows after each observation: the policy's horizon, or else the chunk executed."""
-    return max(chunk, getattr(policy, "horizon", None) or chunk)
+    return max(chunk, policy.horizon or chunk)
 
 
 def look_ahead(

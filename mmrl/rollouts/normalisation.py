@@ -7,9 +7,10 @@ from contextlib import closing
 from typing import Any
 
 from mmrl.contracts.errors import ConfigError, UserError
+from mmrl.contracts.policy import ChoosesStatistics, Normalising, Policy, params_of
 from mmrl.data.episodes import Episodes
 from mmrl.data.mixture import open_dataset
-from mmrl.data.robot.statistics import share_statistics
+from mmrl.data.robot.statistics import keeper_of, share_statistics
 from mmrl.policies.statistics import choose
 from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.expert_statistics import expert_statistics
@@ -17,7 +18,7 @@ from mmrl.rollouts.simulators import Simulators
 
 
 def settle_statistics(
-    policy: Any, datasets: Iterable[Any], simulators: Mapping[str, Mapping[str, Any]]
+    policy: Policy, datasets: Iterable[Any], simulators: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Gives a policy the statistics of its training data, and says which of all it has hold.
 
@@ -42,25 +43,26 @@ def settle_statistics(
     for rows in filter(None, map(_asking, datasets)):
         if rows.name in found:
             raise UserError(f"data.train: two datasets with statistics are called '{rows.name}'; give each a `name`")
-        known = rows.name in policy.statistics
+        keeper = keeper_of(policy, rows.name)
+        known = rows.name in keeper.statistics
         if not known:
-            policy.set_statistics(rows.name, _of_expert(rows, simulators))
-        found[rows.name] = {"from": "checkpoint" if known else "expert", **policy.statistics[rows.name]}
-    settings = getattr(policy, "params", None)
-    if not hasattr(settings, "statistics"):
+            keeper.set_statistics(rows.name, _of_expert(rows, simulators))
+        found[rows.name] = {"from": "checkpoint" if known else "expert", **keeper.statistics[rows.name]}
+    settings = params_of(policy)
+    if not (isinstance(policy, Normalising) and isinstance(settings, ChoosesStatistics)):
         return {"action_statistics": found} if found else {}
     name = choose(policy.statistics, settings.statistics)
     found.setdefault(name, {"from": "checkpoint", **policy.statistics[name]})
     return {"action_statistics": found, "statistics_in_use": name}
 
 
-def complete_statistics(policy: Any, recipe: Recipe) -> None:
+def complete_statistics(policy: Policy, recipe: Recipe) -> None:
     """Gives a recipe's own policy the statistics that its settings choose, as training would, if it lacks them.
 
     Training data are opened only then. Raises as `settle_statistics` does.
     """
-    settings = getattr(policy, "params", None)
-    if not hasattr(settings, "statistics"):
+    settings = params_of(policy)
+    if not (isinstance(policy, Normalising) and isinstance(settings, ChoosesStatistics)):
         return
     try:
         choose(policy.statistics, settings.statistics)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mmrl.contracts.errors import BadSample
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.source import Ready
 from mmrl.contracts.types import Sample
 from mmrl.rollouts.rewarding import Rewarder
@@ -18,7 +17,7 @@ class Preparer:
     prepared then is not prepared again.
     """
 
-    def __init__(self, policy: Any, rewarder: Rewarder):
+    def __init__(self, policy: Policy, rewarder: Rewarder):
         self.policy, self.rewarder = policy, rewarder
         # Keyed by the object, not its id: two datasets may name a row alike. The sample is kept so that its address is.
         self._ready: dict[int, tuple[Sample, Ready]] = {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
 from mmrl.contracts.engine import Engine, Request, Sampling
+from mmrl.contracts.policy import ActingPolicy
 from mmrl.contracts.source import Labels, Worlds
 from mmrl.contracts.types import DEMO, Decision, Group, Sample
 from mmrl.recipe.rollout import of_actions
@@ -19,7 +19,7 @@ from mmrl.rollouts.pipeline import Lane, lane_seed
 
 
 def relabelled_episodes(
-    policy: Any,
+    policy: ActingPolicy,
     engine: Engine,
     simulators: Worlds,
     samples: Sequence[Sample],
@@ -43,7 +43,9 @@ def relabelled_episodes(
     return [_labelled(group) for group in gather(lanes, 1, DEMO)]
 
 
-def _relabel(policy: Any, engine: Engine, episodes: Play, sampling: Sampling, settings: Labels, seed: int) -> Lane:
+def _relabel(
+    policy: ActingPolicy, engine: Engine, episodes: Play, sampling: Sampling, settings: Labels, seed: int
+) -> Lane:
     action_dim = episodes.env.action_dim
     sampling = of_actions(sampling, policy.units_per_action(action_dim))
     worlds, call = (yield episodes.begin), 0

@@ -17,13 +17,14 @@ from typing import Any
 from torch import Tensor
 
 from mmrl.contracts.errors import CheckpointError, nearest
+from mmrl.contracts.policy import Policy
 from mmrl.recipe.training import CheckpointConfig
 from mmrl.tracking.files import cannot_write
 
 FORMAT = 1
 
 
-def save(folder: Path, step: int, policy: Any, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+def save(folder: Path, step: int, policy: Policy, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
     """Writes `folder/step_<step>` atomically.
 
     Raises:

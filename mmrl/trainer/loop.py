@@ -7,6 +7,7 @@ import time
 import torch
 
 from mmrl.contracts.errors import CheckpointError
+from mmrl.contracts.policy import media_of
 from mmrl.data.reading_ahead import reading_ahead
 from mmrl.objectives.schedules import stream_weights
 from mmrl.recipe.training import StageConfig
@@ -27,8 +28,7 @@ def train_all(session: Session, place: Place) -> bool:
         place.evaluations["start"] = session.evaluate(session.recipe.stages[0], place.step)
         if place.evaluations["start"]:
             session.log(place, session.recipe.stages[0], {}, place.evaluations["start"])
-    videos = getattr(session.policy, "videos", None)
-    with reading_ahead(session.mixture, videos, session.recipe.data.prefetch_gb):
+    with reading_ahead(session.mixture, media_of(session.policy), session.recipe.data.prefetch_gb):
         while place.stage < len(session.recipe.stages):
             stage = session.recipe.stages[place.stage]
             if not train_stage(session, stage, place):

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from mmrl.contracts.policy import Policy
 from mmrl.policies.token_log_probs import CHUNK_ELEMENTS
 from mmrl.recipe.engines import EngineSettings
+from mmrl.recipe.policy import Checkpointed, TrainedConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
 
@@ -50,7 +52,7 @@ class Estimate:
         return self.weights + self.reference + self.moments + max(self.cache, update)
 
 
-def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: int) -> Estimate:
+def estimate(recipe: Recipe, policy: Policy, longest_prompt: int, visual_tokens: int) -> Estimate:
     """What the recipe's largest stage takes.
 
     Formulas, with s bytes per element (2 in bfloat16, else 4), T tokens of a micro-batch (`micro_tokens`, or the
@@ -75,13 +77,14 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
     trained = [p for _, p, _ in policy.trainable()]
     weights = sum(p.numel() * p.element_size() for p in parameters)
     trainable = sum(p.numel() for p in trained)
+    adapters = isinstance(recipe.policy, TrainedConfig) and recipe.policy.lora is not None
     wants_reference = any(s.objective.kl.weight > 0 for s in recipe.stages)
     element = 2 if recipe.policy.dtype == "bfloat16" else FLOAT
     towers = policy.towers
     text = towers.text
     tokens = max(recipe.micro_tokens, *(longest_prompt + s.rollout.max_new_tokens for s in recipe.stages))
     patches = round(tokens * visual_tokens / max(1, longest_prompt)) * towers.patches_per_token
-    checkpointed = getattr(recipe.policy, "gradient_checkpointing", False)
+    checkpointed = isinstance(recipe.policy, Checkpointed) and recipe.policy.gradient_checkpointing
     activations = element * (
         _kept(text, tokens, True, checkpointed) + _kept(towers.vision, patches, towers.vision_trained, checkpointed)
     )
@@ -89,7 +92,7 @@ def estimate(recipe: Recipe, policy: Any, longest_prompt: int, visual_tokens: in
     rollouts = [_cache(s, recipe.engine, text, longest_prompt, element) for s in recipe.stages if s.objective.rollouts]
     return Estimate(
         weights=weights,
-        reference=weights if wants_reference and getattr(recipe.policy, "lora", None) is None else 0,
+        reference=weights if wants_reference and not adapters else 0,
         moments=2 * FLOAT * trainable,
         gradients=sum(p.numel() * p.element_size() for p in trained),
         activations=activations,

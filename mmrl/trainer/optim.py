@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmrl.contracts.errors import CheckpointError, ConfigError
+from mmrl.contracts.policy import Policy
 from mmrl.recipe.training import OptimConfig
 
 
@@ -27,7 +27,7 @@ def rate_factor(config: OptimConfig, step: int, total: int) -> float:
 class Optimizer:
     """AdamW over a policy's trainable parameters for one stage of `total` optimizer steps."""
 
-    def __init__(self, policy: Any, config: OptimConfig, total: int):
+    def __init__(self, policy: Policy, config: OptimConfig, total: int):
         self.config, self.total, self.step_count = config, total, 0
         self.named = [(name, parameter) for name, parameter, _ in policy.trainable()]
         if not self.named:

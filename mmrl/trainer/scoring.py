@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Decision, Prompt
 from mmrl.objectives.advantages import demonstration_weights
 from mmrl.objectives.gae import gae
@@ -21,7 +21,7 @@ from mmrl.trainer.step import score
 
 
 def score_rollouts(
-    rows: Sequence[Row], objective: Objective, stage: StageConfig, policy: Any, budget: int
+    rows: Sequence[Row], objective: Objective, stage: StageConfig, policy: Policy, budget: int
 ) -> list[Row]:
     """The rows with the log-probs, advantages and targets that the objective asks for; those of rollouts come first.
 
@@ -60,7 +60,7 @@ def _scored_of(rows: Sequence[Row], streams: Collection[str], field: str, policy
 
 
 def weigh(
-    rows: Sequence[Row], settings: Advantage, policy: Any, budget: int, offline: Offline | None = None
+    rows: Sequence[Row], settings: Advantage, policy: Policy, budget: int, offline: Offline | None = None
 ) -> list[Row]:
     """Copies of scored rows with GAE's advantages and the value targets (PPO, arXiv 1707.06347).
 
@@ -124,7 +124,7 @@ def _standard(advantages: Sequence[Tensor], settings: Advantage) -> tuple[Tensor
     return everything.mean(), everything.std() + settings.epsilon
 
 
-def _bootstrap_values(rows: Sequence[Row], policy: Any, budget: int) -> dict[int, float]:
+def _bootstrap_values(rows: Sequence[Row], policy: Policy, budget: int) -> dict[int, float]:
     """The critic's value of each final prompt, by the prompt's identity."""
     finals: dict[int, Prompt] = {id(row.final_prompt): row.final_prompt for row in rows if row.final_prompt is not None}
     if not finals:

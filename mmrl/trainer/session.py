@@ -10,9 +10,11 @@ import torch
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Group
 from mmrl.data.mixture import Mixture
 from mmrl.evaluation.runner import Evaluator
+from mmrl.recipe.policy import TrainedConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
@@ -31,7 +33,7 @@ class Session:
     def __init__(
         self,
         recipe: Recipe,
-        policy: Any,
+        policy: Policy,
         engine: Engine,
         mixture: Mixture,
         evaluator: Evaluator,
@@ -102,7 +104,8 @@ class Session:
         """Writes a checkpoint of everything that training continues from."""
         policy = self.policy
         tensors = {f"optimizer/{k}": v for k, v in optimizer.state().items()}
-        if getattr(policy.config, "lora", None) or policy.config.dtype != "float32":
+        config = policy.config
+        if (isinstance(config, TrainedConfig) and config.lora) or config.dtype != "float32":
             # model/ then holds merged or rounded weights; the exact ones are kept here.
             tensors |= {f"parameter/{name}": p.detach() for name, p, _ in policy.trainable()}
         reference = policy.reference_state() or {}
@@ -126,7 +129,7 @@ class Session:
         self._resumed = None
 
 
-def restore_parameters(policy: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+def restore_parameters(policy: Policy, tensors: Mapping[str, torch.Tensor]) -> None:
     """Copies exact trained parameters from a checkpoint, where it keeps them apart from model/."""
     exact = _part(tensors, "parameter/")
     if not exact:
@@ -140,7 +143,7 @@ def restore_parameters(policy: Any, tensors: Mapping[str, torch.Tensor]) -> None
             parameter.copy_(exact[name])
 
 
-def fingerprint(policy: Any) -> str:
+def fingerprint(policy: Policy) -> str:
     """A digest of the names and shapes of the trained parameters: tells a checkpoint of another model."""
     import hashlib
 

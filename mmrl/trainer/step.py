@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmrl.contracts.policy import Policy
 from mmrl.objectives import kernel
 from mmrl.objectives.rows import Row, collate, normaliser
 from mmrl.objectives.schedules import stream_weights
 from mmrl.recipe.objective import Objective
 
 
-def micro_batches(rows: Sequence[Row], policy: Any, budget: int) -> list[list[Row]]:
+def micro_batches(rows: Sequence[Row], policy: Policy, budget: int) -> list[list[Row]]:
     """Splits rows into batches of at most `budget` tokens; a row above the budget gets a batch of its own.
 
     Rows of one prompt stay together where they fit, so the prompt is computed once; prompts are sorted by length to
@@ -44,7 +44,7 @@ def micro_batches(rows: Sequence[Row], policy: Any, budget: int) -> list[list[Ro
     return [[row for piece in batch for row in piece] for batch in batches]
 
 
-def _fit(group: list[Row], policy: Any, budget: int) -> list[list[Row]]:
+def _fit(group: list[Row], policy: Policy, budget: int) -> list[list[Row]]:
     """Cuts the rows of one prompt into pieces within the budget."""
     pieces: list[list[Row]] = [[]]
     for row in group:
@@ -54,12 +54,12 @@ def _fit(group: list[Row], policy: Any, budget: int) -> list[list[Row]]:
     return pieces
 
 
-def _tokens(policy: Any, pieces: Sequence[Sequence[Row]]) -> int:
+def _tokens(policy: Policy, pieces: Sequence[Sequence[Row]]) -> int:
     return policy.batch_tokens([p[0].decision.prompt for p in pieces], [[row.units for row in p] for p in pieces])
 
 
 @torch.no_grad()
-def score(rows: Sequence[Row], field: str, policy: Any, budget: int) -> list[Row]:
+def score(rows: Sequence[Row], field: str, policy: Policy, budget: int) -> list[Row]:
     """Copies of `rows` with their current log-probs in `field` (`old` or `reference`), without dropout.
 
     Under `old` they also carry the critic's values, where the policy has one.
@@ -90,7 +90,7 @@ def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: i
     )
 
 
-def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Any, budget: int) -> dict[str, float]:
+def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Policy, budget: int) -> dict[str, float]:
     """Adds the gradient of one optimizer step to the parameters; returns the step's sums and its loss."""
     wants = "gradient" if plan.objective.entropy else "value"
     looked_at = {*plan.objective.of("rollouts", "injected"), *plan.objective.under("entropy")}

@@ -12,6 +12,11 @@ from tests.support.worlds import starts
 class Reflex:
     """A policy without a model. Its units are the actions themselves; its prompts are the views."""
 
+    horizon = None
+
+    def check_units(self, units):
+        """Any number will do."""
+
     def units_per_action(self, action_dim):
         return action_dim
 

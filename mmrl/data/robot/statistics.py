@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmrl.contracts.errors import ConfigError, UserError
+from mmrl.contracts.policy import Normalising, Policy
 
 FILE = "dataset_statistics.json"
 # A controller's bounds, plus what float32 and a little overshoot of a recorder make of them.
@@ -113,7 +114,14 @@ def compute_statistics(
     return {**entry, "num_transitions": actions.count}
 
 
-def share_statistics(policy: Any, datasets: Iterable[Any]) -> dict[str, Any]:
+def keeper_of(policy: Policy, dataset: str) -> Normalising:
+    """The policy, which is to keep a dataset's statistics. Raises ConfigError where it does not act."""
+    if not isinstance(policy, Normalising):
+        raise ConfigError(f"policy.type '{policy.config.type}' does not act; leave dataset '{dataset}' out")
+    return policy
+
+
+def share_statistics(policy: Policy, datasets: Iterable[Any]) -> dict[str, Any]:
     """Gives a policy the statistics of the recorded datasets that it trains on; what it has by a name stays.
 
     A policy that was trained under statistics keeps them, since its outputs mean nothing under others.
@@ -133,12 +141,11 @@ def share_statistics(policy: Any, datasets: Iterable[Any]) -> dict[str, Any]:
             raise UserError(
                 f"data.train: two datasets of recorded actions are called '{rows.name}'; give each a `name`"
             )
-        if not hasattr(policy, "set_statistics"):
-            raise ConfigError(f"policy.type '{policy.config.type}' does not act; leave dataset '{rows.name}' out")
-        known = policy.statistics.get(rows.name)
+        keeper = keeper_of(policy, rows.name)
+        known = keeper.statistics.get(rows.name)
         if known is None:
-            policy.set_statistics(rows.name, rows.statistics())
-        entry: Mapping[str, Any] = policy.statistics[rows.name]
+            keeper.set_statistics(rows.name, rows.statistics())
+        entry: Mapping[str, Any] = keeper.statistics[rows.name]
         shared[rows.name] = {"from": "dataset" if known is None else "checkpoint", **entry}
     return shared
 

@@ -14,7 +14,7 @@ from mmrl.recipe.data import (
     PythonData,
     RobotData,
 )
-from mmrl.recipe.policy import Sighted
+from mmrl.recipe.policy import PolicyConfig, Sighted
 
 Bounds = tuple[tuple[str, str], ...]
 BOUNDS: dict[str, Bounds] = {"image": IMAGE_BOUNDS, "video": VIDEO_BOUNDS}
@@ -39,7 +39,7 @@ def check_rewarded(stage: Any, train: Sequence[AnyData]) -> None:
 
 
 def check_recorded(
-    data: DataConfig, policy: Any, stages: Sequence[Any], simulators: Mapping[str, Mapping[str, Any]]
+    data: DataConfig, policy: PolicyConfig, stages: Sequence[Any], simulators: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Recorded actions fit the policy (`PolicyConfig`), the stages (`StageConfig`) that draw them and the simulators.
 
@@ -100,7 +100,7 @@ def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
             )
 
 
-def check_budgets(data: DataConfig, policy: Any) -> None:
+def check_budgets(data: DataConfig, policy: PolicyConfig) -> None:
     """Every dataset's own pixel and frame budgets fit those of the policy (`PolicyConfig`), which they override.
 
     The cache of decoded videos is that of a policy which reads some.

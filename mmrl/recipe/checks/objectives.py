@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmrl.recipe.objective import Objective
+from mmrl.recipe.policy import PolicyConfig, TrainedConfig
 
 
 def check_objective(stage: Any) -> None:
@@ -28,7 +29,7 @@ def check_objective(stage: Any) -> None:
         )
 
 
-def check_critic(stage: Any, policy: Any) -> None:
+def check_critic(stage: Any, policy: PolicyConfig) -> None:
     """The value head of a policy (`PolicyConfig`) and the chunks of actions fit the stage's objective.
 
     Raises:
@@ -36,7 +37,7 @@ def check_critic(stage: Any, policy: Any) -> None:
     """
     if stage.objective.value is None:
         return
-    head, where = getattr(policy, "value_head", None), f"stages.{stage.name}"
+    head, where = policy.value_head if isinstance(policy, TrainedConfig) else None, f"stages.{stage.name}"
     if head is None:
         raise ValueError(f"{where}: method '{stage.method}' trains a critic; set policy.value_head: {{}}")
     if head.outputs not in (1, stage.rollout.action_chunk):

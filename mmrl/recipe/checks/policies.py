@@ -13,11 +13,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from mmrl.contracts.errors import ConfigError, unknown
+from mmrl.contracts.policy import params_of
 from mmrl.recipe.checks.recorded import gripper_reading
 from mmrl.recipe.choosing import has_key
 from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, alternatives, entry_of, policies_for, settings_model
+from mmrl.recipe.policy import Binned, PolicyConfig, TrainedConfig
 
 GIVES = {
     "answers": "is answered in text",
@@ -33,9 +35,9 @@ CLASHES = {
 }
 
 
-def check_policy(policy: Any) -> None:
+def check_policy(policy: PolicyConfig) -> None:
     """Raises ConfigError on parts of a policy (`PolicyConfig`) that it does not have, or that are all frozen."""
-    entry, freeze = entry_of(policy.type), getattr(policy, "freeze", ())
+    entry, freeze = entry_of(policy.type), policy.freeze if isinstance(policy, TrainedConfig) else []
     for part in freeze:
         if part not in entry.freezable:
             raise ConfigError(f"policy.freeze: {unknown(f'part of {policy.type}', part, entry.freezable)}")
@@ -43,7 +45,7 @@ def check_policy(policy: Any) -> None:
         raise ConfigError(f"policy.freeze: [{', '.join(freeze)}] leaves nothing to train; leave one of them out")
 
 
-def check_stage(stage: Any, policy: Any) -> None:
+def check_stage(stage: Any, policy: PolicyConfig) -> None:
     """Raises ConfigError on what a stage (`StageConfig`) asks of a policy that it cannot do."""
     entry, where = entry_of(policy.type), f"stages.{stage.name}."
     _check_method(stage, policy)
@@ -52,14 +54,14 @@ def check_stage(stage: Any, policy: Any) -> None:
     _check_coefficients(stage.objective, policy.type, entry, where)
 
 
-def check_evaluation(evaluation: Any, policy: Any) -> None:
+def check_evaluation(evaluation: Any, policy: PolicyConfig) -> None:
     """Raises ConfigError on sampling settings (`EvalConfig`) that a policy does not have: as in its rollouts."""
     entry, own, at = entry_of(policy.type), "rollout.", "evaluation.sampling."
     rules = (replace(rule, key=at + rule.key.removeprefix(own)) for rule in entry.rules if rule.key.startswith(own))
     _check_rules("evaluation", evaluation, policy, replace(entry, rules=tuple(rules)))
 
 
-def check_data(data: Any, policy: Any) -> None:
+def check_data(data: Any, policy: PolicyConfig) -> None:
     """Raises ConfigError on datasets (`DataConfig`) that a policy can do nothing with."""
     entry = entry_of(policy.type)
     for key, datasets in (("train", data.train), ("eval", data.eval)):
@@ -73,7 +75,7 @@ def check_data(data: Any, policy: Any) -> None:
                     f"{_types(entry.learns)}"
                 )
             # A family without the key has the bins of its checkpoint, or none.
-            if dataset.gives != "answers" and getattr(policy, "action_bins", 0) is None:
+            if dataset.gives != "answers" and isinstance(policy, Binned) and policy.action_bins is None:
                 raise ConfigError(
                     f"policy.action_bins is unset, and data of type '{dataset.type}' needs it; 33 is a start"
                 )
@@ -125,7 +127,7 @@ def _types(kinds: Iterable[str]) -> str:
     return " or ".join(names[kind] for kind in kinds if kind in names)
 
 
-def _check_method(stage: Any, policy: Any) -> None:
+def _check_method(stage: Any, policy: PolicyConfig) -> None:
     """The sampler that a method stands for is the policy's."""
     for key, value in stage.objective.params.items():
         if not has_key(type(policy), ("params", key)):
@@ -134,7 +136,7 @@ def _check_method(stage: Any, policy: Any) -> None:
                 f"stages.{stage.name}: method '{stage.method}' needs a flow policy; set policy.type to one of "
                 f"{', '.join(able)}, or use another method"
             )
-        given = getattr(policy.params, key)
+        given = getattr(params_of(policy), key)
         if given != value:
             raise ConfigError(
                 f"stages.{stage.name}: method '{stage.method}' needs policy.params.{key}: {value}, and it is {given}; "
@@ -142,7 +144,7 @@ def _check_method(stage: Any, policy: Any) -> None:
             )
 
 
-def _check_rules(kind: str, settings: Any, policy: Any, entry: Entry, where: str = "") -> None:
+def _check_rules(kind: str, settings: Any, policy: PolicyConfig, entry: Entry, where: str = "") -> None:
     for rule in entry.rules:
         head, *path = rule.key.split(".")
         value = _value(settings, path) if head == kind else MISSING
@@ -176,8 +178,8 @@ def _check_coefficients(objective: Objective, policy: str, entry: Entry, where: 
             )
 
 
-def _excused(rule: Rule, policy: Any) -> bool:
-    return rule.unless is not None and getattr(policy.params, rule.unless[0]) == rule.unless[1]
+def _excused(rule: Rule, policy: PolicyConfig) -> bool:
+    return rule.unless is not None and getattr(params_of(policy), rule.unless[0]) == rule.unless[1]
 
 
 def _value(settings: Any, path: list[str]) -> Any:
