@@ -53,7 +53,7 @@ def _reading_ratios(objective: Objective) -> frozenset[str]:
     return frozenset(name for name, needed in needs.items() if "ratio" in needed)
 
 
-def _scored_of(rows: Sequence[Row], streams: Collection[str], field: str, policy: Any, budget: int) -> list[Row]:
+def _scored_of(rows: Sequence[Row], streams: Collection[str], field: str, policy: Policy, budget: int) -> list[Row]:
     """`rows` in their order, those of `streams` scored."""
     scored = iter(score([row for row in rows if row.stream in streams], field, policy, budget))
     return [next(scored) if row.stream in streams else row for row in rows]
