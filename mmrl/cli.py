@@ -72,9 +72,9 @@ def make_parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
 
-    def recipe(one: argparse.ArgumentParser, metavar: str, text: str, **options: str) -> None:
-        one.add_argument("recipe", metavar=metavar, help=text, **options)
-        one.add_argument("overrides", metavar="a.b=c", nargs="*", help="settings that replace the recipe's")
+    def recipe(parser: argparse.ArgumentParser, metavar: str, text: str, **options: str) -> None:
+        parser.add_argument("recipe", metavar=metavar, help=text, **options)
+        parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="settings that replace the recipe's")
 
     train = command("train", "train a policy as a recipe says")
     recipe(train, "RECIPE", "YAML file")

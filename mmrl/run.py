@@ -64,7 +64,7 @@ def train(
     from mmrl.trainer.stopping import StopRequest
 
     began = time.time()
-    made, place = claim(recipe.folder, recipe.resume), None
+    new_folders, place = claim(recipe.folder, recipe.resume), None
     with StopRequest() as stop:
         try:
             session, place = open_run(recipe, stop, reward, train_data, eval_data, began=began)
@@ -73,7 +73,7 @@ def train(
         except BaseException as error:
             # A run that never got through a step leaves no folder that would bar the next attempt.
             if place is None or place.step == 0:
-                release(made)
+                release(new_folders)
             if isinstance(error, BadSample):
                 raise with_cure(error, recipe) from None
             raise
@@ -178,8 +178,8 @@ def opened(
 def with_cure(error: BadSample, recipe: Recipe) -> BadSample:
     """The error, which also says that bad samples can be skipped where the recipe stops at them."""
     if recipe.data.on_bad_sample == "stop":
-        said = f"{error.reason}; mend it, or set data.on_bad_sample: skip"
-        return BadSample(error.where, said, path=error.path, task=error.task)
+        reason = f"{error.reason}; mend it, or set data.on_bad_sample: skip"
+        return BadSample(error.where, reason, path=error.path, task=error.task)
     return error
 
 

@@ -126,7 +126,7 @@ def open_rewarder(recipe: Recipe, reward: UserReward | None, *data: Sequence[Sam
     Raises:
         UserError: nothing would call the user's.
     """
-    if reward is not None and not recipe.rewards and all(given is None for given in data):
+    if reward is not None and not recipe.rewards and all(samples is None for samples in data):
         raise UserError(
             "reward: nothing calls it: the recipe's data hold episodes and recorded actions alone, and a simulator "
             "rewards its episodes; leave it out, or add data with questions"
@@ -194,17 +194,17 @@ def claim(folder: Path, resume: str) -> list[Path]:
         raise UserError(
             f"'{folder}' already holds a run; set `resume: auto` to go on with it, change `name`, or delete it"
         )
-    made: list[Path] = []
+    new_folders: list[Path] = []
     try:
         for path in reversed((folder, *folder.parents)):
             if _made(path):
-                made.insert(0, path)
+                new_folders.insert(0, path)
     except OSError as error:
-        release(made)
+        release(new_folders)
         raise cannot_write(folder, error) from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write '{folder}': permission denied; choose a writable `output` folder")
-    return made
+    return new_folders
 
 
 def _made(folder: Path) -> bool:
@@ -220,11 +220,11 @@ def _made(folder: Path) -> bool:
     return True
 
 
-def release(made: Sequence[Path]) -> None:
+def release(new_folders: Sequence[Path]) -> None:
     """Removes what `claim` made and all that is in the run's folder; its parents only where nobody else uses them."""
-    for path in made[:1]:
+    for path in new_folders[:1]:
         shutil.rmtree(path, ignore_errors=True)
-    for path in made[1:]:
+    for path in new_folders[1:]:
         with suppress(OSError):
             path.rmdir()
 
@@ -275,7 +275,7 @@ def _resume(recipe: Recipe, state: dict[str, Any], policy: Policy, mixture: Mixt
         found = "other parameters are trained: policy.freeze or policy.lora differ"
     if found is not None:
         raise CheckpointError(
-            f"checkpoint '{source}' is of another model than policy.path '{recipe.policy.path}' ({found}); "
+            f"checkpoint '{source}' is of another model than policy.path '{recipe.policy.path}' ({problem}); "
             "set `resume: never` and another `name`, or restore the recipe"
         )
     stages = [stage.name for stage in recipe.stages]

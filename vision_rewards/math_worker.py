@@ -30,11 +30,11 @@ def equivalent(gold: str, answer: str, same_form: bool = False) -> bool | None:
         answer: likewise.
         same_form: a polynomial that is factored is not the expanded one.
     """
-    expected, given = _parse(gold), _parse(answer)
-    if not expected or not given:
+    expected, parsed = _parse(gold), _parse(answer)
+    if not expected or not parsed:
         return None
-    same = bool(verify(expected, given, timeout_seconds=None))
-    return same and not (same_form and _is_factored(expected[0]) != _is_factored(given[0]))
+    same = bool(verify(expected, parsed, timeout_seconds=None))
+    return same and not (same_form and _is_factored(expected[0]) != _is_factored(parsed[0]))
 
 
 def _is_factored(value: object) -> bool:

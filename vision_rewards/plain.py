@@ -197,8 +197,8 @@ def _is_frame(key: Any) -> bool:
         return False
 
 
-def _whole(number: float, given: Any) -> float:
-    return int(number) if number == int(number) and isinstance(given, int) else number
+def _whole(number: float, written: Any) -> float:
+    return int(number) if number == int(number) and isinstance(written, int) else number
 
 
 def _span_of(value: Any) -> list[float]:

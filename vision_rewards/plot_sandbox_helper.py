@@ -217,9 +217,9 @@ def load_everything() -> None:
     for module in pkgutil.walk_packages(matplotlib.__path__, "matplotlib.", onerror=lambda name: None):
         if not module.name.startswith(_NOT_FOR_DRAWING):
             importlib.import_module(module.name)
-    manager, own = font_manager.fontManager, matplotlib.get_data_path()
+    manager, data_folder = font_manager.fontManager, matplotlib.get_data_path()
     # Other families then fall back to these, the same everywhere.
-    manager.ttflist = [font for font in manager.ttflist if font.fname.startswith(own)]
+    manager.ttflist = [font for font in manager.ttflist if font.fname.startswith(data_folder)]
     fonts = {font.fname: Path(font.fname).read_bytes() for font in manager.ttflist}
     exists, is_file, open_file = os.path.exists, os.path.isfile, io.open
 

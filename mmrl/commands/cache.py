@@ -75,17 +75,17 @@ def show_stats(args: Namespace) -> int:
     from mmrl.trainer.memory import readable
     from video.inventory import stats
 
-    found = stats(existing(args.folder))
-    print(f"entries     {found.entries}, {readable(found.nbytes)}, {found.frames} frames")
-    if found.oldest is not None and found.newest is not None:
-        used = [datetime.fromtimestamp(time).isoformat(" ", "minutes") for time in (found.oldest, found.newest)]
+    held = stats(existing(args.folder))
+    print(f"entries     {held.entries}, {readable(held.nbytes)}, {held.frames} frames")
+    if held.oldest is not None and held.newest is not None:
+        used = [datetime.fromtimestamp(time).isoformat(" ", "minutes") for time in (held.oldest, held.newest)]
         print(f"last used   from {used[0]} to {used[1]}")
-    for name, count in sorted(found.codecs.items()):
+    for name, count in sorted(held.codecs.items()):
         print(f"compression {name}: {count}")
-    print(f"unfinished  {found.unfinished} files, {readable(found.unfinished_nbytes)}; {found.locks} locks")
-    if found.unreadable:
-        print(f"unreadable  {found.unreadable}; `mmrl cache verify {args.folder}` names them")
-    for spec, (count, nbytes) in sorted(found.specs.items(), key=lambda pair: -pair[1][1]):
+    print(f"unfinished  {held.unfinished} files, {readable(held.unfinished_nbytes)}; {held.locks} locks")
+    if held.unreadable:
+        print(f"unreadable  {held.unreadable}; `mmrl cache verify {args.folder}` names them")
+    for spec, (count, nbytes) in sorted(held.specs.items(), key=lambda pair: -pair[1][1]):
         print(f"settings    {count} entries, {readable(nbytes)}: {_short(json.loads(spec))}")
     return 0
 
@@ -150,6 +150,10 @@ def existing(folder: str) -> Path:
 
     path = Path(folder).expanduser()
     if not path.is_dir():
-        siblings = [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+        siblings = (
+            [folder_beside.name for folder_beside in path.parent.iterdir() if folder_beside.is_dir()]
+            if path.parent.is_dir()
+            else []
+        )
         raise UserError(f"no cache folder at '{folder}'.{nearest(path.name, siblings)}")
     return path

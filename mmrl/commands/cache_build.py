@@ -92,11 +92,11 @@ def fill(name: str, rows: Sequence[Sample], media: PolicyMedia, count: int, thre
         Prefetcher(load, range(count), threads=threads, ahead=4 * threads) as results,
         progress(Path(name).name, count) as advance,
     ):
-        for found in results:
+        for counted in results:
             tally.rows += 1
-            tally.videos += found.videos
-            tally.pictures += found.pictures
-            tally.broken += found.broken
+            tally.videos += counted.videos
+            tally.pictures += counted.pictures
+            tally.broken += counted.broken
             advance(f"{tally.videos} videos, {len(tally.broken)} broken")
             if cache.counts["not_stored"]:
                 raise UserError(f"cache '{cache.root}' cannot be written: {cache.problem}")
@@ -104,26 +104,26 @@ def fill(name: str, rows: Sequence[Sample], media: PolicyMedia, count: int, thre
 
 def read_media(sample: Sample, media: PolicyMedia) -> Tally:
     """Reads each video and large picture of a sample. Raises UserError on unusable settings."""
-    found = Tally(videos=len(sample.videos))
+    tally = Tally(videos=len(sample.videos))
     jobs = [partial(_read_video, media, replace(sample, videos=(video,))) for video in sample.videos]
-    jobs += [partial(_read_picture, media, sample, source, found) for source in sample.images]
+    jobs += [partial(_read_picture, media, sample, source, tally) for source in sample.images]
     for job in jobs:
         try:
             job()
         except BadSample as error:
-            found.broken.append(error)
-    return found
+            tally.broken.append(error)
+    return tally
 
 
 def _read_video(media: PolicyMedia, sample: Sample) -> None:
-    for one in [at_frames(sample, count) for count in media.levels] or [sample]:
-        media.reader.read(one)
+    for reading in [at_frames(sample, count) for count in media.levels] or [sample]:
+        media.reader.read(reading)
 
 
-def _read_picture(media: PolicyMedia, sample: Sample, source: Any, found: Tally) -> None:
+def _read_picture(media: PolicyMedia, sample: Sample, source: Any, tally: Tally) -> None:
     size = image_budget(media.reader.image_size, sample)
-    kept = media.reader.picture(source, sample, size["shortest_edge"], size["longest_edge"])
-    found.pictures += kept is not None
+    picture = media.reader.picture(source, sample, size["shortest_edge"], size["longest_edge"])
+    tally.pictures += picture is not None
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _cache(args: Namespace, recipe: Recipe) -> CacheConfig:
     return _configured(args, recipe.data.cache.model_dump() if recipe.data.cache else {})
 
 
-def _configured(args: Namespace, given: Mapping[str, Any]) -> CacheConfig:
+def _configured(args: Namespace, of_recipe: Mapping[str, Any]) -> CacheConfig:
     """The cache's settings, those of the command line over the given ones."""
     asked = {name: getattr(args, name) for name in ("folder", "compression", "fingerprint", "max_gb")}
-    return validate(CacheConfig, {**given, **{name: value for name, value in asked.items() if value is not None}})
+    return validate(CacheConfig, {**of_recipe, **{name: value for name, value in asked.items() if value is not None}})

@@ -149,8 +149,8 @@ def _check_demonstrations(recipe: Recipe, policy: Policy, probes: Sequence[Probe
     more actions than the policy predicts."""
     drawing = [stage.name for stage in recipe.stages if stage.objective.demonstrations]
     for probe in probes:
-        found = probe.demonstrations or probe.chunks or probe.unseen or probe.bad
-        if drawing and probe.rows == probe.size and not found:
+        undecided = probe.demonstrations or probe.chunks or probe.unseen or probe.bad
+        if drawing and probe.rows == probe.size and not undecided:
             raise UserError(
                 f"{probe.name}: none of the {probe.size} rows has a demonstration, which stage '{drawing[0]}' draws; "
                 "add them or choose a method without (grpo)"
@@ -162,7 +162,7 @@ def _check_demonstrations(recipe: Recipe, policy: Policy, probes: Sequence[Probe
 def _too_long(recipe: Recipe, train: dict, policy: Policy) -> list[BadSample]:
     """Demonstrations among the probed rows that a stage which trains on them would refuse."""
     limits = [s.rollout.max_new_tokens for s in recipe.stages if _demonstrates(s.objective)]
-    found = []
+    errors = []
     for _, data in train.values():
         for row in range(min(PROBED_ROWS, len(data)) if limits else 0):
             try:
@@ -171,8 +171,8 @@ def _too_long(recipe: Recipe, train: dict, policy: Policy) -> list[BadSample]:
                 if sample.demonstrated and SOURCES.get(sample.kind).recorded and not sample.steps:
                     demonstrated_units(policy, sample, min(limits))
             except BadSample as error:
-                found.append(error)
-    return found
+                errors.append(error)
+    return errors
 
 
 def _demonstrates(objective: Objective) -> bool:

@@ -51,8 +51,8 @@ def _docstring(source: str) -> str:
         return ""
     body = ast.parse(Path(spec.origin).read_text()).body
     defined = {node.name: node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-    made = (node for node in body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call))
-    for node in made:
+    constants = (node for node in body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call))
+    for node in constants:
         arguments = [argument.id for argument in node.value.args[:1] if isinstance(argument, ast.Name)]
         if arguments and any(isinstance(target, ast.Name) and target.id == name for target in node.targets):
             name = arguments[0]

@@ -46,7 +46,10 @@ def check(args: Namespace) -> int:
     for name, config in datasets:
         tallies.append(tally(name, open_dataset(config, rewarder.target_of), rewarder))
         print(_describe(tallies[-1], args.show), flush=True)
-    bad, rows = sum(len(one.bad) for one in tallies), sum(one.rows - one.unscored for one in tallies)
+    bad, rows = (
+        sum(len(counted.bad) for counted in tallies),
+        sum(counted.rows - counted.unscored for counted in tallies),
+    )
     print(f"{bad} of {rows} rows cannot be scored" if bad else f"all {rows} rows can be scored")
     return BAD if bad else 0
 
@@ -81,22 +84,22 @@ def _prove(rewarder: Rewarder, sample: Sample) -> None:
 
 def _sources(args: Namespace) -> tuple[list[tuple[str, Any]], list[RewardConfig]]:
     """(name, dataset config) pairs and the rewards that read them."""
-    given = None
+    rewards = None
     if args.reward is not None:
-        given = [RewardConfig(name=args.reward, params=read_params(args.param))]
+        rewards = [RewardConfig(name=args.reward, params=read_params(args.param))]
     elif args.param:
         raise UserError("--param needs --reward")
     if not args.source.endswith(RECIPES):
         if args.overrides:
             raise UserError(f"'{args.overrides[0]}' overrides a recipe, and '{args.source}' is a dataset")
-        return [(args.source, _dataset(args))], given or [RewardConfig()]
+        return [(args.source, _dataset(args))], rewards or [RewardConfig()]
     for option in ("format", "split", "task", "root"):
         if getattr(args, option) is not None:
             raise UserError(f"--{option} is for a dataset; a recipe says it of each of its own")
     recipe = load_recipe(args.source, args.overrides)
     used = [(f"train.{i}", data) for i, data in enumerate(recipe.data.train) if data.use != "demonstrations"]
     used += [(f"eval.{i}", data) for i, data in enumerate(recipe.data.eval)]
-    return [(key, _cut(data, args.limit)) for key, data in used], given or recipe.rewards
+    return [(key, _cut(data, args.limit)) for key, data in used], rewards or recipe.rewards
 
 
 def _dataset(args: Namespace) -> FileData:
@@ -121,10 +124,10 @@ def _user_functions(rewarder: Rewarder) -> list[str]:
     return [name for name, _, _, is_user in rewarder.parts if is_user]
 
 
-def _describe(one: Tally, show: int) -> str:
-    lines = [f"{one.name}: {one.rows} rows, {len(one.bad)} bad"]
-    lines += [f"  task {task}: {count} can be scored" for task, count in sorted(one.good.items())]
-    lines += [f"  {one.unscored} episodes, which their simulator scores"] if one.unscored else []
-    lines += [f"  bad: {error}" for error in one.bad[:show]]
-    lines += [f"  … and {len(one.bad) - show} more"] if len(one.bad) > show else []
+def _describe(tally: Tally, show: int) -> str:
+    lines = [f"{tally.name}: {tally.rows} rows, {len(tally.bad)} bad"]
+    lines += [f"  task {task}: {count} can be scored" for task, count in sorted(tally.good.items())]
+    lines += [f"  {tally.unscored} episodes, which their simulator scores"] if tally.unscored else []
+    lines += [f"  bad: {error}" for error in tally.bad[:show]]
+    lines += [f"  … and {len(tally.bad) - show} more"] if len(tally.bad) > show else []
     return "\n".join(lines)

@@ -30,10 +30,10 @@ def draw(path: Path, image: str | None, target: Mapping[str, Any], parsed: Any) 
     layers = [(color, list(shapes(value))) for color, value in ((GOLD, target), (ANSWER, parsed))]
     if not layers[0][1]:
         raise UserError(f"--draw: the target has no box, point or polygon among its keys {sorted(target)}")
-    page = _open(image) if image else _blank([shape for _, found in layers for shape in found])
+    page = _open(image) if image else _blank([shape for _, outlines in layers for shape in outlines])
     canvas = ImageDraw.Draw(page)
-    for color, found in layers:
-        for shape in found:
+    for color, outlines in layers:
+        for shape in outlines:
             _outline(canvas, shape, color)
     try:
         page.save(path, format="PNG")
@@ -74,8 +74,8 @@ def _open(image: str) -> Image.Image:
         raise UserError(f"--image: cannot read '{image}': {error}") from None
 
 
-def _blank(found: list[list[float]]) -> Image.Image:
-    edges = [max(max(shape[axis::2]) for shape in found) * MARGIN for axis in (0, 1)]
+def _blank(shapes: list[list[float]]) -> Image.Image:
+    edges = [max(max(shape[axis::2]) for shape in shapes) * MARGIN for axis in (0, 1)]
     if max(edges) > LARGEST:
         raise UserError(f"--draw: the shapes reach {max(edges):.0f} px; give the --image that they belong to")
     return Image.new("RGB", tuple(max(64, int(edge)) for edge in edges), "white")

@@ -43,8 +43,8 @@ def run(args: Namespace) -> int:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    given = {key.removeprefix("size_"): value for key, value in vars(args).items() if key.startswith("size_")}
-    size = {name: value for name, value in given.items() if value is not None}
+    sizes = {key.removeprefix("size_"): value for key, value in vars(args).items() if key.startswith("size_")}
+    size = {name: value for name, value in sizes.items() if value is not None}
     try:
         print(write_tiny(args.family, Path(args.folder), seed=args.seed, size=size))
     except OSError as error:

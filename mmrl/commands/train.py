@@ -26,8 +26,8 @@ def run(args: Namespace) -> int:
         return 0
     from mmrl.trainer.checkpoint import listed
 
-    kept = [item for item in args.overrides if not item.startswith("resume=")]
-    again = shlex.join(["mmrl", "train", args.recipe, *kept, "resume=auto"])
+    overrides = [item for item in args.overrides if not item.startswith("resume=")]
+    again = shlex.join(["mmrl", "train", args.recipe, *overrides, "resume=auto"])
     print(f"stopped by {signal.Signals(outcome.signum).name} after step {outcome.summary['steps']}")
     print(f"checkpoint: {listed(outcome.folder / 'checkpoints')[-1]}")
     print(f"go on with: {again}")

@@ -54,9 +54,9 @@ class InProcess(ABC, Generic[Sampled]):
         """See `Engine.close`."""
         self._policy = None
 
-    def spans(self, given: int, units: int) -> tuple[Span, ...]:
+    def spans(self, prefix: int, units: int) -> tuple[Span, ...]:
         """`Completion.versions` of a completion of `units` units, the first of which were given."""
-        return (Span(self.version, given, units),) if units > given else ()
+        return (Span(self.version, prefix, units),) if units > prefix else ()
 
     def refuse_prefixes(self, requests: Sequence[Request]) -> None:
         """Raises ConfigError where a request has a prefix, for engines whose units are not drawn one by one."""
@@ -88,8 +88,8 @@ def batched(
     for i, request in enumerate(requests):
         alike.setdefault((request.n, request.restrict, None if request.seed is None else i), []).append(i)
     for (n, _, alone), indices in alike.items():
-        own = None if alone is None else requests[alone].seed
-        generator = shared if own is None else torch.Generator(device=device).manual_seed(own)
+        alone_seed = None if alone is None else requests[alone].seed
+        generator = shared if alone_seed is None else torch.Generator(device=device).manual_seed(alone_seed)
         size = max(1, rows // n)
         for start in range(0, len(indices), size):
             yield indices[start : start + size], generator

@@ -64,11 +64,15 @@ class FrameEngine(InProcess[FrameSelector]):
             for prompt, order_nU in zip(prompts, orders)
         ]
         greedy = SamplingConfig(temperature=0.0, max_new_tokens=sampling.max_new_tokens, stop=list(sampling.stop))
-        answers = iter(self._answers.generate([Request(one) for each in shown for one in each.values()], greedy, seed))
-        said = [{chosen: next(answers)[0] for chosen in each} for each in shown]
+        answers = iter(
+            self._answers.generate(
+                [Request(shown_prompt) for each in shown for shown_prompt in each.values()], greedy, seed
+            )
+        )
+        answer_of = [{chosen: next(answers)[0] for chosen in each} for each in shown]
         return [
             self._completions(scores_N, sampling.temperature or 1.0, order_nU, each)
-            for scores_N, order_nU, each in zip(scores, orders, said)
+            for scores_N, order_nU, each in zip(scores, orders, answer_of)
         ]
 
     def _choose(self, scores_N: Tensor, temperature: float, n: int, generator: torch.Generator) -> Tensor:
@@ -81,13 +85,13 @@ class FrameEngine(InProcess[FrameSelector]):
         return plackett_luce.gumbel_top_k(scores_N / temperature, count, n, generator)
 
     def _completions(
-        self, scores_N: Tensor, temperature: float, order_nU: Tensor, said: dict[Moments, Completion]
+        self, scores_N: Tensor, temperature: float, order_nU: Tensor, answers: dict[Moments, Completion]
     ) -> list[Completion]:
         choices_nUN = plackett_luce.choices((scores_N / temperature).expand(len(order_nU), -1), order_nU)
         log_probs_nU = plackett_luce.order_log_probs(choices_nUN, order_nU).float().cpu()
         completions = []
         for order_U, log_probs_U in zip(order_nU.cpu(), log_probs_nU):
-            answer = said[_unordered(order_U)]
+            answer = answers[_unordered(order_U)]
             text, spans = self.policy.reader.decode_text(answer.tokens), self.spans(0, len(order_U))
             completions.append(Completion(order_U, log_probs_U, answer.stop, temperature, spans, text=text))
         return completions

@@ -71,12 +71,12 @@ class HFEngine(InProcess[TokenPolicy]):
         for step in range(limit):
             tokens, log_probs = sample_tokens(state.logits_BV, allowed_V, sampling, generator)
             if step < prefix_BK.shape[1]:
-                given = step < given_B[rows]
-                tokens = torch.where(given, prefix_BK[rows, step], tokens)
-                log_probs = log_probs.masked_fill(given, 0.0)
+                in_prefix = step < given_B[rows]
+                tokens = torch.where(in_prefix, prefix_BK[rows, step], tokens)
+                log_probs = log_probs.masked_fill(in_prefix, 0.0)
             tokens_BU[rows, step], log_probs_BU[rows, step] = tokens, log_probs.float()
             by_end, by_text = torch.isin(tokens, ends), self._hits_stop(tokens_BU, rows, step, sampling.stop)
-            if step < prefix_BK.shape[1] and bool(((by_end | by_text) & given).any()):
+            if step < prefix_BK.shape[1] and bool(((by_end | by_text) & in_prefix).any()):
                 raise ValueError(f"a prefix ends its completion at unit {step}: there is nothing to continue")
             newly = (by_end | by_text) & ~ended_B[rows]
             ended_B[rows[newly]], lengths_B[rows[newly]] = True, step + 1
@@ -96,10 +96,10 @@ class HFEngine(InProcess[TokenPolicy]):
                 log_probs_BU[i, :units].cpu(),
                 stops[i],
                 temperature,
-                self.spans(given, units),
-                given,
+                self.spans(in_prefix, units),
+                in_prefix,
             )
-            for i, (units, given) in enumerate(zip(lengths_B.tolist(), given_B.tolist()))
+            for i, (units, in_prefix) in enumerate(zip(lengths_B.tolist(), given_B.tolist()))
         ]
 
     def _hits_stop(self, tokens_BU: Tensor, rows: Tensor, step: int, stop: Sequence[str]) -> Tensor:

@@ -33,15 +33,15 @@ def sample_tokens(
 
 def _truncate(log_probs_BV: Tensor, sampling: Sampling) -> Tensor:
     """-inf outside top-k, the top-p nucleus and min-p; the most likely token always stays."""
-    kept = log_probs_BV
-    if 0 < sampling.top_k < kept.shape[-1]:
-        floor = kept.topk(sampling.top_k, dim=-1).values[:, -1:]
-        kept = kept.masked_fill(kept < floor, -torch.inf)
+    log_probs = log_probs_BV
+    if 0 < sampling.top_k < log_probs.shape[-1]:
+        floor = log_probs.topk(sampling.top_k, dim=-1).values[:, -1:]
+        log_probs = log_probs.masked_fill(log_probs < floor, -torch.inf)
     if sampling.top_p < 1.0:
-        ordered, index = kept.softmax(-1).sort(dim=-1, descending=True)
+        ordered, index = log_probs.softmax(-1).sort(dim=-1, descending=True)
         outside = ordered.cumsum(-1) - ordered >= sampling.top_p
-        kept = kept.masked_fill(torch.zeros_like(outside).scatter(-1, index, outside), -torch.inf)
+        log_probs = log_probs.masked_fill(torch.zeros_like(outside).scatter(-1, index, outside), -torch.inf)
     if sampling.min_p > 0.0:
-        floor = kept.amax(-1, keepdim=True) + torch.log(torch.tensor(sampling.min_p))
-        kept = kept.masked_fill(kept < floor, -torch.inf)
-    return kept
+        floor = log_probs.amax(-1, keepdim=True) + torch.log(torch.tensor(sampling.min_p))
+        log_probs = log_probs.masked_fill(log_probs < floor, -torch.inf)
+    return log_probs

@@ -57,9 +57,9 @@ def batches(
             return
         now = [built.popleft() for _ in range(min(size, len(built)))]
         built.extend(_build(dataset, row) for row in islice(rows, max(0, ahead - len(built))))
-        for row, one in now:
-            if isinstance(one, BadSample):
-                bad.add(one, row, one.task)
+        for row, outcome in now:
+            if isinstance(outcome, BadSample):
+                bad.add(outcome, row, outcome.task)
         yield _usable(now), _usable(built)
 
 
@@ -71,7 +71,7 @@ def _build(dataset: Sequence[Sample], row: int) -> tuple[int, Sample | BadSample
 
 
 def _usable(built: Iterable[tuple[int, Sample | BadSample]]) -> list[Sample]:
-    return [one for _, one in built if not isinstance(one, BadSample)]
+    return [sample for _, sample in built if not isinstance(sample, BadSample)]
 
 
 class MediaAhead:

@@ -161,18 +161,18 @@ def evaluate(
             bad = BadRows(name, on_bad, note)
             for samples, coming in batches(dataset, sizes[name], config.batch_size, ahead.count, bad):
                 prepare = partial(_prepare, preparer=preparer, bad=bad, ahead=ahead, coming=coming)
-                made, climbed = _sample(name, samples, means, terms, config, prepare, film)
-                for trajectory, task in ((group.trajectories[0], group.sample.task) for group in made):
+                new_groups, climbed = _sample(name, samples, means, terms, config, prepare, film)
+                for trajectory, task in ((group.trajectories[0], group.sample.task) for group in new_groups):
                     scores.setdefault((name, task), []).append(trajectory.measured())
                     if trajectory.episode is not None:
                         ends[name, task] += trajectory.episode.success_at_end
                 settled += climbed
-                groups += made
+                groups += new_groups
             for task, count in bad.tasks.items():
                 scores.setdefault((name, task), []).extend([0.0] * count)
-            own = [key for key in scores if key[0] == name]
-            if len(own) == 1:
-                scores[own[0]] += [0.0] * bad.unknown
+            of_dataset = [key for key in scores if key[0] == name]
+            if len(of_dataset) == 1:
+                scores[of_dataset[0]] += [0.0] * bad.unknown
             else:
                 unknown[name] = bad.unknown
     accuracy = _summarise(scores, ends, unknown.total() / sum(sizes.values()), controls)
@@ -227,8 +227,8 @@ def _sample(
     """A group of one trajectory of each sample that can be used, and what settled where the recipe says so."""
     dense = config.sparse_to_dense
     climbing = [s for s in samples if dense is not None and s.videos]
-    ready = [one for one in prepare([s for s in samples if dense is None or not s.videos]) if one is not None]
-    filmed = film.of(dataset, [one.sample for one in ready], means.simulators) if film else None
+    ready = [item for item in prepare([s for s in samples if dense is None or not s.videos]) if item is not None]
+    filmed = film.of(dataset, [item.sample for item in ready], means.simulators) if film else None
     with filmed or nullcontext(means.simulators) as worlds:
         groups = sample_each(replace(means, simulators=worlds), ready, terms)
     if not climbing:

@@ -103,18 +103,18 @@ def settle(
     settled: list[Reading] = []
     for number, count in enumerate(settings.levels):
         prepared = prepare([at_frames(reading.sample, count) for reading in waiting])
-        ready = [(reading, one) for reading, one in zip(waiting, prepared, strict=True) if one is not None]
-        settled += [reading for reading, one in ready if _frames(one) <= reading.frames]
-        ready = [(reading, one) for reading, one in ready if _frames(one) > reading.frames]
+        ready = [(reading, item) for reading, item in zip(waiting, prepared, strict=True) if item is not None]
+        settled += [reading for reading, item in ready if _frames(item) <= reading.frames]
+        ready = [(reading, item) for reading, item in ready if _frames(item) > reading.frames]
         waiting = []
         if not ready:
             break
-        asked = [one for _, one in ready]
+        asked = [item for _, item in ready]
         groups = answer(policy, engine, asked, sampling, settings.samples, seed + 104729 * number, rewarder)
-        for (reading, one), group in zip(ready, groups, strict=True):
+        for (reading, item), group in zip(ready, groups, strict=True):
             result = vote([answer_of(trajectory) for trajectory in group.trajectories])
-            total = reading.frames_read + _frames(one)
-            read = Reading(reading.sample, count, _frames(one), total, group, result)
+            total = reading.frames_read + _frames(item)
+            read = Reading(reading.sample, count, _frames(item), total, group, result)
             agreed = result.share >= settings.agreement and not result.tied
             (settled if agreed or count == settings.levels[-1] else waiting).append(read)
     return settled
@@ -128,8 +128,8 @@ def _frames(ready: Ready) -> int:
 def at_frames(sample: Sample, count: int) -> Sample:
     """The sample with its videos read at `count` frames, or whole where they have fewer."""
     video = sample.budgets.get("video", {})
-    own = {key: value for key, value in video.items() if key not in BY_NAME or value is False}
-    return replace(sample, budgets={**sample.budgets, "video": {**own, "min_frames": count, "max_frames": count}})
+    settings = {key: value for key, value in video.items() if key not in BY_NAME or value is False}
+    return replace(sample, budgets={**sample.budgets, "video": {**settings, "min_frames": count, "max_frames": count}})
 
 
 def answer_of(trajectory: Trajectory) -> str | None:
@@ -148,7 +148,7 @@ def answer_of(trajectory: Trajectory) -> str | None:
 
 def vote(answers: Sequence[str | None]) -> Vote:
     """The most frequent answer, the first of those that tie; None is no answer, but counts in the share."""
-    ranking = Counter(one for one in answers if one is not None).most_common(2)
+    ranking = Counter(answer for answer in answers if answer is not None).most_common(2)
     if not ranking:
         return Vote(0.0, 0)
     first, votes = ranking[0]

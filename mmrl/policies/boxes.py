@@ -83,10 +83,10 @@ def _canvas(sample: Sample, tracked: bool, images: Sequence[Canvas], videos: Seq
 
 def _scaled(values: Sequence[float], scale: tuple[float, float]) -> list[int]:
     """A box or point in whole units of another size; a side that is there stays one unit long at least."""
-    found = [round(value * scale[i % 2]) for i, value in enumerate(values)]
+    scaled = [round(value * scale[i % 2]) for i, value in enumerate(values)]
     for low, high in ((0, 2), (1, 3)) if len(values) == 4 else ():
-        if values[low] < values[high] and found[low] == found[high]:
+        if values[low] < values[high] and scaled[low] == scaled[high]:
             middle = (values[low] + values[high]) / 2 * scale[low]
-            found[low] = math.floor(middle)
-            found[high] = found[low] + 1
-    return found
+            scaled[low] = math.floor(middle)
+            scaled[high] = scaled[low] + 1
+    return scaled

@@ -58,10 +58,10 @@ def checkpoint_path(path: str, kind: str) -> str:
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         entry = entry_of(kind)
         allowed = ["a folder", "a hub name (owner/name)", *entry.packaged]
-        made = f"; `mmrl tiny {entry.tiny[0]} {path}` makes a small one there" if entry.tiny else ""
+        cure = f"; `mmrl tiny {entry.tiny[0]} {path}` makes a small one there" if entry.tiny else ""
         raise CheckpointError(
             f"policy.path: no checkpoint folder at '{path}'.{nearest(folder.name, [*siblings, *entry.packaged])} "
-            f"Give {alternatives(allowed)}{made}"
+            f"Give {alternatives(allowed)}{cure}"
         )
     return path
 
@@ -76,9 +76,9 @@ def local_folder(path: str, kind: str, also: Sequence[str] = ()) -> Path:
     Raises:
         CheckpointError: it is not there, or cannot be fetched.
     """
-    found = Path(checkpoint_path(path, kind))
-    if found.is_dir():
-        return found
+    folder = Path(checkpoint_path(path, kind))
+    if folder.is_dir():
+        return folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -128,7 +128,7 @@ def read_own_config(path: str, kind: str, shown: str) -> Any:
     return config
 
 
-def difference(one: str, other: str, kind: str) -> str | None:
+def difference(first: str, second: str, kind: str) -> str | None:
     """The first size in which two checkpoints' models differ, or None for two of the same shape.
 
     Args:
@@ -137,7 +137,7 @@ def difference(one: str, other: str, kind: str) -> str | None:
     Raises:
         CheckpointError: one of them is not there.
     """
-    here, there = (dict(_sizes(read_config(path, kind).to_dict())) for path in (one, other))
+    here, there = (dict(_sizes(read_config(path, kind).to_dict())) for path in (first, second))
     for name in {**here, **there}:
         if here.get(name) != there.get(name):
             return f"{name} is {here.get(name)} there and {there.get(name)} here"
@@ -237,7 +237,7 @@ def refuse_incomplete(info: Mapping[str, Any], shown: str) -> None:
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info.get(problem):
             # Mismatched ones come with the file's shape and the model's.
-            names = sorted(found if isinstance(found, str) else found[0] for found in info[problem])
+            names = sorted(item if isinstance(item, str) else item[0] for item in info[problem])
             raise CheckpointError(
                 f"policy.path: '{shown}' has {len(names)} {problem.replace('_', ' ')}, first '{names[0]}'; "
                 "it is a checkpoint of another model or an incomplete one"

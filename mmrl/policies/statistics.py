@@ -48,14 +48,14 @@ def read_statistics(norm_stats: Mapping[str, Any] | None, folder: Path) -> dict[
     Raises:
         CheckpointError: the file is not JSON.
     """
-    found = dict(norm_stats or {})
+    statistics = dict(norm_stats or {})
     path = folder / FILE
     if path.is_file():
         try:
-            found |= json.loads(path.read_text())
+            statistics |= json.loads(path.read_text())
         except (ValueError, OSError) as error:
             raise CheckpointError(f"policy.path: '{path}' cannot be read: {error}; copy it again") from None
-    return found
+    return statistics
 
 
 def choose(statistics: Mapping[str, Any], key: str | None) -> str:

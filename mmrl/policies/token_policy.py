@@ -58,15 +58,15 @@ class PaddedPrompts:
 
 def pad_prompts(ids: Sequence[Tensor], positions: Sequence[Tensor], side: str) -> PaddedPrompts:
     """Pads prompts of int64 [P] ids and [3, P] positions on the `left` or the `right`."""
-    width = max(len(one) for one in ids)
+    width = max(len(ids_P) for ids_P in ids)
     input_ids = torch.zeros(len(ids), width, dtype=torch.long)
     positions_3BT = torch.zeros(3, len(ids), width, dtype=torch.long)
-    seen = torch.zeros(len(ids), width, dtype=torch.bool)
-    for b, (one, where) in enumerate(zip(ids, positions)):
-        span = slice(width - len(one), width) if side == "left" else slice(0, len(one))
-        input_ids[b, span], positions_3BT[:, b, span], seen[b, span] = one, where, True
-    last = seen.long().mul(torch.arange(width)).argmax(1)
-    return PaddedPrompts(input_ids, positions_3BT, seen, last)
+    seen_BT = torch.zeros(len(ids), width, dtype=torch.bool)
+    for b, (ids_P, where) in enumerate(zip(ids, positions)):
+        span = slice(width - len(ids_P), width) if side == "left" else slice(0, len(ids_P))
+        input_ids[b, span], positions_3BT[:, b, span], seen_BT[b, span] = ids_P, where, True
+    last = seen_BT.long().mul(torch.arange(width)).argmax(1)
+    return PaddedPrompts(input_ids, positions_3BT, seen_BT, last)
 
 
 class TokenPolicy(AdaptedModel):
@@ -159,8 +159,8 @@ class TokenPolicy(AdaptedModel):
         from transformers import DynamicCache
 
         padded = pad_prompts([p.input_ids for p in prompts], [self._positions(p) for p in prompts], side)
-        seen = padded.seen_BT.to(self.device)
-        width = seen.shape[1]
+        seen_BT = padded.seen_BT.to(self.device)
+        width = seen_BT.shape[1]
         causal = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
         eye = torch.eye(width, dtype=torch.bool, device=self.device)
         flash = self.config.attention == "flash_attention_2"
@@ -169,7 +169,7 @@ class TokenPolicy(AdaptedModel):
             hidden = self._hidden(
                 padded.input_ids_BT.to(self.device),
                 padded.positions_3BT.to(self.device),
-                seen.long() if flash else self._mask(((seen[:, None, :] & causal) | eye)[:, None]),
+                seen_BT.long() if flash else self._mask(((seen_BT[:, None, :] & causal) | eye)[:, None]),
                 prompts,
                 cache,
             )
@@ -178,23 +178,23 @@ class TokenPolicy(AdaptedModel):
         following = padded.positions_3BT.amax((0, 2)).to(self.device) + 1
         if repeats > 1:
             cache.batch_repeat_interleave(repeats)
-            seen, following, logits = (x.repeat_interleave(repeats, 0) for x in (seen, following, logits))
-        return CachedState(cache, seen, following, logits)
+            seen_BT, following, logits = (x.repeat_interleave(repeats, 0) for x in (seen_BT, following, logits))
+        return CachedState(cache, seen_BT, following, logits)
 
     @torch.no_grad()
     def decode(self, state: CachedState, tokens_B: Tensor) -> CachedState:
         """Appends one token per row and computes the next logits."""
-        seen = torch.cat([state.seen_BT, state.seen_BT.new_ones(len(tokens_B), 1)], 1)
+        seen_BT = torch.cat([state.seen_BT, state.seen_BT.new_ones(len(tokens_B), 1)], 1)
         flash = self.config.attention == "flash_attention_2"
         with self._autocast():
             hidden_BH = self._next_hidden(
                 tokens_B,
                 state.next_position_B[None, :, None].expand(3, -1, 1),
-                seen.long() if flash else self._mask(seen[:, None, None, :]),
+                seen_BT.long() if flash else self._mask(seen_BT[:, None, None, :]),
                 state.cache,
             )
             logits = self._model.get_output_embeddings()(hidden_BH)
-        return CachedState(state.cache, seen, state.next_position_B + 1, logits)
+        return CachedState(state.cache, seen_BT, state.next_position_B + 1, logits)
 
 
 def spread(values_N: Tensor, mask_RU: Tensor) -> Tensor:

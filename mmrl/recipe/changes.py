@@ -35,7 +35,7 @@ def changes(old: Recipe, new: Recipe) -> list[Change]:
     """
     before, after = (recipe.model_dump(mode="json", exclude=set(PLACE)) for recipe in (old, new))
     stages = [{stage["name"]: stage for stage in recipe.pop("stages")} for recipe in (before, after)]
-    found = list(_differences("", before, after))
+    changed = list(_differences("", before, after))
     common = [name for name in stages[1] if name in stages[0]]
     of_stages = {name: list(_differences("", stages[0][name], stages[1][name])) for name in common}
     alike = [change for change in next(iter(of_stages.values()), []) if all(change in c for c in of_stages.values())]
@@ -45,7 +45,7 @@ def changes(old: Recipe, new: Recipe) -> list[Change]:
         for change in its
         if change not in alike
     ]
-    return [*found, *alike, *apart]
+    return [*changed, *alike, *apart]
 
 
 def _differences(key: str, old: Any, new: Any) -> Iterator[Change]:

@@ -33,23 +33,23 @@ class Chosen:
     title: str
     default: str | None = None
 
-    def read(self, given: Any) -> Settings:
+    def read(self, raw: Any) -> Settings:
         """The checked settings. Raises ValidationError."""
-        if isinstance(given, Settings):
-            return given
-        if not isinstance(given, Mapping):
+        if isinstance(raw, Settings):
+            return raw
+        if not isinstance(raw, Mapping):
             raise PydanticCustomError("mapping", "a mapping of keys is needed")
-        name = given.get(self.key, self.default)
+        name = raw.get(self.key, self.default)
         try:
-            model = self.choose(given)
+            model = self.choose(raw)
         except ConfigError as error:
             message = str(error).removeprefix(f"{self.title}: ")
             raise _error(self.key, name, PydanticCustomError("owner", "{message}", {"message": message})) from None
-        return model.model_validate({self.key: name, **given})
+        return model.model_validate({self.key: name, **raw})
 
-    def choose(self, given: Mapping[str, Any]) -> type[Settings]:
+    def choose(self, raw: Mapping[str, Any]) -> type[Settings]:
         """The model that a mapping names. Raises ConfigError."""
-        name = given.get(self.key, self.default)
+        name = raw.get(self.key, self.default)
         if not isinstance(name, str):
             problem = "this key is required" if name is None else f"a name is needed, not {name!r}"
             raise ConfigError(f"{self.title}: {problem}. Allowed: {', '.join(self.names())}")

@@ -97,7 +97,7 @@ def with_engine(raw: Any) -> Any:
     given = raw.get("engine", {}) if isinstance(raw, Mapping) else None
     if kind not in POLICIES or not isinstance(given, Mapping) or given.get("name") is not None:
         return raw
-    return {**raw, "engine": {**given, "name": own_engine(kind)}}
+    return {**raw, "engine": {**engine, "name": own_engine(kind)}}
 
 
 def check_engine(engine: EngineSettings, policy: str) -> None:

@@ -19,7 +19,7 @@ def find_files(path: str, suffixes: tuple[str, ...]) -> list[Path]:
     if not local.is_dir():
         siblings = [p.name for p in local.parent.iterdir()] if local.parent.is_dir() else []
         raise UserError(f"dataset '{path}' does not exist.{nearest(local.name, siblings)}")
-    found = sorted(p for p in local.iterdir() if p.suffix.lower() in suffixes and p.is_file())
-    if not found:
+    paths = sorted(p for p in local.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+    if not paths:
         raise UserError(f"dataset folder '{path}' has no {' or '.join(suffixes)} file")
-    return found
+    return paths

@@ -73,14 +73,14 @@ class Registry(Generic[Part]):
 
     def listed(self) -> list[Listed]:
         """Every part that has a name, in alphabetical order."""
-        own = [Listed(name, _source(part), "mmrl") for name, part in self.entries.items()]
+        shipped = [Listed(name, _source(part), "mmrl") for name, part in self.entries.items()]
         foreign = [
             Listed(name, point.value, point.dist.name if point.dist else "")
             for name, points in self._installed().items()
             if name not in self.entries
             for point in points
         ]
-        return sorted([*own, *foreign], key=lambda line: line.name)
+        return sorted([*shipped, *foreign], key=lambda line: line.name)
 
     def _entry_point(self, name: str, place: str) -> EntryPoint:
         front = f"{place}: " if place else ""
@@ -102,11 +102,11 @@ class Registry(Generic[Part]):
 @cache
 def installed(group: str) -> dict[str, tuple[EntryPoint, ...]]:
     """Name -> the entry points of that name which installed packages declare in a group; more than one is a clash."""
-    found: dict[str, dict[str, EntryPoint]] = {}
+    points_of: dict[str, dict[str, EntryPoint]] = {}
     for point in entry_points(group=group):
         # A package on two paths, as an editable install is, declares one part twice.
-        found.setdefault(point.name, {})[point.value] = point
-    return {name: tuple(points.values()) for name, points in found.items()}
+        points_of.setdefault(point.name, {})[point.value] = point
+    return {name: tuple(points.values()) for name, points in points_of.items()}
 
 
 def _attribute(source: str) -> Any:

@@ -58,9 +58,9 @@ class AnswerSource:
         Their log-probs there say nothing of the prompt that the trainer scores them under, so they carry none.
         """
         means, plain = self.means, terms.n - terms.shown
-        seen = means.policy.prepare([context.shown(one.sample) for one in ready])
-        requests = [Request(prompt, terms.shown) for prompt in seen]
-        requests += [Request(one.prompts[0], plain) for one in ready] if plain else []
+        prompts = means.policy.prepare([context.shown(item.sample) for item in ready])
+        requests = [Request(prompt, terms.shown) for prompt in prompts]
+        requests += [Request(item.prompts[0], plain) for item in ready] if plain else []
         completions = means.engine.generate(requests, terms.sampling, terms.seed)
         told, others = completions[: len(ready)], completions[len(ready) :] or [[]] * len(ready)
         return [[*b, *(replace(c, log_probs=None) for c in a)] for a, b in zip(told, others)]
@@ -68,14 +68,14 @@ class AnswerSource:
     def demonstrate(self, ready: Sequence[Ready], terms: Terms, scored: bool) -> list[Group | BadSample]:
         """See `Source.demonstrate`."""
         shown: list[Group | BadSample] = []
-        for one in ready:
+        for item in ready:
             try:
-                group = demonstrate(self.means.policy, one, terms.sampling.max_new_tokens)
+                group = demonstrate(self.means.policy, item, terms.sampling.max_new_tokens)
             except BadSample as error:
                 shown.append(error)
                 continue
             if scored:
-                trajectories = tuple(self.means.rewarder.score(t, one.sample) for t in group.trajectories)
+                trajectories = tuple(self.means.rewarder.score(t, item.sample) for t in group.trajectories)
                 group = replace(group, trajectories=trajectories)
             shown.append(group)
         return shown
@@ -86,7 +86,7 @@ def answer(
 ) -> list[Group]:
     """Samples n answers to each prompt and scores them."""
     return scored_groups(
-        policy, ready, engine.generate([Request(one.prompts[0], n) for one in ready], sampling, seed), rewarder
+        policy, ready, engine.generate([Request(item.prompts[0], n) for item in ready], sampling, seed), rewarder
     )
 
 
@@ -95,14 +95,14 @@ def scored_groups(
 ) -> list[Group]:
     """A group of each sample's completions, with their rewards."""
     drafts = []
-    for one, answers in zip(ready, completions):
+    for item, answers in zip(ready, completions):
         texts = [c.text if c.text is not None else policy.decode_text(c.tokens) for c in answers]
-        seen = rewarder.with_group(texts, one.sample) if len(answers) > 1 else one.sample
+        sample = rewarder.with_group(texts, item.sample) if len(answers) > 1 else item.sample
         for completion, text in zip(answers, texts):
-            decision = completion.decision(one.prompts[0])
-            drafts.append((Trajectory((decision,), text=text, stop=completion.stop), seen))
+            decision = completion.decision(item.prompts[0])
+            drafts.append((Trajectory((decision,), text=text, stop=completion.stop), sample))
     scored = iter(rewarder.score_all(drafts))
-    return [Group(one.sample, tuple(next(scored) for _ in answers)) for one, answers in zip(ready, completions)]
+    return [Group(item.sample, tuple(next(scored) for _ in answers)) for item, answers in zip(ready, completions)]
 
 
 def demonstrate(policy: Policy, ready: Ready, max_units: int) -> Group:

@@ -78,9 +78,9 @@ class Builder:
             rollouts, share = self._inject(rollouts)
             metrics["group/injected"] = share
         if self.objective.gate:
-            kept, demos = self._gate(rollouts)
-            metrics["group/gated"] = 1 - len(kept) / max(1, len(rollouts))
-            rollouts = kept
+            learning, demos = self._gate(rollouts)
+            metrics["group/gated"] = 1 - len(learning) / max(1, len(rollouts))
+            rollouts = learning
         if self.objective.demonstrations:
             demos = demos + self._demonstrations(self.stage.demonstrations)
         if any(t.episode is not None for group in (*rollouts, *demos) for t in group.trajectories):
@@ -101,11 +101,11 @@ class Builder:
         demos = self.mixture.upcoming(demonstrations, demonstrations=True) if self.objective.demonstrations else []
         jobs = {}
         # A step draws rollouts and demonstrations, so the two lists are read ahead in turn.
-        for one in chain.from_iterable(zip_longest(rollouts, demos)):
-            if one is not None and one.sample is None:
-                jobs[one.key] = one.build
-            elif one is not None and videos is not None:
-                jobs |= videos.jobs(one.sample)
+        for upcoming in chain.from_iterable(zip_longest(rollouts, demos)):
+            if upcoming is not None and upcoming.sample is None:
+                jobs[upcoming.key] = upcoming.build
+            elif upcoming is not None and videos is not None:
+                jobs |= videos.jobs(upcoming.sample)
         ahead.want(jobs)
 
     def reading(self) -> dict[str, float]:
@@ -121,11 +121,11 @@ class Builder:
         groups = self.sample(self.mixture.next(wanted), seed)
         if settings is None:
             return groups, groups, {}
-        kept, rounds = _learnable(groups, settings), 1
-        while len(kept) < wanted and rounds < settings.rounds:
+        learnable, rounds = _learnable(groups, settings), 1
+        while len(learnable) < wanted and rounds < settings.rounds:
             more = self.sample(self.mixture.next(wanted), seed + 104729 * rounds)
-            groups, kept, rounds = groups + more, kept + _learnable(more, settings), rounds + 1
-        return kept[:wanted], groups, {"group/kept": len(kept) / len(groups), "group/rounds": float(rounds)}
+            groups, learnable, rounds = groups + more, learnable + _learnable(more, settings), rounds + 1
+        return learnable[:wanted], groups, {"group/kept": len(learnable) / len(groups), "group/rounds": float(rounds)}
 
     def sample(self, samples: Sequence[Sample], seed: int) -> list[Group]:
         """Scored groups of each sample, whatever its kind, in the samples' order."""
@@ -164,20 +164,20 @@ class Builder:
     def _gate(self, groups: list[Group]) -> tuple[list[Group], list[Group]]:
         """Groups that stay, and the demonstrations of those that the gate closed on."""
         gate = self.objective.gate
-        kept, demos = [], []
+        rollouts, demos = [], []
         for group in groups:
             solved = sum(t.measured() >= gate.threshold for t in group.trajectories)
             # A prompt without a demonstration keeps its rollouts: there is nothing to swap them for.
             if solved > gate.solved or not group.sample.demonstration:
-                kept.append(group)
+                rollouts.append(group)
                 continue
             demo = self._demonstrate([_again(group)])[0]
             if isinstance(demo, BadSample):
                 self.mixture.reject(demo)
-                kept.append(group)
+                rollouts.append(group)
             else:
                 demos.append(demo)
-        return kept, demos
+        return rollouts, demos
 
     def _demonstrations(self, count: int) -> list[Group]:
         groups, rejected = [], 0

@@ -60,8 +60,8 @@ class EpisodeSource:
 def _by_simulator(ready: Sequence[Ready], act: Callable[[Sequence[Sample]], list[Group]]) -> list[Group]:
     """What `act` makes of the samples of each simulator, in the samples' order."""
     indices: dict[str, list[int]] = {}
-    for i, one in enumerate(ready):
-        indices.setdefault(str(one.sample.simulator), []).append(i)
+    for i, item in enumerate(ready):
+        indices.setdefault(str(item.sample.simulator), []).append(i)
     groups: dict[int, Group] = {}
     for members in indices.values():
         groups.update(zip(members, act([ready[i].sample for i in members]), strict=True))

@@ -46,7 +46,13 @@ def play(
     """
     lanes = deal(simulators, samples, n)
     seeds = [lane_seed(seed, number) for number in range(len(lanes))]
-    run(lanes, [_act(policy, engine, lane, sampling, chunk, own, bootstrap) for lane, own in zip(lanes, seeds)])
+    run(
+        lanes,
+        [
+            _act(policy, engine, lane, sampling, chunk, seed_of_lane, bootstrap)
+            for lane, seed_of_lane in zip(lanes, seeds)
+        ],
+    )
     return gather(lanes, n, POLICY)
 
 
@@ -119,8 +125,8 @@ def _demonstrate(policy: ActingPolicy, episodes: Play, chunk: int, bootstrap: bo
             episodes.decisions[i].append(decision)
         worlds = yield episodes.begin
     if ahead > chunk:
-        for i, made in enumerate(episodes.decisions):
-            episodes.decisions[i] = look_ahead(made, range(0, chunk * len(made), chunk), shown[i], ahead)
+        for i, decisions in enumerate(episodes.decisions):
+            episodes.decisions[i] = look_ahead(decisions, range(0, chunk * len(decisions), chunk), shown[i], ahead)
     if bootstrap:
         episodes.prepare_finals(policy)
 
@@ -214,15 +220,15 @@ class Play:
     def _view(self, episode: int, world: int) -> Sample:
         from PIL import Image
 
-        sample, seen = self.starts[episode], self.observation
-        images = tuple(Image.fromarray(frames[world].numpy()) for frames in seen.images.values())
-        content = [*({"type": "image"} for _ in images), {"type": "text", "text": seen.instruction[world]}]
+        sample, observation = self.starts[episode], self.observation
+        images = tuple(Image.fromarray(frames[world].numpy()) for frames in observation.images.values())
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": observation.instruction[world]}]
         return replace(
             sample,
             messages=({"role": "user", "content": content},),
             images=images,
-            cameras=tuple(seen.images),
-            state=seen.state[world],
+            cameras=tuple(observation.images),
+            state=observation.state[world],
         )
 
     def expert_action(self) -> Tensor:

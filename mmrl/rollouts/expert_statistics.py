@@ -41,19 +41,19 @@ def _play(env: VectorEnv, samples: Sequence[Sample]) -> list[tuple[np.ndarray, n
     worlds = list(range(len(samples)))
     simulator, ids = samples[0].simulator, [sample.episode for sample in samples]
     with named(simulator):
-        seen = env.reset(ids, None if len(worlds) == env.num_envs else worlds)
+        observation = env.reset(ids, None if len(worlds) == env.num_envs else worlds)
     steps: list[list[tuple[Tensor, Tensor]]] = [[] for _ in samples]
     playing = set(worlds)
     while playing:
         with named(simulator):
-            advised_BA, states_BS = env.expert_action().cpu(), seen.state.cpu()
+            advised_BA, states_BS = env.expert_action().cpu(), observation.state.cpu()
         actions_BA = torch.zeros_like(advised_BA)
         for world in sorted(playing):
             actions_BA[world] = disturb(advised_BA[world], samples[world], len(steps[world]))
             steps[world].append((actions_BA[world].clone(), states_BS[world].clone()))
         with named(simulator):
             result = env.chunk_step(actions_BA[:, None])
-        seen, dropped, done = result.observation, result.info["dropped"].tolist(), result.info["done"].tolist()
+        observation, dropped, done = result.observation, result.info["dropped"].tolist(), result.info["done"].tolist()
         for world in sorted(playing):
             if dropped[world]:
                 steps[world].clear()

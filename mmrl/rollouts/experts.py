@@ -17,7 +17,7 @@ def refusals(train: Sequence[AnyData], stages: Sequence[StageConfig]) -> dict[st
 
     Rows of type `python` may name simulators too; what they ask shows when they are drawn.
     """
-    found: dict[str, str] = {}
+    refused: dict[str, str] = {}
     for stage in stages:
         for i, data in enumerate(train):
             cure = _cure(stage.objective, data.use) if isinstance(data, EpisodeData) else None
@@ -26,8 +26,8 @@ def refusals(train: Sequence[AnyData], stages: Sequence[StageConfig]) -> dict[st
                     f"data.train.{i}: stage '{stage.name}' draws demonstrations of these episodes, and "
                     f"simulators.{data.simulator} has no scripted expert to give them; {cure}"
                 )
-                found.setdefault(data.simulator, line)
-    return found
+                refused.setdefault(data.simulator, line)
+    return refused
 
 
 def _cure(objective: Objective, use: str) -> str | None:

@@ -27,8 +27,8 @@ def look_ahead(
         starts: the step of the episode at which each decision was made.
         units: step of the episode -> the units of the action that the expert played there.
     """
-    made = []
+    extended = []
     for decision, start in zip(decisions, starts, strict=True):
-        known = takewhile(lambda found: found is not None, map(units.get, range(start, start + actions)))
-        made.append(replace(decision, tokens=torch.cat(list(known))))
-    return made
+        known = takewhile(lambda unit: unit is not None, map(units.get, range(start, start + actions)))
+        extended.append(replace(decision, tokens=torch.cat(list(known))))
+    return extended

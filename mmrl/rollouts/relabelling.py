@@ -39,7 +39,10 @@ def relabelled_episodes(
     """
     lanes = deal_to_experts(simulators, samples)
     seeds = [lane_seed(seed, number) for number in range(len(lanes))]
-    run(lanes, [_relabel(policy, engine, lane, sampling, settings, own) for lane, own in zip(lanes, seeds)])
+    run(
+        lanes,
+        [_relabel(policy, engine, lane, sampling, settings, seed_of_lane) for lane, seed_of_lane in zip(lanes, seeds)],
+    )
     return [_labelled(group) for group in gather(lanes, 1, DEMO)]
 
 
@@ -71,8 +74,8 @@ def _relabel(
     # Without takeovers the policy plays, and the next label is no continuation of this one.
     if settings.takeover is not None:
         ahead = actions_taught(policy, 1)
-        for i, made in enumerate(episodes.decisions):
-            episodes.decisions[i] = look_ahead(made, list(shown[i]), shown[i], ahead)
+        for i, decisions in enumerate(episodes.decisions):
+            episodes.decisions[i] = look_ahead(decisions, list(shown[i]), shown[i], ahead)
 
 
 def _labelled(group: Group) -> Group:

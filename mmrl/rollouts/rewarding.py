@@ -67,16 +67,16 @@ class Rewarder:
             ConfigError: a user's `target_of` returned something else than a mapping.
         """
         for name, _, reward, is_user in self.parts:
-            own = reward.func if isinstance(reward, partial) else reward
-            if is_user and hasattr(own, "target_of") and _shapes(own, task):
+            reward_object = reward.func if isinstance(reward, partial) else reward
+            if is_user and hasattr(reward_object, "target_of") and _shapes(reward_object, task):
                 text = answer_text(answer) if isinstance(answer, str) else answer
-                target = own.target_of(text, read_options(options), task)
+                target = reward_object.target_of(text, read_options(options), task)
                 if not isinstance(target, Mapping):
                     raise ConfigError(f"reward '{name}': target_of returned {type(target).__name__}, not a mapping")
                 return dict(target)
         named = [reward for _, _, reward, is_user in self.parts if not is_user]
         return vision_rewards.target_of(
-            task, answer, options, [one for reward in named for one in reward.readers(task)]
+            task, answer, options, [reader for reward in named for reader in reward.readers(task)]
         )
 
     def check(self, sample: Sample) -> None:

@@ -38,6 +38,6 @@ def demonstrate_each(
 def by_kind(ready: Sequence[Ready]) -> Iterator[tuple[str, list[int]]]:
     """The samples' indices by their kind, kinds in the table's order and others as they first appear."""
     indices: dict[str, list[int]] = {kind: [] for kind in SOURCES.entries}
-    for i, one in enumerate(ready):
-        indices.setdefault(one.sample.kind, []).append(i)
+    for i, item in enumerate(ready):
+        indices.setdefault(item.sample.kind, []).append(i)
     return ((kind, members) for kind, members in indices.items() if members)

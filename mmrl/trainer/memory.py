@@ -137,11 +137,11 @@ def _kept(part: Any, tokens: int, trained: bool, checkpointed: bool) -> int:
     if part is None or tokens == 0:
         return 0
     hidden, queries, keys, mlp = _widths(part)
-    one = tokens * (8 * hidden + 6 * queries + 2 * keys + 4 * mlp)
+    per_layer = tokens * (8 * hidden + 6 * queries + 2 * keys + 4 * mlp)
     layers = _first(part, "num_hidden_layers", "depth")
     if not trained:
-        return one
-    return tokens * layers * hidden + one if checkpointed else layers * one
+        return per_layer
+    return tokens * layers * hidden + per_layer if checkpointed else layers * per_layer
 
 
 def _widths(part: Any) -> tuple[int, int, int, int]:
@@ -158,5 +158,5 @@ def _widths(part: Any) -> tuple[int, int, int, int]:
 
 
 def _first(part: Any, *names: str) -> int:
-    found: Sequence[int] = [int(getattr(part, name)) for name in names if getattr(part, name, None) is not None]
-    return found[0]
+    sizes: Sequence[int] = [int(getattr(part, name)) for name in names if getattr(part, name, None) is not None]
+    return sizes[0]

@@ -134,15 +134,17 @@ def match_boxes(
     if predicted_labels is not None:
         if (len(predicted_labels), len(target_labels)) != iou_NM.shape:
             raise ValueError(f"{len(predicted_labels)}, {len(target_labels)} labels for {iou_NM.shape} boxes")
-        different = [[one != other for other in target_labels] for one in predicted_labels]
+        different = [
+            [predicted_label != target_label for target_label in target_labels] for predicted_label in predicted_labels
+        ]
         iou_NM[np.array(different, dtype=bool).reshape(iou_NM.shape)] = 0.0
     gain_NM = iou_NM
     if threshold is not None:
         # min(N, M) + 1 is more than any total IoU: one more pair outweighs it.
         gain_NM = np.where(iou_NM >= threshold, min(iou_NM.shape) + 1 + iou_NM, 0.0) * (iou_NM > 0)
     rows, columns = linear_sum_assignment(gain_NM, maximize=True)
-    kept = gain_NM[rows, columns] > 0
-    pairs = np.stack([rows[kept], columns[kept]], axis=-1).astype(np.int64)
+    overlapping = gain_NM[rows, columns] > 0
+    pairs = np.stack([rows[overlapping], columns[overlapping]], axis=-1).astype(np.int64)
     return BoxMatch(pairs, iou_NM[pairs[:, 0], pairs[:, 1]])
 
 

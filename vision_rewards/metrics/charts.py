@@ -10,10 +10,10 @@ def relaxed_accuracy(prediction: str, target: str, *, tolerance: float = 0.05) -
     without case (Masry et al. 2022). For their numbers, not for training: 2014 passes for 2019; "1,000", "$5" and, for
     the target "0", "0.0" are wrong; "1_000" is 1000. The reward `chart` closes these.
     """
-    said, expected = _number(prediction), _number(target)
-    if said is None or not expected:
+    predicted, expected = _number(prediction), _number(target)
+    if predicted is None or not expected:
         return float(prediction.lower() == target.lower())
-    return float(abs(said - expected) / abs(expected) <= tolerance)
+    return float(abs(predicted - expected) / abs(expected) <= tolerance)
 
 
 def _number(text: str) -> float | None:

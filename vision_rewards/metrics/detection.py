@@ -83,9 +83,9 @@ def average_precision(
     if len(predictions) != len(targets):
         raise ValueError(f"{len(predictions)} images with predictions but {len(targets)} with targets")
     annotations = [_rows(image, target, scored=False) for image, target in enumerate(targets, 1)]
-    results = [_rows(image, found, scored=True) for image, found in enumerate(predictions, 1)]
-    found = {row["label"] for rows in annotations for row in rows}
-    labels = sorted(found, key=lambda label: (str(type(label)), label))
+    results = [_rows(image, names, scored=True) for image, names in enumerate(predictions, 1)]
+    names = {row["label"] for rows in annotations for row in rows}
+    labels = sorted(names, key=lambda label: (str(type(label)), label))
     if not labels:
         return AveragePrecision(None, {float(t): None for t in _thresholds(thresholds)}, {}, None)
     numbers = {label: number for number, label in enumerate(labels, 1)}
@@ -157,5 +157,5 @@ def _evaluate(annotations, results, numbers, thresholds, max_detections) -> tupl
     precision_TRK = evaluation.eval["precision"][:, :, :, 0, 0]
     recall_TK = evaluation.eval["recall"][:, :, 0, 0]
     # -1 marks a label whose targets are all crowds.
-    kept = recall_TK[0] > -1
-    return precision_TRK[:, :, kept], recall_TK[:, kept]
+    with_targets = recall_TK[0] > -1
+    return precision_TRK[:, :, with_targets], recall_TK[:, with_targets]

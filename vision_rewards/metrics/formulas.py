@@ -12,5 +12,5 @@ def formula_similarity(prediction: str, target: str) -> float:
     OmniDocBench's normalised edit distance counts characters of less normalised text; its CDM, which compares rendered
     formulas, needs a TeX installation and is not computed here.
     """
-    said = latex_tokens(prediction)
-    return normalized_edit_similarity(said, latex_tokens(target)) if said else 0.0
+    tokens = latex_tokens(prediction)
+    return normalized_edit_similarity(tokens, latex_tokens(target)) if tokens else 0.0

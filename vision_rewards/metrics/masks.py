@@ -54,9 +54,9 @@ def polygon_iou(first: Sequence[Sequence[float]], second: Sequence[Sequence[floa
     def shape(polygons):
         return union_all([make_valid(Polygon(np.reshape(polygon, (-1, 2)))) for polygon in polygons])
 
-    one, other = shape(first), shape(second)
-    union = one.union(other).area
-    return one.intersection(other).area / union if union else 0.0
+    first_shape, second_shape = shape(first), shape(second)
+    union = first_shape.union(second_shape).area
+    return first_shape.intersection(second_shape).area / union if union else 0.0
 
 
 def decode_runs(runs: Sequence[int], height: int, width: int) -> np.ndarray:

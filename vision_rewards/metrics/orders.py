@@ -23,11 +23,11 @@ def pairwise_order_accuracy(order: Sequence[Hashable], target: Sequence[Hashable
     """
     ranks = _ranks(order, target)
     pairs = len(ranks) * (len(ranks) - 1) // 2
-    seen: list[int] = []
+    earlier_ranks: list[int] = []
     concordant = 0
     for rank in ranks:
-        concordant += bisect_left(seen, rank)
-        insort(seen, rank)
+        concordant += bisect_left(earlier_ranks, rank)
+        insort(earlier_ranks, rank)
     return concordant / pairs if pairs else 1.0
 
 

@@ -89,12 +89,12 @@ def teds_pubtabnet(prediction: str, target: str, *, structure_only: bool = False
     for text in (prediction, target):
         parser = html.HTMLParser(remove_comments=True, encoding="utf-8")
         try:
-            found = html.fromstring(text.encode("utf-8"), parser=parser).xpath("body/table")
+            tables = html.fromstring(text.encode("utf-8"), parser=parser).xpath("body/table")
         except etree.ParserError:
             return 0.0
-        if not found:
+        if not tables:
             return 0.0
-        pages.append(found[0])
+        pages.append(tables[0])
     most = max(len(table.xpath(".//*")) for table in pages)
     (kinds, sizes, texts), (other_kinds, other_sizes, other_texts) = map(_script_nodes, pages)
     rename_NM = np.array([[float(kind != other) for other in other_kinds] for kind in kinds])

@@ -81,17 +81,17 @@ def ocrbench_accuracy(prediction: str, targets: Sequence[str], *, formulas: bool
         targets: accepted answers.
         formulas: compare with case and without blanks, as for HME100k; else without case, lines joined.
     """
-    said, *expected = (
+    predicted, *expected = (
         text.strip().replace("\n", " ").replace(" ", "") if formulas else text.lower().strip().replace("\n", " ")
         for text in (prediction, *targets)
     )
-    return float(any(text in said for text in expected))
+    return float(any(text in predicted for text in expected))
 
 
 def pooled_edit_distance(predictions: Sequence[str], targets: Sequence[str]) -> float:
     """All character edits / the sum of the longer lengths, in [0, 1], as OmniDocBench scores the texts of a page."""
     _check_pairs(predictions, targets)
-    longest = sum(max(len(said), len(text)) for said, text in zip(predictions, targets))
+    longest = sum(max(len(prediction), len(text)) for prediction, text in zip(predictions, targets))
     return sum(map(edit_distance, predictions, targets)) / longest if longest else 0.0
 
 

@@ -129,14 +129,14 @@ def _fill_subtree(root: int, sizes_N: np.ndarray, rename_NM, distance_NM, levels
     # Rows of the forest table that are read again, with the node after which they are not.
     last_use = {place + 1 - size: place for place, size in enumerate(sizes)}
     rows = [level.base for level in levels]
-    kept = {0: rows}
+    rows_at = {0: rows}
     for place, size in enumerate(sizes):
         node, apart = first_leaf + place, place + 1 - size
-        rows = _next_rows(rows, kept[apart], rename_NM[node], distance_NM[node], levels, whole=apart == 0)
+        rows = _next_rows(rows, rows_at[apart], rename_NM[node], distance_NM[node], levels, whole=apart == 0)
         if last_use[apart] == place:
-            del kept[apart]
+            del rows_at[apart]
         if place + 1 in last_use:
-            kept[place + 1] = rows
+            rows_at[place + 1] = rows
 
 
 def _next_rows(rows, rows_apart, rename_M, distance_M, levels: list[_Level], *, whole: bool) -> list[np.ndarray]:

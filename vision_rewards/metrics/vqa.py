@@ -77,8 +77,8 @@ def vqa_accuracy(prediction: str, answers: Sequence[str], *, evalai: bool = Fals
     This is what lmms-eval and VLMEvalKit do. An answer that three or more of nine others gave scores 1. A single
     annotator cannot be left out and asked, so that one answer alone gives 0.
     """
-    said = vqa_normalize(prediction, evalai=evalai)
-    return leave_one_out([vqa_normalize(answer, evalai=evalai) == said for answer in answers])
+    predicted = vqa_normalize(prediction, evalai=evalai)
+    return leave_one_out([vqa_normalize(answer, evalai=evalai) == predicted for answer in answers])
 
 
 def vqa_accuracy_official(prediction: str, answers: Sequence[str]) -> float:
@@ -87,7 +87,7 @@ def vqa_accuracy_official(prediction: str, answers: Sequence[str]) -> float:
     It differs from `vqa_accuracy` in the annotators' answers: only their punctuation is normalised, and that only where
     they are not all equal; "two" and "The cat" among them are never matched.
     """
-    said = vqa_normalize(prediction)
+    predicted = vqa_normalize(prediction)
     if len(set(answers)) > 1:
         answers = [vqa_punctuation(answer) for answer in answers]
-    return leave_one_out([answer == said for answer in answers])
+    return leave_one_out([answer == predicted for answer in answers])

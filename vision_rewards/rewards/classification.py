@@ -111,9 +111,9 @@ class Classification(AnswerReward):
             return self.failed(reason)
         if not all(labels) or len(set(labels)) != len(labels):
             return self.failed("repeated" if all(labels) else "unparsable")
-        said, right = set(labels), set(classes.values())
-        exact = float(said == right)
-        score = exact if self.several == "exact" else len(said & right) / len(said | right)
+        chosen, right = set(labels), set(classes.values())
+        exact = float(chosen == right)
+        score = exact if self.several == "exact" else len(chosen & right) / len(chosen | right)
         return RewardResult(score, {"exact": exact}, labels, "ok")
 
 

@@ -119,19 +119,19 @@ class Combine(Reward):
         super().__post_init__()
         if not isinstance(self.parts, (list, tuple)) or not self.parts:
             raise ValueError("reward 'combine': parameter 'parts' is not a list with at least one part")
-        seen, members = Counter(), []
+        uses, members = Counter(), []
         for reward, weight in map(_member, self.parts):
-            seen[reward.name] += 1
-            label = reward.name if seen[reward.name] == 1 else f"{reward.name}#{seen[reward.name]}"
+            uses[reward.name] += 1
+            label = reward.name if uses[reward.name] == 1 else f"{reward.name}#{uses[reward.name]}"
             members.append((label, weight, reward.at(self.progress)))
-        given = {} if self.bands is None else self.bands
-        if not isinstance(given, Mapping):
-            raise ValueError(f"reward 'combine': parameter 'bands' is {given!r}, not a mapping of part to bands")
+        bands = {} if self.bands is None else self.bands
+        if not isinstance(bands, Mapping):
+            raise ValueError(f"reward 'combine': parameter 'bands' is {bands!r}, not a mapping of part to bands")
         labels = [label for label, _, _ in members]
-        if unknown := [label for label in given if label not in labels]:
+        if unknown := [label for label in bands if label not in labels]:
             raise ValueError(f"reward 'combine': no part {unknown[0]!r} to band; {nearest(str(unknown[0]), labels)}")
         object.__setattr__(self, "members", tuple(members))
-        object.__setattr__(self, "phases", {label: _bands(label, phases) for label, phases in given.items()})
+        object.__setattr__(self, "phases", {label: _bands(label, phases) for label, phases in bands.items()})
 
     @property
     def waits(self):

@@ -80,11 +80,11 @@ class Consistency(Reward):
             return self.failed("no_conclusion")
         options = target.get("options")
         letters = None if options is None else by_letter(options)
-        said = canonical_answer(answer, letters)
-        if said is None:
+        canonical = canonical_answer(answer, letters)
+        if canonical is None:
             return self.failed("unparsable")
-        agrees = any(canonical_answer(reading, letters) == said for reading in readings)
+        agrees = any(canonical_answer(reading, letters) == canonical for reading in readings)
         if not agrees and options is None and is_bare_number(answer):
             value = parse_number(answer, percent=True)[0]
             agrees = any(parse_number(reading, percent=True)[0] == value for reading in readings)
-        return RewardResult(float(agrees), {}, [readings[0][:200], said[:200]], "ok")
+        return RewardResult(float(agrees), {}, [readings[0][:200], canonical[:200]], "ok")

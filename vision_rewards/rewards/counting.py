@@ -61,8 +61,8 @@ class Counting(AnswerReward):
         return str(target["count"])
 
     def score_answer(self, answer, target):
-        said = bare(answer)
-        value, reason = (Decimal(0), "ok") if says_none(said) else parse_number(said)
+        text = bare(answer)
+        value, reason = (Decimal(0), "ok") if says_none(text) else parse_number(text)
         if value is None:
             return self.failed(reason)
         if abs(value) > MAX_COUNT or value != int(value):

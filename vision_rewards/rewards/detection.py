@@ -137,30 +137,30 @@ class Detection(AnswerReward):
         return json.dumps(items, ensure_ascii=False)
 
     def score_answer(self, answer, target):
-        found, reason = parse_labelled_boxes(answer)
+        items, reason = parse_labelled_boxes(answer)
         if reason != "ok":
             return self.failed(reason)
-        found = [item._replace(box=in_order(item.box, self.order)) for item in found]
+        items = [item._replace(box=in_order(item.box, self.order)) for item in items]
         boxes, labels = target_boxes(target)
         named = {}
         if labels is not None and self.labels == "match":
             # A box without a label equals no target's label.
-            named["predicted_labels"] = [None if item.label is None else _name(item.label) for item in found]
+            named["predicted_labels"] = [None if item.label is None else _name(item.label) for item in items]
             named["target_labels"] = [_name(label) for label in labels]
-        match = metrics.match_boxes([item.box for item in found], boxes, threshold=self.threshold, **named)
+        match = metrics.match_boxes([item.box for item in items], boxes, threshold=self.threshold, **named)
         gained = float(match.ious.sum()) if self.threshold is None else len(match.ious)
         half = (
             match
             if self.threshold == 0.5
-            else metrics.match_boxes([item.box for item in found], boxes, threshold=0.5, **named)
+            else metrics.match_boxes([item.box for item in items], boxes, threshold=0.5, **named)
         )
         parts = {
-            "precision": len(half.ious) / len(found) if found else float(not boxes),
-            "recall": len(half.ious) / len(boxes) if boxes else float(not found),
-            "f1@0.5": metrics.soft_f1(len(half.ious), len(found), len(boxes)),
+            "precision": len(half.ious) / len(items) if items else float(not boxes),
+            "recall": len(half.ious) / len(boxes) if boxes else float(not items),
+            "f1@0.5": metrics.soft_f1(len(half.ious), len(items), len(boxes)),
         }
-        score = metrics.soft_f1(gained, len(found), len(boxes))
-        return RewardResult(min(score, 1.0), parts, [item._asdict() for item in found], "ok")
+        score = metrics.soft_f1(gained, len(items), len(boxes))
+        return RewardResult(min(score, 1.0), parts, [item._asdict() for item in items], "ok")
 
 
 def _name(label: str) -> str:

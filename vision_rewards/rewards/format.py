@@ -114,8 +114,8 @@ class Format(Reward):
         return self.dress("answer" if schema is None else json.dumps(schema["examples"][0]))
 
     def _schema(self, target: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        own = target.get("schema")
-        return self.json_schema if own is None else own
+        schema = target.get("schema")
+        return self.json_schema if schema is None else schema
 
     def score(self, completion, target):
         schema = self._schema(target)

@@ -30,9 +30,9 @@ _QWEN = (
 
 def token_f1(first: str, second: str) -> float:
     """F1 of the words of two texts in lower case, each counted as often as both have it; in [0, 1]."""
-    one, other = Counter(first.lower().split()), Counter(second.lower().split())
-    shared = (one & other).total()
-    return 2.0 * shared / (one.total() + other.total()) if shared else 0.0
+    first_counts, second_counts = Counter(first.lower().split()), Counter(second.lower().split())
+    shared = (first_counts & second_counts).total()
+    return 2.0 * shared / (first_counts.total() + second_counts.total()) if shared else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +115,8 @@ class GuiAction(AnswerReward):
             raise TargetError(f"'text' is {text!r}; a {kind} needs a direction: {', '.join(DIRECTIONS)}")
         if "text" in needed and text is None:
             raise TargetError(f"a {kind} needs the key 'text'")
-        given = {"point": "box" if target.get("box") is not None else "point", "end": "end_box"}
-        stated = [target.get(given[argument]) is not None for argument in needed if argument in given]
+        keys = {"point": "box" if target.get("box") is not None else "point", "end": "end_box"}
+        stated = [target.get(keys[argument]) is not None for argument in needed if argument in keys]
         if stated and not any(stated):
             raise TargetError(f"a {kind} needs the key {'box' if 'end' not in needed else 'box or end_box'!r}")
         if not needed and any(target.get(key) is not None for key in ("box", "point", "end_box")):

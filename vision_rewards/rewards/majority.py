@@ -108,10 +108,12 @@ class Majority(AnswerReward):
 
     def score_answer(self, answer, target):
         letters = _letters(target.get("options"))
-        said = canonical_answer(answer, letters)
-        if said is None:
+        canonical = canonical_answer(answer, letters)
+        if canonical is None:
             return self.failed("unparsable")
-        return RewardResult(float(said == canonical_answer(target["majority"], letters)), {}, said[:1000], "ok")
+        return RewardResult(
+            float(canonical == canonical_answer(target["majority"], letters)), {}, canonical[:1000], "ok"
+        )
 
 
 def _answers(completions: Sequence[str], extract: str, options: Options) -> list[str | None]:

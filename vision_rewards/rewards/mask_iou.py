@@ -186,14 +186,14 @@ class MaskIou(AnswerReward):
             chosen = choose_candidate(candidates_CHW, points)
             if chosen is None:
                 return self.failed("no_candidate", points)
-            found, parsed = candidates_CHW[chosen], {"points": points, "candidate": chosen}
+            answered, parsed = candidates_CHW[chosen], {"points": points, "candidate": chosen}
         else:
             mask, reason = parse_mask(answer, wanted.shape)
             if mask is None:
                 return self.failed(reason)
-            found = to_pixels(mask)
-            parsed = {"size": [mask.height, mask.width], "area": int(found.sum())}
-        iou = float(metrics.mask_iou(found[None], wanted[None])[0, 0])
+            answered = to_pixels(mask)
+            parsed = {"size": [mask.height, mask.width], "area": int(answered.sum())}
+        iou = float(metrics.mask_iou(answered[None], wanted[None])[0, 0])
         score = iou if self.threshold is None else float(iou >= self.threshold)
         return RewardResult(score, {"iou": iou, "iou@0.5": float(iou >= 0.5)}, parsed, "ok")
 

@@ -99,12 +99,12 @@ class MultipleChoice(AnswerReward):
         letters, reason = parse_choices(answer, texts)
         if letters is None:
             return self.failed(reason)
-        said, expected = set(letters), {letter.upper() for letter in right}
-        exact = float(said == expected)
+        chosen, expected = set(letters), {letter.upper() for letter in right}
+        exact = float(chosen == expected)
         score = {
             "exact": exact,
-            "subset": len(said) / len(expected) if said <= expected else 0.0,
-            "jaccard": len(said & expected) / len(said | expected),
+            "subset": len(chosen) / len(expected) if chosen <= expected else 0.0,
+            "jaccard": len(chosen & expected) / len(chosen | expected),
         }[self.several]
         return RewardResult(score, {"exact": exact}, letters, "ok")
 

@@ -134,8 +134,8 @@ class OpenEnded(AnswerReward):
 
     def _score_keywords(self, words: list[str], keywords: list[list[str]]) -> RewardResult:
         places, occurrences = overlap.find_keywords(words, [list(map(split_words, forms)) for forms in keywords])
-        found = sum(place is not None for place in places)
-        counted = found if self.metric == "keywords" else overlap.longest_rise(places)
+        present = sum(place is not None for place in places)
+        counted = present if self.metric == "keywords" else overlap.longest_rise(places)
         others = Counter(words)
         for word in {word for forms in keywords for form in forms for word in split_words(form)}:
             others.pop(word, None)
@@ -143,7 +143,7 @@ class OpenEnded(AnswerReward):
             return self.failed("enumeration")
         score = counted / max(len(keywords), occurrences / 2) * min(1.0, self.max_words / len(words))
         score *= min(1.0, (8 + self.spare * len(keywords)) / max(1, len(others))) ** 2
-        parts = {"exact": float(counted == len(keywords)), "recall": found / len(keywords)}
+        parts = {"exact": float(counted == len(keywords)), "recall": present / len(keywords)}
         return RewardResult(score, parts, " ".join(words), "ok")
 
 

@@ -88,12 +88,12 @@ class PointInBox(AnswerReward):
         return json.dumps(in_order(place, self.order))
 
     def score_answer(self, answer, target):
-        found, reason = parse_points(answer) if self.answer == "point" else parse_boxes(answer)
-        if len(found) > 1:
+        marks, reason = parse_points(answer) if self.answer == "point" else parse_boxes(answer)
+        if len(marks) > 1:
             return self.failed(f"many_{'points' if self.answer == 'point' else 'boxes'}")
         if reason != "ok":
             return self.failed(reason)
-        value = in_order(found[0], self.order)
+        value = in_order(marks[0], self.order)
         point = value if self.answer == "point" else [(value[0] + value[2]) / 2, (value[1] + value[3]) / 2]
         hit, closeness = float(in_box(point, target["box"])), gaussian_closeness(point, target["box"], self.alpha)
         return RewardResult(

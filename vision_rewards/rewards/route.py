@@ -48,10 +48,10 @@ class Route(Reward):
         for name in ("params", "aliases"):
             if not isinstance(getattr(self, name) or {}, Mapping):
                 raise ValueError(f"reward 'route': parameter {name!r} is {getattr(self, name)!r}, not a mapping")
-        own = {normalize_task(str(task)): name for task, name in (self.aliases or {}).items()}
-        for name in own.values():
+        aliases = {normalize_task(str(task)): name for task, name in (self.aliases or {}).items()}
+        for name in aliases.values():
             reward_class(name)
-        table = task_table() | own
+        table = task_table() | aliases
         object.__setattr__(self, "table", table)
         # Built at first use: a task that never comes need not be able to run here.
         object.__setattr__(self, "members", {})

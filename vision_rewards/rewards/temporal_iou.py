@@ -110,7 +110,7 @@ class TemporalIou(AnswerReward):
             return self.failed("many_intervals")
         if reason != "ok":
             return self.failed(reason)
-        said = [list(span) for span in spans]
+        intervals = [list(span) for span in spans]
         if duration is not None:
             spans = [(start, min(end, float(duration))) for start, end in spans if start < duration]
         if len(expected) == 1:
@@ -121,14 +121,14 @@ class TemporalIou(AnswerReward):
         if self.threshold is not None:
             score = float(score >= self.threshold)
         parts = {"iou": iou, **{f"iou@{level}": float(iou >= level) for level in _THRESHOLDS}}
-        return RewardResult(score, parts, said, "ok")
+        return RewardResult(score, parts, intervals, "ok")
 
     def _one(self, span: Span, expected: Span, duration: float | None) -> tuple[float, float]:
         iou = metrics.temporal_iou(span, expected)
         if self.kind == "giou":
             return iou, (1.0 + metrics.generalized_temporal_iou(span, expected)) / 2.0
         if self.kind == "boundary":
-            near = [1.0 - abs(said - meant) / duration for said, meant in zip(span, expected)]
+            near = [1.0 - abs(answered - meant) / duration for answered, meant in zip(span, expected)]
             return iou, iou * near[0] * near[1]
         return iou, iou
 

@@ -52,12 +52,12 @@ class VideoQa(AnswerReward):
 
     def __post_init__(self):
         super().__post_init__()
-        given = self.params or {}
+        params = self.params or {}
         kinds = ("multiple_choice", "yes_no", "numeric", "open_ended")
-        if unknown := set(given) - set(kinds):
+        if unknown := set(params) - set(kinds):
             word = min(map(str, unknown))
             raise ValueError(f"reward 'video_qa': no reward {word!r} to set; {nearest(word, kinds)}")
-        members = {kind: get_reward(kind, **{"extract": self.extract, **given.get(kind, {})}) for kind in kinds}
+        members = {kind: get_reward(kind, **{"extract": self.extract, **params.get(kind, {})}) for kind in kinds}
         object.__setattr__(self, "members", members)
 
     def _member(self, target: Mapping) -> Reward:

@@ -76,11 +76,11 @@ class Vqa(AnswerReward):
 
     def score_answer(self, answer, target):
         accuracies, best = _scores(tuple(target["answers"]), self.evalai)
-        said, accuracy = self._best_reading(answer, accuracies)
-        if not said:
+        reading, accuracy = self._best_reading(answer, accuracies)
+        if not reading:
             return self.failed("no_answer")
         top = accuracies[vqa_normalize(best, evalai=self.evalai)]
-        return RewardResult(accuracy / top, {"vqa_accuracy": accuracy}, said, "ok")
+        return RewardResult(accuracy / top, {"vqa_accuracy": accuracy}, reading, "ok")
 
     def _best_reading(self, answer: str, accuracies: dict[str, float]) -> tuple[str, float]:
         """(what the answer says, its accuracy): as it stands, or the first reading with less dressing that is known."""

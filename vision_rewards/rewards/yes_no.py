@@ -53,10 +53,10 @@ class YesNo(AnswerReward):
         return "yes" if _truth(target["answer"]) else "no"
 
     def score_answer(self, answer, target):
-        said, reason = parse_yes_no(answer)
-        if said is None:
+        answered, reason = parse_yes_no(answer)
+        if answered is None:
             return self.failed(reason)
-        return RewardResult(float(said == _truth(target["answer"])), {}, said, "ok")
+        return RewardResult(float(answered == _truth(target["answer"])), {}, answered, "ok")
 
 
 def _truth(answer) -> bool | None:

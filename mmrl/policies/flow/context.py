@@ -73,13 +73,13 @@ class Prefix:
 
 def digest_of(*parts: Any) -> bytes:
     """16 bytes that tell apart what differs in any of the tensors, bytes or numbers."""
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         if isinstance(part, Tensor):
             part = part.detach().cpu().contiguous().numpy().tobytes()
-        found.update(part if isinstance(part, bytes) else repr(part).encode())
-        found.update(b"|")
-    return found.digest()
+        digest.update(part if isinstance(part, bytes) else repr(part).encode())
+        digest.update(b"|")
+    return digest.digest()
 
 
 def generator_of(*parts: Any) -> torch.Generator:

@@ -121,13 +121,13 @@ class FlowPolicy(AdaptedModel):
     @property
     def action_dim(self) -> int:
         """Dimensions of the robot's actions; the network's others are padding."""
-        found = len(self.normaliser("action").shift_A)
-        if found > self.dims:
+        dims = len(self.normaliser("action").shift_A)
+        if dims > self.dims:
             raise ConfigError(
-                f"the policy's statistics have {found} action dimensions, and its checkpoint's actions have up to "
+                f"the policy's statistics have {dims} action dimensions, and its checkpoint's actions have up to "
                 f"{self.dims}; set policy.params.statistics to a dataset of this robot, or use a checkpoint of more"
             )
-        return found
+        return dims
 
     def units_per_action(self, action_dim: int) -> int:
         """One per dimension. Raises ConfigError where the statistics have another number of them."""
@@ -293,8 +293,8 @@ class FlowPolicy(AdaptedModel):
         # Back from sampled rows first to the batch's order.
         order = torch.tensor([*sampled, *shown], device=self.device).argsort()
         mask = batch.mask_RU.to(self.device)
-        found, entropies = (torch.cat(x).index_select(0, order) * mask for x in (density, spread))
-        return Likelihood(found, mask, entropies if entropy != "none" else None, values)
+        log_probs, entropies = (torch.cat(x).index_select(0, order) * mask for x in (density, spread))
+        return Likelihood(log_probs, mask, entropies if entropy != "none" else None, values)
 
     def check_units(self, width: int) -> None:
         """Raises ConfigError where a decision of so many numbers is longer than the horizon."""

@@ -163,8 +163,8 @@ class FrameSelector:
         )
         grid = pixels["video_grid_thw"].to(self.device)
         values = pixels["pixel_values_videos"].to(self.device)
-        seen = self.reader.module.get_video_features(values, grid).pooler_output[0]
-        return seen.float().unflatten(0, (int(grid[0, 0]), -1)).mean(1)
+        features = self.reader.module.get_video_features(values, grid).pooler_output[0]
+        return features.float().unflatten(0, (int(grid[0, 0]), -1)).mean(1)
 
     def _question(self, sample: Sample) -> Tensor:
         """float32 [H]."""
@@ -178,10 +178,10 @@ class FrameSelector:
         return self._show(prompt.sample, prompt.candidates, chosen)
 
     def _show(self, sample: Sample, frames: Frames, chosen: Sequence[int]) -> QwenPrompt:
-        kept = [self._merged * moment + i for moment in sorted(chosen) for i in range(self._merged)]
+        indices = [self._merged * moment + i for moment in sorted(chosen) for i in range(self._merged)]
         # Time positions that count seconds (Qwen2.5-VL) can only be evenly spaced: the moments follow each other at the
         # rate at which they were read, as TSPO's demo has it. Written times (Qwen3-VL) are the true ones.
-        shown = selected(frames, torch.tensor(kept), frames.metadata.sampled_fps)
+        shown = selected(frames, torch.tensor(indices), frames.metadata.sampled_fps)
         return self.reader.prepare([sample], _Given(shown, self.videos))[0]
 
     def localise(self, sample: Sample, prompt: FramePrompt) -> Sample:

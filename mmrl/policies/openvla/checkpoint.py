@@ -74,12 +74,12 @@ def refuse_other_heads(folder: Path, shown: str) -> None:
 
 def refuse_oft(folder: Path, model_config: OpenVLAConfig, shown: str) -> None:
     """Raises CheckpointError where a checkpoint for policy.type openvla is one of OpenVLA-OFT."""
-    found = [path.name for pattern in ("proprio_projector*", *OTHER_HEADS) for path in sorted(folder.glob(pattern))]
+    marks = [path.name for pattern in ("proprio_projector*", *OTHER_HEADS) for path in sorted(folder.glob(pattern))]
     if "chunk" in (model_config.params or {}):
-        found.append("params.chunk in config.json")
-    if found:
+        marks.append("params.chunk in config.json")
+    if marks:
         raise CheckpointError(
-            f"policy.path: '{shown}' is a checkpoint of OpenVLA-OFT ({found[0]}), which predicts all tokens of a chunk "
+            f"policy.path: '{shown}' is a checkpoint of OpenVLA-OFT ({marks[0]}), which predicts all tokens of a chunk "
             "at once; set policy.type to openvla_oft"
         )
 

@@ -50,8 +50,8 @@ class OpenVLAConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any):
         text = self.text_config
         if text is None or isinstance(text, dict):
-            given = dict(text or {})
-            self.text_config = AutoConfig.for_model(given.pop("model_type", "llama"), **given)
+            settings = dict(text or {})
+            self.text_config = AutoConfig.for_model(settings.pop("model_type", "llama"), **settings)
         super().__post_init__(**kwargs)
 
     @property

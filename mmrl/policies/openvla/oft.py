@@ -80,11 +80,11 @@ class OpenVLAOFT(OpenVLA):
             raise BadSample(sample.where, "has no robot state, which policy.params.state_dim says the policy reads")
         key = choose(self.statistics, self.params.statistics)
         limits = bounds(self.statistics, key, "proprio")
-        found = {
+        sizes = {
             "the simulator's state": sample.state.numel(),
             f"entry 'proprio' of statistics '{key}'": len(limits.low_A),
         }
-        for what, size in found.items():
+        for what, size in sizes.items():
             if size != self.params.state_dim:
                 raise ConfigError(
                     f"policy.params.state_dim is {self.params.state_dim}, and {what} has {size} values; set it to the "
@@ -101,16 +101,16 @@ class OpenVLAOFT(OpenVLA):
         end = [self.tokenizer.eos_token_id] if self.params.stop_token else []
         tail = torch.tensor([ACTION_SLOT] * self.units + end)
         ids = [torch.cat([p.input_ids, tail]) for p in prompts]
-        padded = pad_prompts(ids, [torch.arange(len(one)).expand(3, -1) for one in ids], side)
-        seen = padded.seen_BT.to(self.device)
-        eye = torch.eye(seen.shape[1], dtype=torch.bool, device=self.device)
+        padded = pad_prompts(ids, [torch.arange(len(ids_P)).expand(3, -1) for ids_P in ids], side)
+        seen_BT = padded.seen_BT.to(self.device)
+        eye = torch.eye(seen_BT.shape[1], dtype=torch.bool, device=self.device)
         hidden = self._hidden(
             padded.input_ids_BT.to(self.device),
             padded.positions_3BT.to(self.device),
-            self._mask(((seen[:, None, :] & seen[:, :, None]) | eye)[:, None]),
+            self._mask(((seen_BT[:, None, :] & seen_BT[:, :, None]) | eye)[:, None]),
             prompts,
         )
-        first = padded.last_B - len(tail) + torch.arange(len(prompts)) * seen.shape[1]
+        first = padded.last_B - len(tail) + torch.arange(len(prompts)) * seen_BT.shape[1]
         places = (first[:, None] + torch.arange(self.units)).flatten().to(self.device)
         return hidden.flatten(0, 1).index_select(0, places).unflatten(0, (len(prompts), self.units))
 

@@ -66,12 +66,12 @@ class OpenVLA(TokenPolicy):
         """
         from transformers import AutoTokenizer
 
-        given, settings = config.params, type(config.params)
+        asked_params, settings = config.params, type(config.params)
         beside = [checkpoint.PUBLISHED_PROPRIO, *checkpoint.OTHER_HEADS]
         folder, device = local_folder(config.path, config.type, beside), resolve_device(config.device)
         model_config = checkpoint.read_model_config(folder, config.path, config.type)
         saved = {k: v for k, v in (model_config.params or {}).items() if k in settings.model_fields}
-        merged = {**saved, **given.model_dump(exclude_unset=True)}
+        merged = {**saved, **asked_params.model_dump(exclude_unset=True)}
         params = validate(settings, merged, place="policy.params")
         cls.check_files(folder, model_config, params, config)
         cls.configure(model_config, params, config)
@@ -128,10 +128,10 @@ class OpenVLA(TokenPolicy):
 
     def prepare(self, samples: Sequence[Sample]) -> list[OpenVLAPrompt]:
         """Tokens and pixels of each observation. Raises BadSample."""
-        seen = [select_images(sample, self.params.cameras, self.images_seen) for sample in samples]
-        flat = [image for images in seen for image in images]
-        pixels = self.images.resize(flat).split([len(images) for images in seen])
-        return [self._prompt(sample, one) for sample, one in zip(samples, pixels)]
+        images_of = [select_images(sample, self.params.cameras, self.images_seen) for sample in samples]
+        flat = [image for images in images_of for image in images]
+        pixels = self.images.resize(flat).split([len(images) for images in images_of])
+        return [self._prompt(sample, pixels_of) for sample, pixels_of in zip(samples, pixels)]
 
     def _prompt(self, sample: Sample, pixels_N3SS: Tensor) -> OpenVLAPrompt:
         state = self._state(sample)

@@ -57,17 +57,17 @@ def load(config: Pi0Settings, params: FlowParams, family: str, default_kind: Kin
     """
     ensure_torchvision()
     folder, cls = local_folder(config.path, config.type), model_class(family)
-    found = read_own_config(str(folder), config.type, config.path)
-    if found.time_sampling_beta_beta != 1.0:
+    sizes = read_own_config(str(folder), config.type, config.path)
+    if sizes.time_sampling_beta_beta != 1.0:
         raise CheckpointError(
-            f"policy.path: config.json of '{config.path}' has time_sampling_beta_beta {found.time_sampling_beta_beta}; "
+            f"policy.path: config.json of '{config.path}' has time_sampling_beta_beta {sizes.time_sampling_beta_beta}; "
             "only 1.0 is known"
         )
     if lerobot_config.is_lerobot(folder):
         kind, statistics = lerobot.read_statistics(folder)
-        model = lerobot.load_model(cls, found, folder, config)
+        model = lerobot.load_model(cls, sizes, folder, config)
     else:
-        kind = getattr(found, "normalization", default_kind)
+        kind = getattr(sizes, "normalization", default_kind)
         statistics = read_statistics(_processor_statistics(folder), folder)
         # The expert gets embeddings, never tokens: its table is read by nothing, and files often lack it.
         model = load_pretrained(cls, folder, config, lambda name: name == "model.dit.embed_tokens.weight")
@@ -81,8 +81,8 @@ def _load_processor(folder: Path, sizes: Any, params: FlowParams, shown: str) ->
 
     if (folder / PROCESSOR).is_file():
         return AutoProcessor.from_pretrained(folder)
-    own = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
-    source = params.tokenizer or (str(folder) if own else lerobot.tokenizer_name(folder))
+    has_tokenizer = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
+    source = params.tokenizer or (str(folder) if has_tokenizer else lerobot.tokenizer_name(folder))
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:

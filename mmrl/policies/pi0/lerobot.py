@@ -59,16 +59,18 @@ def load_model(cls: Any, config: Any, folder: Path, policy: PolicyConfig) -> Any
     with load_errors(policy.path):
         state = {our_name(name): value for path in weights for name, value in load_file(path).items()}
     model = cls._from_config(config, dtype=getattr(torch, policy.dtype), attn_implementation=policy.attention)
-    own = model.state_dict()
+    expected = model.state_dict()
     refuse_incomplete(
         {
-            "missing_keys": [name for name in own if name not in state and not name.startswith(UNREAD)],
-            "unexpected_keys": [name for name in state if name not in own and not name.startswith(UNREAD)],
-            "mismatched_keys": [name for name in state if name in own and own[name].shape != state[name].shape],
+            "missing_keys": [name for name in expected if name not in state and not name.startswith(UNREAD)],
+            "unexpected_keys": [name for name in state if name not in expected and not name.startswith(UNREAD)],
+            "mismatched_keys": [
+                name for name in state if name in expected and expected[name].shape != state[name].shape
+            ],
         },
         policy.path,
     )
-    model.load_state_dict({name: value for name, value in state.items() if name in own}, strict=False)
+    model.load_state_dict({name: value for name, value in state.items() if name in expected}, strict=False)
     return model
 
 
@@ -81,8 +83,8 @@ def read_statistics(folder: Path) -> tuple[Kind, dict[str, Any]]:
     raw = read_json(folder / "config.json")
     mapping = raw.get("normalization_mapping", {})
     usual = {"pi0": "MEAN_STD", "pi05": "QUANTILES"}[raw["type"]]
-    found = {mapping.get(part, usual) for part in ("ACTION", "STATE")}
-    if len(found) > 1 or not found <= set(KINDS):
+    modes = {mapping.get(part, usual) for part in ("ACTION", "STATE")}
+    if len(modes) > 1 or not modes <= set(KINDS):
         raise ConfigError(
             f"policy.path: config.json of '{folder}' has normalization_mapping {dict(mapping)}; actions and states "
             f"must share one of {', '.join(KINDS)}"
@@ -99,7 +101,7 @@ def read_statistics(folder: Path) -> tuple[Kind, dict[str, Any]]:
         }
         if values:
             entry[part] = values
-    return KINDS[found.pop()], {"lerobot": entry} if entry else {}
+    return KINDS[modes.pop()], {"lerobot": entry} if entry else {}
 
 
 def _step_tensors(folder: Path, name: str) -> dict[str, Tensor]:

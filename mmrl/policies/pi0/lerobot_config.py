@@ -65,11 +65,11 @@ def config_of(folder: Path) -> Any | None:
         "image_token_id": VOCABULARY,
     }
     names = ("chunk_size", "max_state_dim", "max_action_dim", "num_inference_steps", "min_period", "max_period")
-    given = {name: raw[name] for name in names if name in raw}
+    settings = {name: raw[name] for name in names if name in raw}
     if raw["type"] == "pi05":
-        given["prompt_state_dim"] = _prompt_state_dim(folder, raw)
+        settings["prompt_state_dim"] = _prompt_state_dim(folder, raw)
     dit = {"model_type": "gemma", "vocab_size": VOCABULARY, **expert}
-    return Config(vlm_config=vlm, dit_config=dit, **given)
+    return Config(vlm_config=vlm, dit_config=dit, **settings)
 
 
 def _prompt_state_dim(folder: Path, raw: Mapping[str, Any]) -> int:

@@ -94,11 +94,11 @@ class Pi0(FlowPolicy):
 
     def prepare(self, samples: Sequence[Sample]) -> list[FlowPrompt]:
         """Tokens, pixels and states of each observation. Raises BadSample."""
-        seen = [select_images(sample, self.params.cameras, None) for sample in samples]
-        flat = [image for images in seen for image in images]
+        images_of = [select_images(sample, self.params.cameras, None) for sample in samples]
+        flat = [image for images in images_of for image in images]
         pixels = self.processor.image_processor(flat, return_tensors="pt")["pixel_values"]
-        parts = pixels.float().split([len(images) for images in seen])
-        return [self._prompt(sample, one) for sample, one in zip(samples, parts)]
+        parts = pixels.float().split([len(images) for images in images_of])
+        return [self._prompt(sample, pixels_of) for sample, pixels_of in zip(samples, parts)]
 
     def _prompt(self, sample: Sample, pixels_N3SS: Tensor) -> FlowPrompt:
         state = self._state(sample)
@@ -110,20 +110,20 @@ class Pi0(FlowPolicy):
             raise BadSample(
                 sample.where, f"the prompt has {len(ids)} tokens, above policy.max_prompt_tokens {limit}; raise it"
             )
-        given = self._given_state(state)
+        prompt_state = self._given_state(state)
         # A copy: a slice would keep the pixels of every sample prepared with this one.
-        return FlowPrompt(ids, pixels_N3SS.clone(), given, digest_of(ids, pixels_N3SS, given))
+        return FlowPrompt(ids, pixels_N3SS.clone(), prompt_state, digest_of(ids, pixels_N3SS, prompt_state))
 
     def _state(self, sample: Sample) -> Tensor:
         """float32 [S], normalised."""
         if sample.state is None:
             raise BadSample(sample.where, f"has no robot state, and policy.type '{self.config.type}' reads it")
-        normaliser, found = self.normaliser("proprio"), sample.state.numel()
+        normaliser, size = self.normaliser("proprio"), sample.state.numel()
         known, limit = len(normaliser.shift_A), self._model.config.max_state_dim
-        if found != known or found > limit:
+        if size != known or size > limit:
             raise ConfigError(
-                f"the robot's state has {found} values, the policy's statistics {known}, and the checkpoint takes up "
-                f"to {limit}; {cure_of_sizes(self.config.type, 'state', found)}"
+                f"the robot's state has {size} values, the policy's statistics {known}, and the checkpoint takes up "
+                f"to {limit}; {cure_of_sizes(self.config.type, 'state', size)}"
             )
         return normaliser.normalise(sample.state.flatten())
 
@@ -160,18 +160,18 @@ class Pi0(FlowPolicy):
         model = self._model.model
         pixels = pixels.to(self.device, model.vlm.vision_tower.dtype)
         embeds = model.embed_prefix(ids_PT.to(self.device), pixels, shown.to(self.device))
-        found = model.vlm(
+        output = model.vlm(
             inputs_embeds=embeds,
             attention_mask=seen_PT.long(),
             position_ids=seen_PT.long().cumsum(-1) - 1,
             token_type_ids=torch.zeros(seen_PT.shape, dtype=torch.long, device=self.device),
             use_cache=True,
         )
-        layers = [(layer.keys, layer.values) for layer in found.past_key_values.layers]
+        layers = [(layer.keys, layer.values) for layer in output.past_key_values.layers]
         states = [p.state for p in prompts]
         state = None if states[0] is None else torch.stack(states).to(self.device)
-        weight = seen_PT[:, :, None].to(found.last_hidden_state.dtype)
-        return Prefix(layers, seen_PT, (found.last_hidden_state * weight).sum(1) / weight.sum(1), state)
+        weight = seen_PT[:, :, None].to(output.last_hidden_state.dtype)
+        return Prefix(layers, seen_PT, (output.last_hidden_state * weight).sum(1) / weight.sum(1), state)
 
     @staticmethod
     def _cache(prefix: Prefix) -> Any:

@@ -98,7 +98,7 @@ def prepare_prompt(
         encoded = processor(
             text=[text],
             images=images or None,
-            videos=[one.pixels for one in frames] or None,
+            videos=[video.pixels for video in frames] or None,
             images_kwargs=image_settings,
             videos_kwargs=video_settings(frames),
             return_tensors="pt",
@@ -113,7 +113,7 @@ def prepare_prompt(
             "raise it or lower policy.image.max_pixels, policy.video.max_pixels or the number of frames",
         )
     grid, video_grid = encoded.get("image_grid_thw"), encoded.get("video_grid_thw")
-    clips = tuple(_clip(one, processor.video_processor.temporal_patch_size) for one in frames)
+    clips = tuple(_clip(video, processor.video_processor.temporal_patch_size) for video in frames)
     seconds = [clip.patch_seconds for clip in clips]
     merge, types = processor.image_processor.merge_size, encoded["mm_token_type_ids"][0]
     positions = mrope_positions(types, grid, video_grid, merge, seconds, tokens_per_second)
@@ -153,15 +153,15 @@ def video_settings(frames: Sequence[Frames]) -> dict[str, Any]:
     if not frames:
         return {}
     metadata = []
-    for one in frames:
-        fps, taken = one.metadata.fps, len(one)
+    for video in frames:
+        fps, taken = video.metadata.fps, len(video)
         # Qwen3-VL writes index / fps: true times where frames do not come at equal distances.
-        regular = [index / fps for index in one.metadata.indices]
-        times = one.timestamps.tolist()
+        regular = [index / fps for index in video.metadata.indices]
+        times = video.timestamps.tolist()
         even = all(abs(a - b) < 1e-3 for a, b in zip(regular, times, strict=True))
-        indices = list(one.metadata.indices) if even else [time * fps for time in times]
+        indices = list(video.metadata.indices) if even else [time * fps for time in times]
         # The processor takes the sampled rate for frames / total x fps.
-        total = taken * fps / _sampled_fps(one)
+        total = taken * fps / _sampled_fps(video)
         metadata.append(VideoMetadata(total_num_frames=total, fps=fps, frames_indices=indices))
     return {"do_sample_frames": False, "do_resize": False, "video_metadata": metadata}
 

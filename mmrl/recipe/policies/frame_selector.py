@@ -28,6 +28,6 @@ class FrameSelectorSettings(Sighted, PolicyConfig):
     def reader(self) -> QwenVLSettings:
         """Settings of the Qwen-VL that answers; whoever loads it freezes it."""
         shared = PolicyConfig.model_fields.keys() | Sighted.model_fields.keys()
-        given = {name: getattr(self, name) for name in shared - {"type"}}
+        values = {name: getattr(self, name) for name in shared - {"type"}}
         # It samples and never trains, so that its prompts are packed with nothing.
-        return QwenVLSettings(**given, packing="row")
+        return QwenVLSettings(**values, packing="row")
