@@ -270,10 +270,10 @@ def _resumed_policy(recipe: Recipe, source: Path | None) -> PolicyConfig:
 
 
 def _resume(recipe: Recipe, state: dict[str, Any], policy: Policy, mixture: Mixture, source: Path) -> Place:
-    found = difference(str(source / "model"), recipe.policy.path, recipe.policy.type)
-    if found is None and state["parameters"] != fingerprint(policy):
-        found = "other parameters are trained: policy.freeze or policy.lora differ"
-    if found is not None:
+    problem = difference(str(source / "model"), recipe.policy.path, recipe.policy.type)
+    if problem is None and state["parameters"] != fingerprint(policy):
+        problem = "other parameters are trained: policy.freeze or policy.lora differ"
+    if problem is not None:
         raise CheckpointError(
             f"checkpoint '{source}' is of another model than policy.path '{recipe.policy.path}' ({problem}); "
             "set `resume: never` and another `name`, or restore the recipe"

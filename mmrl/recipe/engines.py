@@ -94,8 +94,8 @@ def with_engine(raw: Any) -> Any:
     kind = policy.type if isinstance(policy, PolicyConfig) else None
     if isinstance(policy, Mapping):
         kind = policy.get("type", "qwen_vl")
-    given = raw.get("engine", {}) if isinstance(raw, Mapping) else None
-    if kind not in POLICIES or not isinstance(given, Mapping) or given.get("name") is not None:
+    engine = raw.get("engine", {}) if isinstance(raw, Mapping) else None
+    if kind not in POLICIES or not isinstance(engine, Mapping) or engine.get("name") is not None:
         return raw
     return {**raw, "engine": {**engine, "name": own_engine(kind)}}
 
