@@ -76,7 +76,7 @@ def open_run(
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False
     place = Place()
-    if state is not None:
+    if source is not None and state is not None and tensors is not None:
         place = _resume(recipe, state, policy, mixture, source)
         restore_parameters(policy, tensors)
     resume_step = place.step if recipe.resume != "never" else None

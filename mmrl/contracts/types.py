@@ -118,12 +118,20 @@ class Sample:
 class Prompt(Protocol):
     """One prepared prompt, opaque outside its policy. It exists once per group; decisions point at it.
 
-    Where a policy reads videos, its prompts also have `frames`: how many were read.
+    Those of a policy that reads videos are each a `VideoPrompt`.
     """
 
     @property
     def length(self) -> int:
         """Prompt tokens after image expansion."""
+
+
+class VideoPrompt(Prompt, Protocol):
+    """A prompt with videos."""
+
+    @property
+    def frames(self) -> int:
+        """How many frames were read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from mmrl.contracts.world import World
 from mmrl.engines.base import InProcess, batched
 from mmrl.engines.hf import HFEngine
 from mmrl.policies.frame_selector import plackett_luce
-from mmrl.policies.frame_selector.policy import FrameSelector, evenly_spaced
+from mmrl.policies.frame_selector.policy import FramePrompt, FrameSelector, evenly_spaced
 from mmrl.recipe.engines import FrameSettings, HFSettings
 from mmrl.recipe.rollout import SamplingConfig
 
@@ -54,7 +55,7 @@ class FrameEngine(InProcess[FrameSelector]):
             ConfigError: a prefix to be continued.
         """
         self.refuse_prefixes(requests)
-        prompts = [request.prompt for request in requests]
+        prompts = [cast(FramePrompt, request.prompt) for request in requests]
         scores = [self.policy.scores([prompt])[0] for prompt in prompts]
         orders: list[Tensor] = [scores_N.new_empty(0) for scores_N in scores]
         for (i,), generator in batched(requests, seed, 1, self.policy.device):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import Any
 
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.policy import Media, Policy, media_of
@@ -86,12 +87,13 @@ class MediaAhead:
 
     def want(self, samples: Sequence[Sample], coming: Sequence[Sample]) -> None:
         """Starts reading for `samples`, which are used as they are, and then for `coming`, as they are used first."""
-        if not self.count:
+        ahead = self.videos.ahead if self.videos is not None else None
+        if not self.count or self.videos is None or ahead is None:
             return
-        jobs = {}
+        jobs: dict[Hashable, Callable[[], Any]] = {}
         for sample in (*samples, *map(self._first, coming)):
             jobs |= self.videos.jobs(sample)
-        self.videos.ahead.want(jobs)
+        ahead.want(jobs)
 
     def _first(self, sample: Sample) -> Sample:
         return at_frames(sample, self.dense.levels[0]) if self.dense is not None and sample.videos else sample

@@ -99,10 +99,18 @@ class Evaluator:
         self, sets: Mapping[str, Sequence[Sample]], config: EvalConfig, preparer: Preparer, **terms: Any
     ) -> Measured:
         data = self.recipe.data
-        ahead = {"prefetch": data.prefetch, "prefetch_gb": data.prefetch_gb}
-        policy, engine, simulators = self.policy, self.engine, self.simulators
         return evaluate(
-            policy, engine, sets, config, preparer, simulators, seed=self.seed, note=self.note, **ahead, **terms
+            self.policy,
+            self.engine,
+            sets,
+            config,
+            preparer,
+            self.simulators,
+            seed=self.seed,
+            note=self.note,
+            prefetch=data.prefetch,
+            prefetch_gb=data.prefetch_gb,
+            **terms,
         )
 
     def _benchmark(self, config: BenchmarkConfig) -> dict[str, float]:
@@ -231,7 +239,7 @@ def _sample(
     filmed = film.of(dataset, [item.sample for item in ready], means.simulators) if film else None
     with filmed or nullcontext(means.simulators) as worlds:
         groups = sample_each(replace(means, simulators=worlds), ready, terms)
-    if not climbing:
+    if dense is None or not climbing:
         return groups, []
     policy, engine, rewarder = means.policy, means.engine, means.rewarder
     settled = settle(policy, engine, climbing, dense, config.sampling, prepare, rewarder, terms.seed)

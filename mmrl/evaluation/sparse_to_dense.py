@@ -15,11 +15,12 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.source import Ready, Scorer
-from mmrl.contracts.types import Group, Sample, Trajectory
+from mmrl.contracts.types import Group, Sample, Trajectory, VideoPrompt
 from mmrl.recipe.data import BY_NAME
 from mmrl.recipe.evaluation import SparseToDense
 from mmrl.recipe.rollout import SamplingConfig
@@ -65,15 +66,23 @@ class Reading:
     group: Group | None = None
     vote: Vote | None = None
 
+    @property
+    def result(self) -> tuple[Group, Vote]:
+        """`group` and `vote`. Raises ValueError before the first level."""
+        if self.group is None or self.vote is None:
+            raise ValueError(f"{self.sample.where} has not been read yet")
+        return self.group, self.vote
+
     def outcome(self) -> Group:
         """The last level's answer, with what it took."""
-        chosen = self.group.trajectories[self.vote.winner]
-        return Group(self.group.sample, (replace(chosen, info={**chosen.info, **self.facts()}),))
+        group, result = self.result
+        chosen = group.trajectories[result.winner]
+        return Group(group.sample, (replace(chosen, info={**chosen.info, **self.facts()}),))
 
     def facts(self) -> dict[str, float]:
         """The level where its answer stands, the frames read there and at all levels, and its answer's share."""
         facts = {key: getattr(self, key) for key in ("level", "frames", "frames_read")}
-        return {**facts, "agreement": self.vote.share}
+        return {**facts, "agreement": self.result[1].share}
 
 
 def settle(
@@ -122,7 +131,7 @@ def settle(
 
 def _frames(ready: Ready) -> int:
     """Frames of the videos of a question that were read."""
-    return ready.prompts[0].frames
+    return cast(VideoPrompt, ready.prompts[0]).frames
 
 
 def at_frames(sample: Sample, count: int) -> Sample:

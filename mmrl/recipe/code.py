@@ -60,7 +60,8 @@ def data_of(data: Sequence[Any]) -> Code:
 
 def _source_digest(owner: Any) -> str | None:
     """A digest of the whole module, whose helpers a function calls; of the object where its module has no file."""
-    for part in (sys.modules.get(str(owner.__module__)), owner):
+    parts: tuple[Any, ...] = (sys.modules.get(str(owner.__module__)), owner)
+    for part in parts:
         try:
             return hashlib.sha256(inspect.getsource(part).encode()).hexdigest()[:16]
         except (OSError, TypeError):

@@ -95,7 +95,9 @@ def with_engine(raw: Any) -> Any:
     if isinstance(policy, Mapping):
         kind = policy.get("type", "qwen_vl")
     engine = raw.get("engine", {}) if isinstance(raw, Mapping) else None
-    if kind not in POLICIES or not isinstance(engine, Mapping) or engine.get("name") is not None:
+    if not isinstance(kind, str) or kind not in POLICIES:
+        return raw
+    if not isinstance(engine, Mapping) or engine.get("name") is not None:
         return raw
     return {**raw, "engine": {**engine, "name": own_engine(kind)}}
 

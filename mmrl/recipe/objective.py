@@ -264,12 +264,12 @@ class Objective(Settings):
         ):
             if asked and not self.rollouts:
                 raise ValueError(f"{key} needs rollouts: true, for it acts on rollouts; leave it out of this method")
-        for key, term, asked in (
+        for key, term, weight in (
             ("entropy", "entropy", self.entropy),
             ("kl.weight", "kl", self.kl.weight),
             ("mismatch.kind", "mismatch", self.mismatch.kind != "none"),
         ):
-            if asked and not self.under(term):
+            if weight and not self.under(term):
                 raise ValueError(
                     f"{key} acts on no stream: `{term}` is among the terms of none; add it to streams.<name>.terms, or "
                     f"leave {key} out"
@@ -331,7 +331,7 @@ class Objective(Settings):
             )
 
     def _check_complement(self, name: str, stream: Stream) -> None:
-        other = self.streams.get(stream.complement_of)
+        other = self.streams.get(str(stream.complement_of))
         if other is None or other is stream or other.complement_of:
             kind = "is no stream" if other is None else "has no weight of its own"
             raise ValueError(f"streams.{name}.complement_of names '{stream.complement_of}', which {kind}")

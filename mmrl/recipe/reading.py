@@ -46,7 +46,8 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        place = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: "
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ConfigError(f"{place}not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from None
@@ -186,7 +187,7 @@ def _line(model: type[BaseModel], item: Mapping[str, Any], place: str, written: 
     if item["type"] == "literal_error":
         allowed = item["ctx"]["expected"]
         choices = allowed.replace("'", "").replace(" or ", ", ").split(", ")
-        return f"{key}: '{value}' is not allowed.{nearest(value, choices)} Allowed: {allowed}"
+        return f"{key}: '{value}' is not allowed.{nearest(str(value), choices)} Allowed: {allowed}"
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
         allowed = str(item["ctx"].get("expected_tags", "")).replace("'", "")
         tag = item["ctx"].get("tag", "")
@@ -233,7 +234,7 @@ def _walk(model: type[BaseModel], location: Sequence[Any], root: Any) -> tuple[_
             continue
         field = owner.model.model_fields.get(part) if owner.model else None
         chosen = _chosen_in(field) if field else None
-        if field and chosen in field.metadata:
+        if field and chosen is not None and chosen in field.metadata:
             owner = _chosen_owner(chosen, node)
             continue
         in_mapping, awaited = field is not None and get_origin(field.annotation) is dict, chosen

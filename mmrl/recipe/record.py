@@ -10,6 +10,7 @@ from typing import Any
 import vision_rewards
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.code import Code, code_of, data_of
+from mmrl.recipe.data import FileData
 from mmrl.recipe.importing import import_attribute, import_named
 from mmrl.recipe.rewards import REWARDS, RewardConfig
 from mmrl.recipe.schema import FROM_PYTHON, Recipe
@@ -66,7 +67,7 @@ def _named_parts(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[s
         for i, data in enumerate(datasets if f"{key}_data" not in passed else ()):
             if data.type == "python":
                 yield f"data.{key}.{i}.function", import_attribute(data.function)
-            if ":" in getattr(data, "format", ""):
+            if isinstance(data, FileData) and ":" in data.format:
                 yield f"data.{key}.{i}.format", import_named(data.format, f"data.{key}.{i}.format")
     others = {"engine.name": recipe.engine.name, "data.sampler.name": recipe.data.sampler.name}
     others |= {"policy.type": recipe.policy.type}

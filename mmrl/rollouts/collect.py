@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from statistics import fmean
+from typing import Any
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample, UserError
@@ -15,7 +16,7 @@ from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import Group, Sample, Trajectory
 from mmrl.data.mixture import Mixture
 from mmrl.recipe.importing import import_named
-from mmrl.recipe.objective import Filter, Objective
+from mmrl.recipe.objective import Filter, Gate, Inject, Objective
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.simulators import Simulators
@@ -75,10 +76,10 @@ class Builder:
         if self.objective.rollouts:
             rollouts, sampled, metrics = self._rollouts(seed)
         if self.objective.inject:
-            rollouts, share = self._inject(rollouts)
+            rollouts, share = self._inject(rollouts, self.objective.inject)
             metrics["group/injected"] = share
         if self.objective.gate:
-            learning, demos = self._gate(rollouts)
+            learning, demos = self._gate(rollouts, self.objective.gate)
             metrics["group/gated"] = 1 - len(learning) / max(1, len(rollouts))
             rollouts = learning
         if self.objective.demonstrations:
@@ -99,12 +100,14 @@ class Builder:
         prompts, demonstrations = (self.stage.prompts, self.stage.demonstrations) if count is None else (count, count)
         rollouts = self.mixture.upcoming(prompts) if self.objective.rollouts else []
         demos = self.mixture.upcoming(demonstrations, demonstrations=True) if self.objective.demonstrations else []
-        jobs = {}
+        jobs: dict[Hashable, Callable[[], Any]] = {}
         # A step draws rollouts and demonstrations, so the two lists are read ahead in turn.
         for upcoming in chain.from_iterable(zip_longest(rollouts, demos)):
-            if upcoming is not None and upcoming.sample is None:
+            if upcoming is None:
+                continue
+            if upcoming.sample is None:
                 jobs[upcoming.key] = upcoming.build
-            elif upcoming is not None and videos is not None:
+            elif videos is not None:
                 jobs |= videos.jobs(upcoming.sample)
         ahead.want(jobs)
 
@@ -146,9 +149,9 @@ class Builder:
         terms = replace(self._terms(self.seed), n=1, bootstrap=bootstrap, labels=self.objective.relabel)
         return demonstrate_each(self._means(), ready, terms, scored)
 
-    def _inject(self, groups: list[Group]) -> tuple[list[Group], float]:
+    def _inject(self, groups: list[Group], inject: Inject) -> tuple[list[Group], float]:
         """The groups with a demonstration in the last rollout's place, and the share that got one."""
-        below = self.objective.inject.below
+        below = inject.below
         means = [sum(t.measured() for t in g.trajectories) / len(g.trajectories) for g in groups]
         chosen = [i for i, g in enumerate(groups) if g.sample.demonstration and (below is None or means[i] < below)]
         mixed, injected = list(groups), 0
@@ -161,9 +164,8 @@ class Builder:
             mixed[chosen[place]] = replace(group, trajectories=(*group.trajectories[:-1], *beside))
         return mixed, injected / max(1, len(groups))
 
-    def _gate(self, groups: list[Group]) -> tuple[list[Group], list[Group]]:
+    def _gate(self, groups: list[Group], gate: Gate) -> tuple[list[Group], list[Group]]:
         """Groups that stay, and the demonstrations of those that the gate closed on."""
-        gate = self.objective.gate
         rollouts, demos = [], []
         for group in groups:
             solved = sum(t.measured() >= gate.threshold for t in group.trajectories)
@@ -180,7 +182,8 @@ class Builder:
         return rollouts, demos
 
     def _demonstrations(self, count: int) -> list[Group]:
-        groups, rejected = [], 0
+        groups: list[Group] = []
+        rejected = 0
         rows = sum(len(dataset) for dataset in self.mixture.datasets)
         while len(groups) < count:
             drawn = self.mixture.next(count - len(groups), demonstrations=True)

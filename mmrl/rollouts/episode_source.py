@@ -54,7 +54,7 @@ class EpisodeSource:
                 return demonstrate_episodes(policy, simulators, samples, terms.chunk, terms.bootstrap)
             return relabelled_episodes(policy, engine, simulators, samples, terms.sampling, terms.labels, terms.seed)
 
-        return _by_simulator(ready, shown)
+        return [*_by_simulator(ready, shown)]
 
 
 def _by_simulator(ready: Sequence[Ready], act: Callable[[Sequence[Sample]], list[Group]]) -> list[Group]:

@@ -53,6 +53,8 @@ def _play(env: VectorEnv, samples: Sequence[Sample]) -> list[tuple[np.ndarray, n
             steps[world].append((actions_BA[world].clone(), states_BS[world].clone()))
         with named(simulator):
             result = env.chunk_step(actions_BA[:, None])
+        # Every world is rendered after a chunk that is played in sight.
+        assert result.observation is not None
         observation, dropped, done = result.observation, result.info["dropped"].tolist(), result.info["done"].tolist()
         for world in sorted(playing):
             if dropped[world]:

@@ -20,7 +20,9 @@ def refusals(train: Sequence[AnyData], stages: Sequence[StageConfig]) -> dict[st
     refused: dict[str, str] = {}
     for stage in stages:
         for i, data in enumerate(train):
-            cure = _cure(stage.objective, data.use) if isinstance(data, EpisodeData) else None
+            if not isinstance(data, EpisodeData):
+                continue
+            cure = _cure(stage.objective, data.use)
             if cure is not None:
                 line = (
                     f"data.train.{i}: stage '{stage.name}' draws demonstrations of these episodes, and "

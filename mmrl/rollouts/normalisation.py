@@ -78,6 +78,8 @@ def _asking(rows: Sequence[Any]) -> Episodes | None:
 
 
 def _of_expert(rows: Episodes, simulators: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    if rows.config.statistics is None:
+        raise ValueError(f"dataset '{rows.name}' asks for no statistics")
     samples = [rows[i] for i in range(rows.config.statistics)]
     with closing(Simulators(simulators)) as worlds:
         env = worlds.get(rows.config.simulator, len(samples))

@@ -116,7 +116,10 @@ class Rewarder:
 
     def score(self, trajectory: Trajectory, sample: Sample) -> Trajectory:
         """The trajectory with its reward in [0, 1] (weighted mean over the parts that apply), parts and accuracy."""
-        total, weight_sum, parts, info, answered, applied = 0.0, 0.0, {}, {}, False, False
+        total, weight_sum, answered, applied = 0.0, 0.0, False, False
+        parts: dict[str, float | None] = {}
+        info: dict[str, Any] = {}
+        score: float | None
         for name, weight, reward, is_user in self.parts:
             if is_user:
                 score, more = _from_user(reward, trajectory.text, sample)

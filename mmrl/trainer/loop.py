@@ -66,7 +66,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         if results:
             metrics["time/eval"] = time.perf_counter() - began
         if ended:
-            place.evaluations[f"after_{stage.name}"] = results
+            place.evaluations[f"after_{stage.name}"] = results or {}
         session.log(place, stage, metrics, results)
         stopped = session.stop.signum is not None
         session.save_if_due(place, optimizer, results, ended)

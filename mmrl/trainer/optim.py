@@ -83,11 +83,12 @@ class Optimizer:
         """Restores what `state` gave. Raises CheckpointError when it belongs to other parameters."""
         self.step_count = step_count
         for name, parameter in self.named:
-            moments = {key: tensors.get(f"{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            moments = {key: tensors[f"{key}/{name}"] for key in keys if f"{key}/{name}" in tensors}
             # A parameter that no batch has reached yet (the vision tower under text prompts) has no moments.
-            if all(v is None for v in moments.values()):
+            if not moments:
                 continue
-            if any(v is None for v in moments.values()) or moments["exp_avg"].shape != parameter.shape:
+            if len(moments) < len(keys) or moments["exp_avg"].shape != parameter.shape:
                 raise CheckpointError(f"the checkpoint's optimizer does not hold '{name}': it is of another model")
             self.adamw.state[parameter] = {
                 "step": moments["step"].to("cpu"),

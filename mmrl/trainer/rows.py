@@ -42,8 +42,14 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
         for trajectory in group.trajectories:
             for stream in objective.of("demonstrations"):
                 new = _rows(trajectory, stream, 1.0, len(rows), len(group.trajectories))
-                rows += _credited(new, trajectory, float(trajectory.reward)) if objective.offline else new
+                rows += _credited(new, trajectory, _earned(trajectory)) if objective.offline else new
     return rows, noted
+
+
+def _earned(trajectory: Trajectory) -> float:
+    if trajectory.reward is None:
+        raise ValueError(f"a trajectory of origin '{trajectory.origin}' has no reward to be weighed by")
+    return trajectory.reward
 
 
 def _streams_of(trajectory: Trajectory, objective: Objective) -> tuple[str, ...]:

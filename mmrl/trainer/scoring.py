@@ -71,8 +71,6 @@ def weigh(
     Raises:
         ConfigError: the policy has no value head, or one whose outputs do not fit the chunks of actions.
     """
-    if any(row.values is None for row in rows):
-        raise ConfigError("advantage.baseline 'value' needs a critic; set policy.value_head: {}")
     bootstraps = _bootstrap_values(rows, policy, budget)
     by_trajectory: dict[int, list[Row]] = {}
     for row in rows:
@@ -80,7 +78,7 @@ def weigh(
     weighed: dict[int, tuple[Tensor, Tensor]] = {}
     for members in by_trajectory.values():
         rewards = [reward for row in members for reward in _rewards(row)]
-        values = torch.cat([row.values[: len(_rewards(row))] for row in members])
+        values = torch.cat([_values(row)[: len(_rewards(row))] for row in members])
         final = bootstraps.get(id(members[-1].final_prompt), 0.0)
         advantages, targets = gae(rewards, values, final, settings.gamma, settings.lam)
         start = 0
@@ -99,13 +97,20 @@ def weigh(
     return made
 
 
+def _values(row: Row) -> Tensor:
+    if row.values is None:
+        raise ConfigError("advantage.baseline 'value' needs a critic; set policy.value_head: {}")
+    return row.values
+
+
 def _rewards(row: Row) -> tuple[float, ...]:
     """The rewards that the row's values precede: each counted step's where the critic has one value per step."""
-    if len(row.values) == 1:
+    count = len(_values(row))
+    if count == 1:
         return (sum(row.rewards),)
-    if len(row.rewards) > len(row.values):
+    if len(row.rewards) > count:
         raise ConfigError(
-            f"policy.value_head.outputs is {len(row.values)}, and a decision has {len(row.rewards)} steps; set it to 1 "
+            f"policy.value_head.outputs is {count}, and a decision has {len(row.rewards)} steps; set it to 1 "
             "or to rollout.action_chunk"
         )
     return row.rewards
@@ -136,4 +141,4 @@ def _bootstrap_values(rows: Sequence[Row], policy: Policy, budget: int) -> dict[
         units, restrict = first.decision.tokens[:1], first.decision.restrict
         decision = Decision(prompt, units, restrict=restrict, temperature=first.temperature)
         probes.append(Row(decision, first.stream, 0.0, 0, 1))
-    return {key: float(row.values[0]) for key, row in zip(finals, score(probes, "old", policy, budget))}
+    return {key: float(_values(row)[0]) for key, row in zip(finals, score(probes, "old", policy, budget))}

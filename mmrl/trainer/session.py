@@ -122,6 +122,8 @@ class Session:
 
     def restore_optimizer(self, optimizer: Optimizer) -> None:
         """Puts a resumed run's optimizer and reference back."""
+        if self._resumed is None or self._resumed_state is None:
+            raise RuntimeError("this run resumes nothing, or has put it back already")
         optimizer.load_state(_part(self._resumed, "optimizer/"), self._resumed_state["optimizer_steps"])
         reference = _part(self._resumed, "reference/")
         if reference:

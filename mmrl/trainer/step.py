@@ -31,13 +31,12 @@ def micro_batches(rows: Sequence[Row], policy: Policy, budget: int) -> list[list
     batches: list[list[list[Row]]] = []
     for piece in pieces:
         last = batches[-1] if batches else None
-        fits = (
+        if (
             last is not None
             and last[0][0].temperature == piece[0].temperature
             and last[0][0].decision.restrict == piece[0].decision.restrict
             and _tokens(policy, [*last, piece]) <= budget
-        )
-        if fits:
+        ):
             last.append(piece)
         else:
             batches.append([piece])

@@ -7,20 +7,13 @@ import torch
 
 import robotics
 from mmrl.data.episodes import Episodes
-from mmrl.policies.opening import load_policy
 from mmrl.recipe.data import EpisodeData
-from mmrl.recipe.policies.registry import policy_settings
 from robotics.tabletop import TabletopEnv
 
 TABLE = {"type": "tabletop", "tasks": ["reach", "push"], "image_size": 28, "max_steps": 7, "reward": "dense"}
 
 
 BINS = 33
-
-
-@pytest.fixture(scope="module")
-def policy(tiny_qwen):
-    return load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
 
 
 def starts(count):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmrl.contracts.errors import ConfigError
@@ -42,7 +42,7 @@ def check_held_out(
 def _shared(held_out: EpisodeData, train: EpisodeData, count: int | None) -> str | None:
     """The held-out ids that begin as training ids do, in words; None where there are none."""
     if count is None:
-        both = range(max(held_out.first, train.first), min(_ids(held_out).stop, _ids(train).stop))
+        both: Sequence[int] = range(max(held_out.first, train.first), min(_ids(held_out).stop, _ids(train).stop))
         return f"{both[0]} to {both[-1]} of simulator '{held_out.simulator}'" if both else None
     trained = {i % count for i in _ids(train)}
     both = [i for i in _ids(held_out) if i % count in trained]

@@ -114,7 +114,9 @@ def check_gripper(params: Any, simulators: Mapping[str, Mapping[str, Any]], trai
 def check_pictures(data: Any, simulators: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises ConfigError on episodes (of a `DataConfig`) in a simulator that shows no policy anything but its state."""
     for dataset in (*data.train, *data.eval):
-        name = dataset.simulator if dataset.gives == "episodes" else None
+        if dataset.gives != "episodes":
+            continue
+        name = dataset.simulator
         if simulators.get(name, {}).get("observation") == "state":
             raise ConfigError(
                 f"simulators.{name}.observation: 'state' shows no pictures, and every policy sees at least one camera; "

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmrl.contracts.errors import UserError
 from mmrl.recipe.checks.maniskill_json import USUAL, absolute, control_modes, read_json, replay
-from mmrl.recipe.data import ManiSkillData, RobotData
+from mmrl.recipe.data import LeRobotData, LiberoData, ManiSkillData, RobotData
 
 Simulators = Mapping[str, Mapping[str, Any]]
 # The simulator that files of a type were recorded in.
@@ -19,7 +19,7 @@ ORIGINS = {"libero_hdf5": "libero", "maniskill_h5": "maniskill"}
 READINGS = {"libero": "close_positive", "maniskill": "open_positive", "tabletop": "close_positive"}
 TASK = "PickCube-v1"
 # Commands that do under a reading what they say. `open_fraction` parts them at 0.5, so that 1 and -1 do as well.
-FITTING = {
+FITTING: dict[str | None, tuple[str, ...]] = {
     "close_positive": ("close_positive",),
     "open_positive": ("open_positive",),
     "open_fraction": ("open_fraction", "open_positive"),
@@ -33,7 +33,7 @@ def gripper_reading(simulator: Mapping[str, Any]) -> str | None:
     return READINGS.get(str(simulator.get("type"))) if _usual_robot(simulator) else None
 
 
-def check_simulated(place: str, data: RobotData, simulators: Simulators) -> None:
+def check_simulated(place: str, data: LeRobotData | LiberoData | ManiSkillData, simulators: Simulators) -> None:
     """Gripper and control mode of a dataset, named `place`, are those of a simulator that it may be played in.
 
     These are the ones of the type that it was recorded in; where that is not known, all.
@@ -71,7 +71,7 @@ def _check_control(place: str, data: ManiSkillData, simulators: Simulators) -> N
     modes = {name: _control(one) for name, one in alike.items()}
     if not modes or {recorded, None} & set(modes.values()):
         return
-    name, mode = next(iter(modes.items()))
+    name, mode = next((name, mode) for name, mode in modes.items() if mode is not None)
     cure = f"set simulators.{name}.control_mode to {recorded}"
     if absolute(recorded):
         wanted = USUAL if absolute(mode) else mode

@@ -22,7 +22,8 @@ class FrameSelectorParams(Settings):
 class FrameSelectorSettings(Sighted, PolicyConfig):
     """A selector that trains, before a Qwen-VL that never does."""
 
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    # Wider than the base's, which a frozen model may be: nothing writes it.
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"  # type: ignore[assignment]
     params: FrameSelectorParams = FrameSelectorParams()
 
     def reader(self) -> QwenVLSettings:

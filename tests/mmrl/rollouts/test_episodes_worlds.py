@@ -4,11 +4,18 @@ import pytest
 
 import robotics
 from mmrl.contracts.errors import ConfigError
+from mmrl.policies.opening import load_policy
+from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.episodes import demonstrate_episodes, play
 from mmrl.rollouts.simulators import Simulators
 from tests.support.engines import hf
-from tests.support.worlds import TABLE, Failing, check_against_the_simulator, same, starts
+from tests.support.worlds import BINS, TABLE, Failing, check_against_the_simulator, same, starts
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_qwen):
+    return load_policy(policy_settings(path=str(tiny_qwen()), device="cpu", action_bins=BINS))
 
 
 @pytest.mark.parametrize("worlds", [1, 3, 16])
