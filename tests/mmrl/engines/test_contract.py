@@ -36,6 +36,9 @@ def test_a_greedy_completion_continues_from_its_first_units(tiny_qwen, side):
         assert torch.allclose(answer.log_probs[given:], expected.log_probs[given:], atol=1e-5)
         assert answer.versions == (Span(0, given, 10),)
     assert len({tuple(answer.tokens.tolist()) for answer in whole}) > 1
+    other = whole[1].tokens[:2].flip(0)
+    ((turned,),) = engine.generate([Request(prompts[0], prefix=other)], GREEDY, seed=5)
+    assert turned.tokens[:2].tolist() == other.tolist() != whole[0].tokens[:2].tolist(), "also where it would say else"
 
 
 def test_what_follows_a_prefix_is_scored_as_the_trainer_scores_it(tiny_qwen):

@@ -105,9 +105,9 @@ def test_films_show_what_the_policy_saw_at_each_decision_and_the_end(policy, wor
             "simulator": "table",
             "episode": group.sample.episode,
             "instruction": result.observation.instruction[0],
-            "success": result.episode.success_once.item(),
+            "success": result.info["success_once"].item(),
             "return": pytest.approx(result.info["return"].item(), abs=1e-6),
-            "length": result.episode.length.item(),
+            "length": result.info["episode_len"].item(),
         }
 
 
