@@ -1,7 +1,7 @@
 """Simulators behind one contract: `make(config)` gives a `VectorEnv` of parallel worlds (docs/simulators.md)."""
 
 from robotics.base import SimulatorError, VectorEnv
-from robotics.registry import list_simulators, make, start_count, world_limit
+from robotics.registry import list_simulators, make, settings_of, start_count, world_limit
 from robotics.types import Observation, StepResult
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "VectorEnv",
     "list_simulators",
     "make",
+    "settings_of",
     "start_count",
     "world_limit",
 ]

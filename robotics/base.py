@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from robotics.options import Option
+from robotics.settings import SimulatorSettings
 from robotics.types import Observation, StepResult
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from robotics.options import Option
 
 
 class SimulatorError(RuntimeError):
@@ -22,18 +22,16 @@ class SimulatorError(RuntimeError):
 class VectorEnv(ABC):
     """`num_envs` parallel worlds, stepped together.
 
-    A subclass sets the attributes below in `__init__(**options)`, which reads its options through `OPTIONS`.
-    Every action dim lies in [action_low, action_high]; values outside are clamped. elastic: worlds cost so little that
-    a caller makes as many as it needs; of others it keeps one object and plays episodes after each other in its worlds.
-    concurrent: two objects may be driven from two threads at once. Others are called one at a time, though not
-    always from the thread that made it. dropped_episodes: how many episodes the simulator failed in so far.
+    A subclass sets the attributes below in `__init__(**options)`, whose options are those of `SETTINGS`.
+    Every action dim lies in [action_low, action_high]; values outside are clamped. concurrent: two objects may be
+    driven from two threads at once. Others are called one at a time, though not always from the thread that made it.
+    dropped_episodes: how many episodes the simulator failed in so far.
     """
 
-    OPTIONS: ClassVar[dict[str, Option]] = {}
+    SETTINGS: ClassVar[SimulatorSettings] = SimulatorSettings({"num_envs": Option(int, 1, low=1)})
     action_low: ClassVar[float] = -1.0
     action_high: ClassVar[float] = 1.0
     has_expert: ClassVar[bool] = False
-    elastic: ClassVar[bool] = False
     concurrent: ClassVar[bool] = False
     dropped_episodes: int = 0
 

@@ -25,18 +25,11 @@ from robotics.libero_setup import (
     task_names,
     task_text,
 )
-from robotics.options import Option, unknown
+from robotics.options import unknown
+from robotics.settings import LIBERO, LIBERO_SUITES, SimulatorSettings
 from robotics.types import Observation, StepResult
 from robotics.workers import WorkerEnv
 
-# Number of tasks, and the step limit that published results use.
-SUITES = {
-    "libero_spatial": (10, 220),
-    "libero_object": (10, 280),
-    "libero_goal": (10, 300),
-    "libero_10": (10, 520),
-    "libero_90": (90, 400),
-}
 ACTION_DIM, STATE_DIM = 7, 8
 # Start states that the package has of each task.
 RECORDED = 50
@@ -51,34 +44,11 @@ class LiberoEnv(VectorEnv):
     (m). `info["task"]` is the index of the task in its suite, int64 [B].
     """
 
-    OPTIONS: ClassVar[dict[str, Option]] = {
-        "suite": Option(str, "libero_spatial", choices=tuple(SUITES)),
-        "tasks": Option(int, None, low=0, optional=True, many=True),
-        "num_envs": Option(int, 4, low=1),
-        "cameras": Option(str, ("agentview", "robot0_eye_in_hand"), many=True),
-        "image_size": Option(int, 256, low=16, high=1024),
-        "rotate_images": Option(bool, True),
-        "gripper": Option(str, "close_positive", choices=("close_positive", "open_fraction")),
-        "settle_steps": Option(int, 10, low=0),
-        "init_first": Option(int, 0, low=0),
-        "init_count": Option(int, None, low=1, optional=True),
-        "max_steps": Option(int, None, low=1, optional=True),
-        "terminate_on_success": Option(bool, True),
-        "assets": Option(str, None, optional=True),
-        "renderer": Option(str, "egl", choices=("egl", "osmesa")),
-        "timeout": Option(float, 300.0, low=1.0),
-    }
+    SETTINGS: ClassVar[SimulatorSettings] = LIBERO
 
     @classmethod
     def build(cls, options: dict[str, Any]) -> VectorEnv:
         """See `VectorEnv.build`."""
-        count = SUITES[options["suite"]][0]
-        for task in options["tasks"] or ():
-            if task >= count:
-                raise ValueError(
-                    f"libero: tasks={list(options['tasks'])!r} is not allowed; allowed: 0 to {count - 1} "
-                    f"in suite {options['suite']!r}"
-                )
         options = {**options, "assets": str(find_assets(options["assets"], package_root()))}
         world = functools.partial(cls, **{**options, "num_envs": 1})
         return WorkerEnv("libero", world, options["num_envs"], options["timeout"])
@@ -86,13 +56,13 @@ class LiberoEnv(VectorEnv):
     @classmethod
     def start_count(cls, options: dict[str, Any]) -> int | None:
         """See `VectorEnv.start_count`: the recorded states of all its tasks, wherever furniture stands."""
-        tasks = options["tasks"] or range(SUITES[options["suite"]][0])
+        tasks = options["tasks"] or range(LIBERO_SUITES[options["suite"]][0])
         return len(tasks) * (options["init_count"] or max(1, RECORDED - options["init_first"]))
 
     def __init__(self, **options: Any):
         self.num_envs, self.action_dim, self.state_dim = 1, ACTION_DIM, STATE_DIM
         self.cameras = options["cameras"]
-        self.max_steps = options["max_steps"] or SUITES[options["suite"]][1]
+        self.max_steps = options["max_steps"] or LIBERO_SUITES[options["suite"]][1]
         self._options = options
         self._make = load_package(find_assets(options["assets"], package_root()), options["renderer"])
         self._names = task_names(options["suite"])

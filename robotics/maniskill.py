@@ -22,21 +22,12 @@ from robotics.maniskill_build import (
     require_package,
     reward_ignores_observation,
 )
-from robotics.maniskill_gripper import GRIPPERS, from_controller, gripper_dims, to_controller
+from robotics.maniskill_gripper import from_controller, gripper_dims, to_controller
 from robotics.maniskill_starts import RestoredStarts, SeededStarts, map_states, take_rows
 from robotics.maniskill_tasks import EXPERT_CONTROL, EXPERTS, instructions
-from robotics.options import Option
+from robotics.settings import MANISKILL, MANISKILL_REWARDS, SimulatorSettings, check_no_rebuild
 from robotics.types import Observation, StepResult
 from robotics.workers import WorkerEnv
-
-# The option's value -> ManiSkill's own reward mode.
-REWARDS = {
-    "only_success": "none",
-    "sparse": "sparse",
-    "dense": "dense",
-    "normalized_dense": "normalized_dense",
-    "relative": "normalized_dense",
-}
 
 
 class ManiSkillEnv(VectorEnv):
@@ -46,41 +37,18 @@ class ManiSkillEnv(VectorEnv):
     one more world than asked for is simulated, world 0 of `RestoredStarts`.
     """
 
-    OPTIONS: ClassVar[dict[str, Option]] = {
-        "task": Option(str, "PickCube-v1"),
-        "num_envs": Option(int, 4, low=1),
-        "observation": Option(str, "rgb", choices=("rgb", "state")),
-        "cameras": Option(str, None, optional=True, many=True),
-        "image_size": Option(int, 128, low=16, high=1024),
-        "render_size": Option(int, 256, low=16, high=1024),
-        "reward": Option(str, "only_success", choices=tuple(REWARDS)),
-        "control_mode": Option(str, None, optional=True),
-        "gripper": Option(str, GRIPPERS[0], choices=GRIPPERS),
-        "robot": Option(str, None, optional=True),
-        "instruction": Option(str, None, optional=True),
-        "max_steps": Option(int, None, low=1, optional=True),
-        "terminate_on_success": Option(bool, True),
-        "rebuild": Option(bool, False),
-        "backend": Option(str, "auto", choices=("auto", "physx_cpu", "physx_cuda")),
-        "timeout": Option(float, 120.0, low=1.0),
-    }
+    SETTINGS: ClassVar[SimulatorSettings] = MANISKILL
 
     @classmethod
     def build(cls, options: dict[str, Any]) -> VectorEnv:
         """See `VectorEnv.build`. `auto` is `physx_cuda` where torch sees a GPU."""
-        if options["cameras"] is not None and options["observation"] == "state":
-            raise ValueError(
-                f"maniskill: cameras={list(options['cameras'])!r} is not allowed with observation='state', which shows "
-                "no pictures; set observation: rgb, or leave cameras out"
-            )
         backend, gpu = options["backend"], torch.cuda.is_available()
         if backend == "physx_cuda" and not gpu:
             raise ValueError(
                 "maniskill: backend='physx_cuda' needs a CUDA GPU, and torch sees none; allowed: physx_cpu"
             )
         if backend == "physx_cuda" or (backend == "auto" and gpu):
-            if options["rebuild"]:
-                raise ValueError("maniskill: rebuild=True is not allowed with physx_cuda; set backend: physx_cpu")
+            check_no_rebuild(options, "physx_cuda")
             return cls(**{**options, "backend": "physx_cuda"})
         require_package()
         world = functools.partial(cls, **{**options, "backend": "physx_cpu", "num_envs": 1})
@@ -90,7 +58,7 @@ class ManiSkillEnv(VectorEnv):
         parallel = options["backend"] == "physx_cuda"
         self.num_envs, self.task, self.reward = options["num_envs"], options["task"], options["reward"]
         self._text, self._rgb = options["instruction"], options["observation"] == "rgb"
-        self._base = base = build_base(options, REWARDS[self.reward], self.num_envs + parallel)
+        self._base = base = build_base(options, MANISKILL_REWARDS[self.reward], self.num_envs + parallel)
         self._rows = torch.arange(self.num_envs, device=base.device) + int(parallel)
         self._starts = RestoredStarts(base) if parallel else SeededStarts(base, options["rebuild"])
         self._spaces = action_spaces(base)

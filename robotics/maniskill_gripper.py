@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# The controllers' own, by which 1 opens and -1 closes, comes first.
-GRIPPERS = ("open_positive", "close_positive", "open_fraction")
+from robotics.settings import MANISKILL_GRIPPERS
 
 
 def gripper_dims(base: Any, gripper: str) -> list[int]:
@@ -17,7 +16,7 @@ def gripper_dims(base: Any, gripper: str) -> list[int]:
     Raises:
         ValueError: `gripper` asks for another reading, and a robot has no gripper whose one dim opens upwards.
     """
-    if gripper == GRIPPERS[0]:
+    if gripper == MANISKILL_GRIPPERS[0]:
         return []
     dims, first = [], 0
     for robot in getattr(base.agent, "agents", [base.agent]):
@@ -25,7 +24,7 @@ def gripper_dims(base: Any, gripper: str) -> list[int]:
         if end - start != 1:
             raise ValueError(
                 f"maniskill: gripper={gripper!r} is not allowed for robot {robot.uid!r}, which has no gripper of one "
-                f"action dim with control_mode={robot.control_mode!r}; allowed: {GRIPPERS[0]}"
+                f"action dim with control_mode={robot.control_mode!r}; allowed: {MANISKILL_GRIPPERS[0]}"
             )
         dims.append(first + start)
         first += len(robot.controller.single_action_space.low)

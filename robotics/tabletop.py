@@ -12,14 +12,12 @@ from torch import Tensor
 from robotics.arguments import as_actions, as_ids, as_worlds
 from robotics.base import VectorEnv
 from robotics.episodes import EpisodeTracker, StepRecord, stack_steps
-from robotics.options import Option
+from robotics.settings import TABLETOP, TABLETOP_WORLDS, SimulatorSettings
 from robotics.tabletop_layout import instructions, start_world
 from robotics.tabletop_render import Renderer
 from robotics.tabletop_tasks import TASKS
-from robotics.tabletop_world import ACTION_DIM, COLOURS, STATE_DIM, World, step_world
+from robotics.tabletop_world import ACTION_DIM, STATE_DIM, World, step_world
 from robotics.types import Observation, StepResult
-
-CAMERAS = ("top",)
 
 
 class TabletopEnv(VectorEnv):
@@ -28,29 +26,13 @@ class TabletopEnv(VectorEnv):
     Built by `robotics.make({"type": "tabletop", ...})`. Actions: [dx, dy, grip]; state: [x, y, closed, holding].
     """
 
-    OPTIONS: ClassVar[dict[str, Option]] = {
-        "num_envs": Option(int, 16, low=1),
-        "tasks": Option(str, ("reach",), choices=tuple(TASKS), many=True),
-        "num_blocks": Option(int, 3, low=1, high=4),
-        "colours": Option(str, ("red", "green", "blue", "yellow"), choices=tuple(COLOURS), many=True),
-        "image_size": Option(int, 56, low=16, high=1024),
-        "cameras": Option(str, CAMERAS, choices=CAMERAS, many=True, min_items=0),
-        "max_steps": Option(int, None, low=1, optional=True),
-        "reward": Option(str, "sparse", choices=("sparse", "dense")),
-        "terminate_on_success": Option(bool, True),
-        "device": Option(str, "cpu"),
-    }
+    SETTINGS: ClassVar[SimulatorSettings] = TABLETOP
     has_expert: ClassVar[bool] = True
-    elastic: ClassVar[bool] = True
 
     def __init__(self, **options: Any):
-        self.num_envs, self.tasks, self.cameras = options["num_envs"], options["tasks"], options["cameras"]
+        self.num_envs = options["num_envs"] or TABLETOP_WORLDS
+        self.tasks, self.cameras = options["tasks"], options["cameras"]
         self.num_blocks, self.colours = options["num_blocks"], options["colours"]
-        if len(self.colours) < self.num_blocks:
-            raise ValueError(
-                f"tabletop: num_blocks={self.num_blocks} is not allowed with {len(self.colours)} colours; "
-                f"allowed: 1 to {len(self.colours)}"
-            )
         self.device = _device(options["device"])
         self.action_dim, self.state_dim = ACTION_DIM, STATE_DIM
         self.max_steps = options["max_steps"] or max(TASKS[task].max_steps for task in self.tasks)

@@ -17,7 +17,8 @@ from mmrl.recipe.base import Settings
 class Chosen:
     """Stands in an annotation beside the base of some settings: `Annotated[PolicyConfig, Chosen(...)]`.
 
-    A mapping becomes the model that its own `key` names; settings that are made already are taken as they are.
+    A mapping becomes the model that its own `key` names; settings that are made already are taken as they are. A key of
+    another owner is as if it were not there where it is null.
 
     Attributes:
         key: the key that names the owner.
@@ -45,7 +46,12 @@ class Chosen:
         except ConfigError as error:
             message = str(error).removeprefix(f"{self.title}: ")
             raise _error(self.key, name, PydanticCustomError("owner", "{message}", {"message": message})) from None
-        return model.model_validate({self.key: name, **raw})
+        kept = {key: value for key, value in raw.items() if value is not None or not self._unset(model, key)}
+        return model.model_validate({self.key: name, **kept})
+
+    def _unset(self, model: type[Settings], key: str) -> bool:
+        """Whether null takes a key back that another owner reads, as an override does where it changes the owner."""
+        return key != self.key and key not in model.model_fields and bool(self.readers([key]))
 
     def choose(self, raw: Mapping[str, Any]) -> type[Settings]:
         """The model that a mapping names. Raises ConfigError."""

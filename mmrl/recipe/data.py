@@ -291,6 +291,8 @@ class RobotData(DatasetConfig):
     """Recorded episodes of a robot: a demonstration of actions at every recorded step."""
 
     gives = "actions"
+    # The simulator that files of the type were recorded in; None: that is not known.
+    recorded_in: ClassVar[str | None] = None
     use: Literal["demonstrations"] = Field(
         "demonstrations", description="no reward scores recorded actions, so they are only demonstrations"
     )
@@ -347,6 +349,7 @@ class LeRobotData(RobotData):
 class LiberoData(RobotData):
     """LIBERO's demonstrations: an HDF5 file of a task, or a folder of them."""
 
+    recorded_in = "libero"
     type: Literal["libero_hdf5"]
     rotate: bool = Field(True, description="files hold MuJoCo's upside-down pictures; policies see them turned by 180")
     gripper: Gripper = Field("close_positive", description="how the last dimension is recorded")
@@ -355,6 +358,7 @@ class LiberoData(RobotData):
 class ManiSkillData(RobotData):
     """ManiSkill's trajectories: an HDF5 file with a JSON file of the same name beside it."""
 
+    recorded_in = "maniskill"
     type: Literal["maniskill_h5"]
     gripper: Gripper | None = Field("open_positive", description="as for every robot; None where the robot has none")
     control_mode: str | None = Field(None, description="the one that the simulator has; another in the file is refused")

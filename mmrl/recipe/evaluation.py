@@ -47,17 +47,31 @@ class SparseToDense(Settings):
         return levels
 
 
-class EvalConfig(Settings):
+class AnswerEvaluation(Settings):
+    """What held-out answers read."""
+
+    sparse_to_dense: SparseToDense | None = None
+
+
+class EpisodeEvaluation(Settings):
+    """What held-out episodes read."""
+
+    action_chunk: PositiveInt | None = Field(None, description="actions per decision, for episodes; None: the stage's")
+    videos: int = Field(0, ge=0, description="episodes of each held-out simulator set filmed at each evaluation")
+
+
+# What reads `evaluation`, by what a held-out set gives.
+READ_BY: dict[str, type[Settings]] = {"answers": AnswerEvaluation, "episodes": EpisodeEvaluation}
+
+
+class EvalConfig(AnswerEvaluation, EpisodeEvaluation):
     """Held-out evaluation: greedy unless said otherwise."""
 
     every: PositiveInt | None = Field(None, description="steps between evaluations; None: only between stages")
     limit: PositiveInt | None = Field(None, description="rows per dataset")
     sampling: GreedyConfig = GreedyConfig()
-    action_chunk: PositiveInt | None = Field(None, description="actions per decision, for episodes; None: the stage's")
     batch_size: PositiveInt = Field(256, description="rows read and asked, or episodes played, at once")
-    sparse_to_dense: SparseToDense | None = None
     benchmarks: list[BenchmarkConfig] = Field([], description="measured beside the held-out sets")
-    videos: int = Field(0, ge=0, description="episodes of each held-out simulator set filmed at each evaluation")
 
     @model_validator(mode="after")
     def _benchmarks_differ(self) -> EvalConfig:

@@ -71,6 +71,7 @@ def _named_parts(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[s
                 yield f"data.{key}.{i}.format", import_named(data.format, f"data.{key}.{i}.format")
     others = {"engine.name": recipe.engine.name, "data.sampler.name": recipe.data.sampler.name}
     others |= {"policy.type": recipe.policy.type}
+    others |= {f"simulators.{name}.type": simulator.type for name, simulator in recipe.simulators.items()}
     others |= {f"tracking.sinks.{i}": name for i, name in enumerate(recipe.tracking.sinks)}
     for i, stage in enumerate(recipe.stages):
         for name, stream in stage.objective.streams.items():

@@ -17,6 +17,7 @@ REGISTRIES = {
     "policy": "mmrl.recipe.policies.registry:POLICIES",
     "reward": "mmrl.recipe.rewards:REWARDS",
     "sampler": "mmrl.recipe.samplers:SAMPLERS",
+    "simulator": "mmrl.recipe.simulators:SIMULATORS",
     "source": "mmrl.rollouts.sources:SOURCES",
     "sink": "mmrl.recipe.tracking:SINKS",
 }

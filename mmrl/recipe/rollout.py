@@ -12,13 +12,18 @@ from mmrl.recipe.base import Settings
 from mmrl.recipe.contexts import ContextSettings, context_settings
 
 
-class SamplingConfig(Settings):
-    """How completions are sampled."""
+class DecisionSampling(Settings):
+    """How the units of a decision are drawn."""
 
     temperature: float = Field(1.0, ge=0.0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     top_k: int = Field(0, ge=0, description="0 keeps every token")
     min_p: float = Field(0.0, ge=0.0, lt=1.0)
+
+
+class SamplingConfig(DecisionSampling):
+    """How completions are sampled."""
+
     max_new_tokens: PositiveInt = 64
     stop: list[str] = Field([], description="text that ends a completion, besides the end-of-turn token")
 
@@ -34,14 +39,28 @@ def of_actions(sampling: Sampling, units: int) -> SamplingConfig:
     )
 
 
-class RolloutConfig(SamplingConfig):
-    """How groups are sampled."""
+class Grouped(Settings):
+    """Groups of trajectories from the same start."""
 
     n: PositiveInt = Field(8, description="trajectories per group")
+
+
+class Chunked(Settings):
+    """Decisions of several actions."""
+
     action_chunk: PositiveInt = Field(1, description="actions per decision, for episodes")
+
+
+class Played(Chunked):
+    """Episodes that are played in worlds of a simulator."""
+
     pipeline: PositiveInt = Field(
         1, description="groups of worlds that take turns: one steps while the policy infers for another; 1: no turns"
     )
+
+
+class AnswerRollouts(Grouped, SamplingConfig):
+    """What answers read."""
 
     context: SerializeAsAny[ContextSettings] | None = Field(
         None, description="what answers are sampled under and not scored under; null: nothing"
@@ -51,6 +70,24 @@ class RolloutConfig(SamplingConfig):
     @classmethod
     def _own_settings(cls, raw: Any) -> ContextSettings | None:
         return context_settings(raw)
+
+
+class EpisodeRollouts(Grouped, Played, DecisionSampling):
+    """What episodes read: no text ends their decisions, whose number of units is that of their actions."""
+
+
+# What reads `rollout` of a stage, by what a dataset gives; held-out episodes are played in the chunks and lanes of the
+# stages, and recorded actions are those of a whole chunk.
+READ_BY: dict[str, type[Settings]] = {
+    "answers": AnswerRollouts,
+    "episodes": EpisodeRollouts,
+    "actions": Chunked,
+    "held-out episodes": Played,
+}
+
+
+class RolloutConfig(AnswerRollouts, EpisodeRollouts):
+    """How groups are sampled: what the sources of a stage's data read. What none of them reads is refused."""
 
     @model_validator(mode="before")
     @classmethod

@@ -26,6 +26,7 @@ from mmrl.recipe.checks.policies import (
     check_stage,
 )
 from mmrl.recipe.checks.simulators import check_groups
+from mmrl.recipe.checks.sources import check_sources
 from mmrl.recipe.code import Code
 from mmrl.recipe.data import DataConfig, EpisodeData
 from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
@@ -33,6 +34,7 @@ from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.policies.registry import AnyPolicy
 from mmrl.recipe.reading import apply_overrides, read_yaml, validate
 from mmrl.recipe.rewards import RewardConfig, check_rewards, with_rewards
+from mmrl.recipe.simulators import AnySimulator
 from mmrl.recipe.stages import expand
 from mmrl.recipe.tracking import TrackingConfig
 from mmrl.recipe.training import CheckpointConfig, StageConfig
@@ -54,7 +56,7 @@ class Recipe(Settings):
     engine: AnyEngine = Field(
         HFSettings(), description="what samples, in every stage and in evaluation; default: the policy's own"
     )
-    simulators: dict[str, dict[str, Any]] = {}
+    simulators: dict[str, AnySimulator] = {}
     rewards: list[RewardConfig] = Field([], description="default: route, where data hold questions")
     stages: list[StageConfig] = Field(min_length=1)
     evaluation: EvalConfig = EvalConfig()
@@ -88,6 +90,7 @@ class Recipe(Settings):
         check_evaluation(self.evaluation, self.policy)
         check_data(self.data, self.policy)
         check_gripper(params_of(self.policy), self.simulators, self.data.train)
+        check_sources(self.stages, self.evaluation, self.data)
         check_pictures(self.data, self.simulators)
         check_budgets(self.data, self.policy)
         for data in (*self.data.train, *self.data.eval):

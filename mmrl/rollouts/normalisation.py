@@ -13,12 +13,13 @@ from mmrl.data.mixture import open_dataset
 from mmrl.data.robot.statistics import keeper_of, share_statistics
 from mmrl.policies.statistics import choose
 from mmrl.recipe.schema import Recipe
+from mmrl.recipe.simulators import SimulatorConfig
 from mmrl.rollouts.expert_statistics import expert_statistics
 from mmrl.rollouts.simulators import Simulators
 
 
 def settle_statistics(
-    policy: Policy, datasets: Iterable[Any], simulators: Mapping[str, Mapping[str, Any]]
+    policy: Policy, datasets: Iterable[Any], simulators: Mapping[str, SimulatorConfig]
 ) -> dict[str, Any]:
     """Gives a policy the statistics of its training data, and says which of all it has hold.
 
@@ -77,7 +78,7 @@ def _asking(rows: Sequence[Any]) -> Episodes | None:
     return rows if isinstance(rows, Episodes) and rows.config.statistics else None
 
 
-def _of_expert(rows: Episodes, simulators: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _of_expert(rows: Episodes, simulators: Mapping[str, SimulatorConfig]) -> dict[str, Any]:
     if rows.config.statistics is None:
         raise ValueError(f"dataset '{rows.name}' asks for no statistics")
     samples = [rows[i] for i in range(rows.config.statistics)]

@@ -9,6 +9,7 @@ from typing import Any
 import robotics
 from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.recipe.checks.simulators import too_few_worlds
+from mmrl.recipe.simulators import SimulatorConfig
 from mmrl.rollouts.pipeline import share
 
 
@@ -16,6 +17,7 @@ class Simulators:
     """The recipe's simulators, made on first use with `num_envs` worlds, or as many as needed where they are cheap.
 
     Args:
+        configs: a recipe's, or mappings as `robotics.make` takes them, by their names.
         pipeline: groups of worlds that take turns; each is an object of its own, and they share `num_envs`.
         refusals: simulators whose scripted expert will be asked, to what is said where one has none
             (`mmrl.rollouts.experts`).
@@ -23,11 +25,15 @@ class Simulators:
 
     def __init__(
         self,
-        configs: Mapping[str, Mapping[str, Any]],
+        configs: Mapping[str, SimulatorConfig | Mapping[str, Any]],
         pipeline: int = 1,
         refusals: Mapping[str, str] | None = None,
     ):
-        self.configs, self.pipeline, self.refusals = configs, pipeline, refusals or {}
+        self.configs = {
+            name: config.as_given() if isinstance(config, SimulatorConfig) else config
+            for name, config in configs.items()
+        }
+        self.pipeline, self.refusals = pipeline, refusals or {}
         self._made: dict[tuple[str, int, int], Any] = {}
 
     def get(self, name: str, worlds: int, lane: int = 0) -> Any:

@@ -61,7 +61,7 @@ class _Broken(TabletopEnv):
     ],
 )
 def test_the_checks_notice_faults(fault, check):
-    options = {name: option.default for name, option in TabletopEnv.OPTIONS.items()} | {"num_envs": 8}
+    options = TabletopEnv.SETTINGS.read("tabletop", {"num_envs": 8})
 
     def make():
         env = _Broken(**options)

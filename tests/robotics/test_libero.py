@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import robotics
-from robotics.libero import SUITES, name_start
+from robotics.libero import name_start
+from robotics.settings import LIBERO_SUITES
 from tests.support.media import SHARED
 from tests.support.simulators import CHECKS, OF_A_TASK, Kept, expert_episode
 
@@ -67,15 +68,14 @@ import sys
 import numpy as np, torch
 from robotics.libero import LiberoEnv
 from robotics.libero_setup import init_states, task_names
-from robotics.options import read_options
 
 suite, task, assets, out = "libero_spatial", 0, *sys.argv[1:]
 given = {"suite": suite, "tasks": [task], "num_envs": 1, "image_size": 96, "assets": assets}
-ours = LiberoEnv(**read_options("libero", given, LiberoEnv.OPTIONS))
+ours = LiberoEnv(**LiberoEnv.SETTINGS.read("libero", given))
 start = ours.reset([4])
 actions = np.random.default_rng(0).uniform(-1, 1, (6, 7))
 moved = ours.chunk_step(torch.tensor(actions)[None].float()).observation
-raw = LiberoEnv(**read_options("libero", {**given, "rotate_images": False, "settle_steps": 0}, LiberoEnv.OPTIONS))
+raw = LiberoEnv(**LiberoEnv.SETTINGS.read("libero", {**given, "rotate_images": False, "settle_steps": 0}))
 raw.reset([4])
 recorded = init_states(suite, task_names(suite)[task])[4]
 restored = raw._env.sim.get_state().flatten()
@@ -257,4 +257,4 @@ def test_suites_are_those_of_the_package():
     found = json.loads(
         subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     )
-    assert {name: tasks for name, (tasks, _) in SUITES.items()} == found
+    assert {name: tasks for name, (tasks, _) in LIBERO_SUITES.items()} == found

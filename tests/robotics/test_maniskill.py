@@ -10,7 +10,6 @@ import robotics
 from robotics import contract
 from robotics.maniskill import ManiSkillEnv
 from robotics.maniskill_build import VULKAN
-from robotics.options import read_options
 from tests.support.simulators import CHECKS, OF_A_TASK, Kept, check_renders, expert_episode
 from tests.support.videos import write_video
 
@@ -44,7 +43,7 @@ def test_contract(name):
 def one_world(**given):
     """A world in this process."""
     given = {**{key: value for key, value in SMALL.items() if key != "type"}, "num_envs": 1, **given}
-    return ManiSkillEnv(**read_options("maniskill", given, ManiSkillEnv.OPTIONS))
+    return ManiSkillEnv(**ManiSkillEnv.SETTINGS.read("maniskill", given))
 
 
 def package_env(task, **given):

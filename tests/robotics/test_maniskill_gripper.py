@@ -9,7 +9,6 @@ import torch
 import robotics
 from robotics import maniskill
 from robotics.maniskill import ManiSkillEnv
-from robotics.options import read_options
 from tests.support.fake_maniskill import FakeBase
 from tests.support.simulators import expert_episode
 
@@ -50,7 +49,7 @@ def fake(monkeypatch, base, **given):
     pytest.importorskip("mani_skill")
     monkeypatch.setattr(maniskill, "build_base", lambda options, mode, worlds: base(worlds, mode))
     given = {"num_envs": 1, "max_steps": 20, "backend": "physx_cuda", **given}
-    return ManiSkillEnv(**read_options("maniskill", given, ManiSkillEnv.OPTIONS))
+    return ManiSkillEnv(**ManiSkillEnv.SETTINGS.read("maniskill", given))
 
 
 @pytest.mark.parametrize("gripper", COMMANDS)
@@ -87,7 +86,7 @@ def test_cameras_without_pictures_are_refused():
 
 def one_world(**given):
     given = {"num_envs": 1, "backend": "physx_cpu", "observation": "state", **given}
-    return ManiSkillEnv(**read_options("maniskill", given, ManiSkillEnv.OPTIONS))
+    return ManiSkillEnv(**ManiSkillEnv.SETTINGS.read("maniskill", given))
 
 
 @pytest.mark.slow

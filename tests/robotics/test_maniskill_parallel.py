@@ -6,7 +6,6 @@ import torch
 from robotics import contract, maniskill
 from robotics.maniskill import ManiSkillEnv
 from robotics.maniskill_starts import RestoredStarts
-from robotics.options import read_options
 from tests.support.fake_maniskill import FakeBase
 from tests.support.simulators import check_renders
 
@@ -20,7 +19,7 @@ def make(monkeypatch):
     def parallel(hidden=0.0, **given):
         given = {"num_envs": 5, "max_steps": 9, "backend": "physx_cuda", **given}
         monkeypatch.setattr(maniskill, "build_base", lambda options, mode, worlds: FakeBase(worlds, mode, hidden))
-        return ManiSkillEnv(**read_options("maniskill", given, ManiSkillEnv.OPTIONS))
+        return ManiSkillEnv(**ManiSkillEnv.SETTINGS.read("maniskill", given))
 
     return parallel
 

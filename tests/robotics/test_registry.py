@@ -58,7 +58,7 @@ def test_how_many_worlds_a_caller_makes():
 
 def test_a_missing_simulator_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mani_skill", None)
-    options = {name: option.default for name, option in ManiSkillEnv.OPTIONS.items()} | {"backend": "physx_cpu"}
+    options = ManiSkillEnv.SETTINGS.read("maniskill", {"backend": "physx_cpu"})
     with pytest.raises(ImportError, match=r"^maniskill: .*; install it: pip install 'mani-skill>=3.0.1,<3.1'$"):
         ManiSkillEnv(**options)
 

@@ -9,7 +9,6 @@ import robotics
 from robotics import contract
 from robotics.base import VectorEnv
 from robotics.libero import LiberoEnv
-from robotics.options import read_options
 from robotics.recording import Recorder
 from robotics.tabletop import TabletopEnv
 from robotics.workers import WorkerEnv
@@ -56,12 +55,12 @@ class CountedLibero(LiberoEnv):
 
 def table_world():
     given = {"num_envs": 1, "tasks": ["push"], "image_size": 24, "max_steps": 12}
-    return CountedTable(**read_options("tabletop", given, TabletopEnv.OPTIONS))
+    return CountedTable(**TabletopEnv.SETTINGS.read("tabletop", given))
 
 
 def libero_world():
     given = {"num_envs": 1, "tasks": [0], "image_size": 16, "max_steps": 12, "assets": str(ASSETS)}
-    return CountedLibero(**read_options("libero", given, LiberoEnv.OPTIONS))
+    return CountedLibero(**LiberoEnv.SETTINGS.read("libero", given))
 
 
 def drawn_by(env):
@@ -100,7 +99,7 @@ def test_the_default_is_a_chunk_without_what_it_saw():
             result = TabletopEnv.unseen_step(self, actions)
             return robotics.StepResult(**{**vars(result), "observation": self.observe()})
 
-    options = read_options("tabletop", {k: v for k, v in TABLE.items() if k != "type"}, TabletopEnv.OPTIONS)
+    options = TabletopEnv.SETTINGS.read("tabletop", {k: v for k, v in TABLE.items() if k != "type"})
     contract.check_unseen_steps(lambda: Plain(**options), [4, 5, 6])
 
 
@@ -121,13 +120,13 @@ class Loud(TabletopEnv):
 
 @pytest.mark.parametrize("kind", [Forgetful, Loud])
 def test_the_contract_s_check_notices_faults(kind):
-    options = read_options("tabletop", {k: v for k, v in TABLE.items() if k != "type"}, TabletopEnv.OPTIONS)
+    options = TabletopEnv.SETTINGS.read("tabletop", {k: v for k, v in TABLE.items() if k != "type"})
     with pytest.raises(AssertionError):
         contract.check_unseen_steps(lambda: kind(**options), [4, 5, 6])
 
 
 def test_a_recorded_chunk_draws_the_others_cameras_once():
-    env = CountedTable(**read_options("tabletop", {"num_envs": 2, "max_steps": 12}, TabletopEnv.OPTIONS))
+    env = CountedTable(**TabletopEnv.SETTINGS.read("tabletop", {"num_envs": 2, "max_steps": 12}))
     film = Recorder(env, worlds=[1])
     film.reset([0, 1])
     film.chunk_step(torch.zeros(2, 5, 3))

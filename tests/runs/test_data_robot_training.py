@@ -146,7 +146,7 @@ def test_a_recipe_that_cannot_work_is_refused_when_it_is_read(sources, tiny_qwen
 
 def test_a_dry_run_counts_the_actions(sources, tiny_qwen, tmp_path):
     plan = recipe(tiny_qwen(), tmp_path, "maniskill_h5", sources["maniskill_h5"])
-    said = dry_run(load_recipe(plan, ["rollout.max_new_tokens=2"]))
+    said = dry_run(load_recipe(plan))
     assert "19 demonstrations of actions, 4/8/8 units each" in said
     assert "above rollout.max_new_tokens" not in said
 

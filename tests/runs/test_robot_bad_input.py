@@ -137,17 +137,17 @@ SETTINGS = {
     ),
     "a simulator's unknown camera": (
         ["simulators.table.cameras=[tpo]"],
-        "simulators.table: tabletop: cameras='tpo' is not allowed; allowed: top; did you mean 'top'?",
+        "simulators.table.cameras.0: 'tpo' is not allowed. Did you mean 'top'? Allowed: 'top'",
     ),
     "an unknown task": (
         ["simulators.table.tasks=[raech]"],
-        "simulators.table: tabletop: tasks='raech' is not allowed; allowed: reach, push, pick_place, sort; "
-        "did you mean 'reach'?",
+        "simulators.table.tasks.0: 'raech' is not allowed. Did you mean 'reach'? Allowed: 'reach', 'push', "
+        "'pick_place' or 'sort'",
     ),
     "an unknown simulator": (
         ["simulators.table={type: tabeltop}"],
-        "simulators.table: simulator: type='tabeltop' is not allowed; allowed: libero, maniskill, tabletop; "
-        "did you mean 'tabletop'?",
+        "simulators.table.type: unknown simulator 'tabeltop'. Did you mean 'tabletop'? Allowed: libero, maniskill, "
+        "tabletop, or module:name",
     ),
     "a simulator that is not in the recipe": (
         ["data.train.0.simulator=tabel"],

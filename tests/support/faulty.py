@@ -38,7 +38,7 @@ class FaultyWorld(TabletopEnv):
 
 def faulty_world(at: int = 2) -> FaultyWorld:
     """One such world."""
-    env = FaultyWorld(**{name: option.default for name, option in TabletopEnv.OPTIONS.items()} | {"num_envs": 1})
+    env = FaultyWorld(**TabletopEnv.SETTINGS.read("tabletop", {"num_envs": 1}))
     env.at = at
     return env
 

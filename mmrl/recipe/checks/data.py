@@ -15,6 +15,7 @@ from mmrl.recipe.data import (
     RobotData,
 )
 from mmrl.recipe.policy import PolicyConfig, Sighted
+from mmrl.recipe.simulators import SimulatorConfig
 
 Bounds = tuple[tuple[str, str], ...]
 BOUNDS: dict[str, Bounds] = {"image": IMAGE_BOUNDS, "video": VIDEO_BOUNDS}
@@ -39,7 +40,7 @@ def check_rewarded(stage: Any, train: Sequence[AnyData]) -> None:
 
 
 def check_recorded(
-    data: DataConfig, policy: PolicyConfig, stages: Sequence[Any], simulators: Mapping[str, Mapping[str, Any]]
+    data: DataConfig, policy: PolicyConfig, stages: Sequence[Any], simulators: Mapping[str, SimulatorConfig]
 ) -> None:
     """Recorded actions fit the policy (`PolicyConfig`), the stages (`StageConfig`) that draw them and the simulators.
 
@@ -91,13 +92,10 @@ def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
         )
     if objective.overlong is not None:
         raise ValueError(f"{where}: objective.overlong limits answers, not episodes; set it to null")
-    for name in objective.of("rollouts", "injected"):
-        stream = objective.streams[name]
+    for name, stream in objective.streams.items():
         if stream.normalise == "constant" and stream.max_units is None:
-            raise ValueError(
-                f"{where}: objective.streams.{name}.max_units is needed for episodes: steps x action_dim of the "
-                "longest one"
-            )
+            key = f"objective.streams.{name}.max_units"
+            raise ValueError(f"{where}: {key} is needed for episodes: steps x action_dim of the longest one")
 
 
 def check_budgets(data: DataConfig, policy: PolicyConfig) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.data import DataConfig, EpisodeData
+from mmrl.recipe.simulators import SimulatorConfig
 
 
 def check_held_out(
     data: DataConfig,
-    simulators: Mapping[str, Mapping[str, Any]],
+    simulators: Mapping[str, SimulatorConfig],
     start_count: Callable[[str], int | None] = lambda simulator: None,
 ) -> None:
     """Held-out episodes begin where no training episode does, in the same simulator or an equal one.
@@ -53,9 +53,9 @@ def _shared(held_out: EpisodeData, train: EpisodeData, count: int | None) -> str
     )
 
 
-def _same(one: EpisodeData, other: EpisodeData, simulators: Mapping[str, Mapping[str, Any]]) -> bool:
+def _same(one: EpisodeData, other: EpisodeData, simulators: Mapping[str, SimulatorConfig]) -> bool:
     """Whether equal ids of the two are equal starts: one simulator, or two that differ in their number of worlds."""
-    worlds = [{k: v for k, v in simulators[data.simulator].items() if k != "num_envs"} for data in (one, other)]
+    worlds = [simulators[data.simulator].model_dump(exclude={"num_envs"}) for data in (one, other)]
     return worlds[0] == worlds[1]
 
 

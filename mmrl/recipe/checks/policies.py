@@ -20,6 +20,7 @@ from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, alternatives, entry_of, policies_for, settings_model
 from mmrl.recipe.policy import Binned, PolicyConfig, TrainedConfig
+from mmrl.recipe.simulators import SimulatorConfig
 
 GIVES = {
     "answers": "is answered in text",
@@ -81,7 +82,7 @@ def check_data(data: Any, policy: PolicyConfig) -> None:
                 )
 
 
-def check_gripper(params: Any, simulators: Mapping[str, Mapping[str, Any]], train: Sequence[Any] = ()) -> None:
+def check_gripper(params: Any, simulators: Mapping[str, SimulatorConfig], train: Sequence[Any] = ()) -> None:
     """Raises ConfigError where what a policy converts the gripper's command from or to is not what the others have.
 
     Args:
@@ -111,13 +112,13 @@ def check_gripper(params: Any, simulators: Mapping[str, Mapping[str, Any]], trai
             )
 
 
-def check_pictures(data: Any, simulators: Mapping[str, Mapping[str, Any]]) -> None:
+def check_pictures(data: Any, simulators: Mapping[str, SimulatorConfig]) -> None:
     """Raises ConfigError on episodes (of a `DataConfig`) in a simulator that shows no policy anything but its state."""
     for dataset in (*data.train, *data.eval):
         if dataset.gives != "episodes":
             continue
         name = dataset.simulator
-        if simulators.get(name, {}).get("observation") == "state":
+        if getattr(simulators.get(name), "observation", None) == "state":
             raise ConfigError(
                 f"simulators.{name}.observation: 'state' shows no pictures, and every policy sees at least one camera; "
                 f"set simulators.{name}.observation to rgb"

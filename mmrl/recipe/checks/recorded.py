@@ -6,18 +6,13 @@ Nothing here imports anything heavy: recipes are checked while they are read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from mmrl.contracts.errors import UserError
 from mmrl.recipe.checks.maniskill_json import USUAL, absolute, control_modes, read_json, replay
 from mmrl.recipe.data import LeRobotData, LiberoData, ManiSkillData, RobotData
+from mmrl.recipe.simulators import SimulatorConfig
 
-Simulators = Mapping[str, Mapping[str, Any]]
-# The simulator that files of a type were recorded in.
-ORIGINS = {"libero_hdf5": "libero", "maniskill_h5": "maniskill"}
-# The simulators' own defaults, for they import torch: how the gripper's command is read, and ManiSkill's task.
-READINGS = {"libero": "close_positive", "maniskill": "open_positive", "tabletop": "close_positive"}
-TASK = "PickCube-v1"
+Simulators = Mapping[str, SimulatorConfig]
 # Commands that do under a reading what they say. `open_fraction` parts them at 0.5, so that 1 and -1 do as well.
 FITTING: dict[str | None, tuple[str, ...]] = {
     "close_positive": ("close_positive",),
@@ -26,11 +21,13 @@ FITTING: dict[str | None, tuple[str, ...]] = {
 }
 
 
-def gripper_reading(simulator: Mapping[str, Any]) -> str | None:
+def gripper_reading(simulator: SimulatorConfig) -> str | None:
     """How a simulator of a recipe reads the gripper's command; None where that is not known."""
-    if simulator.get("gripper") is not None:
-        return str(simulator["gripper"])
-    return READINGS.get(str(simulator.get("type"))) if _usual_robot(simulator) else None
+    option = simulator.option("gripper")
+    if option is None:
+        return simulator.source.gripper
+    # By value: a resolved recipe carries every default, which is that of the usual robot.
+    return simulator.gripper if _usual_robot(simulator) or simulator.gripper != option.default else None
 
 
 def check_simulated(place: str, data: LeRobotData | LiberoData | ManiSkillData, simulators: Simulators) -> None:
@@ -41,8 +38,7 @@ def check_simulated(place: str, data: LeRobotData | LiberoData | ManiSkillData, 
     Raises:
         ValueError: they are those of none.
     """
-    origin = ORIGINS.get(data.type)
-    its = {name: one for name, one in simulators.items() if origin in (None, one.get("type"))}
+    its = {name: one for name, one in simulators.items() if data.recorded_in in (None, one.type)}
     _check_gripper(place, data, its)
     if isinstance(data, ManiSkillData):
         _check_control(place, data, its)
@@ -67,7 +63,7 @@ def _check_control(place: str, data: ManiSkillData, simulators: Simulators) -> N
     if found is None:
         return
     task, recorded = found
-    alike = {name: one for name, one in simulators.items() if one.get("task", TASK) == task} or simulators
+    alike = {name: one for name, one in simulators.items() if getattr(one, "task", None) == task} or simulators
     modes = {name: _control(one) for name, one in alike.items()}
     if not modes or {recorded, None} & set(modes.values()):
         return
@@ -83,14 +79,14 @@ def _check_control(place: str, data: ManiSkillData, simulators: Simulators) -> N
     )
 
 
-def _control(simulator: Mapping[str, Any]) -> str | None:
+def _control(simulator: SimulatorConfig) -> str | None:
     """The control mode of a ManiSkill simulator; None where that is not known."""
-    return simulator.get("control_mode") or (USUAL if _usual_robot(simulator) else None)
+    return getattr(simulator, "control_mode", None) or (USUAL if _usual_robot(simulator) else None)
 
 
-def _usual_robot(simulator: Mapping[str, Any]) -> bool:
+def _usual_robot(simulator: SimulatorConfig) -> bool:
     """Whether a recipe leaves or gives a simulator a Panda; ManiSkill's other robots have other defaults."""
-    return "panda" in str(simulator.get("robot") or "panda")
+    return "panda" in str(getattr(simulator, "robot", None) or "panda")
 
 
 def _recorded(data: ManiSkillData) -> tuple[str | None, str] | None:

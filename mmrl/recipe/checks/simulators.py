@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from mmrl.recipe.simulators import SimulatorConfig
 
 
-def check_groups(pipelines: Mapping[str, int], simulators: Mapping[str, Mapping[str, Any]]) -> None:
+def check_groups(pipelines: Mapping[str, int], simulators: Mapping[str, SimulatorConfig]) -> None:
     """Checks the stages' `rollout.pipeline`, stage to groups of worlds, without making a simulator.
 
     Raises:
@@ -20,9 +21,8 @@ def check_groups(pipelines: Mapping[str, int], simulators: Mapping[str, Mapping[
         )
     groups = next(iter(pipelines.values()))
     for name, config in simulators.items():
-        worlds = config.get("num_envs")
-        # Whether it is a number at all is for the simulator to check.
-        if isinstance(worlds, int) and 0 < worlds < groups:
+        worlds = getattr(config, "num_envs", None)
+        if worlds is not None and worlds < groups:
             raise ValueError(too_few_worlds(name, worlds, groups))
 
 

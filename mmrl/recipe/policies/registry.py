@@ -100,12 +100,15 @@ _QWEN: Mapping[str, Any] = {
 }
 _OPENVLA: Mapping[str, Any] = {"reads": ("openvla",), "writer": "mmrl.policies.tiny.openvla"}
 
+# What limits the tokens that are drawn, and its value that limits none.
+_TOKENS = (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0))
 _SELECTOR = (
     Rule("objective.value", (None,), "has no critic; use a method without one (grpo)"),
     *(
         Rule(f"objective.{key}", (nothing,), "learns from rewards: no dataset says which frames to choose")
         for key, nothing in (("demonstrations", False), ("gate", None), ("inject", None))
     ),
+    *(Rule(f"rollout.{key}", (off,), "draws moments, whose spread is rollout.temperature") for key, off in _TOKENS),
 )
 _FLOW = (
     Rule("objective.inject", (None,), "has no likelihood of demonstrations; method co_train learns from them"),
@@ -116,10 +119,7 @@ _FLOW = (
         unless=("sampler", "noise"),
     ),
     Rule("rollout.temperature", (0.0, 1.0), "has its noise in policy.params.eta"),
-    *(
-        Rule(f"rollout.{key}", (off,), "samples no tokens")
-        for key, off in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0))
-    ),
+    *(Rule(f"rollout.{key}", (off,), "samples no tokens") for key, off in _TOKENS),
 )
 
 _ENTRIES = {

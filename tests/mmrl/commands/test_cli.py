@@ -123,11 +123,12 @@ def test_dry_run_of_episodes_opens_the_simulator(capsys, recipe_file, workplace)
         "simulators={table: {type: tabletop}}",
         "data.train=[{type: episodes, simulator: table, size: 8}]",
         "data.eval=[]",
+        "rollout={n: 2}",
     ]
     assert main(["train", str(recipe_file), "--dry-run", *options]) == 0
     assert "8 episodes" in capsys.readouterr().out
     assert main(["train", str(recipe_file), "--dry-run", *options, "simulators.table.type=tabeltop"]) == 2
-    assert "simulators.table: " in capsys.readouterr().err
+    assert "simulators.table.type: unknown simulator 'tabeltop'" in capsys.readouterr().err
 
 
 def test_tiny_is_a_checkpoint_and_repeats_by_seed(capsys, workplace):

@@ -330,7 +330,7 @@ def test_other_models_and_settings_are_refused(tiny_qwen, copy):
     assert "policy.params.center_crop" in refused(folder, ConfigError, params={"center_crop": 1.5})
     assert "policy.action_bins" in refused(folder, ConfigError, action_bins=33)
     assert "policy.image" in refused(folder, ConfigError, image={"min_pixels": 4})
-    assert "policy.params: unknown key 'params'. policy.type frame_selector, openvla" in refused(
+    assert "policy.params: unknown key 'params'. policy.type smolvlm, frame_selector, openvla" in refused(
         tiny_qwen(), ConfigError, type="qwen_vl", params={"x": 1}
     )
     assert "unknown part of qwen_vl 'backbone'" in refused(

@@ -277,7 +277,7 @@ def test_bad_input_is_refused(tiny_qwen):
         ({"params": {"samplr": "sde"}}, r"samplr.*sampler"),
         (
             {"gradient_checkpointing": True},
-            "policy.gradient_checkpointing: unknown key .* qwen_vl, openvla and openvla_oft read it",
+            "policy.gradient_checkpointing: unknown key .* qwen_vl, smolvlm, openvla and openvla_oft read it",
         ),
         ({"action_bins": 5}, "policy.action_bins: unknown key .* qwen_vl reads it"),
         ({"freeze": ["experts"]}, "unknown part of pi0 'experts'. Did you mean 'expert'"),

@@ -56,7 +56,7 @@ def refused(raw, *overrides) -> str:
 def test_robot_policies_answer_nothing(type, data):
     line = refused(recipe(type, data))
     assert line.startswith(f"data.train.0: type '{DATA[data]['type']}' is answered in text, which policy.type '{type}'")
-    assert line.endswith("set policy.type to qwen_vl or frame_selector, or give it data of type episodes")
+    assert line.endswith("set policy.type to qwen_vl, smolvlm or frame_selector, or give it data of type episodes")
     held_out = recipe(type)
     held_out["data"]["eval"] = [EPISODES, DATA[data]]
     assert refused(held_out).startswith("data.eval.1: type ")
@@ -130,7 +130,7 @@ CASES = [
         ["policy.freeze=[vision, projector, language]"],
         "leaves nothing to train; leave one of them out",
     ),
-    ("qwen_vl", "text", "grpo", ["policy.params={x: 1}"], "policy.params: unknown key 'params'. policy.type frame_s"),
+    ("qwen_vl", "text", "grpo", ["policy.params={x: 1}"], "policy.params: unknown key 'params'. policy.type smolvlm"),
     ("openvla", "episodes", "grpo", ["policy.params.crop=1"], "policy.params.crop: unknown key 'crop'"),
     ("openvla", "episodes", "grpo", ["policy.image.max_pixels=99"], "policy.image: unknown key 'image'. .* read it"),
     (
@@ -201,11 +201,11 @@ OTHERS = [
     ("pi0", "policy.video={fps: 7.0}", "qwen_vl and frame_selector"),
     ("openvla", "policy.image={total_pixels: 3136}", "qwen_vl and frame_selector"),
     ("pi05", "policy.image={total_pixels: 3136}", "qwen_vl and frame_selector"),
-    ("pi0", "policy.packing=row", "qwen_vl and openvla"),
-    ("openvla_oft", "policy.packing=row", "qwen_vl and openvla"),
-    ("frame_selector", "policy.packing=row", "qwen_vl and openvla"),
+    ("pi0", "policy.packing=row", "qwen_vl, smolvlm and openvla"),
+    ("openvla_oft", "policy.packing=row", "qwen_vl, smolvlm and openvla"),
+    ("frame_selector", "policy.packing=row", "qwen_vl, smolvlm and openvla"),
     ("frame_selector", "policy.action_bins=9", "qwen_vl"),
-    ("frame_selector", "policy.gradient_checkpointing=true", "qwen_vl, openvla and openvla_oft"),
+    ("frame_selector", "policy.gradient_checkpointing=true", "qwen_vl, smolvlm, openvla and openvla_oft"),
     ("openvla", "policy.params={eta: 0.5}", "pi0 and pi05"),
     ("pi0", "policy.params={gripper: as_is}", "openvla and openvla_oft"),
 ]
@@ -234,6 +234,14 @@ def test_noise_of_another_sampler_is_refused(params, said):
     assert said in refused(recipe("pi0", params=params))
 
 
+def test_null_takes_a_key_of_another_family_back():
+    """So that overrides turn a recipe of one family into that of another."""
+    raw = recipe("qwen_vl", action_bins=5)
+    read = load_recipe(raw, ["policy.type=openvla", "policy.action_bins=null"])
+    assert read == load_recipe(recipe("openvla"))
+    assert "unknown key 'action_bin'." in refused(raw, "policy.action_bin=null")
+
+
 @pytest.mark.parametrize(("key", "value"), [("video", {"fps": 1.0}), ("image", {"max_pixels": 3136})])
 def test_budgets_of_data_are_refused_where_no_policy_reads_them(key, value):
     raw = recipe("openvla")
@@ -247,7 +255,7 @@ def test_budgets_of_data_are_refused_where_no_policy_reads_them(key, value):
 @pytest.mark.parametrize("name", POLICIES)
 def test_settings_survive_writing(name):
     """A resolved recipe carries every default, and is read again as it was."""
-    given = recipe(name, "video" if name == "frame_selector" else "episodes")
+    given = recipe(name, {"frame_selector": "video", "smolvlm": "text"}.get(name, "episodes"))
     if name == "qwen_vl":
         given["policy"]["action_bins"] = 5
     read = load_recipe(given)
@@ -282,7 +290,7 @@ def test_a_family_of_one_s_own_brings_its_settings(workplace):
     line = refused(recipe("my_family:CAR", wheel=3))
     assert line.startswith("policy.wheel: unknown key 'wheel'. Did you mean 'wheels'? Allowed: type, path")
     line = refused(recipe("my_family:CAR", packing="row"))
-    assert line.startswith("policy.packing: unknown key 'packing'. policy.type qwen_vl and openvla read it.")
+    assert line.startswith("policy.packing: unknown key 'packing'. policy.type qwen_vl, smolvlm and openvla read it.")
 
 
 def test_the_table_of_keys_in_the_docs_is_that_of_the_models():

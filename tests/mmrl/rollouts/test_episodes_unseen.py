@@ -163,7 +163,7 @@ def on_device(value):
 class Device(VectorEnv):
     """A tabletop whose results are on a GPU."""
 
-    OPTIONS, has_expert = TabletopEnv.OPTIONS, True
+    SETTINGS, has_expert = TabletopEnv.SETTINGS, True
 
     def __init__(self, **options):
         self.env = TabletopEnv(**options)

@@ -1,0 +1,66 @@
+"""Settings that no source of experience reads. Imports nothing heavy: recipes are refused while they are read.
+
+What each source reads stands in its settings (`mmrl.recipe.rollout.READ_BY`, `mmrl.recipe.evaluation.READ_BY`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from mmrl.contracts.errors import ConfigError
+from mmrl.recipe import evaluation, rollout
+from mmrl.recipe.base import Settings
+from mmrl.recipe.data import AnyData, DataConfig
+
+WORDS = {"answers": "answers", "episodes": "episodes", "actions": "recorded actions"}
+
+
+def check_sources(stages: Sequence[Any], held_out: evaluation.EvalConfig, data: DataConfig) -> None:
+    """Every setting of the stages' rollouts and of the evaluation is read by some of the data.
+
+    Data that a Python function gives, or that is passed from Python, may be of any kind.
+
+    Raises:
+        ConfigError: a setting that was changed is read by none.
+    """
+    trained = _kinds(data.train)
+    # Benchmarks bring rows of their own.
+    tested = None if held_out.benchmarks else _kinds(data.eval)
+    if trained is not None:
+        # Held-out episodes are played in the chunks and lanes of the stages.
+        played = {"held-out episodes"} if tested is None or "episodes" in tested else set()
+        for stage in stages:
+            _check(f"stages.{stage.name}.rollout", stage.rollout, rollout.READ_BY, trained | played, "data.train")
+    if tested is not None:
+        _check("evaluation", held_out, evaluation.READ_BY, tested, "data.eval")
+        _check("evaluation.sampling", held_out.sampling, rollout.READ_BY, tested, "data.eval")
+
+
+def _kinds(sets: Sequence[AnyData]) -> set[str] | None:
+    """What the datasets give (`DatasetConfig.gives`); None where that is not known."""
+    kinds = {str(dataset.gives) for dataset in sets if dataset.gives is not None}
+    return kinds if sets and all(dataset.gives is not None for dataset in sets) else None
+
+
+def _check(
+    place: str, settings: Settings, read_by: Mapping[str, type[Settings]], kinds: Collection[str], where: str
+) -> None:
+    owned = {key for model in read_by.values() for key in model.model_fields}
+    read = {key for kind in kinds for key in read_by.get(kind, Settings).model_fields}
+    for key in type(settings).model_fields:
+        if key in read or key not in owned:
+            continue
+        value = getattr(settings, key)
+        # By value: a resolved recipe carries every default.
+        if value == type(settings).model_fields[key].get_default():
+            continue
+        readers = [WORDS[kind] for kind, model in read_by.items() if key in model.model_fields and kind in WORDS]
+        shown = json.dumps(value, default=BaseModel.model_dump)
+        raise ConfigError(
+            f"{place}.{key}: {shown} is read by {' and '.join(readers)} alone, and {where} holds "
+            f"{' and '.join(WORDS[kind] for kind in sorted(kinds) if kind in WORDS)}; leave it out"
+        )
