@@ -5,7 +5,7 @@ A simulator from elsewhere (`module:class`, or an installed package's) brings it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Annotated, Any, Literal
 
@@ -38,6 +38,15 @@ class SimulatorConfig(Settings):
         """The simulator's option of a name, where it has one."""
         return self.source.options.get(name)
 
+    def value(self, name: str) -> Any:
+        """What is set of an option; None where the simulator has none of that name."""
+        return getattr(self, name) if name in type(self).model_fields else None
+
+    @model_validator(mode="after")
+    def _agreeing(self) -> SimulatorConfig:
+        self.source.check(self.model_dump(exclude={"type"}))
+        return self
+
     def as_given(self) -> dict[str, Any]:
         """The mapping that `robotics.make` takes."""
         return {**self.model_dump(), "type": class_of(self.type)}
@@ -68,17 +77,8 @@ def _model(name: str, settings: SimulatorSettings) -> type[SimulatorConfig]:
         f"{name.title()}Config",
         __base__=SimulatorConfig,
         __doc__=f"Options of `{name}`; docs/simulators.md says what they do.",
-        __validators__={"_agreeing": model_validator(mode="after")(_agreeing(settings))},
         **fields,
     )
-
-
-def _agreeing(settings: SimulatorSettings) -> Callable[[SimulatorConfig], SimulatorConfig]:
-    def check(config: SimulatorConfig) -> SimulatorConfig:
-        settings.check(config.model_dump(exclude={"type"}))
-        return config
-
-    return check
 
 
 def annotation(option: Option) -> Any:

@@ -118,7 +118,7 @@ def check_pictures(data: Any, simulators: Mapping[str, SimulatorConfig]) -> None
         if dataset.gives != "episodes":
             continue
         name = dataset.simulator
-        if getattr(simulators.get(name), "observation", None) == "state":
+        if name in simulators and simulators[name].value("observation") == "state":
             raise ConfigError(
                 f"simulators.{name}.observation: 'state' shows no pictures, and every policy sees at least one camera; "
                 f"set simulators.{name}.observation to rgb"

@@ -27,7 +27,8 @@ def gripper_reading(simulator: SimulatorConfig) -> str | None:
     if option is None:
         return simulator.source.gripper
     # By value: a resolved recipe carries every default, which is that of the usual robot.
-    return simulator.gripper if _usual_robot(simulator) or simulator.gripper != option.default else None
+    reading = simulator.value("gripper")
+    return reading if _usual_robot(simulator) or reading != option.default else None
 
 
 def check_simulated(place: str, data: LeRobotData | LiberoData | ManiSkillData, simulators: Simulators) -> None:
@@ -63,7 +64,7 @@ def _check_control(place: str, data: ManiSkillData, simulators: Simulators) -> N
     if found is None:
         return
     task, recorded = found
-    alike = {name: one for name, one in simulators.items() if getattr(one, "task", None) == task} or simulators
+    alike = {name: one for name, one in simulators.items() if one.value("task") == task} or simulators
     modes = {name: _control(one) for name, one in alike.items()}
     if not modes or {recorded, None} & set(modes.values()):
         return
@@ -81,12 +82,12 @@ def _check_control(place: str, data: ManiSkillData, simulators: Simulators) -> N
 
 def _control(simulator: SimulatorConfig) -> str | None:
     """The control mode of a ManiSkill simulator; None where that is not known."""
-    return getattr(simulator, "control_mode", None) or (USUAL if _usual_robot(simulator) else None)
+    return simulator.value("control_mode") or (USUAL if _usual_robot(simulator) else None)
 
 
 def _usual_robot(simulator: SimulatorConfig) -> bool:
     """Whether a recipe leaves or gives a simulator a Panda; ManiSkill's other robots have other defaults."""
-    return "panda" in str(getattr(simulator, "robot", None) or "panda")
+    return "panda" in str(simulator.value("robot") or "panda")
 
 
 def _recorded(data: ManiSkillData) -> tuple[str | None, str] | None:

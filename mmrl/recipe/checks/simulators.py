@@ -21,7 +21,7 @@ def check_groups(pipelines: Mapping[str, int], simulators: Mapping[str, Simulato
         )
     groups = next(iter(pipelines.values()))
     for name, config in simulators.items():
-        worlds = getattr(config, "num_envs", None)
+        worlds = config.value("num_envs")
         if worlds is not None and worlds < groups:
             raise ValueError(too_few_worlds(name, worlds, groups))
 
