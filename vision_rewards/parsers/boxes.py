@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vision_rewards.parsers.geometry import (
+    CORNERS,
     LIST,
     MAX_COORDINATE,
     NUMBER,
@@ -25,15 +26,16 @@ from vision_rewards.parsers.short_answers import bare
 MAX_BOXES = 500
 ORDERS = ("xy", "yx")
 BOX_KEYS = ("bbox_2d", "bbox", "box", "box_2d", "bounding_box")
-LABEL_KEYS = ("label", "category", "name", "class")
+LABEL_KEYS = ("label", "category", "name", "class", "object")
 LIST_KEYS = ("objects", "boxes", "detections", "results", "annotations", "predictions")
 
 _FOUR = rf"[\[(]{SPACE}({NUMBER}){SEPARATOR}({NUMBER}){SEPARATOR}({NUMBER}){SEPARATOR}({NUMBER}){SPACE}[\])]"
 BOX_PATTERN = re.compile(rf"{_FOUR}|{PAIR}{SPACE},?{SPACE}{PAIR}")
+_ONE_NUMBER = re.compile(NUMBER)
 # Four numbers and a confidence.
 _SCORED = re.compile(rf"\[({SPACE}{NUMBER}(?:{SEPARATOR}{NUMBER}){{3}}){SPACE},{SPACE}0?\.[0-9]{{1,20}}{SPACE}\]")
 _LABEL_LINE = re.compile(
-    rf"\s{{0,5}}(?:[-*•]|[0-9]{{1,3}}[.)])?\s{{0,5}}[*\"']{{0,2}}([^:\[\](){{}}\n*\"']{{1,80}})[*\"']{{0,2}}\s{{0,3}}[:=]"
+    rf"\s{{0,5}}(?:[-*•]|[0-9]{{1,3}}[.)])?\s{{0,5}}[*\"']{{0,2}}([^:\[\](){{}}\n*\"']{{1,80}})[*\"']{{0,2}}\s{{0,3}}[:=]?"
     rf"[*\s]{{0,3}}{_FOUR}[.,;]?\s{{0,5}}"
 )
 # Qwen-VL and Qwen2-VL: a phrase, then the boxes of what it names.
@@ -142,10 +144,15 @@ def _read_item(item: Any) -> tuple[Any, str | None] | None:
     label = None
     if isinstance(item, dict):
         boxes = [item[key] for key in BOX_KEYS if key in item]
+        boxes += [[item[side] for side in sides] for sides in CORNERS if item.keys() >= {*sides}]
         labels = [item[key] for key in LABEL_KEYS if item.get(key) is not None]
         if len(boxes) != 1 or len(labels) > 1 or not all(isinstance(text, str) for text in labels):
             return None
         item, label = boxes[0], labels[0] if labels else None
+    elif isinstance(item, list) and len(item) == 2 and isinstance(item[0], str):
+        label, item = item
+    if isinstance(item, list) and len(item) == 4 and all(isinstance(n, str) and _ONE_NUMBER.fullmatch(n) for n in item):
+        item = list(map(float, item))
     if not isinstance(item, list) or len(item) != 4 or not all(isinstance(n, (int, float)) for n in item):
         return None
     return item, label

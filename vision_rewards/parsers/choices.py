@@ -7,23 +7,31 @@ import re
 from vision_rewards.parsers.labels import collapse_spaces, normalize_label
 from vision_rewards.parsers.phrases import last_statement
 from vision_rewards.parsers.sequences import parse_items
-from vision_rewards.parsers.short_answers import peel, statements
+from vision_rewards.parsers.short_answers import peel, skip_article, statements
 
 _CORRECT = (
     r"(?: (?:is|must be|should be|would be) (?:(?:the )?(?:best|correct|right|most (?:likely|appropriate))"
     r"(?: answer| option| choice)?|the answer|the (?:correct|right) one))?"
 )
-_LETTER = re.compile(rf"(?:(?:option|choice|letter) )?[(\[]?([A-Za-z])[)\]]?[.:,)]?{_CORRECT}\.?", re.IGNORECASE)
+_LETTER = re.compile(
+    rf"(?:[-*•→>] )?(?:(?:option|choice|letter) )?[(\[【]?([A-Za-z])[)\]】]?[.:,)]?(?:选项|项)?{_CORRECT}\.?",
+    re.IGNORECASE,
+)
+_TEXT_LETTER = re.compile(r"(.+?)(?: ?[(\[]([A-Z])[)\]]|, ([A-Z]))\.?", re.DOTALL)
 _LETTER_TEXT = re.compile(r"[(\[]?([A-Za-z])(?:[)\]][.:,]?|[.:,]| ?[-–—](?= )|(?= ?[(=])) ?=? ?(?=\S)(.*)", re.DOTALL)
 _LONE_LETTER = re.compile(r"(?<!\w)[A-Z](?!\w)", re.ASCII)
 # A lone capital that is not the article or the pronoun of a sentence.
 _OTHER_LETTER = re.compile(r"(?<!\w)(?![AI]['’ ][a-z])[A-Z](?!\w)", re.ASCII)
 _JOINED = re.compile(r"[A-Z]{2,26}\.?")
 _ITEM = r"(?:\([A-Za-z]\)|\[[A-Za-z]\]|[A-Za-z][.)]?(?!\w))"
-_LIST = re.compile(rf"{_ITEM}(?:(?: ?(?:, ?and|and|[,;/&+、，；和]) ?| ?){_ITEM})*[.]?")
+_LIST = re.compile(rf"{_ITEM}(?:(?: ?(?:, ?and|and|[,;/&+、，；和]) ?| ?){_ITEM})*[.]?", re.ASCII)
 _ANY_LETTER = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 _BOTH = re.compile(r"(?:both|options|choices|letters|answers)\b:? (?=\S)", re.IGNORECASE)
-_BULLET = re.compile(r"^[ \t]*[-*•][ \t]+", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•]|[0-9]{1,2}[.)])[ \t]+", re.MULTILINE)
+_ALL_CORRECT = re.compile(
+    r" (?:are|is) (?:the )?(?:correct|right)(?: answers?| options?| choices?)?\.?\Z", re.IGNORECASE
+)
+_BECAUSE = re.compile(r",? (?:because|since) ", re.IGNORECASE)
 _BEFORE_LETTER = re.compile(r"(?:[,;、，；]|\s(?:and|&))\s*(?:and\s+)?(?=[(\[]?[A-Z][.):\]])")
 _COMMAS = re.compile(r"\s*(?:[,;、，；]\s*(?:and\s)?|\s(?:and|&)\s)\s*")
 # Words, at least two of them.
@@ -97,12 +105,18 @@ def _read_letter(layer: str, texts: dict[str, str], untold: bool) -> tuple[str |
         letter, rest = marked[1].upper(), marked[2]
         if untold and marked[1].isupper() and not _OTHER_LETTER.search(rest) and text[len(marked[1]) :][:1] in ").:":
             return letter, "ok"
-        if letter in texts and texts[letter] == normalize_label(rest):
+        if letter in texts and skip_article(texts[letter]) == skip_article(normalize_label(rest)):
             return letter, "ok"
+    if (behind := _TEXT_LETTER.fullmatch(text)) and texts.get(behind[2] or behind[3]) == normalize_label(behind[1]):
+        return behind[2] or behind[3], "ok"
     wanted = normalize_label(text)
     same = [letter for letter, option in texts.items() if option == wanted != ""]
     if same:
         return (same[0], "ok") if len(same) == 1 else (None, "ambiguous")
+    if marked is None and len(skip_article(wanted)) > 1:
+        alike = [letter for letter, option in texts.items() if skip_article(option) == skip_article(wanted)]
+        if len(alike) == 1:
+            return alike[0], "ok"
     if len(set(_LONE_LETTER.findall(text))) > 1:
         return None, "many_letters"
     return None, "contradictory" if marked and letter in texts else "unparsable"
@@ -113,7 +127,8 @@ def _with_reason(answer: str, texts: dict[str, str], untold: bool) -> str | None
     first, _, after = answer.strip().partition("\n")
     pieces = [(first, after)] if after.strip() else []
     if (place := last_statement(answer)) is not None:
-        pieces.append((answer[place:], answer[:place]))
+        stated, *reasons = _BECAUSE.split(answer[place:], maxsplit=1)
+        pieces.append((stated, " ".join((answer[:place], *reasons))))
     for stated, rest in pieces:
         for layer in peel(stated):
             letter, _ = _read_letter(layer, texts, untold)
@@ -136,7 +151,7 @@ def _read_letters(layer: str, options: dict[str, str] | None) -> tuple[list[str]
     """The letters that one whole text names, not checked for repeats."""
     text = layer.replace("**", "")
     joined = collapse_spaces(text)
-    joined = _BOTH.sub("", joined, count=1) if _BOTH.match(joined) else joined
+    joined = _ALL_CORRECT.sub("", _BOTH.sub("", joined, count=1) if _BOTH.match(joined) else joined)
     if _JOINED.fullmatch(joined):
         return list(joined.rstrip(".")), "ok"
     if _LIST.fullmatch(joined):

@@ -25,6 +25,10 @@ _TAGGED = re.compile(
 )
 _BRACED = re.compile(rf"\{{{SPACE}({NUMBER}(?:{_COMMA}{NUMBER}){{1,3}}){SPACE}\}}")
 _QUOTED = re.compile(rf"[\"']({NUMBER})[\"'](?={SPACE}[,\]])")
+_QUOTED_LIST = re.compile(rf"[\"']{SPACE}({NUMBER}(?:{_COMMA}{NUMBER}){{1,3}}){SPACE}[\"']")
+_NAMES_OFCORNERS = re.compile(
+    rf"\({SPACE}x_?[12]?{_COMMA}y_?[12]?{SPACE}\){SPACE}(?:=|is){SPACE}(?=[\[(])", re.IGNORECASE
+)
 _PIXELS = re.compile(rf"({NUMBER}){SPACE}(?:px|pixels)\b")
 _IS = rf"[\"']?{SPACE}[:=]{SPACE}"
 _NAMED_POINT = re.compile(
@@ -32,22 +36,24 @@ _NAMED_POINT = re.compile(
     rf"(?!{SPACE},{SPACE}[\"']?(?:w|h|width|height|x2|z)\b)",
     re.IGNORECASE,
 )
-_CORNERS = (
+CORNERS = (
     *(("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max")),
     ("left", "top", "right", "bottom"),
 )
 _SEP = rf"{SPACE}[,;]?{SPACE}[\"']?"
 _NAMED_BOX = re.compile(
-    "|".join(rf"[\"']?\b{_SEP.join(f'{name}{_IS}({NUMBER})' for name in names)}" for names in _CORNERS), re.IGNORECASE
+    "|".join(rf"[\"']?\b{_SEP.join(f'{name}{_IS}({NUMBER})' for name in names)}" for names in CORNERS), re.IGNORECASE
 )
 _JOINED = re.compile(
     rf"({PAIR}){SPACE}(?:,|;|and|to|-|–|→)?{SPACE}(?:the\s)?(?:bottom|lower)[- ]?right(?: corner)?(?:\s(?:is|at))?:?"
     rf"{SPACE}({PAIR})"
-    rf"|\bfrom{SPACE}({PAIR})\sto\s({PAIR})",
+    rf"|({PAIR})\s?(?:to|-|–|→)\s?({PAIR})",
     re.IGNORECASE,
 )
 _BRACKET = re.compile(r"[\[(]")
-_BARE_LIST = re.compile(rf"{SPACE}({NUMBER}{_COMMA}{NUMBER}(?:{_COMMA}{NUMBER}{_COMMA}{NUMBER})?){SPACE}\.?{SPACE}")
+_BARE_LIST = re.compile(
+    rf"(?:[A-Za-z][\w ]{{0,20}}[:=])?{SPACE}({NUMBER}{_COMMA}{NUMBER}(?:{_COMMA}{NUMBER}{_COMMA}{NUMBER})?){SPACE}\.?"
+)
 _STRING = re.compile(r'"[^"\\\n]{0,200}"')
 
 
@@ -78,10 +84,10 @@ def in_brackets(text: str) -> str:
     if "p" in text:
         text = _PIXELS.sub(r"\1", text)
     if '"' in text or "'" in text:
-        text = _QUOTED.sub(r"\1", text)
+        text = _QUOTED_LIST.sub(r"[\1]", _QUOTED.sub(r"\1", text))
     if "=" in text or ":" in text:
         text = _NAMED_BOX.sub(lambda m: f"[{', '.join(number for number in m.groups() if number)}]", text)
-        text = _NAMED_POINT.sub(r"[\1, \2]", text)
+        text = _NAMED_POINT.sub(r"[\1, \2]", _NAMES_OFCORNERS.sub("", text))
     if "<" in text:
         text = _TAGGED.sub(r"[\2]", text)
     if "{" in text:

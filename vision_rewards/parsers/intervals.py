@@ -31,6 +31,7 @@ _INTERVAL = re.compile(
 )
 # Other spellings, written as the patterns above have them.
 _EMPHASIS = re.compile(r"[*_`]{2}|[*`]")
+_TAGS = re.compile(r"</?(?:time|timestamps?|interval|span|segment)>")
 _SRT = re.compile(r"(?<=:[0-5][0-9]),(?=[0-9]{3}(?![0-9]))")
 _AND_UNIT = re.compile(
     rf"(?<=[a-z])\s{{0,3}}(?:,\s{{0,3}}and|and|,)\s{{1,3}}(?={_NUM}\s?(?:minutes?|mins?|m|seconds?|secs?|s)(?![a-z]))"
@@ -47,7 +48,10 @@ _FINISHES = re.compile(r"\b(?:finish(?:es|ing)?|stops?|conclud(?:es|ing))\b")
 _CHINESE = str.maketrans(
     {"第": "", "时": "h", "分": "m", "秒": "s", "从": " from ", "到": " to ", "至": " to ", "，": ",", "：": ":"}
 )
-_LONE_PAIR = re.compile(rf"\s{{0,3}}({_TIME})\s{{0,3}}(?:,|;|&|\band\b|\n)\s{{0,3}}({_TIME})\s{{0,3}}\.?\s{{0,3}}")
+_LONE_PAIR = re.compile(
+    rf"(?:(?:time(?:stamps?)?|interval|span)\s?[:=])?\s{{0,3}}({_TIME})\s{{0,3}}(?:,|;|&|\band\b|\n)\s{{0,3}}"
+    rf"({_TIME})\s{{0,3}}\.?\s{{0,3}}"
+)
 _AT_EACH = re.compile(
     rf"\bat\s({_TIME}),?\s[^0-9.;]{{0,60}}\bstarts?\b[^0-9.]{{0,40}}({_TIME}),?\s[^0-9.]{{0,40}}\bends?\b[^0-9]{{0,20}}"
 )
@@ -130,6 +134,8 @@ def _in_one_spelling(text: str) -> str:
     text = _VARIABLE.sub("", _SRT.sub(".", text))
     if "sec" in text or "min" in text:
         text = _NTH.sub(lambda m: f"{m[1] or m[4]} {m[2] or m[3]}", text)
+    if "<" in text:
+        text = _TAGS.sub(" ", text)
     if "(" in text:
         text = _IN_PARENTHESES.sub(r"\1", _LENGTH.sub(" ", text))
     if " and " in text or "," in text:

@@ -10,7 +10,7 @@ _SILENT = re.compile(r"\\(?:[hv]space|label)\*?\s{0,5}\{[^{}]{0,100}\}|\\(?:left
 # An environment for several lines that holds one.
 _ALIGNED = re.compile(
     r"\\begin\s{0,5}\{(align\*?|aligned|gather\*?|gathered|split|multline\*?|eqnarray\*?)\}"
-    r"((?:(?!\\\\|&|\\begin|\\end).){0,5000}+)\\end\s{0,5}\{\1\}",
+    r"((?:(?!\\\\|\\begin|\\end).){0,5000}+)\\end\s{0,5}\{\1\}",
     re.DOTALL,
 )
 _OVER = re.compile(r"\{([^{}]{1,500})\\over(?![A-Za-z])([^{}]{1,500})\}")
@@ -33,7 +33,8 @@ _UPRIGHT = frozenset(_UPRIGHT_FACES.split())
 _ALIASES = {
     "\\" + name: "\\" + meaning
     for name, meaning in {
-        "le": "leq", "ge": "geq", "ne": "neq", "to": "rightarrow", "gets": "leftarrow", "dfrac": "frac",
+        "le": "leq", "ge": "geq", "leqslant": "leq", "geqslant": "geq",
+         "ne": "neq", "to": "rightarrow", "gets": "leftarrow", "dfrac": "frac",
         "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "land": "wedge", "lor": "vee",
         "lnot": "neg", "dots": "ldots", "dotsc": "ldots", "dotsb": "cdots", "lbrace": "{", "rbrace": "}",
         "|": "Vert", "lVert": "Vert", "rVert": "Vert", "bold": "mathbf", "owns": "ni", "iff": "Leftrightarrow",
@@ -56,7 +57,7 @@ def latex_tokens(text: str) -> list[str]:
     Braces that do not match stay as they are.
     """
     text = _OPERATOR.sub(r"\\\1 ", _SILENT.sub(" ", _COMMENT.sub("", _unfenced(text))))
-    text = _OVER.sub(r"\\frac{\1}{\2}", _ALIGNED.sub(r"\2", text))
+    text = _OVER.sub(r"\\frac{\1}{\2}", _ALIGNED.sub(lambda match: match[2].replace("&", ""), text))
     tokens: list[str] = []
     for token in _TOKEN.findall(text):
         token = re.sub(r"\s", "", token) if token.startswith((r"\begin", r"\end")) else token

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from vision_rewards.parsers.geometry import is_coordinate
 from vision_rewards.parsers.json_values import parse_written_json
 
-OUTLINE_KEYS = ("polygons", "segmentation", "polygon")
+OUTLINE_KEYS = ("polygons", "segmentation", "polygon", "points", "mask")
 MAX_PIXELS = 4096 * 4096
 MAX_VERTICES = 2000
 # Largest horizontal or vertical step summed over all edges: what COCO's rasteriser spends memory on.

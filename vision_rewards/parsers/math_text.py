@@ -20,10 +20,15 @@ _SYMBOLS = {
     "√": "\\sqrt ", "∞": "\\infty ", "π": "\\pi ", "×": "\\times ", "·": "\\cdot ", "÷": "\\div ",
     "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "∈": "\\in ", "∪": "\\cup ", "∩": "\\cap ", "∠": "\\angle ",
     "△": "\\triangle ", "±": "\\pm ", "−": "-", "–": "-", "²": "^2", "³": "^3", "½": "\\frac{1}{2}",
+    "⅓": "\\frac{1}{3}", "¼": "\\frac{1}{4}", "⅔": "\\frac{2}{3}", "¾": "\\frac{3}{4}",
     "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "∅": "\\emptyset ",
 }  # fmt: skip
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
-_ROOT = re.compile(r"\\sqrt (?:(\()|([0-9]{1,20}|[A-Za-z]))")
+_ROOT = re.compile(r"\\sqrt (?:\(([^()]{1,60})\)|([0-9]{1,20}|[A-Za-z]))")
+_RAISED = re.compile(r"[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,4}")
+_PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_GROUPS = re.compile(r"[-+]?[0-9]{1,3}(?: [0-9]{3}){1,6}")
+_THIN = re.compile(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))")
 _BOXES_IN_A_ROW = re.compile(r"[\s,;$.]{0,10}(?:\\text\{\s?)?(?:and|or|,|;)(?:\s?\})?[\s,;$]{0,10}")
 _BRACKET_BLANK = re.compile(r"([(\[{]) | ([)\]}])")
 _FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
@@ -70,7 +75,7 @@ def strip_math(answer: str) -> str:
     """
     if "\\boxed" in answer:
         answer = _boxes_as_list(answer) or last_boxed(answer) or ""
-    answer = _as_latex(_NO_BLANK.sub("", _stated(answer)))
+    answer = _as_latex(_THIN.sub("", _NO_BLANK.sub("", _stated(answer))))
     for _ in range(2):
         answer = answer.rstrip(". ")
         for left, right in _DELIMITERS:
@@ -79,7 +84,8 @@ def strip_math(answer: str) -> str:
                 answer = inside.strip() if left not in inside else answer
     answer = _FRACTION.sub(r"\\frac", _LAYOUT.sub(" ", answer))
     answer = _BARE_FRACTION.sub(lambda m: f"\\frac{{{m[1] or m[3] or m[5]}}}{{{m[2] or m[4] or m[6]}}}", answer)
-    return _BRACKET_BLANK.sub(r"\1\2", " ".join(answer.split()))
+    answer = _BRACKET_BLANK.sub(r"\1\2", " ".join(answer.split()))
+    return answer.replace(" ", "") if _GROUPS.fullmatch(answer) else answer
 
 
 def _boxes_as_list(answer: str) -> str | None:
@@ -102,12 +108,13 @@ def _as_latex(text: str) -> str:
     """Symbols of Unicode as LaTeX."""
     if text.isascii():
         return text
+    text = _RAISED.sub(lambda m: f"^{{{m[0].translate(_PLAIN_DIGITS)}}}", text)
     text = _SYMBOL.sub(lambda m: _SYMBOLS[m[0]], text)
     return _ROOT.sub(_root, text).strip()
 
 
 def _root(match: re.Match) -> str:
-    return "\\sqrt(" if match[1] else f"\\sqrt{{{match[2]}}}"
+    return f"\\sqrt{{{match[1] or match[2]}}}"
 
 
 def parse_math_number(text: str) -> MathNumber | None:

@@ -25,7 +25,9 @@ _COMPOUND = re.compile(rf"\b({'|'.join(_TENS)})[\s-]({'|'.join(_ONES[1:10])})\b"
 _NEGATIVE = re.compile(rf"\b(?:minus|negative)\s(?=[0-9$€£]|(?:{'|'.join(NUMBER_WORDS)})\b)")
 _NOUN = r"(?!idea|answer|way|clue|doubt|information|number|one|more|less|fewer|not|matter)[a-z'-]{1,20}"
 _NOTHING = re.compile(
-    rf"(?:none|no|nothing|zero|nil|(?:there (?:is|are|were|was) )?(?:none|nothing|no(?: {_NOUN}){{1,4}})"
+    rf"(?:none(?: of (?:them|these|those))?|no|nothing|zero|nil|没有"
+    rf"|there (?:aren['’]t|isn['’]t|are not|is not) any(?: {_NOUN}){{1,4}}"
+    rf"|(?:there (?:is|are|were|was) )?(?:none|nothing|no(?: {_NOUN}){{1,4}})"
     r"(?:,? (?:(?:is|are|were|can be|could be) )?(?:visible|present|seen|shown|there|here|found|detected|at all))?"
     r"(?: (?:in|on|at|within) (?:the|this|that)(?: [a-z]{1,20}){1,4})?)[.!]?",
     re.IGNORECASE,

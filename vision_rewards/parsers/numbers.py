@@ -41,7 +41,7 @@ _UNITS = (
 )
 _ATTACHED = frozenset(_UNITS.split())
 _TEX_FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{([0-9]{1,20})\}\s?\{([0-9]{1,20})\}|([0-9])([0-9])(?![0-9]))")
-_TEX_NOISE = re.compile(r"\\[,;:! ]|\\(?=[%$])|\\text\s?\{([^{}]{0,60})\}|\$")
+_TEX_NOISE = re.compile(r"(?<=[0-9])\{(,)\}(?=[0-9]{3})|\\[,;:! ]|\\(?=[%$])|\\text\s?\{([^{}]{0,60})\}|\$")
 _POWER = re.compile(
     r"(?<=[0-9])\s?(?:\\times|\\cdot|[x×*·])\s?10(?:\s?\^\s?\{?\s?([-+]?[0-9]{1,3})\s?\}?|([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}))"
 )
@@ -128,8 +128,8 @@ def _in_one_spelling(text: str) -> str:
         text = _TEX_FRACTION.sub(lambda m: f"{m[1] or m[3]}/{m[2] or m[4]}", text)
     if "10" in text:
         text = _POWER.sub(lambda m: f"e{m[1] or m[2].translate(_SUPERSCRIPTS)}", text)
-    if "\\" in text or "$" in text:
-        text = _TEX_NOISE.sub(lambda m: m[1] or ("$" if m[0] == "$" else ""), text)
+    if "\\" in text or "$" in text or "{,}" in text:
+        text = _TEX_NOISE.sub(lambda m: m[1] or m[2] or ("$" if m[0] == "$" else ""), text)
     return _GROUPS.sub(lambda m: re.sub(r"\s", "", m[0]), text)
 
 

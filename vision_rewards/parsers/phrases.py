@@ -11,7 +11,8 @@ _ADJECTIVES = (
     r"suitable|accurate|fitting|plausible|reasonable))(?: and)? ){0,3}"
 )
 _NOUNS = (
-    r"(?:answers?|ans|options?|choices?|solution|result|response|conclusion|verdict|prediction|selection|transcription)"
+    r"(?:answers?|ans|options?|choices?|solution|result|response|conclusion|verdict|prediction|selection|"
+    r"transcription|pick)"
 )
 _ABOUT = (
     r"(?: (?:to|for|of) (?:this|the|your) (?:[a-z]{1,12} )?(?:question|problem|puzzle|task|query)| (?:choice|letter))?"
@@ -27,7 +28,7 @@ _SIGHTS = (
     r"descriptions?|evidence|analysis|details|data|visuals?|questions?|calculations?|observations?|reasoning|content)"
 )
 _LINKS = (
-    r"(?:(?:and|so|thus|hence|therefore|then|consequently|accordingly|finally|overall|ultimately|clearly|"
+    r"(?:(?:and|so|thus|hence|therefore|then|consequently|accordingly|finally|overall|ultimately|clearly|definitely|"
     r"in (?:conclusion|summary|short|total|the end)|to (?:conclude|sum up|summarize|answer (?:this|the|your) question)|"
     r"as a result|from this|for this reason|from the above)\b ?[,:]?(?= |\Z)"
     r"|(?:sure(?: thing)?|ok(?:ay)?|certainly|of course|alright|great|absolutely|hello|well) ?[!,.:](?= |\Z)"
@@ -46,6 +47,8 @@ _STATES = (
     rf"(?:(?:the|my|our|your|its|this) )?{_ADJECTIVES}{_NOUNS}{_ABOUT}{_IS}"
     r"(?: ?(?:option|choice|letter|answer)\b(?= ))?"
     r"|(?:the )?(?:(?:best|correct|right|final) )?(?:answer|option|choice)\b(?=[ *_`\n(\[$\"“])"
+    r"|final ?:|(?:label|class|category|object|colou?r|order|sequence|count|total|number|value|name|type|text) ?[:=：]"
+    r"|(?:select|pick|choose) (?=[(\[]?[A-Za-z][)\]]?(?:[.:,) ]|\Z)|option|choice)"
     r"|(?:(?:i|we)(?: would| will| have to| must| should| can|['’]d|['’]ll| am going to)? )"
     r"(?:choose|select|pick|go with|opt for|going with|answer|chose|selected|picked|say)\b"
     r"(?: (?:the )?(?:option|choice|letter|answer)\b)? ?[:：]?"
@@ -59,8 +62,8 @@ _NAMES = (
     r"(?: option\b| choice\b)? ?:?"
 )
 _SUBJECT = (
-    r"(?:the|this|its|his|her|their|your)(?! (?:wrong|incorrect|least|other|opposite|false|worst)\b)"
-    r"(?: (?!not\b|never\b|no\b|wrong\b|incorrect\b|except\b)[\w'’-]{1,30}){1,8}?"
+    r"(?:it|this|that|(?:the|this|its|his|her|their|your)(?! (?:wrong|incorrect|least|other|opposite|false|worst)\b)"
+    r"(?: (?!not\b|never\b|no\b|wrong\b|incorrect\b|except\b)[\w'’-]{1,30}){1,8}?)"
     r" (?:(?:is|are|was|were|equals|reads?|says)|(?P<shows>shows?|contains?|includes?|depicts?|displays?|has|have))\b"
     r" ?:?(?=\s)"
 )
@@ -70,9 +73,11 @@ _MARKS = r"[#>*_`\s]{0,8}"
 _FIRSTS = (
     "the my our your its this very single best correct right final true actual exact only overall numerical short "
     "chosen selected predicted estimated resulting appropriate suitable accurate most answer answers ans option "
+    "label class category object color colour order sequence count total number value name type text "
     "options choice choices solution result response conclusion verdict prediction selection i we it that which and so "
-    "thus hence therefore then consequently accordingly finally ultimately clearly in to as from for sure ok okay "
-    "certainly of alright great absolutely hello well based according judging looking by given considering after"
+    "thus hence therefore then consequently accordingly finally ultimately clearly definitely select pick choose in to "
+    "as from for sure ok okay certainly of alright great absolutely hello well based according judging looking by "
+    "given considering after"
 )
 _FIRST_WORDS = frozenset(_FIRSTS.split())
 _FIRST = re.compile(rf"{_MARKS}(?:([A-Za-z]{{1,16}})|[我应故正最的本这答选所因综那根结정답])")

@@ -12,12 +12,29 @@ import json
 import re
 
 from vision_rewards.parsers.extract import all_boxed
+from vision_rewards.parsers.json_values import parse_written_json
 from vision_rewards.parsers.labels import normalize_label
 from vision_rewards.parsers.phrases import skip_its, skip_lead, skip_subject
 
 MAX_SHORT = 2000  # characters; longer texts are no short answers and stay as they are
 _LAYERS = 10
-_ANSWER_KEYS = ("answer", "final_answer", "label", "class", "category", "choice", "option", "result", "prediction")
+_ANSWER_KEYS = (
+    "answer",
+    "final_answer",
+    "label",
+    "class",
+    "category",
+    "choice",
+    "option",
+    "result",
+    "prediction",
+    "labels",
+    "classes",
+    "answers",
+    "choices",
+    "order",
+    "text",
+)
 _PAIRS = (
     *(("**", "**"), ("__", "__"), ("*", "*"), ("`", "`"), ("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")),
     *(('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("「", "」"), ("『", "』"), ("«", "»"), ("<b>", "</b>")),
@@ -27,7 +44,7 @@ _TEX_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textrm|textbf|mathbf|mathit|texti
 _FENCE = re.compile(r"```[A-Za-z]{0,12}[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 # A full stop; an exclamation mark, unless it makes a factorial.
 _END = re.compile(r"(?:(?<!\.)[.。．｡]|(?<![0-9)!])[!！])\Z")
-_ARTICLE = re.compile(r"(?:an?|the) (?=\S)")
+_ARTICLE = re.compile(r"\A(?:an?|the) (?=\S)")
 _ARTICLED = re.compile(r"(?:an?|the|one|two|three|some|several|both) \S", re.IGNORECASE)
 _RANGE = re.compile(r"(?<=[0-9]) (?:to|through|until) (?=[0-9])")
 _WIDE = {0xFEE0 + code: chr(code) for code in range(0x21, 0x7F)}
@@ -66,15 +83,15 @@ def bare(answer: str) -> str:
     return peel(answer)[-1]
 
 
-def statements(answer: str) -> list[str]:
+def statements(answer: str, *, faces: bool = True) -> list[str]:
     """`peel`, and then without "It is a", "This is" or, for a sentence about something, its subject: "The color is"."""
-    layers = peel(answer)
+    layers = peel(answer, faces=faces)
     text = layers[-1]
     place = skip_its(text)
     if not place:
         place, shows = skip_subject(text)
         place = 0 if shows and not _ARTICLED.match(text[place:]) else place
-    return layers + peel(text[place:]) if 0 < place < len(text) else layers
+    return layers + peel(text[place:], faces=faces) if 0 < place < len(text) else layers
 
 
 def _undress(text: str, faces: bool) -> str | None:
@@ -89,7 +106,7 @@ def _undress(text: str, faces: bool) -> str | None:
         return inner
     if faces and text[0] == "\\" and (tex := _TEX_TEXT.fullmatch(text.rstrip("."))):
         return tex[1].strip() or None
-    if text[0] == "{" and (value := _of_object(text)) is not None:
+    if text[0] in "{[" and (value := _of_object(text)) is not None:
         return value
     place, _ = skip_lead(text)
     if 0 < place < len(text):
@@ -116,11 +133,12 @@ def _balanced(text: str) -> str:
 
 
 def _of_object(text: str) -> str | None:
-    """The value of a JSON object's one key for answers, as text."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+    """The value of a JSON object's one key for answers, or the one text of a list."""
+    value, reason = parse_written_json(text)
+    if reason != "ok":
         return None
+    if isinstance(value, list):
+        return value[0].strip() or None if len(value) == 1 and isinstance(value[0], str) else None
     named = [value[key] for key in _ANSWER_KEYS if key in value] if isinstance(value, dict) else []
     if len(named) != 1 or isinstance(named[0], dict) or named[0] is None:
         return None

@@ -11,6 +11,7 @@ _BREAK = re.compile(r"<br\s{0,5}/?>", re.IGNORECASE)
 # libxml2 ends a document at `</html>` or goes on, depending on its version.
 _PAGE = re.compile(r"</?(?:html|body)\b[^>]{0,1000}>", re.IGNORECASE)
 _RULE = re.compile(r"\s{0,200}\|?\s{0,200}:?-{1,200}:?\s{0,200}(?:\|\s{0,200}:?-{1,200}:?\s{0,200}){0,200}\|?\s{0,200}")
+_EMPHASIS = re.compile(r"\A\*\*([^*]{1,500})\*\*\Z")
 _UNUSABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _SECTIONS = ("thead", "tbody", "tfoot")
 
@@ -95,7 +96,7 @@ def _from_markdown(text: str) -> str | None:
         if "|" not in line:
             break
         rows.append(line)
-    cells = [[escape(cell.strip()) for cell in row.strip().strip("|").split("|")] for row in rows]
+    cells = [[escape(_EMPHASIS.sub(r"\1", cell.strip())) for cell in row.strip().strip("|").split("|")] for row in rows]
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
     return f"<table>{body}</table>"
 

@@ -13,6 +13,8 @@ from vision_rewards.parsers.json_values import parse_written_json
 
 MAX_FRAMES = 1000
 FRAME_KEYS = ("frame", "time", "timestamp", "frame_id", "frame_index", "frame_idx", "t")
+TRACK_KEYS = ("boxes", "track", "frames")
+_CLOCK = re.compile(r"(?:([0-9]{1,3}):)?([0-5]?[0-9]):([0-5][0-9](?:\.[0-9]{1,6})?)")
 _FRAME = re.compile(r"(?:frame[ _]?|t=)?([0-9]{1,9}(?:\.[0-9]{1,6})?)(?:\s?s(?:ec(?:ond)?s?)?)?", re.IGNORECASE)
 
 
@@ -24,8 +26,10 @@ class Track(NamedTuple):
 
 
 def frame_number(key: Any) -> float | None:
-    """The frame number or time stamp that a key stands for: 12, "12", "12.0", "frame_12" and "12s" are one."""
+    """The frame number or time stamp that a key stands for: 12, "12", "12.0", "frame_12", "12s" are one."""
     if isinstance(key, str):
+        if clock := _CLOCK.fullmatch(key.strip()):
+            return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3])
         match = _FRAME.fullmatch(key.strip())
         return float(match[1]) if match else None
     return float(key) if is_coordinate(key) and key >= 0 else None
@@ -51,7 +55,8 @@ def parse_track(text: str) -> tuple[Track | None, str]:
         pairs = [_frame_and_box(item) for item in value]
     elif isinstance(value, dict):
         time = value.get("time")
-        frames = value.get("boxes", value)
+        held = [value[key] for key in TRACK_KEYS if key in value]
+        frames = held[0] if len(held) == 1 else value
         pairs = list(frames.items()) if isinstance(frames, dict) else [None]
     else:
         return None, "unparsable"

@@ -11,7 +11,7 @@ from vision_rewards.parsers.short_answers import bare, label_forms, statements
 TRUTH_WORDS = {"yes": True, "true": True, "no": False, "false": False}
 _WORDS = TRUTH_WORDS | {
     **dict.fromkeys(("是", "是的", "对", "对的", "正确", "有", "有的"), True),
-    **dict.fromkeys(("否", "不", "不是", "不对", "不是的", "错误", "错", "没有"), False),
+    **dict.fromkeys(("not true", "否", "不", "不是", "不对", "不是的", "错误", "错", "没有"), False),
 }
 _LETTERED = re.compile(r"[(\[]?[A-Z][)\].:] ?[)\].:]? ?(?=\S)")
 # "Yes, there is a cat." and "Yes it is."
@@ -22,7 +22,8 @@ _SENTENCE = re.compile(
 )
 _OPEN = (
     r"yes|true|false|but|however|or|either|maybe|perhaps|unsure|sure|think|guess|probably|possibly|might|could|may|wait|"
-    r"actually|although|though|unless|if|otherwise|except|sometimes|partly|partially|unclear|cannot|unknown|wrong|correction"
+    r"actually|although|though|unless|if|otherwise|except|sometimes|partly|partially|unclear|unknown|wrong|correction"
+    r"|(?:cannot|can['’]t|can not|could not) (?:tell|say|determine|decide|know|be sure|be)"
 )
 _LEFT_OPEN = re.compile(rf"\b(?:{_OPEN})\b|\?", re.IGNORECASE)
 _NO_AGAIN = re.compile(r"\bno\b(?!\s[a-z])", re.IGNORECASE)
@@ -41,7 +42,7 @@ def parse_yes_no(answer: str) -> tuple[bool | None, str]:
         word = _WORDS.get(normalize_label(layer))
         if word is not None:
             return word, "ok"
-    text = bare(answer)
+    text = bare(answer).replace("**", "")
     if lettered := _LETTERED.match(text):
         word = _WORDS.get(normalize_label(text[lettered.end() :]))
         return (word, "ok") if word is not None else (None, "unparsable")

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from vision_rewards import metrics
-from vision_rewards.parsers import MAX_ANSWER, latex_tokens, peel
+from vision_rewards.parsers import MAX_ANSWER, latex_tokens, statements
 from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -60,7 +60,7 @@ class Formula(AnswerReward):
 
     def score_answer(self, answer, target):
         expected = _tokens(target["latex"])
-        readings = [latex_tokens(layer) for layer in peel(answer, faces=False)]
+        readings = [latex_tokens(layer) for layer in statements(answer, faces=False)]
         said = max(
             readings, key=lambda tokens: metrics.normalized_edit_similarity(tokens, expected) if tokens else -1.0
         )

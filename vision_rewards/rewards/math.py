@@ -12,6 +12,7 @@ from vision_rewards.parsers import (
     parse_math_number,
     same_number,
     solutions,
+    statements,
     strip_math,
     unevaluated,
     unreduced_root,
@@ -112,7 +113,8 @@ class Math(AnswerReward):
             return self.failed("not_a_number")
         words = words_of(gold)
         if words is not None or (len(gold) == 1 and gold.isalpha()):
-            return _result(words == words_of(text) if words else gold == text.strip("()"), text)
+            said = (words_of(text), words_of(statements(text)[-1]))
+            return _result(words in said if words else gold == text.strip("()"), text)
         if self.literal and (unevaluated(text, gold) or unreduced_root(text, gold)):
             return self.failed("not_evaluated")
         related = any(mark in gold for mark in _RELATIONS)

@@ -23,6 +23,7 @@ _MEASURED = re.compile(
     r"\s(?:long|wide|tall|high|deep|thick|away|apart|old|in (?:length|width|height|depth|size|total|diameter))\Z",
     re.IGNORECASE,
 )
+_TEX = re.compile(r"\\(?:text|mathrm|mbox)\s?\{([^{}]{0,40})\}|\\[,; ]|(?<=[0-9}])\$\Z|\A\$(?=.{1,60}\$\Z)")
 _BRACKETED = re.compile(r"[\[(]([^\[\]()0-9]{1,20})[\])]\Z")
 _WITH_UNIT = re.compile(r"[-+]?[\d.,]+ ?[^\W\d_]+\.?")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -130,6 +131,8 @@ def _units(target: Mapping) -> tuple:
 def _without_unit(answer: str, units: tuple[str, ...]) -> str:
     """The answer without its unit, or without digits, which is unreadable, where other words are left."""
     text = _MEASURED.sub("", statements(answer)[-1].rstrip("."))
+    if "\\" in text or "$" in text:
+        text = " ".join(_TEX.sub(lambda match: f" {match[1] or ''} ", text).split())
     text = _BRACKETED.sub(r"\1", _HEDGE.sub("", text).strip())
     for unit in sorted(units, key=len, reverse=True):
         if _same_unit(text[-len(unit) :], unit) and not (text[: -len(unit)][-1:].isalpha() and unit[0].isalpha()):
