@@ -8,11 +8,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vision_rewards.parsers import EXTRACT_MODES
+from vision_rewards.parsers import MODES
 from vision_rewards.registry import get_reward, list_rewards, plain_answers, target_of
 from vision_rewards.types import Example, RewardSpec
 
 LONGEST = 160  # characters of one cell of an examples table
+
+# Packages -> the rewards that run with them and those above.
+_NEEDS = {
+    "nothing": "chart classification consistency counting gui_action length majority multiple_choice numeric ordering "
+    "point_in_box regression temporal_iou timestamp vqa yes_no",
+    "`numpy`": "iou repetition spatiotemporal_iou tracking",
+    "`rapidfuzz`": "formula ocr open_ended video_qa",
+    "`numpy`, `rapidfuzz`": "chart_to_code",
+    "`scipy`": "detection",
+    "`lxml`": "table",
+    "`pycocotools`": "mask_iou",
+    "`jsonschema`": "format",
+    "`math-verify[antlr4_9_3]`": "math",
+    "`httpx`, `stamina`": "judge",
+}
 
 _HEADER = """# Rewards
 
@@ -41,8 +56,12 @@ The parameter `extract` says where the answer stands:
 - `auto` (default): the last complete `<answer>…</answer>` if there is any such tag, else all text;
 - `answer`: the last complete `<answer>…</answer>`, which is demanded;
 - `boxed`: the last `\\boxed{…}`;
-- `raw`: the whole completion, tags included.
+- `raw`: the whole completion, tags included;
+- `bare`: as `auto`, and nothing but the answer itself stands there;
+- a list of these: the first that finds an answer, and no other form, counts.
 
+With `tag` another tag than `<answer>` holds the answer, and with `field` a key of an answer in JSON, so that several
+rewards read parts of one completion: `combine([("iou", 1, {"field": "box"}), ("math", 1, {"tag": "rethink"})])`.
 The first three read only what follows the last `</think>` (or `</thinking>`, `</thought>`, `[/THINK]`); a `<think>`
 that stays open means that there is no answer.
 
@@ -51,6 +70,38 @@ marks, `$`, `\\boxed{}` and `\\text{}`, headings, "So the answer is", "Based on 
 stop, `{"answer": …}`. What is left is the whole answer: hedges, lists of candidates and denials stay what they are, and
 score 0. A sentence of reason before or after an option's letter is read over only if it names no other option.
 Rewards are strict, since they are optimised against. The measures alone are in `vision_rewards.metrics`.
+
+## As a library, without torch
+
+Nothing here imports torch, and each reward loads what it needs at its first use. A user of the rewards alone installs
+`mmrl` without what it depends on, and then what the rewards in use need:
+
+```sh
+pip install --no-deps mmrl
+pip install numpy rapidfuzz
+```
+
+NEEDS_TABLE
+
+The package is typed (`py.typed`).
+
+## In other trainers
+
+`vision_rewards.adapters` gives any reward the signature of another trainer. Plain answers (`"B"`, `"3"`, a box) become
+targets as `vision_rewards.target_of` says; a mapping with the reward's keys is the target itself.
+
+```python
+from vision_rewards import adapters, combine
+
+# TRL: reward_funcs, called as (prompts, completions, **columns).
+trainer = GRPOTrainer(..., reward_funcs=[adapters.for_trl("math", answer="solution")])
+
+# EasyR1: worker.reward.reward_function=rewards.py:compute_score, batch or sequential.
+compute_score = adapters.for_easyr1(combine([("math", 0.9), ("format", 0.1, {"pattern": "think_boxed"})]), task="math")
+
+# verl: custom_reward_function.path, (data_source, solution_str, ground_truth, extra_info).
+compute_score = adapters.for_verl("multiple_choice")
+```
 
 ## From the command line
 
@@ -90,6 +141,11 @@ This page is written by `python -m vision_rewards.docs docs/rewards.md`.
 
 ## All rewards
 """
+
+
+def _needs_table() -> str:
+    rows = [f"| {needs} | {', '.join(f'`{name}`' for name in names.split())} |" for needs, names in _NEEDS.items()]
+    return "\n".join(["| needs | rewards |", "|---|---|", *rows])
 
 
 def _cell(text: str) -> str:
@@ -135,7 +191,7 @@ def _section(spec: RewardSpec) -> str:
     rows = [
         (f"`{name}`", _code(repr(param.default)), _codes(param.choices or ()), param.help)
         for name, param in spec.params.items()
-        if param.choices != EXTRACT_MODES
+        if param.choices != MODES
     ]
     if rows:
         lines += ["", _table(("parameter", "default", "choices", "meaning"), rows)]
@@ -189,7 +245,18 @@ def render() -> str:
     ]
     overview = _table(("reward", "tasks", "target", "parameters", "parts", "accuracy"), rows)
     note = "A target key with `?` may be absent. Task names are compared without case, and `_`, `-` count as blanks."
-    return "\n".join([_HEADER, overview, "", note, _PLAIN, _plain_table(), "", *map(_section, specs.values())])
+    return "\n".join(
+        [
+            _HEADER.replace("NEEDS_TABLE", _needs_table()),
+            overview,
+            "",
+            note,
+            _PLAIN,
+            _plain_table(),
+            "",
+            *map(_section, specs.values()),
+        ]
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from vision_rewards.parsers import EXTRACT_MODES, extract_answer, wrap_answer
+from vision_rewards.parsers import MODES, TAG_NAME, Place
 from vision_rewards.plain import Plain, text_of
 
 
@@ -86,9 +86,20 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"{hint}Allowed: {', '.join(known) or 'none'}"
 
 
-def param(default: Any, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
-    """Declare a parameter: a dataclass field with its documentation and its range (inclusive)."""
-    bounds = {"help": help, "choices": choices or None, "low": low, "high": high}
+def param(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple = (),
+    several: bool = False,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """Declare a parameter: a dataclass field with its documentation and its range (inclusive).
+
+    With `several`, a list of the choices is a value, too.
+    """
+    bounds = {"help": help, "choices": choices or None, "several": several, "low": low, "high": high}
     return dataclasses.field(default=default, metadata=bounds)
 
 
@@ -134,6 +145,10 @@ class Reward(ABC):
     def _check_param(self, field: dataclasses.Field, value: Any) -> None:
         place = f"reward {self.name!r}: parameter {field.name!r}"
         choices, low, high = (field.metadata[key] for key in ("choices", "low", "high"))
+        if field.metadata["several"] and isinstance(value, (list, tuple)) and value:
+            for one in value:
+                self._check_param(field, one)
+            return
         if choices is not None and value not in choices:
             raise ValueError(f"{place}: {value!r} is unknown; {nearest(str(value), map(str, choices))}")
         if isinstance(field.default, bool) and not isinstance(value, bool):
@@ -285,27 +300,45 @@ class Reward(ABC):
 class AnswerReward(Reward):
     """A reward that reads one answer out of the completion and scores only that."""
 
-    extract: str = param(
+    extract: str | Sequence[str] = param(
         "auto",
         "where the answer stands: `auto` last complete `<answer>` after the thinking if there is any such tag, else "
-        "all text after the thinking; `answer` the tag is demanded; `boxed` last `\\boxed{}`; `raw` all of it",
-        choices=EXTRACT_MODES,
+        "all text after the thinking; `answer` the tag is demanded; `boxed` last `\\boxed{}`; `raw` all of it; `bare` "
+        "as `auto`, and nothing stands around it; or a list of those that count",
+        choices=MODES,
+        several=True,
     )
+    tag: str = param("answer", "the tag of the answer; one that is not `answer` is demanded, wherever it stands")
+    field: str | None = param(None, "key of a JSON answer that holds what is scored; null: all of it is")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.extract, list):
+            object.__setattr__(self, "extract", tuple(self.extract))
+        if not isinstance(self.tag, str) or not TAG_NAME.fullmatch(self.tag):
+            raise ValueError(f"reward {self.name!r}: parameter 'tag': {self.tag!r} is not the name of a tag")
+        if self.field is not None and (not isinstance(self.field, str) or not self.field):
+            raise ValueError(f"reward {self.name!r}: parameter 'field': {self.field!r} is not a key")
+
+    @property
+    def place(self) -> Place:
+        """Where the answer stands."""
+        return Place((self.extract,) if isinstance(self.extract, str) else tuple(self.extract), self.tag, self.field)
 
     def check(self, target: Mapping[str, Any]) -> None:
         """Raise TargetError if the target cannot be scored, or its answer cannot be written under `extract`."""
         super().check(target)
         text = self.gold_answer(target)
-        if extract_answer(wrap_answer(text, self.extract), self.extract)[0] != text.strip():
+        if self.place.read(self.place.write(text))[0] != text.strip():
             raise TargetError(f"the answer {text[:60]!r} cannot be read back with extract={self.extract!r}")
 
     def gold(self, target: Mapping[str, Any]) -> str:
-        """A completion that scores 1.0, in the form that `extract` reads."""
-        return wrap_answer(self.gold_answer(target), self.extract)
+        """A completion that scores 1.0, in the place that is read."""
+        return self.place.write(self.gold_answer(target))
 
     def score(self, completion: str, target: Mapping[str, Any]) -> RewardResult:
         """Extract the answer and score it; a missing or oversized answer scores 0."""
-        answer, reason = extract_answer(completion, self.extract)
+        answer, reason = self.place.read(completion)
         return self.failed(reason) if answer is None else self.score_answer(answer, target)
 
     @abstractmethod

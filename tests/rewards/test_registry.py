@@ -15,7 +15,11 @@ from vision_rewards.registry import task_table
     ("name", "params", "words"),
     [
         ("oocr", {}, ["unknown reward 'oocr'", "did you mean 'ocr'?", "chart, chart_to_code, classification"]),
-        ("ocr", {"metrics": "cer"}, ["no parameter 'metrics'", "did you mean 'metric'?", "extract, ignore_case"]),
+        (
+            "ocr",
+            {"metrics": "cer"},
+            ["no parameter 'metrics'", "did you mean 'metric'?", "extract, field, ignore_case, metric, tag"],
+        ),
         ("ocr", {"metric": "ned"}, ["'metric'", "'ned'", "anls, cer, edit, exact"]),
         ("ocr", {"ignore_case": 1}, ["'ignore_case'", "not true or false"]),
         ("counting", {"extract": "box"}, ["'extract'", "did you mean 'boxed'?"]),

@@ -1,54 +1,63 @@
-"""Measures that rewards and evaluations share. Boxes are (x1, y1, x2, y2) in any one unit, intervals (start, end)."""
+"""Measures that rewards and evaluations share. Boxes are (x1, y1, x2, y2) in any one unit, intervals (start, end).
 
-from vision_rewards.metrics.answers import jaccard, mean_relative_accuracy, relative_accuracy, relative_error
-from vision_rewards.metrics.boxes import (
-    BoxMatch,
-    aligned_box_iou,
-    box_iou,
-    center_in_box,
-    distance_box_iou,
-    generalized_box_iou,
-    match_boxes,
-    points_in_boxes,
-    recall_at_iou,
-)
-from vision_rewards.metrics.charts import relaxed_accuracy
-from vision_rewards.metrics.detection import AveragePrecision, average_precision, detection_f1, soft_f1
-from vision_rewards.metrics.formulas import formula_similarity
-from vision_rewards.metrics.intervals import (
-    generalized_temporal_iou,
-    interval_set_iou,
-    interval_soft_f1,
-    merge_intervals,
-    temporal_iou,
-)
-from vision_rewards.metrics.masks import (
-    cumulative_mask_iou,
-    decode_runs,
-    encode_runs,
-    mask_iou,
-    polygon_iou,
-    rasterize_polygons,
-)
-from vision_rewards.metrics.orders import kendall_tau, pairwise_order_accuracy, position_accuracy
-from vision_rewards.metrics.overlap import bleu, corpus_bleu, rouge
-from vision_rewards.metrics.plots import picture_similarity, plot_code_similarity
-from vision_rewards.metrics.tables import teds, teds_pubtabnet
-from vision_rewards.metrics.text import (
-    anls,
-    anls_lmms_eval,
-    character_error_rate,
-    corpus_character_error_rate,
-    corpus_word_error_rate,
-    edit_distance,
-    normalized_edit_similarity,
-    ocrbench_accuracy,
-    pooled_edit_distance,
-    word_error_rate,
-)
-from vision_rewards.metrics.tracks import frame_ious, spatiotemporal_iou, temporal_frame_iou
-from vision_rewards.metrics.trees import tree_edit_distance
-from vision_rewards.metrics.vqa import vqa_accuracy, vqa_accuracy_official, vqa_normalize
+Each name loads its module at first use, so that a measure without numpy needs no numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vision_rewards.metrics.answers import jaccard, mean_relative_accuracy, relative_accuracy, relative_error
+    from vision_rewards.metrics.boxes import (
+        BoxMatch,
+        aligned_box_iou,
+        box_iou,
+        center_in_box,
+        distance_box_iou,
+        generalized_box_iou,
+        match_boxes,
+        points_in_boxes,
+        recall_at_iou,
+    )
+    from vision_rewards.metrics.charts import relaxed_accuracy
+    from vision_rewards.metrics.detection import AveragePrecision, average_precision, detection_f1, soft_f1
+    from vision_rewards.metrics.formulas import formula_similarity
+    from vision_rewards.metrics.intervals import (
+        generalized_temporal_iou,
+        interval_set_iou,
+        interval_soft_f1,
+        merge_intervals,
+        temporal_iou,
+    )
+    from vision_rewards.metrics.masks import (
+        cumulative_mask_iou,
+        decode_runs,
+        encode_runs,
+        mask_iou,
+        polygon_iou,
+        rasterize_polygons,
+    )
+    from vision_rewards.metrics.orders import kendall_tau, pairwise_order_accuracy, position_accuracy
+    from vision_rewards.metrics.overlap import bleu, corpus_bleu, rouge
+    from vision_rewards.metrics.plots import picture_similarity, plot_code_similarity
+    from vision_rewards.metrics.tables import teds, teds_pubtabnet
+    from vision_rewards.metrics.text import (
+        anls,
+        anls_lmms_eval,
+        character_error_rate,
+        corpus_character_error_rate,
+        corpus_word_error_rate,
+        edit_distance,
+        normalized_edit_similarity,
+        ocrbench_accuracy,
+        pooled_edit_distance,
+        word_error_rate,
+    )
+    from vision_rewards.metrics.tracks import frame_ious, spatiotemporal_iou, temporal_frame_iou
+    from vision_rewards.metrics.trees import tree_edit_distance
+    from vision_rewards.metrics.vqa import vqa_accuracy, vqa_accuracy_official, vqa_normalize
 
 __all__ = [
     "AveragePrecision",
@@ -109,3 +118,36 @@ __all__ = [
     "vqa_normalize",
     "word_error_rate",
 ]
+
+_NAMES = {
+    "answers": "jaccard mean_relative_accuracy relative_accuracy relative_error",
+    "boxes": "BoxMatch aligned_box_iou box_iou center_in_box distance_box_iou generalized_box_iou match_boxes "
+    "points_in_boxes recall_at_iou",
+    "charts": "relaxed_accuracy",
+    "detection": "AveragePrecision average_precision detection_f1 soft_f1",
+    "formulas": "formula_similarity",
+    "intervals": "generalized_temporal_iou interval_set_iou interval_soft_f1 merge_intervals temporal_iou",
+    "masks": "cumulative_mask_iou decode_runs encode_runs mask_iou polygon_iou rasterize_polygons",
+    "orders": "kendall_tau pairwise_order_accuracy position_accuracy",
+    "overlap": "bleu corpus_bleu rouge",
+    "plots": "picture_similarity plot_code_similarity",
+    "tables": "teds teds_pubtabnet",
+    "text": "anls anls_lmms_eval character_error_rate corpus_character_error_rate corpus_word_error_rate edit_distance "
+    "normalized_edit_similarity ocrbench_accuracy pooled_edit_distance word_error_rate",
+    "tracks": "frame_ious spatiotemporal_iou temporal_frame_iou",
+    "trees": "tree_edit_distance",
+    "vqa": "vqa_accuracy vqa_accuracy_official vqa_normalize",
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -69,6 +69,7 @@ from vision_rewards.parsers.math_text import (
 )
 from vision_rewards.parsers.number_words import NUMBER_WORDS, says_none
 from vision_rewards.parsers.numbers import parse_number
+from vision_rewards.parsers.places import MODES, TAG_NAME, Place, write_together
 from vision_rewards.parsers.points import parse_points
 from vision_rewards.parsers.sequences import parse_distinct, parse_items
 from vision_rewards.parsers.short_answers import bare, label_forms, peel, skip_article, statements
@@ -91,12 +92,15 @@ __all__ = [
     "MAX_INTERVALS",
     "MAX_TABLE_NODES",
     "MAX_TIME",
+    "MODES",
     "NUMBER_WORDS",
     "ORDERS",
+    "TAG_NAME",
     "TRUTH_WORDS",
     "Action",
     "LabelledBox",
     "Mask",
+    "Place",
     "TableTree",
     "Track",
     "all_boxed",
@@ -167,4 +171,5 @@ __all__ = [
     "words_of",
     "wrap_answer",
     "write_action",
+    "write_together",
 ]

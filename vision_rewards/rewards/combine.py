@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from vision_rewards.parsers import write_together
 from vision_rewards.registry import get_reward
-from vision_rewards.types import Reward, RewardResult, TargetError, is_number, nearest, param
+from vision_rewards.types import AnswerReward, Reward, RewardResult, TargetError, is_number, nearest, param
 
 Bands = tuple[tuple[float, float], ...]
 
@@ -53,6 +54,16 @@ def in_band(score: float, bands: Bands, progress: float) -> float:
     """
     low, high = bands[min(int(progress * len(bands)), len(bands) - 1)]
     return 1.0 if score >= high else 0.0 if score < low else score
+
+
+def _written(rewards: Sequence[Reward], target: Mapping[str, Any]) -> str:
+    """The first reward's right answer, and beside it those of rewards that read other tags or fields."""
+    task = target.get("task")
+    routed = [reward.for_task(task) if isinstance(task, str) else reward for reward in rewards]
+    readers = [reward for reward in routed if isinstance(reward, AnswerReward)]
+    if len({(reward.place.tag, reward.place.field) for reward in readers}) < 2:
+        return rewards[0].gold(target)
+    return write_together([(reward.place, reward.gold_answer(target)) for reward in readers])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +185,9 @@ class Combine(Reward):
 
     def gold(self, target):
         rewards = [reward for _, _, reward in self.members if reward.applies(target)]
-        # A stable sort: the first answer reward writes the answer, rewards of form then dress it.
+        # A stable sort: rewards of answers write the answer, rewards of form then dress it.
         rewards.sort(key=lambda reward: not reward.is_answer)
-        completion = rewards[0].gold(target)
+        completion = _written(rewards, target)
         for reward in rewards[1:]:
             completion = reward.dress(completion)
         return completion

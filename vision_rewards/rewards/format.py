@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from vision_rewards.parsers import MAX_COMPLETION, all_boxed, extract_answer
+from vision_rewards.parsers import MAX_COMPLETION, TAG_NAME, all_boxed, extract_answer
 from vision_rewards.types import Reward, RewardResult, TargetError, param
 
 _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE | re.ASCII)
@@ -22,7 +22,6 @@ _ORDERS = {
     "think": (("think",), "text"),
     "think_boxed": (("think",), "boxed"),
 }
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}", re.IGNORECASE | re.ASCII)
 _THINK_TAG = re.compile(r"</?think>")
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n\s*```", re.DOTALL)
 _POINTS = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "examples": [[3, 4]]}
@@ -82,7 +81,7 @@ class Format(Reward):
         super().__post_init__()
         if self.tags is not None:
             tags = self.tags if isinstance(self.tags, (list, tuple)) else ()
-            if not tags or not all(isinstance(tag, str) and _NAME.fullmatch(tag) for tag in tags):
+            if not tags or not all(isinstance(tag, str) and TAG_NAME.fullmatch(tag) for tag in tags):
                 raise ValueError(f"reward 'format': parameter 'tags': {self.tags!r} is not a list of names of tags")
             if len(set(tags)) != len(tags):
                 raise ValueError(f"reward 'format': parameter 'tags': {list(tags)} names one tag twice")

@@ -90,7 +90,8 @@ class Majority(AnswerReward):
 
     def with_group(self, completions, target):
         options = target.get("options")
-        return {**target, "majority": majority_answer(completions, extract=self.extract, options=options)}
+        answers = [self.place.read(completion)[0] or "" for completion in completions]
+        return {**target, "majority": majority_answer(answers, extract="raw", options=options)}
 
     @classmethod
     def target_of(cls, answer, options=None, task=None):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vision_rewards.parsers import EXTRACT_MODES
+from vision_rewards.parsers import MODES
 from vision_rewards.registry import get_reward, normalize_task, reward_class, task_table
 from vision_rewards.types import AnswerReward, Reward, RewardResult, TargetError, nearest, param
 
@@ -34,7 +34,9 @@ class Route(Reward):
         ({"task": "sorting", "count": 3}, "4", "a task of one's own", {"aliases": {"sorting": "counting"}}),
     )
 
-    extract: str = param("auto", "where the answer stands, for every reward", choices=EXTRACT_MODES)
+    extract: str | Sequence[str] = param(
+        "auto", "where the answer stands, for every reward", choices=MODES, several=True
+    )
     params: Mapping[str, Mapping] = param(None, "reward name → its parameters, e.g. `{ocr: {metric: cer}}`")
     aliases: Mapping[str, str] = param(None, "more tasks: task → reward name; they go before the table above")
     progress: float = param(
