@@ -10,8 +10,9 @@ from typing import Any
 import vision_rewards
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.code import Code, code_of, data_of
-from mmrl.recipe.data import FileData
+from mmrl.recipe.data import FileData, PythonData
 from mmrl.recipe.importing import import_attribute, import_named
+from mmrl.recipe.parts import Part
 from mmrl.recipe.rewards import REWARDS, RewardConfig
 from mmrl.recipe.schema import FROM_PYTHON, Recipe
 
@@ -59,26 +60,46 @@ def record(recipe: Recipe, passed: Mapping[str, Any] | None = None, needed: Sequ
 
 
 def _named_parts(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, Any]]:
-    """(place, part) of everything that the recipe names by `module:name` and that is not replaced from Python."""
+    """(place, its code) of everything that the recipe names by `module:name` and that is not replaced from Python."""
+    for place, name in _names(recipe, passed):
+        if ":" in name:
+            # The line that refuses a function of data names the function alone.
+            part = import_attribute(name) if place.endswith(".function") else import_named(name, place)
+            yield place, _behind(part)
+
+
+def _names(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, str]]:
+    """(place, name) of each part that may be code of one's own."""
+    yield "policy.type", recipe.policy.type
+    yield "engine.name", recipe.engine.name
+    yield "data.sampler.name", recipe.data.sampler.name
+    for name, simulator in recipe.simulators.items():
+        yield f"simulators.{name}.type", simulator.type
     for i, reward in enumerate(recipe.rewards):
-        if ":" in reward.name:
-            yield f"rewards.{i}.name", REWARDS.get(reward.name, f"rewards.{i}.name")
+        yield f"rewards.{i}.name", reward.name
     for key, datasets in (("train", recipe.data.train), ("eval", recipe.data.eval)):
         for i, data in enumerate(datasets if f"{key}_data" not in passed else ()):
-            if data.type == "python":
-                yield f"data.{key}.{i}.function", import_attribute(data.function)
-            if isinstance(data, FileData) and ":" in data.format:
-                yield f"data.{key}.{i}.format", import_named(data.format, f"data.{key}.{i}.format")
-    others = {"engine.name": recipe.engine.name, "data.sampler.name": recipe.data.sampler.name}
-    others |= {"policy.type": recipe.policy.type}
-    others |= {f"simulators.{name}.type": simulator.type for name, simulator in recipe.simulators.items()}
-    others |= {f"tracking.sinks.{i}": name for i, name in enumerate(recipe.tracking.sinks)}
+            if isinstance(data, PythonData):
+                yield f"data.{key}.{i}.function", data.function
+            if isinstance(data, FileData):
+                yield f"data.{key}.{i}.format", data.format
     for i, stage in enumerate(recipe.stages):
+        if stage.rollout.context is not None:
+            yield f"stages.{i}.rollout.context.name", stage.rollout.context.name
         for name, stream in stage.objective.streams.items():
-            others[f"stages.{i}.objective.streams.{name}.coefficient.kind"] = stream.coefficient.kind
-    for place, name in others.items():
-        if ":" in name:
-            yield place, import_named(name, place)
+            yield f"stages.{i}.objective.streams.{name}.coefficient.kind", stream.coefficient.kind
+    for i, benchmark in enumerate(recipe.evaluation.benchmarks):
+        yield f"evaluation.benchmarks.{i}.name", benchmark.name
+    for i, sink in enumerate(recipe.tracking.sinks):
+        yield f"tracking.sinks.{i}", sink
+
+
+def _behind(part: Any) -> Any:
+    """What runs, where a name stands for settings or an entry that say what does."""
+    if isinstance(part, Part):
+        return part.load()
+    adapter = getattr(part, "adapter", None)
+    return import_named(adapter) if isinstance(adapter, str) else part
 
 
 def _differences(place: str, recorded: Code | None, now: Code) -> Iterator[str]:

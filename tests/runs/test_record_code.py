@@ -121,8 +121,8 @@ def test_code_is_that_of_the_function_or_class_behind():
 
 
 def test_rewards_are_recorded_with_every_parameter(raw):
-    made = record(load_recipe({**raw, "rewards": [{"name": "iou", "params": {"threshold": 0.5}}]}))
-    assert made.rewards[0].params == {"extract": "auto", "threshold": 0.5, "kind": "iou", "coordinates": "as_target"}
+    made = record(load_recipe({**raw, "rewards": [{"name": "timestamp", "params": {"tolerance": 0.5}}]}))
+    assert made.rewards[0].params == {"extract": "auto", "tolerance": 0.5, "grade": "within"}
 
 
 def test_config_prints_the_record(raw, workplace, capsys):
@@ -155,3 +155,32 @@ def test_params_that_a_checkpoint_was_saved_with_are_recorded(tiny_qwen, workpla
     whole = {"statistics": None, "cameras": None, "center_crop": 0.9, "gripper": "zero_one_open"}
     assert written["policy"]["params"] == whole
     assert yaml.safe_load(to_yaml(load_recipe(written))) == written
+
+
+PARTS = """
+from mmrl.recipe.coefficients import Coefficient, CoefficientSettings
+from mmrl.recipe.engines import HFSettings
+
+
+class OwnSettings(HFSettings):
+    adapter = "own_engine:OwnEngine"
+
+
+def psi(units, settings):
+    return 1.0
+
+
+PSI = Coefficient(code=psi, settings=CoefficientSettings, doc="one")
+"""
+
+
+def test_what_runs_is_recorded_where_a_name_stands_for_its_settings(raw, workplace):
+    (workplace / "own_parts.py").write_text(PARTS)
+    (workplace / "own_engine.py").write_text("class OwnEngine:\n    pass\n")
+    coefficient = {"streams": {"rl": {"coefficient": {"kind": "own_parts:PSI"}}}}
+    made = record(load_recipe({**raw, "engine": {"name": "own_parts:OwnSettings"}, "objective": coefficient}))
+    assert {place: (code.module, code.name) for place, code in made.code.items()} == {
+        "engine.name": ("own_engine", "OwnEngine"),
+        "rewards.0.name": ("tests.support.runs", "reward"),
+        "stages.0.objective.streams.rl.coefficient.kind": ("own_parts", "psi"),
+    }
