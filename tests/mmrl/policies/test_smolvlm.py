@@ -123,8 +123,16 @@ def test_engine_and_trainer_agree_on_log_probs(opened, side, temperature):
         found = policy.log_probs(collate(rows)).log_probs_RU
     gaps = [float((found[i, : r.units] - r.decision.log_probs).abs().max()) for i, r in enumerate(rows)]
     assert max(gaps) < 1e-5
-    placeholders = {policy.processor.tokenizer.convert_tokens_to_ids(mark) for mark in ("<image>", "<row_1_col_1>")}
-    assert not any(placeholders & set(row.decision.tokens.tolist()) for row in rows)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_token_may_be_sampled_but_placeholders(opened, family):
+    policy = opened(family)
+    allowed, tokenizer = policy.allowed_tokens(None), policy.processor.tokenizer
+    banned = {tokenizer.convert_ids_to_tokens(int(i)) for i in (~allowed[: len(tokenizer)]).nonzero()}
+    tiles = {f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)}
+    assert banned == {"<image>", "<fake_token_around_image>", "<global-img>", *tiles}
+    assert not allowed[len(tokenizer) :].any(), "the table of embeddings is longer than the vocabulary"
 
 
 def test_gradients_depend_neither_on_packing_nor_on_the_split(opened):
