@@ -23,7 +23,7 @@ class Parity:
     @staticmethod
     def _question(sample: Sample) -> Sample:
         parts = [{"type": "image"}, {"type": "text", "text": "Is this digit odd or even?"}]
-        odd = int(sample.target["label"]) % 2
+        odd = int(sample.target["answer"]) % 2
         return replace(
             sample,
             messages=({"role": "user", "content": parts},),
