@@ -9,10 +9,11 @@ from typing import Any
 
 import vision_rewards
 from mmrl.contracts.errors import ConfigError
+from mmrl.recipe.base import Settings
 from mmrl.recipe.code import Code, code_of, data_of
 from mmrl.recipe.data import FileData, PythonData
 from mmrl.recipe.importing import import_attribute, import_named
-from mmrl.recipe.parts import Part
+from mmrl.recipe.parts import Part, PartSettings
 from mmrl.recipe.rewards import REWARDS, RewardConfig
 from mmrl.recipe.schema import FROM_PYTHON, Recipe
 
@@ -86,12 +87,22 @@ def _names(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, st
     for i, stage in enumerate(recipe.stages):
         if stage.rollout.context is not None:
             yield f"stages.{i}.rollout.context.name", stage.rollout.context.name
-        for name, stream in stage.objective.streams.items():
-            yield f"stages.{i}.objective.streams.{name}.coefficient.kind", stream.coefficient.kind
+        yield from _kinds(f"stages.{i}.objective", stage.objective)
     for i, benchmark in enumerate(recipe.evaluation.benchmarks):
         yield f"evaluation.benchmarks.{i}.name", benchmark.name
     for i, sink in enumerate(recipe.tracking.sinks):
         yield f"tracking.sinks.{i}", sink
+
+
+def _kinds(place: str, node: Any) -> Iterator[tuple[str, str]]:
+    """(place, kind) of every part in an objective."""
+    if isinstance(node, PartSettings):
+        yield f"{place}.kind", node.kind
+    if isinstance(node, Settings):
+        node = {name: getattr(node, name) for name in type(node).model_fields}
+    inner = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
+    for key, value in inner:
+        yield from _kinds(f"{place}.{key}", value)
 
 
 def _behind(part: Any) -> Any:
