@@ -279,6 +279,8 @@ class Likelihood:
         log_probs_RU: float32 [R, U]; 0 where masked.
         mask_RU: bool [R, U].
         entropy_RU: float32 [R, U] entropy of the distribution at each unit in nats, or None if not asked for.
+        log_normaliser_RU: float32 [R, U], log-sum-exp of the scaled logits under each unit's softmax, or None where
+            units come from no softmax.
         value_RV: float32 [R, V], the critic's value before each decision (V = 1) or before each action of its chunk,
             or None without a critic.
     """
@@ -287,3 +289,4 @@ class Likelihood:
     mask_RU: Tensor
     entropy_RU: Tensor | None = None
     value_RV: Tensor | None = None
+    log_normaliser_RU: Tensor | None = None

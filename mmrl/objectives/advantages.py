@@ -1,4 +1,4 @@
-"""Group-relative advantages, computed over the whole rollout batch before any sharding."""
+"""Advantages of the whole rollout batch, computed before any sharding. `mmrl.recipe.advantages` has their names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from math import isfinite
 
 import torch
 
-from mmrl.recipe.objective import Advantage, Offline, Overlong
+from mmrl.contracts.errors import ConfigError, nearest
+from mmrl.objectives.scored import Groups
+from mmrl.recipe.advantages import GDPO, Standard
+from mmrl.recipe.objective import Offline
 
 
-def group_advantages(rewards_PG: Sequence[Sequence[float]], settings: Advantage) -> list[list[float]]:
+def standard(groups: Groups, own: Standard) -> list[list[float]]:
+    """`group_advantages` of the rewards."""
+    return group_advantages([[t.reward for t in group] for group in groups], own)
+
+
+def group_advantages(rewards_PG: Sequence[Sequence[float]], settings: Standard) -> list[list[float]]:
     """One advantage per trajectory, in float64.
 
     A group of one, and a group whose rewards are all equal, has advantage 0 under every group baseline: never the raw
@@ -32,6 +40,32 @@ def group_advantages(rewards_PG: Sequence[Sequence[float]], settings: Advantage)
     elif settings.scale == "batch_std":
         centred = [c / (_std(everything) + settings.epsilon) for c in centred]
     return [c.tolist() for c in centred]
+
+
+def gdpo(groups: Groups, own: GDPO) -> list[list[float]]:
+    """Per-reward group-standardised parts, weighted, summed, and divided by the batch's deviation.
+
+    A part that is None, or that is alone in its group or equal all over it, adds 0. The sum's mean over the batch is 0,
+    as it is over each group. Deviations are unbiased (n - 1).
+
+    Raises:
+        ConfigError: a weighted reward that no trajectory has as a part.
+    """
+    sums = [torch.zeros(len(group), dtype=torch.float64) for group in groups]
+    known = {name for group in groups for t in group for name in t.parts}
+    for name, weight in own.weights.items():
+        if known and name not in known:
+            raise ConfigError(
+                f"objective.advantage.weights.{name}: no trajectory has this reward.{nearest(name, known)} "
+                f"Allowed: {', '.join(sorted(known))}"
+            )
+        for group, total in zip(groups, sums):
+            scores = [(i, t.parts[name]) for i, t in enumerate(group) if t.parts.get(name) is not None]
+            values = torch.tensor([score for _, score in scores], dtype=torch.float64)
+            if len(values) > 1 and not bool((values == values[0]).all()):
+                total[[i for i, _ in scores]] += weight * (values - values.mean()) / (values.std() + own.epsilon)
+    everything = torch.cat(sums) if sums else torch.empty(0, dtype=torch.float64)
+    return [(total / (_std(everything) + own.epsilon)).tolist() for total in sums]
 
 
 def _centre(group: torch.Tensor, everything: torch.Tensor, baseline: str) -> torch.Tensor:
@@ -60,12 +94,3 @@ def demonstration_weights(advantages: torch.Tensor, settings: Offline) -> torch.
     if settings.weight == "positive":
         return (advantages > 0).to(advantages.dtype)
     return (advantages / settings.temperature).exp().clamp(max=settings.cap)
-
-
-def overlong_penalty(units: int, limit: int, settings: Overlong) -> float:
-    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13), in [-weight, 0].
-
-    0 up to `limit - cache` units, then linearly down to -1 at `limit`.
-    """
-    excess = units - (limit - settings.cache)
-    return -settings.weight * min(1.0, max(0.0, excess / settings.cache))

@@ -9,11 +9,15 @@ from typing import Any
 
 import yaml
 
+from mmrl.recipe.advantages import ADVANTAGES, Standard
+from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.base import Settings
 from mmrl.recipe.coefficients import COEFFICIENTS
+from mmrl.recipe.controllers import CONTROLLERS
 from mmrl.recipe.methods import METHODS, Method, resolve_objective
 from mmrl.recipe.objective import Objective, Stream
-from mmrl.recipe.parts import Part
+from mmrl.recipe.parts import Part, PartSettings
+from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS
 
 _HEADER = """# Methods
 
@@ -50,23 +54,58 @@ averages each trajectory over its units, then over trajectories; `constant` divi
 1 / (size of its group) and counts the prompts of all streams.
 """
 
-_COEFFICIENTS = """## Coefficients
-
-`streams.<name>.coefficient`: psi(p, r), the factor of the advantage at each unit. p is the policy's
+_REGISTRIES = (
+    (
+        "Coefficients",
+        "streams",
+        COEFFICIENTS,
+        """`streams.<name>.coefficient`: psi(p, r), the factor of the advantage at each unit. p is the policy's
 probability of the unit, r = p / p_old, sg stops the gradient. A coefficient alone is not the method of its paper:
 one that no method uses is reached by overriding a stream, for example
 `objective: {streams: {demo: {coefficient: {kind: dft}}}}` beside `method: sft`. Parameters of the method's own
-coefficient stay where the new kind has them too. `kind` may also be `module:NAME` of a `Coefficient` of one's own
-([recipes.md](recipes.md#a-coefficient-of-your-own)).
-The advantage of a demonstration is 1, or under `offline` the weight that its own makes.
-"""
+coefficient stay where the new kind has them too. Here and in every table below, `kind` may also be the name of an
+installed package's part, or `module:NAME` of one's own ([recipes.md](recipes.md#a-coefficient-of-your-own)).
+""",
+    ),
+    (
+        "Advantages",
+        "advantage",
+        ADVANTAGES,
+        "`advantage`: of each trajectory, from the rewards of the whole rollout batch.\n",
+    ),
+    (
+        "Reward transforms",
+        "reward_transforms",
+        REWARD_TRANSFORMS,
+        """`reward_transforms.<name>`: what is done to rewards before the advantage, one after the other. `kind` is the
+name where it is left out; `null` takes out one of the method's.
+""",
+    ),
+    (
+        "Auxiliary terms",
+        "auxiliary_terms",
+        AUXILIARY_TERMS,
+        """`auxiliary_terms.<name>`: `weight` x the mean of X over the units of `streams`, counted over the whole
+optimizer step, added to the loss. `kind` is the name where it is left out.
+""",
+    ),
+    (
+        "Controllers",
+        "controllers",
+        CONTROLLERS,
+        """`controllers.<name>`: sees each step's figures ([metrics.md](metrics.md)) and sets what holds in the next:
+values of the objective by their keys, a factor of the learning rate, the temperature. Its state is in the checkpoint,
+so that a resumed run goes on exactly. `kind` is the name where it is left out.
+""",
+    ),
+)
 
 
 def render() -> str:
     """The whole page as Markdown."""
     lines = [_HEADER, _overview(), "", _LEGEND]
     lines += ["\n".join(_method(name, entry)) + "\n" for name, entry in METHODS.items()]
-    lines += [_coefficients(), "", *_settings()]
+    lines += [*_parts(), *_settings()]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -114,7 +153,8 @@ def _written_out(objective: Objective) -> Iterator[tuple[str, str]]:
             yield from ((f"[`streams`](#stream)`.{name}`", f"`{_yaml(stream)}`") for name, stream in value.items())
             continue
         model = getattr(objective, key)
-        linked = f"[`{key}`](#{type(model).__name__.lower()})" if isinstance(model, Settings) else f"`{key}`"
+        name = model.kind if isinstance(model, PartSettings) else type(model).__name__.lower()
+        linked = f"[`{key}`](#{name})" if isinstance(model, Settings) else f"`{key}`"
         yield linked, f"`{_yaml(value)}`"
 
 
@@ -145,6 +185,8 @@ def _advantage(objective: Objective) -> str:
     if not objective.rollouts and objective.offline is None:
         return "1"
     settings = objective.advantage
+    if not isinstance(settings, Standard):
+        return settings.kind
     if settings.baseline == "value":
         centred = f"GAE(gamma {settings.gamma:g}, lambda {settings.lam:g})"
         return (
@@ -154,17 +196,21 @@ def _advantage(objective: Objective) -> str:
     return centred if settings.scale == "none" else f"({centred}) / ({settings.scale} + {settings.epsilon:g})"
 
 
-def _coefficients() -> str:
-    used: dict[str, list[str]] = {}
+def _parts() -> Iterator[str]:
+    """A section for each registry of parts: what each is, which methods use it, its own parameters."""
+    used: dict[tuple[str, str], dict[str, None]] = {}
     for name, entry in METHODS.items():
-        for stream in resolve_objective(name, {}).streams.values() if entry.objective is not None else ():
-            used.setdefault(stream.coefficient.kind, []).append(name)
-    rows = [
-        (f"`{kind}`", part.doc, ", ".join(dict.fromkeys(used.get(kind, []))) or "none")
-        for kind, part in COEFFICIENTS.entries.items()
-    ]
-    parts = [_own(kind, part) for kind, part in COEFFICIENTS.entries.items()]
-    return "\n".join([_COEFFICIENTS, _table(("kind", "psi", "methods"), rows), *(part for part in parts if part)])
+        for key, part in resolve_objective(name, {}).parts() if entry.objective is not None else ():
+            used.setdefault((key.partition(".")[0], part.kind), {})[name] = None
+    for title, key, registry, text in _REGISTRIES:
+        yield f"## {title}\n\n{text}"
+        rows = [
+            (f"`{kind}`", part.doc, ", ".join(used.get((key, kind), ())) or "none")
+            for kind, part in registry.entries.items()
+        ]
+        yield _table(("kind", "what it is", "methods"), rows)
+        yield from (own for kind, part in registry.entries.items() if (own := _own(kind, part)))
+        yield ""
 
 
 def _own(kind: str, part: Part) -> str:

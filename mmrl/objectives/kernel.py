@@ -1,26 +1,28 @@
 """The one loss of every method.
 
     L = - sum_s w_s (1/Z_s) sum_{i,u in s} m_iu sg[c_iu] log pi(u)  -  lambda_H (1/Z_H) sum_u H_u
-        + lambda_V (1/Z_V) sum_j huber(V_j - target_j)
+        + lambda_V (1/Z_V) sum_j huber(V_j - target_j)  +  sum_k lambda_k (1/Z_k) sum_u X_ku
     c = omega psi A - kappa
 
-psi is the coefficient, omega the engine/trainer mismatch weight, kappa the in-loss KL. Z_s is known before the first
-micro-batch, so splitting a step into micro-batches does not change its gradient. Loss values need not equal a paper's;
-gradients do.
+psi is the coefficient, omega the engine/trainer mismatch weight, kappa the in-loss KL, X_k an auxiliary term. Z_s is
+known before the first micro-batch, so splitting a step into micro-batches does not change its gradient. Loss values
+need not equal a paper's; gradients do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mmrl.contracts.types import Likelihood
+from mmrl.objectives.auxiliary_terms import TermUnits
 from mmrl.objectives.coefficients import Units, ratio
 from mmrl.objectives.rows import Normaliser, Row, pad
+from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import KL, Mismatch, Objective, Stream, ValueLoss
 
@@ -34,6 +36,7 @@ class StepPlan:
     normalisers: Mapping[str, Normaliser]
     entropy_units: float
     value_targets: float = 1.0
+    term_units: Mapping[str, float] = field(default_factory=dict)
 
 
 def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[Tensor, dict[str, float]]:
@@ -76,9 +79,26 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
         under_entropy = _rows_of(rows, plan.objective.under("entropy"), device) & mask
         total = total - plan.objective.entropy * (under_entropy * likelihood.entropy_RU).sum() / plan.entropy_units
     sums = _sums(likelihood, rows, plan, old, advantage)
+    if plan.objective.auxiliary_terms:
+        terms, term_sums = auxiliary_terms(rows, plan, TermUnits(likelihood, old, advantage))
+        total, sums = total + terms, sums | term_sums
     if plan.objective.value is not None and any(row.targets is not None for row in rows):
         value, value_sums = value_loss(likelihood.value_RV, rows, plan.objective.value)
         total, sums = total + plan.objective.value.weight * value / plan.value_targets, sums | value_sums
+    return total, sums
+
+
+def auxiliary_terms(rows: Sequence[Row], plan: StepPlan, units: TermUnits) -> tuple[Tensor, dict[str, float]]:
+    """sum_k lambda_k (1/Z_k) sum_u X_ku over the units of each term's streams; Z_k counts them over the whole step."""
+    mask, total, sums = units.likelihood.mask_RU, units.likelihood.log_probs_RU.new_zeros(()), {}
+    for name, own in plan.objective.auxiliary_terms.items():
+        chosen = _rows_of(rows, plan.objective.term_streams(name), mask.device) & mask  # [R, U]
+        if bool(chosen.any()):
+            # where, not a product: X of a unit outside may be infinite.
+            term = torch.where(chosen, AUXILIARY_TERMS.get(own.kind).load()(units, own), 0.0).sum()
+            total = total + own.weight * term / plan.term_units[name]
+            sums[f"term_{name}_sum"] = float(term.detach())
+            sums[f"term_{name}_units_sum"] = float(chosen.sum())
     return total, sums
 
 

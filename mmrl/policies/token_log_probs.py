@@ -19,7 +19,7 @@ def token_log_probs(
     allowed_V: Tensor,
     temperature: float = 1.0,
     entropy: str = "none",
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Log-probs of `tokens_N` under softmax(head(hidden) / temperature) over the allowed tokens.
 
     Vocabularies of 150k make the logits the largest tensor of a step, so long inputs go in chunks whose logits are
@@ -29,7 +29,7 @@ def token_log_probs(
         entropy: `none`, `value` (for logging) or `gradient` (differentiable).
 
     Returns:
-        float32 [N] log-probs and, if asked for, float32 [N] entropies in nats.
+        float32 [N] log-probs, float32 [N] entropies in nats if asked for, and float32 [N] log-sum-exps of the logits.
     """
     rows = max(1, CHUNK_ELEMENTS // allowed_V.numel())
     if len(tokens_N) <= rows:
@@ -41,21 +41,25 @@ def token_log_probs(
             pieces.append(checkpoint(_chunk, *arguments, use_reentrant=False))
         else:
             pieces.append(_chunk(*arguments))
-    log_probs = torch.cat([piece[0] for piece in pieces])
-    return log_probs, torch.cat([piece[1] for piece in pieces]) if entropy != "none" else None
+    log_probs_N, entropy_N, normaliser_N = (
+        torch.cat(parts) if parts[0] is not None else None for parts in zip(*pieces)
+    )
+    return log_probs_N, entropy_N, normaliser_N
 
 
 def _chunk(hidden_NH, tokens_N, head, allowed_V, temperature, entropy):
     logits_NV = scaled_logits(head(hidden_NH), allowed_V, temperature)
     log_probs_NV = logits_NV.log_softmax(-1)
     chosen_N = log_probs_NV.gather(-1, tokens_N[:, None]).squeeze(-1)
+    # log p = logit - log Z
+    normaliser_N = logits_NV.gather(-1, tokens_N[:, None]).squeeze(-1) - chosen_N
     if entropy == "none":
-        return chosen_N, None
+        return chosen_N, None, normaliser_N
     if entropy == "value":
         log_probs_NV = log_probs_NV.detach()
     # Disallowed tokens have p = 0 and log p = -inf, whose product is NaN.
     entropy_N = -(log_probs_NV.exp() * log_probs_NV.masked_fill(~allowed_V, 0.0)).sum(-1)
-    return chosen_N, entropy_N
+    return chosen_N, entropy_N, normaliser_N
 
 
 def scaled_logits(logits_NV: Tensor, allowed_V: Tensor, temperature: float) -> Tensor:

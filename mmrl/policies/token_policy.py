@@ -137,7 +137,7 @@ class TokenPolicy(AdaptedModel):
 
     def _likelihood(self, hidden_NH: Tensor, batch: PolicyBatch, entropy: str) -> Likelihood:
         with self._autocast():
-            log_probs_N, entropy_N = token_log_probs(
+            log_probs_N, entropy_N, normaliser_N = token_log_probs(
                 hidden_NH,
                 self._model.get_output_embeddings(),
                 batch.tokens_RU[batch.mask_RU].to(self.device),
@@ -151,6 +151,7 @@ class TokenPolicy(AdaptedModel):
             mask_RU,
             spread(entropy_N, mask_RU) if entropy_N is not None else None,
             self.value_head(first_of_rows(hidden_NH, mask_RU)) if self.value_head is not None else None,
+            spread(normaliser_N, mask_RU),
         )
 
     @torch.no_grad()

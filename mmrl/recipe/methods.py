@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmrl.contracts.errors import ConfigError, unknown
+from mmrl.recipe.advantages import ADVANTAGES, Advantage
 from mmrl.recipe.coefficients import COEFFICIENTS, Coefficient
 from mmrl.recipe.objective import Objective
-from mmrl.recipe.parts import part_of
+from mmrl.recipe.parts import Part, part_of
 from mmrl.recipe.reading import merge, validate
+from mmrl.recipe.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,11 @@ METHODS: dict[str, Method] = {
             "streams": {"rl": {**_RL, "coefficient": {**_PPO, "high": 0.28}, "normalise": "token"}},
             "advantage": {"baseline": "group_mean", "scale": "group_std"},
             "filter": {"low": 0.0, "high": 1.0, "rounds": 3},
-            "overlong": {"cache": 16},
+            "reward_transforms": {"overlong": {"cache": 16}},
             "mask_truncated": False,
         },
-        notes="set objective.overlong.cache to about a fifth of rollout.max_new_tokens (4096 of 20480 in the paper)",
+        notes="set objective.reward_transforms.overlong.cache to about a fifth of rollout.max_new_tokens (4096 of "
+        "20480 in the paper)",
     ),
     "ppo": Method(
         source="PPO, arXiv 1707.06347, with GAE, arXiv 1506.02438; settings of RLinf's embodied PPO",
@@ -216,15 +219,24 @@ def resolve_objective(name: str, overrides: Mapping[str, Any]) -> Objective:
 
 
 def _fitting(objective: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The method's objective, its coefficients without the parameters that the kind in the overrides does not have."""
+    """The method's objective, its parts without the parameters that the kind in the overrides does not have."""
     streams = dict(objective["streams"])
     changed = overrides.get("streams")
     for name, stream in changed.items() if isinstance(changed, Mapping) else ():
-        given = stream.get("coefficient") if isinstance(stream, Mapping) else None
         own = streams.get(name, {}).get("coefficient", {})
-        kind = given.get("kind", own.get("kind")) if isinstance(given, Mapping) else None
-        if own and isinstance(kind, str) and kind != own.get("kind") and kind in COEFFICIENTS:
+        if own and isinstance(stream, Mapping):
             place = f"objective.streams.{name}.coefficient.kind"
-            known = part_of(COEFFICIENTS, kind, Coefficient, place).settings.model_fields
-            streams[name] = {**streams[name], "coefficient": {key: own[key] for key in own if key in known}}
-    return {**objective, "streams": streams}
+            fitting = _of_kind(own, stream.get("coefficient"), COEFFICIENTS, Coefficient, place)
+            streams[name] = {**streams[name], "coefficient": fitting}
+    own = {"kind": "standard", **objective.get("advantage", {})}
+    advantage = _of_kind(own, overrides.get("advantage"), ADVANTAGES, Advantage, "objective.advantage.kind")
+    return {**objective, "streams": streams, "advantage": advantage}
+
+
+def _of_kind(own: Mapping[str, Any], given: Any, registry: Registry, expected: type[Part], place: str) -> Any:
+    """What stays of a method's `own` parameters beside those `given`, which may be of another kind."""
+    kind = given.get("kind", own["kind"]) if isinstance(given, Mapping) else own["kind"]
+    if not isinstance(kind, str) or kind == own["kind"] or kind not in registry:
+        return own
+    known = part_of(registry, kind, expected, place).settings.model_fields
+    return {key: value for key, value in own.items() if key in known}

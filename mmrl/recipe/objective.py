@@ -5,7 +5,7 @@ A method (`mmrl.recipe.methods`) is a named value of `Objective`; a recipe may o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,9 +19,14 @@ from pydantic import (
     model_validator,
 )
 
+from mmrl.contracts.errors import unknown
+from mmrl.recipe.advantages import ADVANTAGES, Advantage, AdvantageSettings, Standard
+from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS, AuxiliaryTerm, AuxiliaryTermSettings
 from mmrl.recipe.base import Settings
 from mmrl.recipe.coefficients import COEFFICIENTS, Coefficient, CoefficientSettings
-from mmrl.recipe.parts import reader
+from mmrl.recipe.controllers import CONTROLLERS, Controller, ControllerSettings
+from mmrl.recipe.parts import PartSettings, named, reader
+from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS, RewardTransform, RewardTransformSettings
 
 
 class Schedule(Settings):
@@ -39,7 +44,14 @@ class Schedule(Settings):
 
 
 AnyCoefficient = Annotated[SerializeAsAny[CoefficientSettings], BeforeValidator(reader(COEFFICIENTS, Coefficient))]
-
+AnyAdvantage = Annotated[
+    SerializeAsAny[AdvantageSettings], BeforeValidator(reader(ADVANTAGES, Advantage, default="standard"))
+]
+AnyTransform = Annotated[
+    SerializeAsAny[RewardTransformSettings], BeforeValidator(reader(REWARD_TRANSFORMS, RewardTransform))
+]
+AnyTerm = Annotated[SerializeAsAny[AuxiliaryTermSettings], BeforeValidator(reader(AUXILIARY_TERMS, AuxiliaryTerm))]
+AnyController = Annotated[SerializeAsAny[ControllerSettings], BeforeValidator(reader(CONTROLLERS, Controller))]
 
 # What acts on a stream unless it says otherwise.
 TERMS = {"rollouts": ["kl", "entropy", "mismatch"], "injected": ["kl", "entropy"], "demonstrations": []}
@@ -90,43 +102,6 @@ class Stream(Settings):
         return self.origin in ("rollouts", "injected")
 
 
-class Advantage(Settings):
-    """Reward minus `baseline`, divided by `scale`.
-
-    Group baselines give each trajectory one advantage. `value` is GAE on the policy's own value head: an advantage for
-    each decision, or for each action of its chunk where `policy.value_head.outputs` is the chunk's length.
-    """
-
-    baseline: Literal["group_mean", "leave_one_out", "batch_mean", "none", "value"] = "group_mean"
-    scale: Literal["group_std", "batch_std", "none"] = "group_std"
-    of: Literal["reward", "accuracy"] = Field(
-        "reward", description="accuracy: the task's own figure instead of the shaped reward (0 or 1 for episodes)"
-    )
-    gamma: float = Field(
-        0.99,
-        gt=0.0,
-        le=1.0,
-        description="discount from one value of the critic to the next: from decision to decision, a chunk's rewards "
-        "adding up undiscounted, or from action to action where policy.value_head.outputs is the chunk's length",
-    )
-    lam: float = Field(0.95, ge=0.0, le=1.0, description="GAE's lambda, from one value to the next, as gamma")
-    epsilon: PositiveFloat = 1e-6
-
-    @model_validator(mode="after")
-    def _equal_rewards_give_zero(self) -> Advantage:
-        # A uniform group's std is 0: what the baseline leaves of its rewards would be divided by epsilon.
-        centred = {
-            "group_std": ("group_mean", "leave_one_out"),
-            "batch_std": ("group_mean", "leave_one_out", "batch_mean", "value"),
-        }
-        if self.scale in centred and self.baseline not in centred[self.scale]:
-            raise ValueError(
-                f"scale '{self.scale}' does not fit baseline '{self.baseline}': equal rewards would give huge "
-                f"advantages; set baseline to {' or '.join(centred[self.scale])}, or scale to none"
-            )
-        return self
-
-
 class ValueLoss(Settings):
     """Regression of the value head to GAE's targets: X = mean of huber(V - target), clipped around the old values."""
 
@@ -169,13 +144,6 @@ class Filter(Settings):
         if self.low >= self.high:
             raise ValueError(f"low {self.low} is not below high {self.high}, so no group would be kept")
         return self
-
-
-class Overlong(Settings):
-    """DAPO's soft overlong punishment: 0 up to L - cache units, then linearly down to -1 at L = max_new_tokens."""
-
-    cache: PositiveInt
-    weight: float = 1.0
 
 
 class Gate(Settings):
@@ -240,15 +208,24 @@ class Objective(Settings):
     relabel: Relabel | None = None
     offline: Offline | None = Field(None, description="weigh demonstrations by what they earned")
     filter: Filter | None = None
-    overlong: Overlong | None = None
     mask_truncated: bool = Field(False, description="truncated trajectories get no gradient")
-    advantage: Advantage = Advantage()
+    reward_transforms: Annotated[dict[str, AnyTransform], BeforeValidator(named)] = Field(
+        {}, description="what is done to rewards before the advantage, in order; null takes out one of the method's"
+    )
+    advantage: AnyAdvantage = Standard()
     streams: dict[str, Stream]
     value: ValueLoss | None = Field(None, description="trains the value head, which `advantage.baseline: value` needs")
     kl: KL = KL()
     mismatch: Mismatch = Mismatch()
     entropy: float = Field(
         0.0, description="entropy bonus: its mean over the units of streams with that term is subtracted"
+    )
+    auxiliary_terms: Annotated[dict[str, AnyTerm], BeforeValidator(named)] = Field(
+        {}, description="further terms of the loss"
+    )
+    controllers: Annotated[dict[str, AnyController], BeforeValidator(named)] = Field(
+        {},
+        description="what sets values of the objective, the learning rate's factor or the temperature",
     )
 
     @model_validator(mode="after")
@@ -258,7 +235,7 @@ class Objective(Settings):
             ("gate", self.gate),
             ("filter", self.filter),
             ("inject", self.inject),
-            ("overlong", self.overlong),
+            ("reward_transforms", self.reward_transforms),
             ("mask_truncated", self.mask_truncated),
             ("value", self.value and not self.offline),
         ):
@@ -278,7 +255,7 @@ class Objective(Settings):
             raise ValueError("relabel needs demonstrations: true, for it makes the demonstrations")
         if self.offline is not None:
             self._check_offline()
-        if (self.advantage.baseline == "value") != (self.value is not None):
+        if (self.critic is not None) != (self.value is not None):
             raise ValueError(
                 "advantage.baseline value and the value loss go together: set `value: {}`, or another baseline and "
                 "`value: null`"
@@ -290,7 +267,27 @@ class Objective(Settings):
                 )
             if stream.complement_of:
                 self._check_complement(name, stream)
+        self._check_parts()
         return self
+
+    @property
+    def critic(self) -> Standard | None:
+        """The settings of GAE where the value head gives the advantages, once it has been asked; else None."""
+        settings = self.advantage
+        return settings if isinstance(settings, Standard) and settings.baseline == "value" else None
+
+    def parts(self) -> Iterator[tuple[str, PartSettings]]:
+        """(key, settings) of every part that a registry has."""
+        yield "advantage", self.advantage
+        for name, stream in self.streams.items():
+            yield f"streams.{name}.coefficient", stream.coefficient
+        for key in ("reward_transforms", "auxiliary_terms", "controllers"):
+            yield from ((f"{key}.{name}", part) for name, part in getattr(self, key).items())
+
+    def term_streams(self, name: str) -> frozenset[str]:
+        """The streams whose units an auxiliary term is a mean over."""
+        chosen = self.auxiliary_terms[name].streams
+        return frozenset(self.streams if chosen is None else chosen)
 
     def under(self, term: str) -> frozenset[str]:
         """Names of the streams that `kl`, `entropy` or `mismatch` acts on."""
@@ -319,6 +316,18 @@ class Objective(Settings):
                 raise ValueError(
                     f"streams: none is from {origin}, which this objective makes ({by}); add one, or leave them out"
                 )
+
+    def _check_parts(self) -> None:
+        for name in self.auxiliary_terms:
+            if name in self.streams:
+                raise ValueError(f"auxiliary_terms.{name}: a stream has this name, and both are logged as loss/{name}")
+            for stream in self.term_streams(name):
+                if stream not in self.streams:
+                    raise ValueError(f"auxiliary_terms.{name}.streams: {unknown('stream', stream, self.streams)}")
+        for key, part in self.parts():
+            why = part.refusal(self)
+            if why is not None:
+                raise ValueError(f"{key}: {part.kind} {why}")
 
     def _check_offline(self) -> None:
         if not self.demonstrations or self.relabel is not None or self.gate is not None:

@@ -24,6 +24,10 @@ class PartSettings(Settings):
 
     kind: str
 
+    def refusal(self, objective: Any) -> str | None:
+        """Why the part cannot work in this `Objective`, as the end of a sentence about it; None where it can."""
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -33,7 +37,8 @@ class Part:
         code: the function or class, or `module:name` of it, which is imported by `load`.
         settings: the model of its parameters.
         doc: what it is, with its source, in a line of the docs.
-        needs: what it reads of a unit's likelihood: `ratio` (new to old), `probability` (which a density is not).
+        needs: what it reads of a unit's likelihood: `ratio` (new to old), `probability` (which a density is not),
+            `entropy` (of the distribution), `normaliser` (log-sum-exp of the logits).
     """
 
     code: Callable[..., Any] | str
@@ -49,12 +54,26 @@ class Part:
         return getattr(import_module(module), name)
 
 
-def reader(registry: Registry, expected: type[Part]) -> Callable[[Any], PartSettings]:
-    """A validator that makes a mapping the settings of the part that its `kind` names."""
+def named(raw: Any) -> Any:
+    """Parts by names of their own: `kind` is the name where it is left out, and null takes a method's part out."""
+    if not isinstance(raw, Mapping):
+        return raw
+    given = {name: part for name, part in raw.items() if part is not None}
+    return {name: {"kind": name, **part} if isinstance(part, Mapping) else part for name, part in given.items()}
+
+
+def reader(registry: Registry, expected: type[Part], default: str | None = None) -> Callable[[Any], PartSettings]:
+    """A validator that makes a mapping the settings of the part that its `kind` names.
+
+    Args:
+        default: the kind of a mapping that names none.
+    """
 
     def read(raw: Any) -> PartSettings:
         if isinstance(raw, PartSettings):
             return raw
+        if default is not None and isinstance(raw, Mapping):
+            raw = {"kind": default, **raw}
         if not isinstance(raw, Mapping) or not isinstance(raw.get("kind"), str):
             raise ValueError(f"a mapping with `kind` is needed. Allowed: {', '.join(registry.names())}, or module:name")
         return _settings(part_of(registry, raw["kind"], expected), raw)

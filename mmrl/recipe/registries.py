@@ -9,12 +9,16 @@ from mmrl.recipe.importing import import_named
 from mmrl.recipe.registry import Registry
 
 REGISTRIES = {
+    "advantage": "mmrl.recipe.advantages:ADVANTAGES",
+    "auxiliary_term": "mmrl.recipe.auxiliary_terms:AUXILIARY_TERMS",
     "benchmark": "mmrl.recipe.benchmarks:BENCHMARKS",
     "coefficient": "mmrl.recipe.coefficients:COEFFICIENTS",
     "context": "mmrl.recipe.contexts:CONTEXTS",
+    "controller": "mmrl.recipe.controllers:CONTROLLERS",
     "engine": "mmrl.recipe.engines:ENGINES",
     "format": "mmrl.recipe.formats:FORMATS",
     "policy": "mmrl.recipe.policies.registry:POLICIES",
+    "reward_transform": "mmrl.recipe.reward_transforms:REWARD_TRANSFORMS",
     "reward": "mmrl.recipe.rewards:REWARDS",
     "sampler": "mmrl.recipe.samplers:SAMPLERS",
     "simulator": "mmrl.recipe.simulators:SIMULATORS",

@@ -87,6 +87,9 @@ _ENTRIES = (
     Metric("group/rounds", "draws", "Rounds of drawing that dynamic sampling needed.", False),
     Metric("stream/<name>_units", "units", "Likelihood units of one stream."),
     Metric("stream/<name>_weight", "1", "Weight of one stream in the loss."),
+    Metric(
+        "control/<key>", "1", "What controllers set: a key of the objective, `learning_rate` (a factor), `temperature`."
+    ),
     Metric("loss/total", "1", "The whole loss; its value need not fall under RL."),
     Metric("loss/<stream>", "1", "Loss of one stream or auxiliary term, before its weight."),
     Metric("optim/lr", "1", "Learning rate of the main parameters."),

@@ -106,6 +106,9 @@ def metrics_of(sums: dict[str, float], weights: dict[str, float], objective: Obj
         if units:
             metrics[f"loss/{name}"] = sums[f"{name}_nll_sum"] / units
     metrics |= _policy(sums, objective)
+    for name in objective.auxiliary_terms:
+        if sums.get(f"term_{name}_units_sum"):
+            metrics[f"loss/{name}"] = sums[f"term_{name}_sum"] / sums[f"term_{name}_units_sum"]
     if sums.get("value_count_sum"):
         metrics |= _critic(sums, sums["value_count_sum"])
     if sums.get("offline_square_sum"):

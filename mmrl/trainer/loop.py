@@ -9,9 +9,11 @@ import torch
 from mmrl.contracts.errors import CheckpointError
 from mmrl.contracts.policy import media_of
 from mmrl.data.reading_ahead import reading_ahead
+from mmrl.objectives.controllers import Controllers
 from mmrl.objectives.schedules import stream_weights
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder
+from mmrl.tracking.metrics import is_wall_clock
 from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resources
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.place import Place
@@ -45,18 +47,22 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
             f"stages.{stage.name}.steps is {stage.steps}, and the checkpoint is past it, at {place.stage_step}; "
             "raise steps, or set `resume: never` and another `name`"
         )
-    objective = stage.objective
-    optimizer = Optimizer(session.policy, stage.optim, stage.optimizer_steps)
+    optimizer, controllers = Optimizer(session.policy, stage.optim, stage.optimizer_steps), Controllers(stage)
     if place.stage_step:
-        session.restore_optimizer(optimizer)
-    elif objective.kl.weight:
+        session.restore(optimizer, controllers)
+    elif stage.objective.kl.weight:
         session.policy.keep_reference()
     builder = Builder(
-        session.policy, session.engine, session.mixture, session.preparer, session.simulators, stage, objective
+        session.policy, session.engine, session.mixture, session.preparer, session.simulators, stage, stage.objective
     )
     builder.read_ahead(session.recipe.data.prefetch)
     while place.stage_step < stage.steps:
-        metrics = train_step(session, stage, objective, builder, optimizer, place)
+        control = controllers.control()
+        now = controllers.applied(control)
+        builder.stage, builder.objective, optimizer.rate = now, now.objective, control.learning_rate
+        metrics = train_step(session, now, now.objective, builder, optimizer, place)
+        metrics |= control.figures()
+        controllers.observe({name: figure for name, figure in metrics.items() if not is_wall_clock(name)})
         # The weights go to the engine.
         metrics["time/sync"] = session.engine.sync(session.policy, place.updates).seconds
         place.step, place.stage_step = place.step + 1, place.stage_step + 1
@@ -69,7 +75,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
             place.evaluations[f"after_{stage.name}"] = results or {}
         session.log(place, stage, metrics, results)
         stopped = session.stop.signum is not None
-        session.save_if_due(place, optimizer, results, ended)
+        session.save_if_due(place, optimizer, controllers, results, ended)
         if stopped and not (ended and place.stage + 1 == len(session.recipe.stages)):
             return False
     return True

@@ -29,6 +29,7 @@ class Optimizer:
 
     def __init__(self, policy: Policy, config: OptimConfig, total: int):
         self.config, self.total, self.step_count = config, total, 0
+        self.rate = 1.0  # a controller's factor of the schedule
         self.named = [(name, parameter) for name, parameter, _ in policy.trainable()]
         if not self.named:
             raise ConfigError("nothing to train: every parameter is frozen")
@@ -56,7 +57,7 @@ class Optimizer:
         parameters = [parameter for _, parameter in self.named]
         limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-        factor = rate_factor(self.config, self.step_count, self.total)
+        factor = rate_factor(self.config, self.step_count, self.total) * self.rate
         for group in self.adamw.param_groups:
             group["lr"] = group["peak"] * factor
         finite = math.isfinite(norm)

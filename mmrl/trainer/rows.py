@@ -7,9 +7,11 @@ from dataclasses import replace
 
 from mmrl.contracts.sampler import Outcome
 from mmrl.contracts.types import DEMO, Group, Trajectory
-from mmrl.objectives.advantages import group_advantages, overlong_penalty
 from mmrl.objectives.rows import Row
+from mmrl.objectives.scored import Scored
+from mmrl.recipe.advantages import ADVANTAGES
 from mmrl.recipe.objective import Objective
+from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import StepBatch
 
@@ -21,10 +23,11 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
     Trajectories without a decision, and truncated ones under `mask_truncated`, keep their place in the advantage but
     get no row.
     """
-    rollout, critic = stage.rollout, objective.advantage.baseline == "value"
-    stepwise = objective.advantage.of == "reward"
-    shaped = [[_shaped(t, objective, rollout.max_new_tokens) for t in g.trajectories] for g in batch.rollouts]
-    advantages = shaped if critic else group_advantages(shaped, objective.advantage)
+    settings = objective.advantage
+    critic, stepwise = objective.critic is not None, not settings.accuracy
+    scored = _transformed(batch.rollouts, objective, stage.rollout.max_new_tokens)
+    shaped = [[t.reward for t in group] for group in scored]
+    advantages = shaped if critic else ADVANTAGES.get(settings.kind).load()(scored, settings)
     rows: list[Row] = []
     noted: list[Group] = []
     for group, values, totals in zip(batch.rollouts, advantages, shaped):
@@ -58,13 +61,27 @@ def _streams_of(trajectory: Trajectory, objective: Objective) -> tuple[str, ...]
     return injected or objective.of("rollouts")
 
 
-def _shaped(trajectory: Trajectory, objective: Objective, limit: int) -> float:
-    reward = float(trajectory.reward or 0.0)
-    if objective.advantage.of == "accuracy":
-        reward = trajectory.measured()
-    if objective.overlong is not None:
-        reward += overlong_penalty(trajectory.units, limit, objective.overlong)
-    return reward
+def _transformed(groups: Sequence[Group], objective: Objective, limit: int) -> list[list[Scored]]:
+    """The groups' trajectories with the rewards that the objective's transforms make of theirs."""
+    scored = [[_scored(t, objective.advantage.accuracy, limit) for t in group.trajectories] for group in groups]
+    for own in objective.reward_transforms.values():
+        rewards = REWARD_TRANSFORMS.get(own.kind).load()(scored, own)
+        scored = [
+            [replace(t, reward=reward) for t, reward in zip(group, changed, strict=True)]
+            for group, changed in zip(scored, rewards, strict=True)
+        ]
+    return scored
+
+
+def _scored(trajectory: Trajectory, by_accuracy: bool, limit: int) -> Scored:
+    return Scored(
+        reward=trajectory.measured() if by_accuracy else float(trajectory.reward or 0.0),
+        parts=trajectory.parts,
+        accuracy=trajectory.accuracy,
+        units=trajectory.units,
+        limit=limit,
+        truncated=trajectory.truncated,
+    )
 
 
 def _rows(trajectory, stream: str, advantage: float, index: int, group_size: int) -> list[Row]:

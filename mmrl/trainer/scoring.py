@@ -14,8 +14,9 @@ from mmrl.contracts.types import Decision, Prompt
 from mmrl.objectives.advantages import demonstration_weights
 from mmrl.objectives.gae import gae
 from mmrl.objectives.rows import Row
+from mmrl.recipe.advantages import Standard
 from mmrl.recipe.coefficients import COEFFICIENTS
-from mmrl.recipe.objective import Advantage, Objective, Offline
+from mmrl.recipe.objective import Objective, Offline
 from mmrl.recipe.training import StageConfig
 from mmrl.trainer.step import score
 
@@ -31,15 +32,15 @@ def score_rollouts(
     in_groups = set(objective.of("rollouts", "injected"))
     sampled = [row for row in rows if row.stream in in_groups]
     taught = [row for row in rows if row.stream not in in_groups]
-    critic, several = objective.value is not None, stage.minibatches * stage.epochs > 1
-    if taught and objective.offline is not None:
-        taught = weigh(score(taught, "old", policy, budget), objective.advantage, policy, budget, objective.offline)
+    critic, several = objective.critic, stage.minibatches * stage.epochs > 1
+    if taught and critic is not None and objective.offline is not None:
+        taught = weigh(score(taught, "old", policy, budget), critic, policy, budget, objective.offline)
     elif several:
         taught = _scored_of(taught, _reading_ratios(objective), "old", policy, budget)
-    if sampled and (critic or several):
+    if sampled and (critic is not None or several):
         sampled = score(sampled, "old", policy, budget)
-    if sampled and critic:
-        sampled = weigh(sampled, objective.advantage, policy, budget)
+    if sampled and critic is not None:
+        sampled = weigh(sampled, critic, policy, budget)
     everything = [*sampled, *taught]
     if everything and objective.kl.weight:
         with policy.reference():
@@ -60,7 +61,7 @@ def _scored_of(rows: Sequence[Row], streams: Collection[str], field: str, policy
 
 
 def weigh(
-    rows: Sequence[Row], settings: Advantage, policy: Policy, budget: int, offline: Offline | None = None
+    rows: Sequence[Row], settings: Standard, policy: Policy, budget: int, offline: Offline | None = None
 ) -> list[Row]:
     """Copies of scored rows with GAE's advantages and the value targets (PPO, arXiv 1707.06347).
 
@@ -121,7 +122,7 @@ def _over_units(row: Row, advantages: Tensor) -> Tensor:
     return advantages.repeat_interleave(row.units // len(advantages))
 
 
-def _standard(advantages: Sequence[Tensor], settings: Advantage) -> tuple[Tensor, Tensor]:
+def _standard(advantages: Sequence[Tensor], settings: Standard) -> tuple[Tensor, Tensor]:
     """Mean and deviation that the step's advantages are standardised with; 0 and 1 without a scale."""
     everything = torch.cat(list(advantages))
     if settings.scale == "none" or len(everything) < 2:

@@ -14,6 +14,7 @@ from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Group
 from mmrl.data.mixture import Mixture
 from mmrl.evaluation.runner import Evaluator
+from mmrl.objectives.controllers import Controllers
 from mmrl.recipe.policy import TrainedConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
@@ -89,7 +90,14 @@ class Session:
         """Writes the step's sampled trajectories."""
         self.tracker.rollouts(step, stage.name, groups)
 
-    def save_if_due(self, place: Place, optimizer: Optimizer, results: Mapping[str, float] | None, ended: bool) -> None:
+    def save_if_due(
+        self,
+        place: Place,
+        optimizer: Optimizer,
+        controllers: Controllers,
+        results: Mapping[str, float] | None,
+        ended: bool,
+    ) -> None:
         """Checkpoints every n steps, at the end of a stage, at the best evaluation so far, and when asked to stop."""
         config = self.recipe.checkpoint
         score = (results or {}).get(config.best) if config.best else None
@@ -98,9 +106,9 @@ class Session:
             place.best = {"score": score, "step": place.step, "folder": f"step_{place.step:06d}"}
         due = config.every is not None and place.step % config.every == 0
         if ended or is_best or due or self.stop.signum is not None:
-            self.save(place, optimizer)
+            self.save(place, optimizer, controllers)
 
-    def save(self, place: Place, optimizer: Optimizer) -> None:
+    def save(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> None:
         """Writes a checkpoint of everything that training continues from."""
         policy = self.policy
         tensors = {f"optimizer/{k}": v for k, v in optimizer.state().items()}
@@ -113,6 +121,7 @@ class Session:
         state = {
             "place": asdict(place),
             "optimizer_steps": optimizer.step_count,
+            "controllers": controllers.state_dict(),
             "sampler": self.mixture.state_dict(),
             "stages": [stage.name for stage in self.recipe.stages],
             "parameters": fingerprint(policy),
@@ -120,10 +129,11 @@ class Session:
         checkpoint.save(self.folder, place.step, policy, tensors, state)
         checkpoint.rotate(self.folder, self.recipe.checkpoint, place.best["folder"] if place.best else None)
 
-    def restore_optimizer(self, optimizer: Optimizer) -> None:
-        """Puts a resumed run's optimizer and reference back."""
+    def restore(self, optimizer: Optimizer, controllers: Controllers) -> None:
+        """Puts a resumed run's optimizer, controllers and reference back."""
         if self._resumed is None or self._resumed_state is None:
             raise RuntimeError("this run resumes nothing, or has put it back already")
+        controllers.load_state_dict(self._resumed_state.get("controllers", {}))
         optimizer.load_state(_part(self._resumed, "optimizer/"), self._resumed_state["optimizer_steps"])
         reference = _part(self._resumed, "reference/")
         if reference:

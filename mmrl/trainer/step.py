@@ -12,6 +12,7 @@ from mmrl.contracts.policy import Policy
 from mmrl.objectives import kernel
 from mmrl.objectives.rows import Row, collate, normaliser
 from mmrl.objectives.schedules import stream_weights
+from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.objective import Objective
 
 
@@ -86,13 +87,20 @@ def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: i
         normalisers={name: normaliser(name, s, rows, max_units) for name, s in objective.streams.items()},
         entropy_units=max(1.0, float(sum(row.units for row in rows if row.stream in entropic))),
         value_targets=max(1.0, float(sum(len(row.targets) for row in rows if row.targets is not None))),
+        term_units={
+            name: max(1.0, float(sum(row.units for row in rows if row.stream in objective.term_streams(name))))
+            for name in objective.auxiliary_terms
+        },
     )
 
 
 def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Policy, budget: int) -> dict[str, float]:
     """Adds the gradient of one optimizer step to the parameters; returns the step's sums and its loss."""
-    wants = "gradient" if plan.objective.entropy else "value"
+    terms = plan.objective.auxiliary_terms
+    entropic = [name for name, own in terms.items() if "entropy" in AUXILIARY_TERMS.get(own.kind).needs]
+    wants = "gradient" if plan.objective.entropy or entropic else "value"
     looked_at = {*plan.objective.of("rollouts", "injected"), *plan.objective.under("entropy")}
+    looked_at |= {stream for name in entropic for stream in plan.objective.term_streams(name)}
     total: dict[str, float] = {"loss_sum": 0.0}
     for batch in micro_batches(rows, policy, budget):
         entropy = wants if any(row.stream in looked_at for row in batch) else "none"

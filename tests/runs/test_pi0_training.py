@@ -10,8 +10,9 @@ import torch
 from mmrl.contracts.errors import ConfigError
 from mmrl.data.episodes import Episodes
 from mmrl.objectives.rows import Row
+from mmrl.recipe.advantages import Standard
 from mmrl.recipe.data import EpisodeData
-from mmrl.recipe.objective import Advantage, Relabel
+from mmrl.recipe.objective import Relabel
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.episodes import demonstrate_episodes, play
@@ -120,7 +121,7 @@ def test_a_truncated_episode_is_bootstrapped_with_the_observation_s_value(tiny_q
     (cut,) = [g.trajectories[0] for g in groups if g.trajectories[0].truncated][:1]
     (decision,) = cut.decisions
     row = Row(decision, "rl", 0.0, 0, cut.units, rewards=decision.step_rewards, final_prompt=cut.final_prompt)
-    settings = Advantage(baseline="value", scale="none", gamma=0.9, lam=0.5)
+    settings = Standard(baseline="value", scale="none", gamma=0.9, lam=0.5)
     (weighed,) = weigh(score([row], "old", policy, 10**6), settings, policy, 10**6)
     with torch.no_grad():
         prefix = policy._prefix([cut.final_prompt])

@@ -47,9 +47,20 @@ SETTINGS = {
         "policy": {"type": "smolvlm", "freeze": ["vision", "language"]},
         "objective": {"kl": {"weight": 0.1}},
     },
+    "controllers and other parts": {
+        "method": "chord_mu",
+        "objective": {
+            "kl": {"weight": 0.1},
+            "auxiliary_terms": {"z_loss": {"weight": 0.01}},
+            "controllers": {
+                "adaptive_kl": {"target": 0.001},
+                "swing": {"kind": "tests.support.controllers:SWING", "memory": 0.3},
+            },
+        },
+    },
     "dynamic sampling": {
         "method": "dapo",
-        "objective": {"filter": {"low": 0.2, "high": 0.4}, "overlong": {"cache": 2}},
+        "objective": {"filter": {"low": 0.2, "high": 0.4}, "reward_transforms": {"overlong": {"cache": 2}}},
     },
 }
 TWO_STAGES = {

@@ -15,6 +15,7 @@ from mmrl.recipe.data import (
     RobotData,
 )
 from mmrl.recipe.policy import PolicyConfig, Sighted
+from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS
 from mmrl.recipe.simulators import SimulatorConfig
 
 Bounds = tuple[tuple[str, str], ...]
@@ -90,8 +91,11 @@ def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
             f"{where}: relabelling asks the expert in every state, so rollout.action_chunk must be 1, not "
             f"{stage.rollout.action_chunk}"
         )
-    if objective.overlong is not None:
-        raise ValueError(f"{where}: objective.overlong limits answers, not episodes; set it to null")
+    for name, transform in objective.reward_transforms.items():
+        if REWARD_TRANSFORMS.get(transform.kind).answers_only:
+            raise ValueError(
+                f"{where}: objective.reward_transforms.{name} limits answers, not episodes; set it to null"
+            )
     for name, stream in objective.streams.items():
         if stream.normalise == "constant" and stream.max_units is None:
             key = f"objective.streams.{name}.max_units"

@@ -18,15 +18,14 @@ def check_objective(stage: Any) -> None:
     check_minibatches(stage, objective)
     if not objective.rollouts:
         return
-    if rollout.n < 2 and objective.advantage.baseline in ("group_mean", "leave_one_out"):
+    if rollout.n < 2 and objective.advantage.group_relative:
         raise ValueError(f"{where}: rollout.n is 1, so every group-relative advantage is 0; set n to 2 or more")
     if rollout.temperature == 0.0:
         raise ValueError(f"{where}: rollout.temperature 0 samples one answer n times; set it above 0")
-    if objective.overlong is not None and objective.overlong.cache >= rollout.max_new_tokens:
-        raise ValueError(
-            f"{where}: objective.overlong.cache {objective.overlong.cache} must be below rollout.max_new_tokens "
-            f"{rollout.max_new_tokens}; a fifth of it is usual"
-        )
+    for name, transform in objective.reward_transforms.items():
+        why = transform.misfit(rollout)
+        if why is not None:
+            raise ValueError(f"{where}: objective.reward_transforms.{name}.{why}")
 
 
 def check_critic(stage: Any, policy: PolicyConfig) -> None:

@@ -14,12 +14,15 @@ from pydantic import BaseModel
 
 from mmrl.contracts.errors import ConfigError, unknown
 from mmrl.contracts.policy import params_of
+from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.checks.recorded import gripper_reading
 from mmrl.recipe.choosing import has_key
 from mmrl.recipe.coefficients import COEFFICIENTS
+from mmrl.recipe.controllers import CONTROLLERS
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, alternatives, entry_of, policies_for, settings_model
 from mmrl.recipe.policy import Binned, PolicyConfig, TrainedConfig
+from mmrl.recipe.registry import Registry
 from mmrl.recipe.simulators import SimulatorConfig
 
 GIVES = {
@@ -52,7 +55,7 @@ def check_stage(stage: Any, policy: PolicyConfig) -> None:
     _check_method(stage, policy)
     for kind, settings in (("objective", stage.objective), ("rollout", stage.rollout)):
         _check_rules(kind, settings, policy, entry, where)
-    _check_coefficients(stage.objective, policy.type, entry, where)
+    _check_parts(stage.objective, policy.type, entry, where)
 
 
 def check_evaluation(evaluation: Any, policy: PolicyConfig) -> None:
@@ -158,27 +161,45 @@ def _check_rules(kind: str, settings: Any, policy: PolicyConfig, entry: Entry, w
             )
 
 
-def _check_coefficients(objective: Objective, policy: str, entry: Entry, where: str) -> None:
-    """What each stream's coefficient reads, the policy has of the stream's units."""
+def _check_parts(objective: Objective, policy: str, entry: Entry, where: str) -> None:
+    """What coefficients, auxiliary terms and controllers read of the units of their streams, the policy has."""
+    gives = {
+        name: entry.sampled if stream.origin == "rollouts" else entry.shown
+        for name, stream in objective.streams.items()
+    }
     for name, stream in objective.streams.items():
-        kind, has = stream.coefficient.kind, entry.sampled if stream.origin == "rollouts" else entry.shown
-        missing = COEFFICIENTS.get(kind).needs - has
-        if missing:
-            why = (
-                "has densities for its actions, and this kind reads probabilities"
-                if has
-                else "has a loss for demonstrations and no likelihood of them"
-            )
-            allowed = [other for other in COEFFICIENTS if COEFFICIENTS.get(other).needs <= has]
+        place, kind = f"{where}objective.streams.{name}", stream.coefficient.kind
+        if COEFFICIENTS.get(kind).needs - gives[name]:
+            allowed = [other for other in COEFFICIENTS if COEFFICIENTS.get(other).needs <= gives[name]]
             raise ConfigError(
-                f"{where}objective.streams.{name}.coefficient.kind: {kind} does not fit policy.type '{policy}', which "
-                f"{why}. Allowed: {', '.join(allowed)}"
+                f"{place}.coefficient.kind: {kind} does not fit policy.type '{policy}', which {_lacking(gives[name])}. "
+                f"Allowed: {', '.join(allowed)}"
             )
-        if stream.origin != "rollouts" and stream.terms and not has:
+        if stream.origin != "rollouts" and stream.terms and not gives[name]:
             raise ConfigError(
-                f"{where}objective.streams.{name}.terms: {', '.join(stream.terms)} does not fit policy.type "
-                f"'{policy}', which has a loss for demonstrations and no likelihood of them. Allowed: []"
+                f"{place}.terms: {', '.join(stream.terms)} does not fit policy.type '{policy}', which "
+                f"{_lacking(gives[name])}. Allowed: []"
             )
+    for name, term in objective.auxiliary_terms.items():
+        has = frozenset.intersection(*(gives[stream] for stream in objective.term_streams(name)))
+        _check_needs(f"{where}objective.auxiliary_terms.{name}", term.kind, AUXILIARY_TERMS, has, policy)
+    for name, controller in objective.controllers.items():
+        _check_needs(f"{where}objective.controllers.{name}", controller.kind, CONTROLLERS, entry.sampled, policy)
+
+
+def _check_needs(place: str, kind: str, registry: Registry, has: frozenset[str], policy: str) -> None:
+    missing = registry.get(kind).needs - has
+    if missing:
+        raise ConfigError(
+            f"{place}: {kind} reads {' and '.join(sorted(missing))}, and policy.type '{policy}' gives "
+            f"{', '.join(sorted(has)) or 'nothing'} of these units; leave it out"
+        )
+
+
+def _lacking(has: frozenset[str]) -> str:
+    if has:
+        return "has densities for its actions, and this kind reads probabilities"
+    return "has a loss for demonstrations and no likelihood of them"
 
 
 def _excused(rule: Rule, policy: PolicyConfig) -> bool:

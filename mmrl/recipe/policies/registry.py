@@ -36,7 +36,7 @@ class Rule:
     unless: tuple[str, Any] | None = None
 
 
-LIKELIHOOD = frozenset({"ratio", "probability"})
+LIKELIHOOD = frozenset({"ratio", "probability", "entropy", "normaliser"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,8 @@ _ENTRIES = {
         "mmrl.recipe.policies.frame_selector:FrameSelectorSettings",
         ("answers",),
         engine="frames",
+        # A sequence of choices: no softmax over one set of logits.
+        sampled=LIKELIHOOD - {"normaliser"},
         rules=_SELECTOR,
         **_QWEN,
     ),

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrl.objectives.advantages import group_advantages, overlong_penalty
+from mmrl.objectives.advantages import group_advantages
+from mmrl.objectives.reward_transforms import overlong_penalty
 from mmrl.objectives.schedules import stream_weights, value
-from mmrl.recipe.objective import Advantage, Overlong, Schedule, Stream
+from mmrl.recipe.advantages import Standard
+from mmrl.recipe.objective import Schedule, Stream
+from mmrl.recipe.reward_transforms import Overlong
 
 REWARDS = st.lists(st.lists(st.floats(-3, 3), min_size=1, max_size=6), min_size=1, max_size=5)
 FITTING = [
@@ -49,7 +52,7 @@ def by_hand(groups, baseline, scale, epsilon):
 @pytest.mark.parametrize(("baseline", "scale"), FITTING)
 @given(groups=REWARDS)
 def test_advantages_equal_plain_loops(baseline, scale, groups):
-    got = group_advantages(groups, Advantage(baseline=baseline, scale=scale, epsilon=1e-4))
+    got = group_advantages(groups, Standard(baseline=baseline, scale=scale, epsilon=1e-4))
     expected = by_hand(groups, baseline, scale, 1e-4)
     assert [len(row) for row in got] == [len(group) for group in groups]
     for ours, theirs in zip(got, expected):
@@ -59,31 +62,31 @@ def test_advantages_equal_plain_loops(baseline, scale, groups):
 @pytest.mark.parametrize(("baseline", "scale"), [(b, s) for b, s in FITTING if b in ("group_mean", "leave_one_out")])
 @given(reward=st.floats(-1e6, 1e6), size=st.integers(1, 9))
 def test_a_uniform_group_or_a_group_of_one_is_exactly_zero(baseline, scale, reward, size):
-    got = group_advantages([[reward] * size, [0.25, 0.5]], Advantage(baseline=baseline, scale=scale))
+    got = group_advantages([[reward] * size, [0.25, 0.5]], Standard(baseline=baseline, scale=scale))
     assert got[0] == [0.0] * size
     assert got[1][0] < 0 < got[1][1]
 
 
 def test_a_reward_that_rounds_badly_leaves_no_residue():
     rewards = [0.1] * 7  # their mean is not 0.1 in binary
-    assert group_advantages([rewards], Advantage()) == [[0.0] * 7]
+    assert group_advantages([rewards], Standard()) == [[0.0] * 7]
 
 
 @given(groups=REWARDS)
 def test_group_baselines_sum_to_zero_in_every_group(groups):
     for baseline in ("group_mean", "leave_one_out"):
-        for row in group_advantages(groups, Advantage(baseline=baseline, scale="none")):
+        for row in group_advantages(groups, Standard(baseline=baseline, scale="none")):
             assert sum(row) == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_reward_that_is_not_finite_is_refused(bad):
     with pytest.raises(ValueError, match="not finite"):
-        group_advantages([[0.0, 1.0], [0.0, bad]], Advantage())
+        group_advantages([[0.0, 1.0], [0.0, bad]], Standard())
 
 
 def test_no_groups_give_no_advantages():
-    assert group_advantages([], Advantage()) == []
+    assert group_advantages([], Standard()) == []
 
 
 @given(units=st.integers(0, 60), limit=st.integers(10, 40), cache=st.integers(1, 40), weight=st.floats(0.1, 2))
@@ -94,11 +97,13 @@ def test_overlong_penalty_is_the_papers_piecewise_formula(units, limit, cache, w
         expected = ((limit - cache) - units) / cache
     else:
         expected = -1.0
-    assert overlong_penalty(units, limit, Overlong(cache=cache, weight=weight)) == pytest.approx(weight * expected)
+    assert overlong_penalty(units, limit, Overlong(kind="overlong", cache=cache, weight=weight)) == pytest.approx(
+        weight * expected
+    )
 
 
 def test_overlong_penalty_at_its_corners():
-    settings = Overlong(cache=4)
+    settings = Overlong(kind="overlong", cache=4)
     assert [overlong_penalty(n, 20, settings) for n in (0, 16, 17, 18, 20, 21)] == [0, 0, -0.25, -0.5, -1, -1]
 
 

@@ -106,7 +106,7 @@ def test_figures_of_several_optimizer_steps_hide_no_skipped_one():
         ("sft", {"entropy": 0.1}, "entropy"),
         ("sft", {"kl": {"weight": 0.1}}, "kl.weight"),
         ("sft", {"filter": {}}, "filter"),
-        ("sft", {"overlong": {"cache": 4}}, "overlong"),
+        ("sft", {"reward_transforms": {"overlong": {"cache": 4}}}, "reward_transforms"),
         ("sft", {"mask_truncated": True}, "mask_truncated"),
         ("sft", {"mismatch": {"kind": "mask"}}, "mismatch.kind"),
         ("sft", {"gate": {"solved": 0}}, "gate"),

@@ -84,7 +84,9 @@ def test_dynamic_sampling_keeps_groups_that_teach(tiny_qwen):
         uniform = sample.id in {s.id for s in samples[:4]}
         return 1.0 if uniform else float(calls.count(sample.id) % 2)
 
-    builder = builder_of(tiny_qwen, "dapo", samples, reward, objective={"overlong": {"cache": 2}})
+    builder = builder_of(
+        tiny_qwen, "dapo", samples, reward, objective={"reward_transforms": {"overlong": {"cache": 2}}}
+    )
     batch = builder.collect(0)
     assert len(batch.rollouts) <= 4
     assert batch.rollouts
@@ -110,7 +112,11 @@ def test_an_injected_demonstration_is_scored_at_the_temperature_of_the_rollouts_
 
 def test_rows_carry_the_advantage_of_the_penalised_reward_and_masked_ones_keep_their_place_in_it(tiny_qwen):
     samples = digits(2, "ocr")
-    objective = {"overlong": {"cache": 4}, "mask_truncated": True, "advantage": {"scale": "none"}}
+    objective = {
+        "reward_transforms": {"overlong": {"cache": 4}},
+        "mask_truncated": True,
+        "advantage": {"scale": "none"},
+    }
     builder = builder_of(tiny_qwen, "grpo", samples, lambda text, sample: len(text) % 3 / 2, objective=objective)
     builder.policy.eos_ids = tuple(range(0, 528, 6))
     batch = builder.collect(3)

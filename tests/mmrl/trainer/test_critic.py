@@ -11,8 +11,9 @@ from mmrl.contracts.types import Decision, Group, Likelihood, Sample, StopReason
 from mmrl.objectives import kernel
 from mmrl.objectives.gae import gae
 from mmrl.objectives.rows import Row
+from mmrl.recipe.advantages import Standard
 from mmrl.recipe.methods import resolve_objective
-from mmrl.recipe.objective import Advantage, ValueLoss
+from mmrl.recipe.objective import ValueLoss
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.scoring import weigh
 from mmrl.trainer.step import accumulate, plan_step, score
@@ -267,7 +268,7 @@ def test_advantage_of_accuracy_weighs_successes_only(tiny_qwen):
     batch = StepBatch(rollouts=(Group(Sample("0", (), "t", {}), trajectories),))
     rows, _ = make_rows(batch, objective, StageConfig(name="s", method="filtered_bc", steps=1))
     assert [row.advantage for row in rows] == [1.0, 0.0]
-    assert Advantage().of == "reward"
+    assert Standard().of == "reward"
 
 
 @pytest.mark.parametrize(("accuracy", "rewards"), [(0.0, [(0.0, 0.0), (0.0, 0.0)]), (1.0, [(0.0, 0.0), (0.0, 1.0)])])

@@ -1,0 +1,190 @@
+"""What changes an objective from step to step, by the figures of the steps before.
+
+`mmrl.recipe.controllers` has names, parameters and sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mmrl.contracts.errors import CheckpointError, ConfigError
+from mmrl.recipe import controllers as settings
+from mmrl.recipe.controllers import CONTROLLERS
+from mmrl.recipe.objective import Objective
+from mmrl.recipe.reading import validate
+from mmrl.recipe.training import StageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What holds in a step.
+
+    Attributes:
+        objective: values by their keys in the objective, such as `kl.weight`, `streams.demo.weight` or
+            `streams.rl.coefficient.high`.
+        learning_rate: factor of the schedule's.
+        temperature: of rollouts, or None: the recipe's.
+    """
+
+    objective: Mapping[str, float] = field(default_factory=dict)
+    learning_rate: float = 1.0
+    temperature: float | None = None
+
+    def figures(self) -> dict[str, float]:
+        """What it sets, as metrics."""
+        figures = {f"control/{key}": float(value) for key, value in self.objective.items()}
+        if self.learning_rate != 1.0:
+            figures["control/learning_rate"] = self.learning_rate
+        if self.temperature is not None:
+            figures["control/temperature"] = self.temperature
+        return figures
+
+
+class Controller(Protocol):
+    """Made of its settings and the stage's objective, anew in each stage. Its state is exact over a resume."""
+
+    def control(self) -> Control:
+        """What holds in the next step."""
+
+    def observe(self, figures: Mapping[str, float]) -> None:
+        """Takes in a step's figures, by the names in docs/metrics.md."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `control` follows from, as JSON has it."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+
+
+class AdaptiveKL:
+    """The weight of the KL, moved by the relative error of the KL."""
+
+    def __init__(self, own: settings.AdaptiveKL, objective: Objective):
+        self.own, self.weight = own, objective.kl.weight
+
+    def control(self) -> Control:
+        """The weight so far."""
+        return Control({"kl.weight": self.weight})
+
+    def observe(self, figures: Mapping[str, float]) -> None:
+        """beta <- beta (1 + gain clip(KL / target - 1)); a step without rollouts changes nothing."""
+        if "policy/kl_ref" in figures:
+            error = figures["policy/kl_ref"] / self.own.target - 1
+            self.weight *= 1 + self.own.gain * min(max(error, -self.own.bound), self.own.bound)
+
+    def state_dict(self) -> dict[str, float]:
+        """The weight."""
+        return {"weight": self.weight}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """The weight."""
+        self.weight = state["weight"]
+
+
+class AdaptiveEntropy:
+    """The entropy bonus, which acts where the entropy is at most the target."""
+
+    def __init__(self, own: settings.AdaptiveEntropy, objective: Objective):
+        self.own, self.bonus, self.acts = own, objective.entropy, True
+
+    def control(self) -> Control:
+        """The bonus so far, or 0 above the target."""
+        return Control({"entropy": self.bonus if self.acts else 0.0})
+
+    def observe(self, figures: Mapping[str, float]) -> None:
+        """Up by delta at or below the target, else down; a step without rollouts changes nothing."""
+        if "policy/entropy" in figures:
+            self.acts = figures["policy/entropy"] <= self.own.target
+            moved = self.bonus + (self.own.delta if self.acts else -self.own.delta)
+            self.bonus = min(max(moved, self.own.low), self.own.high)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The bonus, and whether it acts."""
+        return {"bonus": self.bonus, "acts": self.acts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The bonus, and whether it acts."""
+        self.bonus, self.acts = state["bonus"], state["acts"]
+
+
+class Controllers:
+    """All controllers of one stage."""
+
+    def __init__(self, stage: StageConfig):
+        self.stage = stage
+        self.parts: dict[str, Controller] = {
+            name: CONTROLLERS.get(own.kind).load()(own, stage.objective)
+            for name, own in stage.objective.controllers.items()
+        }
+
+    def control(self) -> Control:
+        """What all of them set together; factors of the learning rate multiply.
+
+        Raises:
+            ConfigError: two of them set one thing.
+        """
+        values: dict[str, float] = {}
+        rate, temperature = 1.0, None
+        for name, part in self.parts.items():
+            own = part.control()
+            twice = sorted(values.keys() & own.objective.keys())
+            if twice or (temperature is not None and own.temperature is not None):
+                raise ConfigError(f"controllers.{name} sets {', '.join(twice) or 'temperature'}, as another one does")
+            values |= own.objective
+            rate *= own.learning_rate
+            temperature = own.temperature if own.temperature is not None else temperature
+        return Control(values, rate, temperature)
+
+    def applied(self, control: Control) -> StageConfig:
+        """The stage as it is in the next step.
+
+        Raises:
+            ConfigError: a controller sets what is no key of the objective, or a value that does not fit there.
+        """
+        stage = self.stage
+        if control.objective:
+            stage = stage.model_copy(update={"objective": _changed(stage.objective, control.objective)})
+        if control.temperature is not None:
+            rollout = stage.rollout.model_copy(update={"temperature": control.temperature})
+            stage = stage.model_copy(update={"rollout": rollout})
+        return stage
+
+    def observe(self, figures: Mapping[str, float]) -> None:
+        """Shows every controller the step's figures."""
+        for part in self.parts.values():
+            part.observe(figures)
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Each one's state by its name."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """Puts every state back; a controller that the checkpoint does not know begins anew.
+
+        Raises:
+            CheckpointError: a state of another kind of controller.
+        """
+        for name, part in self.parts.items():
+            if name in states:
+                try:
+                    part.load_state_dict(states[name])
+                except KeyError as error:
+                    raise CheckpointError(
+                        f"the checkpoint's state of controllers.{name} has no {error}: it is of another kind"
+                    ) from None
+
+
+def _changed(objective: Objective, values: Mapping[str, float]) -> Objective:
+    """A checked copy with other values at some keys."""
+    raw = objective.model_dump(mode="json")
+    for key, value in values.items():
+        *path, last = key.split(".")
+        node = raw
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            raise ConfigError(f"controllers: '{key}' is no key of the objective")
+        node[last] = value
+    return validate(Objective, raw, place="objective, as controllers set it")

@@ -1,0 +1,30 @@
+"""Trajectories as reward transforms and advantages see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One trajectory of a group.
+
+    Attributes:
+        reward: its reward, or its accuracy where the advantage asks for that, as far as transforms have changed it.
+        parts: named reward parts; None where one does not apply.
+        accuracy: the task's own figure; None where nothing has measured it.
+        units: likelihood units.
+        limit: the units it could have had, `rollout.max_new_tokens`; no limit of episodes.
+        truncated: cut by a limit.
+    """
+
+    reward: float
+    parts: Mapping[str, float | None] = field(default_factory=dict)
+    accuracy: float | None = None
+    units: int = 0
+    limit: int = 0
+    truncated: bool = False
+
+
+Groups = Sequence[Sequence[Scored]]

@@ -1,0 +1,76 @@
+"""Controllers by name: what changes an objective from step to step. Their code is in `mmrl.objectives.controllers`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+
+from mmrl.recipe.parts import Part, PartSettings
+from mmrl.recipe.registry import Registry
+
+
+class ControllerSettings(PartSettings):
+    """What sees a step's figures and sets values of the next step, by the `kind` of a controller."""
+
+
+class AdaptiveKL(ControllerSettings):
+    """Moves `kl.weight` towards a KL of `target`."""
+
+    target: PositiveFloat = Field(description="nats per unit, of the figure policy/kl_ref")
+    gain: PositiveFloat = Field(0.1, description="K_beta")
+    bound: PositiveFloat = Field(0.2, description="largest relative error that counts")
+
+    def refusal(self, objective: Any) -> str | None:
+        if objective.kl.weight == 0:
+            return "needs kl.weight above 0 to start from, and a stream with the term kl"
+        return None
+
+
+class AdaptiveEntropy(ControllerSettings):
+    """Moves `entropy`, the bonus, up where the policy's entropy is below `target`, else down; the bonus is 0 there."""
+
+    target: PositiveFloat = Field(description="nats per unit, of the figure policy/entropy")
+    delta: PositiveFloat = Field(0.005, description="how far each step")
+    low: NonNegativeFloat = 0.0
+    high: NonNegativeFloat = 1.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AdaptiveEntropy:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        return self
+
+    def refusal(self, objective: Any) -> str | None:
+        if not objective.under("entropy"):
+            return "needs a stream with the term entropy"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controller(Part):
+    """A controller: `code` is a class with the methods of `mmrl.objectives.controllers.Controller`.
+
+    It is made of (settings, objective) at the start of a stage.
+    """
+
+
+CONTROLLERS: Registry[Controller] = Registry(
+    "controller",
+    {
+        "adaptive_kl": Controller(
+            code="mmrl.objectives.controllers:AdaptiveKL",
+            settings=AdaptiveKL,
+            doc="beta (1 + gain x clip(KL / target - 1, -bound, bound)) is the next step's `kl.weight` (Ziegler et "
+            "al., arXiv 1909.08593).",
+        ),
+        "adaptive_entropy": Controller(
+            code="mmrl.objectives.controllers:AdaptiveEntropy",
+            settings=AdaptiveEntropy,
+            needs=frozenset({"entropy"}),
+            doc="c + delta where the entropy is below target, else c - delta, within [low, high]; the next step's "
+            "`entropy` is c where the entropy is at most target, else 0 (Skywork-OR1, arXiv 2505.22312, as in TRL).",
+        ),
+    },
+)
