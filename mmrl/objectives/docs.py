@@ -101,10 +101,14 @@ so that a resumed run goes on exactly. `kind` is the name where it is left out.
 )
 
 
+def _methods() -> list[tuple[str, Method]]:
+    return [(name, METHODS.get(name)) for name in METHODS.entries]
+
+
 def render() -> str:
     """The whole page as Markdown."""
     lines = [_HEADER, _overview(), "", _LEGEND]
-    lines += ["\n".join(_method(name, entry)) + "\n" for name, entry in METHODS.items()]
+    lines += ["\n".join(_method(name, entry)) + "\n" for name, entry in _methods()]
     lines += [*_parts(), *_settings()]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -116,7 +120,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _overview() -> str:
     rows = []
-    for name, entry in METHODS.items():
+    for name, entry in _methods():
         if entry.objective is None:
             parts = " → ".join(f"{part} ({share:.0%})" for _, part, share in entry.stages)
             rows.append((f"[`{name}`](#{name})", parts, "", entry.source))
@@ -199,7 +203,7 @@ def _advantage(objective: Objective) -> str:
 def _parts() -> Iterator[str]:
     """A section for each registry of parts: what each is, which methods use it, its own parameters."""
     used: dict[tuple[str, str], dict[str, None]] = {}
-    for name, entry in METHODS.items():
+    for name, entry in _methods():
         for key, part in resolve_objective(name, {}).parts() if entry.objective is not None else ():
             used.setdefault((key.partition(".")[0], part.kind), {})[name] = None
     for title, key, registry, text in _REGISTRIES:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmrl.contracts.errors import ConfigError, unknown
+from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.advantages import ADVANTAGES, Advantage
 from mmrl.recipe.coefficients import COEFFICIENTS, Coefficient
 from mmrl.recipe.objective import Objective
@@ -31,6 +31,11 @@ class Method:
     notes: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def about(self) -> str:
+        """One line, for `mmrl list`."""
+        return self.source
+
 
 _PPO = {"kind": "ppo_clip", "low": 0.2, "high": 0.2}
 _RL = {"from": "rollouts", "coefficient": _PPO}
@@ -43,7 +48,7 @@ _PI_RL = {
     "value": {"weight": 1.0, "clip": 0.2, "huber": 10.0},
 }
 
-METHODS: dict[str, Method] = {
+_TABLE: dict[str, Method | str] = {
     "sft": Method(
         source="maximum likelihood on demonstrations, mean over the tokens of the whole optimizer step",
         objective={"rollouts": False, "demonstrations": True, "streams": {"demo": _SFT}},
@@ -180,16 +185,20 @@ METHODS: dict[str, Method] = {
 }
 
 
+METHODS: Registry[Method] = Registry("method", _TABLE)
+
+
 def method(name: str) -> Method:
-    """Looks a method up. Raises ConfigError with the nearest spelling."""
-    if name not in METHODS:
-        raise ConfigError(unknown("method", name, METHODS))
-    return METHODS[name]
+    """The method of a name. Raises ConfigError with the nearest spelling, or where something else stands there."""
+    entry = METHODS.get(name, "method" if ":" in name else "")
+    if not isinstance(entry, Method):
+        raise ConfigError(f"method: '{name}' is a {type(entry).__name__}, and a Method of {__name__} is needed")
+    return entry
 
 
 def staged(name: Any) -> tuple[tuple[str, str, float], ...]:
     """The stages of a method that is a sequence of methods; empty for any other name."""
-    return METHODS[name].stages if isinstance(name, str) and name in METHODS else ()
+    return method(name).stages if isinstance(name, str) and name in METHODS else ()
 
 
 def whole_objective(name: str, overrides: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ REGISTRIES = {
     "controller": "mmrl.recipe.controllers:CONTROLLERS",
     "engine": "mmrl.recipe.engines:ENGINES",
     "format": "mmrl.recipe.formats:FORMATS",
+    "method": "mmrl.recipe.methods:METHODS",
     "policy": "mmrl.recipe.policies.registry:POLICIES",
     "reward_transform": "mmrl.recipe.reward_transforms:REWARD_TRANSFORMS",
     "reward": "mmrl.recipe.rewards:REWARDS",

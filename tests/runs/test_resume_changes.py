@@ -116,8 +116,8 @@ def test_what_a_method_became_is_said(raw, until, capsys, monkeypatch):
     """The recipe is the same file; the objective that it stands for is another."""
     until(raw, 1)
     said(capsys)
-    grpo = METHODS["grpo"]
-    monkeypatch.setitem(METHODS, "grpo", replace(grpo, objective={**grpo.objective, "entropy": 0.01}))
+    grpo = METHODS.get("grpo")
+    monkeypatch.setitem(METHODS.entries, "grpo", replace(grpo, objective={**grpo.objective, "entropy": 0.01}))
     until(raw)
     assert said(capsys) == ["objective.entropy 0.0 -> 0.01 from step 2"]
 

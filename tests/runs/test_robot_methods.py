@@ -88,7 +88,7 @@ def test_two_steps_run(name, kind, tiny_qwen, tmp_path):
         assert math.isfinite(line["loss/total"])
         assert line.get("gap/log_prob_max", 0.0) < 1e-3
     streams = load_recipe(raw).stages[0].method
-    objective = METHODS[streams].objective
+    objective = METHODS.get(streams).objective
     if objective.get("demonstrations"):
         assert any(line["stream/demo_units"] > 0 for line in steps)
     if "offline" in objective:

@@ -163,7 +163,7 @@ def of_answers():
 def test_every_method_trains_on_videos_images_and_text(tiny_qwen, media, tmp_path, method):
     raw = recipe(tiny_qwen(), tmp_path, method=method, prompts=4, demonstrations=4, evaluation={})
     raw |= {"steps": 2, "rollout": {"n": 4, "max_new_tokens": 20}}
-    if METHODS[method].objective and "value" in METHODS[method].objective:
+    if METHODS.get(method).objective and "value" in METHODS.get(method).objective:
         raw["policy"]["value_head"] = {}
     raw["policy"]["video"] = SMALL
     raw["data"] = {"train": [{"type": "file", "path": str(media / "mixed.jsonl")}], "prefetch": 4}

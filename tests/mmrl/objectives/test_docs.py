@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from mmrl.objectives import docs
 from mmrl.recipe.methods import METHODS, resolve_objective
 
-SETTINGS = [name for name, entry in METHODS.items() if entry.objective is not None]
+SETTINGS = [name for name, entry in METHODS.entries.items() if entry.objective is not None]
 
 
 def changed(node, path):
@@ -26,7 +26,7 @@ def changed(node, path):
 
 
 def section(name):
-    return "\n".join(docs._method(name, METHODS[name]))
+    return "\n".join(docs._method(name, METHODS.get(name)))
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -53,7 +53,7 @@ BATCH = StepBatch(
 
 
 def test_streams_by_any_other_name_give_the_same_gradient_and_figures():
-    table = METHODS["chord_mu"].objective
+    table = METHODS.get("chord_mu").objective
     renamed = {
         "online": {**table["streams"]["rl"], "complement_of": "taught"},
         "taught": table["streams"]["demo"],
@@ -144,6 +144,6 @@ def test_no_file_of_the_trainer_or_the_kernel_knows_a_streams_name():
 
     root = Path(mmrl.__file__).parent
     files = [*(root / "trainer").glob("*.py"), *(root / "objectives").glob("*.py"), *(root / "rollouts").glob("*.py")]
-    known = {name for entry in METHODS.values() for name in (entry.objective or {}).get("streams", {})}
+    known = {name for entry in METHODS.entries.values() for name in (entry.objective or {}).get("streams", {})}
     literals = [(f.name, name) for f in files for name in known if f'"{name}"' in f.read_text()]
     assert literals == []

@@ -137,6 +137,6 @@ def test_settings_that_do_not_fit_are_refused_by_name(method, overrides, key):
     assert key in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.objective is not None])
+@pytest.mark.parametrize("name", [name for name, method in METHODS.entries.items() if method.objective is not None])
 def test_every_method_resolves(name):
-    assert resolve_objective(name, {}).streams.keys() == METHODS[name].objective["streams"].keys()
+    assert resolve_objective(name, {}).streams.keys() == METHODS.get(name).objective["streams"].keys()
