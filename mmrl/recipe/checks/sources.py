@@ -35,9 +35,23 @@ def check_sources(stages: Sequence[Any], held_out: evaluation.EvalConfig, data: 
         played = {"held-out episodes"} if tested is None or "episodes" in tested else set()
         for stage in stages:
             _check(f"stages.{stage.name}.rollout", stage.rollout, rollout.READ_BY, trained | played, "data.train")
+    _check_greedy(held_out)
     if tested is not None:
         _check("evaluation", held_out, evaluation.READ_BY, tested, "data.eval")
         _check("evaluation.sampling", held_out.sampling, rollout.READ_BY, tested, "data.eval")
+
+
+def _check_greedy(held_out: evaluation.EvalConfig) -> None:
+    """The likeliest token is among all that are kept; only sparse-to-dense reading samples all the same."""
+    if held_out.sampling.temperature > 0.0 or held_out.sparse_to_dense is not None:
+        return
+    for key in ("top_p", "top_k", "min_p"):
+        value = getattr(held_out.sampling, key)
+        if value != rollout.SamplingConfig.model_fields[key].default:
+            raise ConfigError(
+                f"evaluation.sampling.{key}: {value} has no effect, since evaluation.sampling.temperature 0 takes the "
+                "likeliest token; leave it out, or set a temperature"
+            )
 
 
 def _kinds(sets: Sequence[AnyData]) -> set[str] | None:

@@ -92,6 +92,17 @@ def test_what_something_may_read_is_not(raw, overrides):
     assert load_recipe(yaml.safe_load(to_yaml(read))) == read
 
 
+@pytest.mark.parametrize("key", ["top_p=0.9", "top_k=3", "min_p=0.1"])
+def test_limits_of_tokens_have_no_effect_on_greedy_answers(key):
+    raw = recipe(ANSWERS, eval=[ANSWERS])
+    said = refused(raw, f"evaluation.sampling.{key}")
+    assert said.startswith(
+        f"evaluation.sampling.{key.replace('=', ': ')} has no effect, since evaluation.sampling.temp"
+    )
+    load_recipe(raw, [f"evaluation.sampling.{key}", "evaluation.sampling.temperature=0.5"])
+    load_recipe(raw, [f"evaluation.sampling.{key}", "evaluation.sparse_to_dense={}"])
+
+
 def test_a_constant_normaliser_of_episodes_does_not_fall_back_on_the_tokens_of_answers():
     line = refused(recipe(EPISODES, method="sft"), "objective.streams.demo.normalise=constant")
     assert line.endswith(
