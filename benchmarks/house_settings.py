@@ -178,13 +178,14 @@ def _noting() -> Iterator[set[Key]]:
 
 
 def _has_effect() -> bool:
-    """Whether the read two frames up is by neither a check nor pydantic."""
+    """Whether the read two frames up is by neither a check, nor pydantic, nor the record."""
     frame = sys._getframe(2)
     if frame.f_code.co_filename.startswith(NO_EFFECT):
         return False
     at: Any = frame
     while at is not None:
-        if "/pydantic/" in at.f_code.co_filename:
+        # `with_params` copies every one of a policy's params for the record.
+        if "/pydantic/" in at.f_code.co_filename or at.f_code.co_name == "with_params":
             return False
         at = at.f_back
     return True

