@@ -12,7 +12,6 @@ from importlib import import_module
 from mmrl import __version__
 from mmrl.commands.cache import add_arguments as add_cache_arguments
 from mmrl.commands.rewards import add_arguments as add_rewards_arguments
-from mmrl.commands.tiny import add_arguments as add_tiny_arguments
 from mmrl.contracts.errors import UserError
 
 USAGE_ERROR = 2
@@ -50,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command's arguments; overrides may stand before or after options. Exits with 2 on bad usage."""
-    parser = make_parser()
+    given = sys.argv[1:] if argv is None else argv
+    parser = make_parser(tiny="tiny" in given)
     args, rest = parser.parse_known_args(argv)
     if hasattr(args, "overrides"):
         # argparse takes the positionals that follow an option for strangers.
@@ -61,8 +61,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of every command."""
+def make_parser(tiny: bool = True) -> argparse.ArgumentParser:
+    """The parser of every command.
+
+    Args:
+        tiny: with the options of `mmrl tiny`, which load the policies' settings to know the sizes that there are.
+    """
     parser = argparse.ArgumentParser(
         prog="mmrl", description="Post-train vision-language models and vision-language-action policies."
     )
@@ -90,7 +94,9 @@ def make_parser() -> argparse.ArgumentParser:
     add_rewards_arguments(command("rewards", "list rewards, try one, or check a dataset's targets"))
     listing = command("list", "list what a recipe may name: rewards, methods, engines and so on")
     listing.add_argument("kind", metavar="KIND", nargs="?", help="default: the kinds themselves")
-    add_tiny_arguments(command("tiny", "write a small random checkpoint, for tests and laptops"))
+    checkpoint = command("tiny", "write a small random checkpoint, for tests and laptops")
+    if tiny:
+        import_module("mmrl.commands.tiny").add_arguments(checkpoint)
     config = command("config", "print a recipe with every default filled in")
     recipe(config, "RECIPE", "YAML file", nargs="?")
     config.add_argument("--schema", action="store_true", help="print the JSON schema of recipes instead")
