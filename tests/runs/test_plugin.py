@@ -54,6 +54,7 @@ def test_one_run_uses_every_part(environment, tmp_path):
     text = (PLUGIN / "recipe.yaml").read_text()
     for parts in DECLARED.values():
         (name,) = parts
+        # The format makes samples of the source's kind.
         assert name in text or name == "example_first_line", f"the recipe does not use {name}"
     settings = [f"output={tmp_path}", "tracking.console=none"]
     mmrl(environment, "train", str(PLUGIN / "recipe.yaml"), *settings, folder=tmp_path)

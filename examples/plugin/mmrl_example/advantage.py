@@ -11,7 +11,7 @@ class RankSettings(AdvantageSettings):
 
 
 def rank(groups: Groups, own: RankSettings) -> list[list[float]]:
-    """The share of the group that earns less, minus the share that earns more: in [-1, 1], and 0 where all are equal."""
+    """The share of the group that earns less, minus that which earns more: in [-1, 1], 0 where all are equal."""
     advantages = []
     for group in groups:
         rewards = [trajectory.reward for trajectory in group]
@@ -19,4 +19,4 @@ def rank(groups: Groups, own: RankSettings) -> list[list[float]]:
     return advantages
 
 
-RANK = Advantage(code=rank, settings=RankSettings, doc="share of the group that earns less, minus that which earns more.")
+RANK = Advantage(code=rank, settings=RankSettings, doc="share of the group that earns less minus that which earns more")

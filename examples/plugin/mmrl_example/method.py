@@ -5,7 +5,14 @@ from mmrl.recipe.methods import Method
 RANKED = Method(
     source="GRPO with ranks for advantages; an example",
     objective={
-        "streams": {"rl": {"coefficient": {"kind": "example_squash"}, "normalise": "sequence"}},
+        "streams": {
+            "rl": {
+                "from": "rollouts",
+                "terms": ["kl", "entropy", "mismatch"],
+                "coefficient": {"kind": "example_squash"},
+                "normalise": "sequence",
+            }
+        },
         "advantage": {"kind": "example_rank"},
     },
 )
