@@ -289,7 +289,7 @@ def test_a_run_resumes_bit_for_bit_and_its_model_loads_without_mmrl(tiny_qwen, t
     steps = [line for line in lines if "length/mean" in line]
     assert len(steps) == 4
     assert all(line["length/mean"] == 2.0 and line["gap/log_prob_max"] < 1e-6 for line in steps)
-    assert set(mmrl.evaluate(whole)) == {"classification", "mean"}
+    assert set(mmrl.evaluate(whole, reward=by_time)) == {"classification", "mean"}
 
 
 def test_a_digit_flashes_in_one_second_and_the_answer_says_which(tmp_path):

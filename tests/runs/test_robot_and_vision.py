@@ -7,7 +7,6 @@ import pytest
 from mmrl import train
 from mmrl.data.mixture import open_mixture
 from mmrl.policies.opening import load_policy
-from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.collect import Builder
 from mmrl.rollouts.preparing import Preparer
@@ -63,7 +62,7 @@ def test_groups_and_demonstrations_of_both_contribute_to_one_gradient(overrides)
     policy = load_policy(recipe.policy)
     preparer = Preparer(policy, Rewarder(recipe.rewards))
     mixture = open_mixture(recipe.data, recipe.seed, preparer.check)
-    objective = resolve_objective(stage.method, stage.objective)
+    objective = stage.objective
     builder = Builder(policy, hf(policy), mixture, preparer, Simulators(recipe.simulators), stage, objective)
     batch = builder.collect(1)
     assert {bool(group.sample.simulator) for group in batch.rollouts} == {True, False}

@@ -172,7 +172,13 @@ def test_more_cameras_than_openvla_sees(capsys, place, workplace):
     """OpenVLA sees one picture; the others show it all cameras of the dataset."""
     folder = place("openvla")
     write_lerobot(folder / "arm", stored=True)
-    data = ["data.train=[{type: lerobot, path: arm}]", "data.eval=[]", "method=sft", "policy.params.statistics=arm"]
+    data = [
+        "data.train=[{type: lerobot, path: arm}]",
+        "data.eval=[]",
+        "method=sft",
+        "rollout={}",
+        "policy.params.statistics=arm",
+    ]
     line = refuses(capsys, folder, *data)
     assert line.startswith("policy.params.cameras: the policy sees 1 images and the observation has 2 (")
     assert line.endswith("; name 1 of them in policy.params.cameras")
@@ -248,7 +254,7 @@ PACKAGES = {
     "libero": (["simulators.table={type: libero}"], "pip install hf-libero==0.1.4"),
     "timm": ([], "pip install 'timm>=1.0.12,<2'"),
     "h5py": (
-        ["data.train=[{type: libero_hdf5, path: task.hdf5}]", "data.eval=[]", "method=sft"],
+        ["data.train=[{type: libero_hdf5, path: task.hdf5}]", "data.eval=[]", "method=sft", "rollout={}"],
         "pip install 'h5py>=3.10'",
     ),
 }

@@ -159,6 +159,7 @@ def test_recorded_rows_are_built_once_each_and_in_threads(tiny_qwen, tmp_path, m
     raw["policy"]["action_bins"] = 33
     raw["data"] = {"train": [data], "prefetch": 3}
     raw.pop("rewards")
+    raw.pop("rollout")
     monkeypatch.setattr(LeRobotDataset, "_row", counted)
     mmrl.train(raw)
     drawn = [row for row, _ in built]

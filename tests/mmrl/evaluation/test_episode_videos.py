@@ -217,10 +217,10 @@ def test_a_resumed_run_has_the_films_of_one_that_never_stopped(tiny_qwen, run, t
     settings = recipe(tiny_qwen, tmp_path, "resumed", videos=2)
     save = Session.save
 
-    def killed(session, place, optimizer):
+    def killed(session, place, *trained):
         if place.step == 2:
             raise KeyboardInterrupt
-        save(session, place, optimizer)
+        save(session, place, *trained)
 
     monkeypatch.setattr(Session, "save", killed)
     with pytest.raises(KeyboardInterrupt):
