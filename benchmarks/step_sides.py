@@ -165,7 +165,7 @@ def run_mmrl(args: Namespace) -> None:
     recipe = load_recipe(mmrl_recipe(args))
     meter = Meter()
     with StopRequest() as stop:
-        session, place = open_run(recipe, stop, lambda text, _: score(text), samples)
+        session, place = open_run(recipe, stop, lambda text, _: score(text), samples, began=time.time())
         policy = session.policy
         policy.eos_ids = ()  # every completion runs to its full length
         meter.watch(policy.module)

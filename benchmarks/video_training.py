@@ -95,7 +95,7 @@ def first_batch(loaded: Any) -> dict[str, Any]:
     from mmrl.setup import open_run
     from mmrl.trainer.stopping import StopRequest
 
-    session, _ = open_run(loaded, StopRequest())
+    session, _ = open_run(loaded, StopRequest(), began=time.time())
     start = time.perf_counter()
     session.mixture.next(loaded.stages[0].prompts)
     return {"seconds": time.perf_counter() - start}

@@ -6,14 +6,13 @@ import re
 import unicodedata
 
 _LABEL_NOISE = re.compile(
-    r"['’‘`]"
-    r"|[.,](?![0-9])"
+    r"[.,](?![0-9])"
     r"|(?<=\w)[-‐‑–—]|[-‐‑–—](?![.0-9])"
     r"|[\s_/;:!?\"“”()\[\]{}。，；：！？「」]"
     r"|\*(?=\S)|(?<=\*)\*|(?<=\s)\*"
 )
 _EMPHASIS = re.compile(r"(\*{1,3})(?=\S)([^*]{1,200})(?<=\S)\1")
-_APOSTROPHES = frozenset("'’‘`")
+_APOSTROPHES = dict.fromkeys(map(ord, "'’‘`"))
 
 
 def collapse_spaces(text: str) -> str:
@@ -28,5 +27,8 @@ def normalize_label(text: str) -> str:
     """
     text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
     text = _EMPHASIS.sub(r"\2", text) if "*" in text else text
-    text = "".join(character for character in text if unicodedata.category(character) != "Cf")
-    return " ".join(_LABEL_NOISE.sub(lambda m: "" if m.group() in _APOSTROPHES else " ", text).split())
+    if not text.isascii():
+        text = text.translate(
+            {ord(character): None for character in set(text) if unicodedata.category(character) == "Cf"}
+        )
+    return " ".join(_LABEL_NOISE.sub(" ", text).translate(_APOSTROPHES).split())

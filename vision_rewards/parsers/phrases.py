@@ -85,7 +85,8 @@ _LEADS = re.compile(rf"{_MARKS}(?:(?P<stated>{_STATES})|{_LINKS}|{_CLAIMS}){_MAR
 _ITS = re.compile(rf"{_MARKS}{_NAMES}\s{{0,3}}(?=\S)", re.IGNORECASE)
 _OF_SUBJECT = re.compile(rf"{_SUBJECT}{_MARKS}(?=\S)", re.IGNORECASE)
 _CLAUSE = re.compile(
-    rf"(?:(?<=[.!?,;:\n。，！；])|\A)\s{{0,3}}(?:{_LINKS} ?|{_CLAIMS} ?){{0,2}}{_MARKS}(?:{_STATES})", re.IGNORECASE
+    rf"(?:(?<=[.!?,;:\n。，！；])|\A)(?!\s{{12}})\s{{0,3}}(?:{_LINKS} ?|{_CLAIMS} ?){{0,2}}{_MARKS}(?:{_STATES})",
+    re.IGNORECASE,
 )
 
 

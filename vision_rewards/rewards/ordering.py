@@ -114,6 +114,9 @@ def _read_order(answer: str, expected: list[str]) -> tuple[list[str] | None, str
 
 def _name(item: str, expected: list[str]) -> str | None:
     """An item's normalised name, without a noun before it (`Frame 3`) where the target's items have none."""
+    if len(item) > 2 * max(map(len, expected)) + 100:
+        # Too long to be one of them; kept as it is, for normalising such items takes long.
+        return item
     name = normalize_label(item)
     bare_name = _NOUN.sub("", name)
     return (bare_name if bare_name in expected and name not in expected else name) or None

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmrl.contracts.errors import CheckpointError, first_line
+from mmrl.contracts.errors import CheckpointError, ConfigError, first_line
 from mmrl.data.robot.statistics import FILE as STATISTICS
 from mmrl.policies.compat import ensure_torchvision
 from mmrl.policies.flow.normaliser import Kind
@@ -53,7 +53,7 @@ def load(config: Pi0Settings, params: FlowParams, family: str, default_kind: Kin
 
     Raises:
         CheckpointError: nothing there, another family, or weights that are damaged, missing, unknown or misshapen.
-        ConfigError: lerobot's checkpoint normalises in a way that is not known here.
+        ConfigError: lerobot's checkpoint normalises in a way that is not known here; no tokenizer where one is named.
     """
     ensure_torchvision()
     folder, cls = local_folder(config.path, config.type), model_class(family)
@@ -75,21 +75,26 @@ def load(config: Pi0Settings, params: FlowParams, family: str, default_kind: Kin
 
 
 def _load_processor(folder: Path, sizes: Any, params: FlowParams, shown: str) -> Any:
-    """The folder's processor, or one made of the tokenizer that settings or lerobot's files name."""
+    """The folder's processor, or one made of lerobot's files; with the tokenizer that settings name, if they do."""
     from transformers import AutoProcessor, AutoTokenizer, PI0Processor
     from transformers.models.pi0.image_processing_pi0 import PI0ImageProcessor
 
-    if (folder / PROCESSOR).is_file():
+    whole = (folder / PROCESSOR).is_file()
+    if whole and params.tokenizer is None:
         return AutoProcessor.from_pretrained(folder)
     has_tokenizer = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
     source = params.tokenizer or (str(folder) if has_tokenizer else lerobot.tokenizer_name(folder))
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
+        if params.tokenizer is not None:
+            raise ConfigError(f"policy.params.tokenizer: '{source}' cannot be had ({first_line(error)})") from None
         raise CheckpointError(
             f"policy.path: '{shown}' has no tokenizer, and '{source}' cannot be had ({first_line(error)}); set "
             "policy.params.tokenizer to a folder with PaliGemma's"
         ) from None
+    if whole:
+        return PI0Processor(AutoProcessor.from_pretrained(folder).image_processor, tokenizer)
     vision = sizes.vlm_config.vision_config
     side = vision.image_size
     images = PI0ImageProcessor(

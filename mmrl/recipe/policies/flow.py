@@ -15,7 +15,9 @@ class FlowParams(Settings):
 
     statistics: str | None = Field(None, description="dataset whose statistics actions follow; None: the only one")
     cameras: list[str] | None = Field(None, description="the simulator's cameras that the policy sees, in its order")
-    tokenizer: str | None = Field(None, description="folder or hub name, for checkpoints that have none (lerobot's)")
+    tokenizer: str | None = Field(
+        None, description="folder or hub name; null: the checkpoint's own (lerobot's have none)"
+    )
     steps: PositiveInt | None = Field(None, description="denoising steps K; None: the checkpoint's")
     sampler: Literal["sde", "noise", "cps"] = Field(
         "sde", description="noise while exploring: Flow-SDE, Flow-Noise's learned deviation, or Flow-CPS"

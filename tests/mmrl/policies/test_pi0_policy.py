@@ -286,3 +286,15 @@ def test_bad_input_is_refused(tiny_qwen):
 def test_bad_settings_are_refused(tiny_qwen, settings, message):
     with pytest.raises(ConfigError, match=message):
         load(tiny_qwen("pi0"), awake=False, **settings)
+
+
+def test_a_tokenizer_in_the_settings_replaces_the_checkpoint_s(tiny_qwen, tmp_path):
+    folder = tiny_qwen("pi0")
+    tokenizer = load(folder, awake=False).processor.tokenizer
+    tokenizer.add_tokens(["sesame"])
+    tokenizer.save_pretrained(tmp_path)
+    policy = load(folder, awake=False, params={"tokenizer": str(tmp_path)})
+    assert "sesame" in policy.processor.tokenizer.get_vocab()
+    assert "sesame" not in load(folder, awake=False).processor.tokenizer.get_vocab()
+    with pytest.raises(ConfigError, match=r"policy.params.tokenizer: '.*nowhere' cannot be had"):
+        load(folder, awake=False, params={"tokenizer": str(tmp_path / "nowhere")})
