@@ -136,3 +136,14 @@ def test_what_a_worker_cannot_build_is_told_in_one_line(raised, error, words):
         WorkerEnv("broken", functools.partial(broken_world, raised), 1, timeout=60.0)
     assert str(caught.value) == words
     assert not [child for child in multiprocessing.active_children() if child.name.startswith("broken")]
+
+
+def word_of_the_environment():
+    raise ValueError(os.environ.get("A_WORD_OF_THE_CALLER", "nothing"))
+
+
+def test_a_worker_has_the_environment_of_its_start(monkeypatch):
+    for word in ("sesame", "poppy"):
+        monkeypatch.setenv("A_WORD_OF_THE_CALLER", word)
+        with pytest.raises(ValueError, match=word):
+            WorkerEnv("x", word_of_the_environment, 1, timeout=60.0)
