@@ -34,8 +34,8 @@ class WorkerEnv(VectorEnv):
     what: the simulator's name, for messages. make_world: picklable, called once in each worker; gives a VectorEnv of
     one world. timeout: seconds that a worker may take for one call before it counts as hung.
 
-    The processes import the main script, so a script that builds this needs the `if __name__ == "__main__"` guard. Calls of one
-    object must not overlap; two objects may be driven from two threads.
+    The processes import the main script, so a script that builds this needs the `if __name__ == "__main__"` guard.
+    Calls of one object must not overlap; two objects may be driven from two threads.
 
     Raises what `make_world` raises in a worker: ValueError and ImportError as such, others as RuntimeError. A worker
     that keeps failing afterwards, or dies or hangs while it starts, is a SimulatorError.
