@@ -19,13 +19,14 @@ HELD_OUT = 256
 def recipe(model, output, method, seed=0, **objective):
     """100 steps on as many episodes of the expert as of random actions."""
     episodes = {"type": "episodes", "simulator": "table", "size": 65536}
+    critic = {} if method == "sft" else {"value_head": {"detach": True}}
     return {
         "name": method,
         "output": str(output),
         "seed": seed,
         "threads": 1,
         "micro_tokens": 16384,
-        "policy": {"type": "pi0", "path": str(model), "device": "cpu", "value_head": {"detach": True}},
+        "policy": {"type": "pi0", "path": str(model), "device": "cpu", **critic},
         "simulators": {"table": TABLE},
         "data": {"train": [episodes, {**episodes, "name": "random", "first": 100_000, "expert_noise": 1.0}]},
         "method": method,

@@ -85,9 +85,9 @@ def test_rollouts_alone_ask_nobody(method):
     assert asked(method, data) == {}
 
 
-@pytest.mark.parametrize("method", ["grpo", "ppo"])
-def test_a_method_without_demonstrations_asks_nobody(method):
-    assert asked(method, policy={"path": "quickstart", "action_bins": 9, "value_head": {"width": 8}}) == {}
+@pytest.mark.parametrize(("method", "critic"), [("grpo", {}), ("ppo", {"value_head": {"width": 8}})])
+def test_a_method_without_demonstrations_asks_nobody(method, critic):
+    assert asked(method, policy={"path": "quickstart", "action_bins": 9, **critic}) == {}
 
 
 def test_demonstrations_in_place_of_rollouts_ask_whatever_the_use():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmrl.recipe.objective import Objective
@@ -44,6 +45,18 @@ def check_critic(stage: Any, policy: PolicyConfig) -> None:
             f"{where}: policy.value_head.outputs {head.outputs} is neither 1 nor rollout.action_chunk "
             f"{stage.rollout.action_chunk}"
         )
+
+
+def check_value_head(stages: Sequence[Any], policy: PolicyConfig) -> None:
+    """A policy (`PolicyConfig`) has a value head only where one of the stages (`StageConfig`) trains a critic.
+
+    Raises:
+        ValueError: none does.
+    """
+    head = policy.value_head if isinstance(policy, TrainedConfig) else None
+    if head is not None and all(stage.objective.value is None for stage in stages):
+        methods = ", ".join(f"'{stage.method}'" for stage in stages)
+        raise ValueError(f"policy.value_head: no stage trains a critic (method {methods}); leave it out")
 
 
 def check_minibatches(stage: Any, objective: Objective) -> None:

@@ -299,9 +299,16 @@ CAR = Entry("my_family:Car", "my_family:MySettings", ("episodes",))
 """
 
 
+def test_a_value_head_that_no_stage_trains_is_refused():
+    assert load_recipe(recipe("openvla", method="ppo", value_head={})).policy.value_head is not None
+    assert refused(recipe("openvla", value_head={})) == (
+        "policy.value_head: no stage trains a critic (method 'grpo'); leave it out"
+    )
+
+
 def test_a_family_of_one_s_own_brings_its_settings(workplace):
     (workplace / "my_family.py").write_text(MINE)
-    read = load_recipe(recipe("my_family:CAR", wheels=3, value_head={})).policy
+    read = load_recipe(recipe("my_family:CAR", method="ppo", wheels=3, value_head={})).policy
     assert (read.type, read.wheels, read.value_head.outputs) == ("my_family:CAR", 3, 1)
     line = refused(recipe("my_family:CAR", wheel=3))
     assert line.startswith("policy.wheel: unknown key 'wheel'. Did you mean 'wheels'? Allowed: type, path")
