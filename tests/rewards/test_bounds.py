@@ -16,6 +16,7 @@ def one_worker():
     pool.set_workers(None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_text_is_bounded(name):
     count = pool.bounded(warm, name, seconds=60, megabytes=4000)

@@ -36,6 +36,7 @@ def canaries(tmp_path_factory):
         yield {**places, "FOLDER": str(folder), "PORT": server.getsockname()[1], "NUMBER": statx}
 
 
+@pytest.mark.slow
 def test_every_escape_succeeds_where_there_is_no_wall(canaries):
     copy = canaries | {"FOLDER": canaries["FOLDER"] + "/free"}
     os.mkdir(copy["FOLDER"])

@@ -246,6 +246,7 @@ def test_a_process_that_holds_a_pipe_open_holds_no_drawing_up(monkeypatch):
         os.close(end)
 
 
+@pytest.mark.slow
 def test_the_helper_ends_with_its_parent():
     code = f"from vision_rewards import plot_sandbox as s; s.draw({LINE!r}); "
     code += "print(s._helpers['answers'].process.pid, flush=True); "

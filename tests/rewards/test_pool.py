@@ -230,6 +230,7 @@ def test_a_forked_child_has_workers_of_its_own():
     assert bounded(identify)[0] == mine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("busy", ["", BUSY])
 @pytest.mark.parametrize("end", ["sys.exit()", "os.kill(os.getpid(), 9)"])
 def test_workers_end_with_their_parent(busy, end):

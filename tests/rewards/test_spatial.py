@@ -71,6 +71,7 @@ def test_gold_scores_one_and_its_repetition_nothing(name, params):
     run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "params"), EVERY)
 @pytest.mark.parametrize("extract", ["auto", "raw"])
 def test_no_text_is_slow(name, params, extract):

@@ -61,6 +61,7 @@ def supervised(policy, demos):
     return sum(-policy.log_probs(collate([row])).log_probs_RU.sum() for row in demos) / sum(row.units for row in demos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_and_gradient_are_rl_plus_a_fifth_of_the_supervised_loss(tiny_qwen, kind, arm):

@@ -57,6 +57,7 @@ def losses(folder):
     return [line["loss/demo"] for line in lines if "loss/demo" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lerobot", "libero_hdf5", "maniskill_h5"])
 def test_a_tiny_policy_learns_from_each_format(kind, sources, tiny_qwen, tmp_path):
     outcome = mmrl.train(recipe(tiny_qwen(), tmp_path, kind, sources[kind]))

@@ -268,6 +268,7 @@ def by_time(completion, sample):
     return {"reward": (len(completion) % 5) / 4, "accuracy": 0.0}
 
 
+@pytest.mark.slow
 def test_a_run_resumes_bit_for_bit_and_its_model_loads_without_mmrl(tiny_qwen, tmp_path):
     reader = tmp_path / "reader"
     load(tiny_qwen()).save_pretrained(reader)

@@ -41,6 +41,7 @@ def test_the_package_adds_one_part_of_every_kind():
     assert all(len(parts) == 1 for parts in DECLARED.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(REGISTRIES))
 def test_an_installed_part_is_listed_with_its_package(environment, kind):
     (name,) = DECLARED[f"mmrl.{kind}"]
@@ -49,6 +50,7 @@ def test_an_installed_part_is_listed_with_its_package(environment, kind):
     assert line.endswith("[mmrl-example]")
 
 
+@pytest.mark.slow
 def test_one_run_uses_every_part(environment, tmp_path):
     shutil.copy(PLUGIN / "questions.jsonl", tmp_path)
     text = (PLUGIN / "recipe.yaml").read_text()

@@ -19,6 +19,7 @@ def changed(objective):
     return {**objective, "demonstrations": True, "streams": streams, "advantage": advantage}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["as it was", "changed", "without the method"])
 def test_the_written_config_reruns_the_run(tiny_qwen, tmp_path, monkeypatch, table):
     raw = recipe(tiny_qwen("qwen2_5_vl"), tmp_path, steps=3, objective={"kl": {"weight": 0.1}})

@@ -63,6 +63,7 @@ SETTINGS = {
         "objective": {"filter": {"low": 0.2, "high": 0.4}, "reward_transforms": {"overlong": {"cache": 2}}},
     },
 }
+FIRST, *REST = SETTINGS
 TWO_STAGES = {
     "stages": [
         {"name": "first", "method": "sft", "steps": 3},
@@ -106,7 +107,7 @@ def run_with_stops(made_recipe, stop_at, stops):
     return outcome
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in REST)])
 def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(tiny_qwen, tmp_path, stop_at, name):
     settings = SETTINGS[name]
     whole = train(made(tiny_qwen, tmp_path / "whole", "run", settings))
@@ -117,6 +118,7 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(tiny_qwen, tmp_p
     assert min(moved) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [[1], [2], [3], [0, 2, 4]])
 def test_resuming_crosses_stages(tiny_qwen, tmp_path, stop_at, stops):
     """Steps 0-2 are the first stage: a stop at step 2 lies on the border."""
@@ -155,6 +157,7 @@ def test_fewer_steps_than_the_checkpoint_has_behind_it_are_refused(tiny_qwen, tm
         train({**settings, "steps": 2})
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_command_with_143_and_a_checkpoint(tiny_qwen, tmp_path, monkeypatch):
     """The reward tells over a pipe that a step is under way and waits for the signal in the middle of it."""
     settings = {"steps": 4, "rewards": [{"name": "telling:reward"}], "evaluation": {"every": None, "limit": 1}}

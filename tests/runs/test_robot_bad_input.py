@@ -95,6 +95,7 @@ STATISTICS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("case", STATISTICS)
 def test_statistics(capsys, place, family, case):

@@ -71,6 +71,7 @@ def recipe(kind, model, output, name):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", POLICIES)
 @pytest.mark.parametrize("name", CASES)
 def test_two_steps_run(name, kind, tiny_qwen, tmp_path):

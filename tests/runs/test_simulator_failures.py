@@ -109,6 +109,7 @@ def test_what_computing_statistics_raises(failing, call, error):
     assert not isinstance(caught.value, UserError) or str(caught.value).startswith("simulators.table: start 50")
 
 
+@pytest.mark.slow
 def test_a_worker_that_answers_too_late_names_its_timeout(monkeypatch):
     monkeypatch.setitem(robotics.registry.SIMULATORS, "hanging", f"{__name__}:Hanging")
     simulators = Simulators({"table": {**TABLE, "type": "hanging", "num_envs": 1}})

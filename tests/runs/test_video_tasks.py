@@ -159,6 +159,7 @@ def of_answers():
     return sorted(set(METHODS) - left_out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", of_answers())
 def test_every_method_trains_on_videos_images_and_text(tiny_qwen, media, tmp_path, method):
     raw = recipe(tiny_qwen(), tmp_path, method=method, prompts=4, demonstrations=4, evaluation={})

@@ -63,6 +63,7 @@ def soon_stale(monkeypatch):
     monkeypatch.setattr("video.locks.UNSIGNED_STALE_S", 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("soon_stale")
 def test_writers_killed_a_hundred_times(tmp_path):
     root, draw = tmp_path / "cache", random.Random(0)
@@ -89,6 +90,7 @@ def test_writers_killed_a_hundred_times(tmp_path):
     assert not [item for item in scan(root) if item.kind == "unfinished"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("soon_stale")
 def test_writers_killed_at_random_moments(tmp_path):
     root, draw = tmp_path / "cache", random.Random(1)

@@ -39,6 +39,7 @@ def stocked(tmp_path, request, monkeypatch):
     return cache, source, item.path, frames
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_noticed(stocked):
     cache, source, path, expected = stocked
     whole = path.read_bytes()

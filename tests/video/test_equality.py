@@ -129,6 +129,7 @@ def qwen_exact(qwen, monkeypatch):  # noqa: F811
     return qwen
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize("name", SETTINGS)

@@ -52,6 +52,7 @@ def scratched(source, target, number):
     return target
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("threads", [0, 1])
 @pytest.mark.parametrize("name", ["flipping_a_pancake.mkv", "nasa_13013.mp4", "nasa_13013_rotated.mp4"])

@@ -157,6 +157,7 @@ def test_schema_admits_recipes_as_people_write_them(capsys, tiny_recipe):
     assert references <= set(schema["$defs"])
 
 
+@pytest.mark.slow
 def test_doctor(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "OPTIONAL", {"yaml": "pip install pyyaml", "no_such_package": "pip install nothing"})
     assert main(["doctor"]) == 0
@@ -166,6 +167,7 @@ def test_doctor(capsys, monkeypatch):
     assert [line.split()[0] for line in out.splitlines()[-5:]] == ["ok"] * 5
 
 
+@pytest.mark.slow
 def test_doctor_tells_a_broken_package(workplace, monkeypatch):
     (workplace / "splintered.py").write_text("raise ImportError('libgone.so: cannot open')")
     monkeypatch.setattr(doctor, "OPTIONAL", {"splintered": "pip install splintered"})

@@ -77,6 +77,7 @@ def where(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_by_default_videos_and_pictures_are_read_ahead_and_nothing_changes(tiny_qwen, tmp_path, media, where):
     model = tiny_qwen()
     plain = mmrl.train(media_recipe(model, tmp_path, media, "plain", prefetch=0))
@@ -95,6 +96,7 @@ def test_by_default_videos_and_pictures_are_read_ahead_and_nothing_changes(tiny_
         assert any(name.startswith("read-ahead") for name in names), kind
 
 
+@pytest.mark.slow
 def test_large_pictures_go_through_the_cache_ahead_of_their_use(tiny_qwen, tmp_path, media):
     model, cache = tiny_qwen(), {"folder": str(tmp_path / "cache"), "image_pixels": 1000}
     plain = mmrl.train(media_recipe(model, tmp_path, media, "plain", prefetch=0, cache=cache))

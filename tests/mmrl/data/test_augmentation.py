@@ -73,6 +73,7 @@ def test_samples_carry_the_epoch_that_they_are_drawn_in(demonstrations):
     assert [(s.id, s.epoch) for s in again.next(24, demonstrations=demonstrations)] == [(s.id, s.epoch) for s in drawn]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_loses_the_frames_that_the_whole_one_lost(tiny_qwen, tmp_path, monkeypatch):
     """Two rows, four samples per step: each step is an epoch or two further."""
     rows = []

@@ -49,6 +49,7 @@ def by_hand(groups, baseline, scale, epsilon):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("baseline", "scale"), FITTING)
 @given(groups=REWARDS)
 def test_advantages_equal_plain_loops(baseline, scale, groups):

@@ -97,6 +97,7 @@ def test_gradient_of_every_parameter_does_not_depend_on_the_split(tiny_qwen, kin
             assert distance(whole, gradient(policy, rows, KERNELS[kind], split)) < 1e-12, split
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KERNELS)
 def test_gradient_in_float32_does_not_depend_on_the_split(tiny_qwen, kind):
     policy = load(tiny_qwen("qwen2_5_vl"), awake=False)

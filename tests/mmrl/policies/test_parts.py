@@ -35,6 +35,7 @@ def trained_parts(policy):
     return {owner_of(training.plain_name(n), parts) for n, p in policy.module.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "part"), PARTS)
 def test_freezing_a_part_stops_that_one_alone(tiny_qwen, family, part):
     policy = opened(tiny_qwen, family, freeze=[part])

@@ -45,6 +45,7 @@ def played(policy, temperature):
     return actions, decisions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_saved_policy_acts_and_judges_the_same(tiny_qwen, tmp_path, family, variant):

@@ -49,6 +49,7 @@ def train(policy, rows, steps=3, **optim):
     return optimizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @pytest.mark.parametrize("lora", [None, {"rank": 4}])
 def test_gradient_checkpointing_changes_no_gradient(tiny_qwen, family, lora):

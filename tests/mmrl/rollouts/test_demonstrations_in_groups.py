@@ -181,6 +181,7 @@ def test_relabelling_chunks_is_refused(tiny_qwen, tmp_path):
         train(raw)
 
 
+@pytest.mark.slow
 def test_a_dagger_run_learns_the_experts_labels(tiny_qwen, tmp_path):
     import json
 

@@ -75,6 +75,7 @@ def test_worker_processes_play_the_same_episodes(simulators):
             assert all(torch.equal(x.tokens, y.tokens) for x, y in zip(a.decisions, b.decisions, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [FaultyAtOnce, Faulty])
 def test_a_worker_that_always_dies_stops_the_run_and_all_processes(simulators, kind):
     samples = list(Episodes(EpisodeData(type="episodes", simulator="table", first=CRASH - 1, size=2)))

@@ -127,6 +127,7 @@ def test_no_run_is_a_user_error(tmp_path):
         write_report(tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_long_run_stays_small(tmp_path):
     run = tmp_path / "run"
     (run / "rollouts" / "media").mkdir(parents=True)

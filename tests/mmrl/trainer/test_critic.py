@@ -226,6 +226,7 @@ def test_a_baseline_without_its_loss_is_refused():
         resolve_objective("grpo", {"advantage": {"baseline": "value", "scale": "none"}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_a_resumed_ppo_run_on_episodes_is_the_uninterrupted_one(tiny_qwen, tmp_path, outputs):
     policy = {"path": str(tiny_qwen()), "device": "cpu", "action_bins": 5}
@@ -246,6 +247,7 @@ def test_a_resumed_ppo_run_on_episodes_is_the_uninterrupted_one(tiny_qwen, tmp_p
     assert heads[0] == heads[1]
 
 
+@pytest.mark.slow
 def test_the_critic_learns_returns(tiny_qwen, tmp_path):
     """Its explained variance rises from 0, where every value starts."""
     import json
