@@ -47,7 +47,7 @@ class Row:
     @property
     def units(self) -> int:
         """Likelihood units of this row."""
-        return len(self.decision.tokens)
+        return self.decision.tokens.shape[0]
 
     @property
     def temperature(self) -> float:

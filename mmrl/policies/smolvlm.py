@@ -48,7 +48,7 @@ class SmolVLMPrompt:
     @property
     def length(self) -> int:
         """Prompt tokens, image placeholders expanded."""
-        return len(self.input_ids)
+        return self.input_ids.shape[0]
 
 
 class SmolVLM(TextPolicy):

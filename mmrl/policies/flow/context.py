@@ -30,7 +30,7 @@ class FlowPrompt:
     @property
     def length(self) -> int:
         """Tokens of the prompt, image features included."""
-        return len(self.input_ids)
+        return self.input_ids.shape[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

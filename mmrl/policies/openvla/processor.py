@@ -39,7 +39,7 @@ class OpenVLAPrompt:
     @property
     def length(self) -> int:
         """Tokens, image patches included."""
-        return len(self.input_ids)
+        return self.input_ids.shape[0]
 
 
 @dataclass(frozen=True, slots=True)

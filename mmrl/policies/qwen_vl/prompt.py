@@ -67,7 +67,7 @@ class QwenPrompt:
     @property
     def length(self) -> int:
         """Prompt tokens, image placeholders expanded."""
-        return len(self.input_ids)
+        return self.input_ids.shape[0]
 
     @property
     def frames(self) -> int:
