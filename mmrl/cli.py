@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command's arguments; overrides may stand before or after options. Exits with 2 on bad usage."""
-    given = sys.argv[1:] if argv is None else argv
-    parser = make_parser(tiny="tiny" in given)
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = make_parser(tiny="tiny" in arguments)
     args, rest = parser.parse_known_args(argv)
     if hasattr(args, "overrides"):
         # argparse takes the positionals that follow an option for strangers.

@@ -56,15 +56,15 @@ def train(
     Raises:
         UserError: anything the user can cure, in one line.
     """
-    recipe = opened(recipe, overrides, reward=reward, train_data=train_data, eval_data=eval_data)
-    from mmrl.setup import claim, open_run, release
+    recipe = open_recipe(recipe, overrides, reward=reward, train_data=train_data, eval_data=eval_data)
+    from mmrl.setup import claim_folder, open_run, release_folders
     from mmrl.tracking.console import final_table
     from mmrl.tracking.report.page import write_report
     from mmrl.trainer.loop import train_all
     from mmrl.trainer.stopping import StopRequest
 
     began = time.time()
-    new_folders, place = claim(recipe.folder, recipe.resume), None
+    new_folders, place = claim_folder(recipe.folder, recipe.resume), None
     with StopRequest() as stop:
         try:
             session, place = open_run(recipe, stop, reward, train_data, eval_data, began=began)
@@ -73,7 +73,7 @@ def train(
         except BaseException as error:
             # A run that never got through a step leaves no folder that would bar the next attempt.
             if place is None or place.step == 0:
-                release(new_folders)
+                release_folders(new_folders)
             if isinstance(error, BadSample):
                 raise with_cure(error, recipe) from None
             raise
@@ -121,7 +121,7 @@ def measure(
     if folder is not None:
         recipe = run_recipe(folder)
         checkpoint = checkpoint or str(newest_model(folder))
-    recipe = opened(recipe, overrides, ("eval_data", "reward"), reward=reward, eval_data=eval_data)
+    recipe = open_recipe(recipe, overrides, ("eval_data", "reward"), reward=reward, eval_data=eval_data)
     from mmrl.engines import open_engine
     from mmrl.rollouts.normalisation import complete_statistics
     from mmrl.rollouts.preparing import Preparer
@@ -153,7 +153,7 @@ def measure(
     return measured.accuracy, measured.figures
 
 
-def opened(
+def open_recipe(
     recipe: Recipe | str | Path | Mapping[str, Any],
     overrides: Sequence[str],
     needed: Sequence[str] = PASSED,

@@ -38,7 +38,7 @@ from mmrl.tracking.files import cannot_write
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
 from mmrl.trainer.loop import Place
-from mmrl.trainer.resuming import told
+from mmrl.trainer.resuming import report_changes
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session, fingerprint, restore_parameters
 from mmrl.trainer.stopping import StopRequest
@@ -77,21 +77,23 @@ def open_run(
         torch.utils.deterministic.fill_uninitialized_memory = False
     place = Place()
     if source is not None and state is not None and tensors is not None:
-        place = _resume(recipe, state, policy, mixture, source)
+        place = _resume_run(recipe, state, policy, mixture, source)
         restore_parameters(policy, tensors)
     resume_step = place.step if recipe.resume != "never" else None
     tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), resume_step)
     with _closed_on_error(tracker):
-        earlier = _earlier(tracker, place, source)
-        changed = told(earlier, recipe, place, state["optimizer_steps"], rewarder) if earlier and state else []
-        tracker.begin(place.step, began, to_yaml(recipe), changed)
+        earlier = _earlier_recipe(tracker, place, source)
+        changes = (
+            report_changes(earlier, recipe, place, state["optimizer_steps"], rewarder) if earlier and state else []
+        )
+        tracker.begin(place.step, began, to_yaml(recipe), changes)
         tracker.environment(policy=recipe.policy.path, device=str(policy.device), **statistics)
         if recipe.resume != "never":
             checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
         mixture.note = partial(tracker.bad_sample, "train")
         # Data given from Python draw from nothing that the recipe names.
-        asked = refusals(recipe.data.train, recipe.stages) if train_data is None else {}
-        simulators = Simulators(recipe.simulators, recipe.pipeline, asked)
+        uses = refusals(recipe.data.train, recipe.stages) if train_data is None else {}
+        simulators = Simulators(recipe.simulators, recipe.pipeline, uses)
         engine = open_engine(recipe.engine, policy)
         if place.updates:
             engine.sync(policy, place.updates)
@@ -110,7 +112,7 @@ def _closed_on_error(tracker: Tracker) -> Iterator[None]:
         raise
 
 
-def _earlier(tracker: Tracker, place: Place, source: Path | None) -> Path | None:
+def _earlier_recipe(tracker: Tracker, place: Place, source: Path | None) -> Path | None:
     """The recipe that the steps so far were taken with: of this run, or of the one whose checkpoint it goes on from."""
     if source is None or place.step == 0:
         return None
@@ -181,7 +183,7 @@ def apply_threads(recipe: Recipe) -> None:
         torch.set_num_threads(recipe.threads)
 
 
-def claim(folder: Path, resume: str) -> list[Path]:
+def claim_folder(folder: Path, resume: str) -> list[Path]:
     """Makes the run's folder.
 
     Returns:
@@ -197,17 +199,17 @@ def claim(folder: Path, resume: str) -> list[Path]:
     new_folders: list[Path] = []
     try:
         for path in reversed((folder, *folder.parents)):
-            if _made(path):
+            if _make_folder(path):
                 new_folders.insert(0, path)
     except OSError as error:
-        release(new_folders)
+        release_folders(new_folders)
         raise cannot_write(folder, error) from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write '{folder}': permission denied; choose a writable `output` folder")
     return new_folders
 
 
-def _made(folder: Path) -> bool:
+def _make_folder(folder: Path) -> bool:
     """Whether the folder was absent and now is there; another run may make a shared parent at the same moment."""
     if folder.is_dir():
         return False
@@ -220,7 +222,7 @@ def _made(folder: Path) -> bool:
     return True
 
 
-def release(new_folders: Sequence[Path]) -> None:
+def release_folders(new_folders: Sequence[Path]) -> None:
     """Removes what `claim` made and all that is in the run's folder; its parents only where nobody else uses them."""
     for path in new_folders[:1]:
         shutil.rmtree(path, ignore_errors=True)
@@ -269,7 +271,7 @@ def _resumed_policy(recipe: Recipe, source: Path | None) -> PolicyConfig:
     return config.model_copy(update={"path": str(source / "model")})
 
 
-def _resume(recipe: Recipe, state: dict[str, Any], policy: Policy, mixture: Mixture, source: Path) -> Place:
+def _resume_run(recipe: Recipe, state: dict[str, Any], policy: Policy, mixture: Mixture, source: Path) -> Place:
     problem = difference(str(source / "model"), recipe.policy.path, recipe.policy.type)
     if problem is None and state["parameters"] != fingerprint(policy):
         problem = "other parameters are trained: policy.freeze or policy.lora differ"
@@ -282,5 +284,5 @@ def _resume(recipe: Recipe, state: dict[str, Any], policy: Policy, mixture: Mixt
     if state["stages"] != stages:
         raise CheckpointError(f"checkpoint '{source}' has stages {state['stages']}, and this recipe has {stages}")
     mixture.load_state_dict(state["sampler"])
-    known = {f.name for f in fields(Place)}
-    return Place(**{k: v for k, v in state["place"].items() if k in known})
+    names = {f.name for f in fields(Place)}
+    return Place(**{k: v for k, v in state["place"].items() if k in names})

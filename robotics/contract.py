@@ -95,8 +95,8 @@ def _check_observation(env: VectorEnv, observation: Observation, idle: Sequence[
     assert observation.state.dtype == torch.float32, f"state is {observation.state.dtype}"
     assert torch.isfinite(observation.state).all(), "state is not finite"
     assert len(observation.instruction) == env.num_envs, "not one instruction per world"
-    told = [text for world, text in enumerate(observation.instruction) if world not in idle]
-    assert all(isinstance(text, str) and text for text in told), "an instruction is empty"
+    instructions = [text for world, text in enumerate(observation.instruction) if world not in idle]
+    assert all(isinstance(text, str) and text for text in instructions), "an instruction is empty"
 
 
 def check_equal_starts(make_env: Callable[[], VectorEnv], ids: list[int]) -> None:

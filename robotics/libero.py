@@ -80,7 +80,7 @@ class LiberoEnv(VectorEnv):
         """See `VectorEnv.reset`. `name_start` says what an id names."""
         [start_id] = as_ids(ids, len(as_worlds(worlds, 1))).tolist()
         task, index = name_start(start_id, self._tasks)
-        states = self._recorded(task)
+        states = self._recorded_starts(task)
         self._open(task)
         self._put(start_id, states[index % len(states)])
         self._tracker.reset()
@@ -141,18 +141,18 @@ class LiberoEnv(VectorEnv):
         reward_B = (solved_B & ~self._tracker.success_once_B).to(torch.float32)
         return self._tracker.step(reward_B, solved_B)
 
-    def _recorded(self, task: int) -> np.ndarray:
+    def _recorded_starts(self, task: int) -> np.ndarray:
         """The recorded start states of a task that this simulator uses, float64 [N, D]."""
         if task not in self._known:
             every = init_states(self._options["suite"], self._names[task])
             first, count = self._options["init_first"], self._options["init_count"]
-            used = every[first:] if count is None else every[first : first + count]
-            if len(used) < (count or 1):
+            states = every[first:] if count is None else every[first : first + count]
+            if len(states) < (count or 1):
                 raise ValueError(
                     f"libero: init_first={first} with init_count={count} is not allowed; allowed: a part of the start "
                     f"states 0 to {len(every) - 1} of task {task}"
                 )
-            self._known[task] = used
+            self._known[task] = states
         return self._known[task]
 
     def _open(self, task: int) -> None:
@@ -212,8 +212,12 @@ class LiberoEnv(VectorEnv):
     def _look(self) -> Observation:
         from robosuite.utils.transform_utils import quat2axisangle
 
-        seen = self._sensed
-        parts = (seen["robot0_eef_pos"], quat2axisangle(seen["robot0_eef_quat"].copy()), seen["robot0_gripper_qpos"])
+        readings = self._sensed
+        parts = (
+            readings["robot0_eef_pos"],
+            quat2axisangle(readings["robot0_eef_quat"].copy()),
+            readings["robot0_gripper_qpos"],
+        )
         return Observation(
             images={camera: self._picture(camera) for camera in self.cameras},
             state=torch.from_numpy(np.concatenate(parts).astype(np.float32))[None],

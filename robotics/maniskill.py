@@ -92,8 +92,8 @@ class ManiSkillEnv(VectorEnv):
             self._ended_state = self._state()
         self._tracker.reset(chosen)
         self._level_B = self._level_B.masked_fill(started_B, 0.0)
-        seen = self._look()
-        self._seen = seen if self._seen is None else _merge(started_B, seen, self._seen)
+        observation = self._look()
+        self._seen = observation if self._seen is None else _merge_observations(started_B, observation, self._seen)
         self._unseen_B = self._none_B
         return self._seen
 
@@ -120,7 +120,7 @@ class ManiSkillEnv(VectorEnv):
             raise RuntimeError("maniskill: reset(ids) comes first")
         if self._unseen_B.any():
             moved = self._hold(self._tracker.done_B)
-            self._seen = _merge(self._unseen_B, self._look(None if moved else self._info), self._seen)
+            self._seen = _merge_observations(self._unseen_B, self._look(None if moved else self._info), self._seen)
             self._unseen_B = self._none_B
         return self._seen
 
@@ -128,7 +128,7 @@ class ManiSkillEnv(VectorEnv):
         """See `VectorEnv.expert_action`: for the tasks in `EXPERTS`, with the control mode `EXPERT_CONTROL`."""
         if not self.has_expert:
             return super().expert_action()
-        return from_controller(self._own(EXPERTS[self.task](self._base)), self._gripper_dims, self._gripper)
+        return from_controller(self._on_device(EXPERTS[self.task](self._base)), self._gripper_dims, self._gripper)
 
     def render(self, worlds: Tensor | Sequence[int] | None = None) -> Tensor:
         """See `VectorEnv.render`: the task's camera for people, where goal markers show too."""
@@ -145,16 +145,18 @@ class ManiSkillEnv(VectorEnv):
             return self._tracker.step(self._zero_B, self._none_B)
         _, level_N, _, _, info = self._base.step(self._command(raw_BA))
         self._info = info
-        success_B = self._own(info["success"]) if "success" in info else self._none_B
-        failure_B = self._own(info["fail"]) if "fail" in info else None
-        reward_B = self._rewarded(self._own(level_N).to(torch.float32), success_B)
+        success_B = self._on_device(info["success"]) if "success" in info else self._none_B
+        failure_B = self._on_device(info["fail"]) if "fail" in info else None
+        reward_B = self._reward_of(self._on_device(level_N).to(torch.float32), success_B)
         record = self._tracker.step(reward_B, success_B, failure_B)
         ended_B = record.terminated | record.truncated
         if self.num_envs > 1 and ended_B.any():
-            self._ended_state = map_states(lambda new, old: _where(ended_B, new, old), self._state(), self._ended_state)
+            self._ended_state = map_states(
+                lambda new, old: _select_worlds(ended_B, new, old), self._state(), self._ended_state
+            )
         return record
 
-    def _own(self, value_N: Any) -> Any:
+    def _on_device(self, value_N: Any) -> Any:
         """The rows of the worlds that play."""
         return value_N[self._base.num_envs - self.num_envs :]
 
@@ -168,7 +170,7 @@ class ManiSkillEnv(VectorEnv):
         parts = raw_NA.split([len(box.low) for box in self._spaces.values()], dim=1)
         return dict(zip(self._spaces, parts))
 
-    def _rewarded(self, level_B: Tensor, success_B: Tensor) -> Tensor:
+    def _reward_of(self, level_B: Tensor, success_B: Tensor) -> Tensor:
         if self.reward == "only_success":
             return (success_B & ~self._tracker.success_once_B).to(torch.float32)
         if self.reward != "relative":
@@ -177,7 +179,7 @@ class ManiSkillEnv(VectorEnv):
         return change_B
 
     def _state(self) -> Any:
-        return map_states(self._own, self._base.get_state_dict())
+        return map_states(self._on_device, self._base.get_state_dict())
 
     def _hold(self, done_B: Tensor) -> bool:
         """Put finished worlds back to where they ended, and say whether that changed the scene.
@@ -197,29 +199,29 @@ class ManiSkillEnv(VectorEnv):
         for name in set(base._sensors) - set(self.cameras):
             del base._sensors[name]
         base._obs_mode = "rgb" if self._rgb else "state_dict"
-        seen = base.get_obs(info, unflattened=True)
+        raw = base.get_obs(info, unflattened=True)
         # Left to itself, every step of ManiSkill observes, and in its rgb mode renders; here only ends of chunks do.
         base._obs_mode = self._between
-        parts = {"agent": seen["agent"], "extra": seen["extra"]}
+        parts = {"agent": raw["agent"], "extra": raw["extra"]}
         state_NS = flatten_state_dict(parts, use_torch=True, device=base.device).to(torch.float32)
         return Observation(
-            images={name: self._own(seen["sensor_data"][name]["rgb"]) for name in self.cameras},
-            state=self._own(state_NS),
-            instruction=self._own(instructions(base, self.task, self._text)),
+            images={name: self._on_device(raw["sensor_data"][name]["rgb"]) for name in self.cameras},
+            state=self._on_device(state_NS),
+            instruction=self._on_device(instructions(base, self.task, self._text)),
         )
 
 
-def _where(chosen_B: Tensor, new: Tensor, old: Tensor) -> Tensor:
+def _select_worlds(chosen_B: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(chosen_B.view(-1, *[1] * (new.dim() - 1)), new, old)
 
 
-def _merge(chosen_B: Tensor, new: Observation, old: Observation) -> Observation:
+def _merge_observations(chosen_B: Tensor, new: Observation, old: Observation) -> Observation:
     """`new` of the worlds `chosen_B`, `old` of the others."""
     if chosen_B.all():
         return new
     picked = chosen_B.tolist()
     return Observation(
-        images={name: _where(chosen_B, image, old.images[name]) for name, image in new.images.items()},
-        state=_where(chosen_B, new.state, old.state),
+        images={name: _select_worlds(chosen_B, image, old.images[name]) for name, image in new.images.items()},
+        state=_select_worlds(chosen_B, new.state, old.state),
         instruction=[a if take else b for take, a, b in zip(picked, new.instruction, old.instruction)],
     )

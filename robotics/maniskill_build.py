@@ -129,13 +129,13 @@ def own_limit(task: str) -> int:
     return limit
 
 
-def choose_cameras(base: Any, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The cameras to render, all of the task's where `wanted` is None. Raises ValueError on an unknown one."""
+def choose_cameras(base: Any, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The cameras to render, all of the task's where `names` is None. Raises ValueError on an unknown one."""
     available = tuple(base._sensors)
-    for name in wanted or ():
+    for name in names or ():
         if name not in available:
             raise unknown("maniskill", "cameras", name, available)
-    return available if wanted is None else tuple(wanted)
+    return available if names is None else tuple(names)
 
 
 def reward_ignores_observation(base: Any) -> bool:

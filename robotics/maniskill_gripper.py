@@ -37,7 +37,7 @@ def to_controller(actions: Tensor, dims: list[int], gripper: str) -> Tensor:
         return actions
     command = actions[..., dims]
     opened = torch.where(command > 0.5, 1.0, -1.0) if gripper == "open_fraction" else -command
-    return _replaced(actions, dims, opened)
+    return _replace_dims(actions, dims, opened)
 
 
 def from_controller(actions: Tensor, dims: list[int], gripper: str) -> Tensor:
@@ -45,10 +45,10 @@ def from_controller(actions: Tensor, dims: list[int], gripper: str) -> Tensor:
     if not dims:
         return actions
     opened = actions[..., dims]
-    return _replaced(actions, dims, (opened > 0).to(actions.dtype) if gripper == "open_fraction" else -opened)
+    return _replace_dims(actions, dims, (opened > 0).to(actions.dtype) if gripper == "open_fraction" else -opened)
 
 
-def _replaced(actions: Tensor, dims: list[int], commands: Tensor) -> Tensor:
+def _replace_dims(actions: Tensor, dims: list[int], commands: Tensor) -> Tensor:
     changed = actions.clone()
     changed[..., dims] = commands
     return changed

@@ -33,10 +33,10 @@ def unknown(what: str, key: str, value: Any, allowed: Iterable[Any]) -> ValueErr
     names = [str(name) for name in allowed]
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    shown = names
+    shortlist = names
     if len(names) > MANY:
-        shown = [*difflib.get_close_matches(str(value), names, n=MANY // 2, cutoff=0.0), f"… ({len(names)} in all)"]
-    return ValueError(f"{what}: {key}={value!r} is not allowed; allowed: {', '.join(shown)}{hint}")
+        shortlist = [*difflib.get_close_matches(str(value), names, n=MANY // 2, cutoff=0.0), f"… ({len(names)} in all)"]
+    return ValueError(f"{what}: {key}={value!r} is not allowed; allowed: {', '.join(shortlist)}{hint}")
 
 
 def read_options(what: str, values: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from robotics.options import Option, read_options
 
 
-def _nothing(options: Mapping[str, Any]) -> None:
+def _check_nothing(options: Mapping[str, Any]) -> None:
     return
 
 
@@ -25,12 +25,12 @@ class SimulatorSettings:
     """
 
     options: Mapping[str, Option]
-    check: Callable[[Mapping[str, Any]], None] = _nothing
+    check: Callable[[Mapping[str, Any]], None] = _check_nothing
     gripper: str | None = None
 
-    def read(self, what: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    def read(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """The options, defaults filled in. Raises ValueError as `read_options` and `check` do."""
-        options = read_options(what, given, self.options)
+        options = read_options(what, values, self.options)
         self.check(options)
         return options
 

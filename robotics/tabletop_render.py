@@ -35,7 +35,7 @@ def _pack(rgb: tuple[float, float, float]) -> int:
     return red | green << 8 | blue << 16
 
 
-def _tinted(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
+def _tint(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
     return tuple(TINT * value + (1.0 - TINT) * table for value, table in zip(rgb, TABLE))
 
 
@@ -49,7 +49,7 @@ class Renderer:
         self.size, self.zone_slots = image_size, zone_slots
         self.pad = self._reach(ZONE_HALF)
         full = [_pack(rgb) for rgb in (*COLOURS.values(), MARK)]
-        tint = [_pack(_tinted(rgb)) for rgb in COLOURS.values()] + [_pack(MARK)]
+        tint = [_pack(_tint(rgb)) for rgb in COLOURS.values()] + [_pack(MARK)]
         self.full_N = torch.tensor(full, dtype=torch.int32, device=device)
         self.tint_N = torch.tensor(tint, dtype=torch.int32, device=device)
 

@@ -37,7 +37,7 @@ class Task(Protocol):
         """float32 [B, 3]."""
 
 
-def _near(gap: Tensor) -> Tensor:
+def _nearness(gap: Tensor) -> Tensor:
     return 1.0 - gap / DIAGONAL
 
 
@@ -58,7 +58,7 @@ class Reach:
         return distance(world.gripper_B2, world.blocks_BK2[:, 0]) < REACH_RADIUS
 
     def progress(self, world: World) -> Tensor:
-        return _near(distance(world.gripper_B2, world.blocks_BK2[:, 0]))
+        return _nearness(distance(world.gripper_B2, world.blocks_BK2[:, 0]))
 
     def expert(self, world: World) -> Tensor:
         return expert.hover_to(world, world.blocks_BK2[:, 0])
@@ -77,7 +77,7 @@ class Push:
 
     def progress(self, world: World) -> Tensor:
         block_B2 = world.blocks_BK2[:, 0]
-        return 0.3 * _near(distance(world.gripper_B2, block_B2)) + 0.7 * _near(
+        return 0.3 * _nearness(distance(world.gripper_B2, block_B2)) + 0.7 * _nearness(
             distance(block_B2, world.zones_BK2[:, 0])
         )
 
@@ -98,9 +98,9 @@ class PickPlace:
 
     def progress(self, world: World) -> Tensor:
         block_B2 = world.blocks_BK2[:, 0]
-        gripper_near_B = _near(distance(world.gripper_B2, block_B2))
+        gripper_near_B = _nearness(distance(world.gripper_B2, block_B2))
         grasped_B = ((world.held_B == 0) | self.success(world)).to(block_B2.dtype)
-        return 0.3 * gripper_near_B + 0.2 * grasped_B + 0.5 * _near(distance(block_B2, world.zones_BK2[:, 0]))
+        return 0.3 * gripper_near_B + 0.2 * grasped_B + 0.5 * _nearness(distance(block_B2, world.zones_BK2[:, 0]))
 
     def expert(self, world: World) -> Tensor:
         first_B = torch.zeros_like(world.held_B)
@@ -121,10 +121,10 @@ class Sort:
     def progress(self, world: World) -> Tensor:
         dtype = world.gripper_B2.dtype
         placed_BK, held_BK = _placed_BK(world), world.held_BK()
-        underway_BK = 0.5 * _near(distance(world.blocks_BK2, world.zones_BK2)) + 0.1 * held_BK.to(dtype)
+        underway_BK = 0.5 * _nearness(distance(world.blocks_BK2, world.zones_BK2)) + 0.1 * held_BK.to(dtype)
         value_BK = torch.where(placed_BK, 1.0, underway_BK)
         gap_BK = distance(world.gripper_B2[:, None], world.blocks_BK2).masked_fill(placed_BK, DIAGONAL)
-        near_B = torch.where(placed_BK.all(dim=1), 1.0, _near(gap_BK.min(dim=1).values))
+        near_B = torch.where(placed_BK.all(dim=1), 1.0, _nearness(gap_BK.min(dim=1).values))
         return 0.9 * value_BK.mean(dim=1) + 0.1 * near_B
 
     def expert(self, world: World) -> Tensor:

@@ -143,9 +143,9 @@ class WorkerEnv(VectorEnv):
             worker.stop(deadline)
 
     def _gather(self, call: str, worlds: Sequence[int], blank: Tensor | None) -> Tensor:
-        asked = self._playing(worlds)
-        replies = self._call(dict.fromkeys(asked, (call, ())), self.timeout)
-        for world in asked:
+        playing = self._playing(worlds)
+        replies = self._call(dict.fromkeys(playing, (call, ())), self.timeout)
+        for world in playing:
             if isinstance(replies[world], Failure):
                 self._drop(world, replies.pop(world))
         if blank is None:

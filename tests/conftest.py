@@ -43,7 +43,7 @@ def alike_in_every_run(monkeypatch) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_qwen(tmp_path_factory) -> Callable[..., Path]:
-    """`tiny_qwen(family="qwen2_5_vl", seed=0, **size)`: the folder of a tiny checkpoint, written once a session."""
+    """`tiny_qwen(family="qwen2_5_vl", seed=0, **size)`: the folder of a tiny checkpoint, written once per session."""
     written: dict[Any, Path] = {}
 
     def folder(family: str = "qwen2_5_vl", seed: int = 0, **size: int) -> Path:

@@ -44,14 +44,14 @@ def load_images(
             raise VideoError(
                 "mixed_sizes",
                 name,
-                f"frame {number}{_called(sources[number])} is {image.shape[1]}x{image.shape[0]}, "
-                f"frame {numbers[0]}{_called(sources[numbers[0]])} is {size[1]}x{size[0]}",
+                f"frame {number}{_name_in_brackets(sources[number])} is {image.shape[1]}x{image.shape[0]}, "
+                f"frame {numbers[0]}{_name_in_brackets(sources[numbers[0]])} is {size[1]}x{size[0]}",
                 "give frames of one size",
             )
         yield image
 
 
-def _called(source: Any) -> str:
+def _name_in_brackets(source: Any) -> str:
     return f" ('{os.fspath(source)}')" if isinstance(source, str | os.PathLike) else ""
 
 

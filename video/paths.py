@@ -50,8 +50,8 @@ def source_name(source: Any) -> str:
         return f"image of {len(source)} bytes"
     if isinstance(source, list | tuple):
         first = source[0] if source else None
-        named = f", the first '{os.fspath(first)}'" if isinstance(first, str | os.PathLike) else ""
-        return f"list of {len(source)} images{named}"
+        first_name = f", the first '{os.fspath(first)}'" if isinstance(first, str | os.PathLike) else ""
+        return f"list of {len(source)} images{first_name}"
     return type(source).__name__
 
 

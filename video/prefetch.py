@@ -81,11 +81,11 @@ class Prefetcher(Generic[Item, Result]):
             raise StopIteration
         # Taken out only once it is there: an interrupted wait loses no item.
         wait([self._pending[0]])
-        done = self._pending.popleft()
-        if done.exception() is None:
-            self._largest = max(self._largest, self._nbytes(done.result()))
+        future = self._pending.popleft()
+        if future.exception() is None:
+            self._largest = max(self._largest, self._nbytes(future.result()))
         self._draw()
-        return done.result()
+        return future.result()
 
     def close(self) -> None:
         """Drops what has not started, waits for what has, and ends the threads. Closing twice does nothing."""
@@ -109,17 +109,17 @@ class Prefetcher(Generic[Item, Result]):
     def _has_room(self) -> bool:
         if self._max_bytes is None:
             return True
-        held = 0
+        nbytes = 0
         for future in self._pending:
             if not future.done():
-                held += self._largest
+                nbytes += self._largest
             elif future.exception() is None:
                 size = self._nbytes(future.result())
                 self._largest = max(self._largest, size)
-                held += size
+                nbytes += size
         if self._largest == 0:
             return len(self._pending) < self._threads
-        return held + self._largest <= self._max_bytes
+        return nbytes + self._largest <= self._max_bytes
 
 
 def frame_bytes(result: Any) -> int:

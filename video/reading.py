@@ -95,7 +95,7 @@ def read(source: Any, spec: Spec, *, root: str | os.PathLike[str] | None = None,
         return _read_image(source, spec, root)
     backends.check_name(spec.backend)
     if not isinstance(source, str | os.PathLike):
-        return _read_list(_listed(source), spec, root, source_name(source))
+        return _read_list(_as_list(source), spec, root, source_name(source))
     path = resolve(source, root)
     if path.is_dir():
         return _read_list(folder_frames(path), spec, root, str(path))
@@ -117,9 +117,9 @@ def probe(source: Any, *, stream: int | None = None, root: str | os.PathLike[str
             return scan.metadata(backends.candidates("auto", scan)[0])
         source, name = folder_frames(path), str(path)
     else:
-        source, name = _listed(source), source_name(source)
+        source, name = _as_list(source), source_name(source)
     return _list_metadata(
-        len(source), load_image(_first(source, name), root), VideoSpec(Sampling(all_frames=True), None)
+        len(source), load_image(_first_of(source, name), root), VideoSpec(Sampling(all_frames=True), None)
     )
 
 
@@ -184,7 +184,7 @@ def _read_image(source: Any, spec: ImageSpec, root: Any) -> Frames:
     if isinstance(source, (list, tuple)):
         raise VideoError("not_an_image", "image", f"a list of {len(source)}", "give one image, or a VideoSpec")
     image = load_image(source, root)
-    height, width = image_size(*image.shape[:2], spec.budget, _called(source, "image"))
+    height, width = image_size(*image.shape[:2], spec.budget, _name_of(source, "image"))
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].contiguous()
     metadata = _list_metadata(1, image, VideoSpec(Sampling(all_frames=True), spec.budget), Choice((0,), None))
@@ -206,7 +206,7 @@ def _list_metadata(count: int, first: np.ndarray, spec: VideoSpec, choice: Choic
     )
 
 
-def _listed(source: Any) -> list[Any]:
+def _as_list(source: Any) -> list[Any]:
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
         return list(source)
     if isinstance(source, np.ndarray) and source.ndim == 4:
@@ -214,11 +214,11 @@ def _listed(source: Any) -> list[Any]:
     raise VideoError("not_a_video", source_name(source), "no path and no list", "give a path, or images as a list")
 
 
-def _called(source: Any, kind: str) -> str:
+def _name_of(source: Any, kind: str) -> str:
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else kind
 
 
-def _first(sources: Sequence[Any], name: str) -> Any:
+def _first_of(sources: Sequence[Any], name: str) -> Any:
     if not len(sources):
         raise VideoError("no_frames", name, "the list is empty", "give at least one image")
     return sources[0]
@@ -231,14 +231,14 @@ def _collect(
     import torch
 
     out = torch.empty((len(unique), 3, *size), dtype=torch.uint8)
-    done, held = 0, []
+    filled, waiting = 0, []
     for picture in pictures:
-        held.append(torch.from_numpy(np.require(picture, requirements=["C", "W"])))
-        if len(held) * held[0].numel() * 4 >= RESIZE_BYTES or done + len(held) == len(unique):
-            out[done : done + len(held)] = resize_frames(torch.stack(held).permute(0, 3, 1, 2), size)
-            done, held = done + len(held), []
-    if done != len(unique):
-        raise RuntimeError(f"a backend gave {done} of {len(unique)} frames without an error")
+        waiting.append(torch.from_numpy(np.require(picture, requirements=["C", "W"])))
+        if len(waiting) * waiting[0].numel() * 4 >= RESIZE_BYTES or filled + len(waiting) == len(unique):
+            out[filled : filled + len(waiting)] = resize_frames(torch.stack(waiting).permute(0, 3, 1, 2), size)
+            filled, waiting = filled + len(waiting), []
+    if filled != len(unique):
+        raise RuntimeError(f"a backend gave {filled} of {len(unique)} frames without an error")
     if tuple(unique) == choice.indices:
         return out
     return out[torch.from_numpy(np.searchsorted(unique, choice.indices))]

@@ -56,7 +56,7 @@ def smart_frames(
     """
     if frames is not None:
         count = round(frames / frame_factor) * frame_factor
-        asked = f"frames={frames}"
+        request = f"frames={frames}"
     else:
         lower = DEFAULT_MIN_FRAMES if min_frames is None else min_frames
         upper = min(DEFAULT_MAX_FRAMES, total) if max_frames is None else max_frames
@@ -64,12 +64,12 @@ def smart_frames(
         upper = math.floor(upper / frame_factor) * frame_factor
         count = min(min(max(total / video_fps * fps, lower), upper), total)
         count = math.floor(count / frame_factor) * frame_factor
-        asked = f"fps={fps:g}"
+        request = f"fps={fps:g}"
     if not frame_factor <= count <= total:
         raise VideoError(
             "too_few_frames",
             name,
-            f"{asked} means {count} frames, but between {frame_factor} and {total} can be taken",
+            f"{request} means {count} frames, but between {frame_factor} and {total} can be taken",
             "ask for another count, widen the clip, or use all_frames, which repeats the last frame",
         )
     return count
@@ -187,11 +187,11 @@ def _spread(first: int, last: int, count: int) -> tuple[int, ...]:
 def _spread_times(timeline: Timeline, first: int, last: int, count: int) -> tuple[int, ...]:
     """The frames nearest to `count` evenly spaced times from the first to the last frame of the clip."""
     times = timeline.times[first : last + 1]
-    wanted = np.linspace(times[0], times[-1], count)
+    targets = np.linspace(times[0], times[-1], count)
     after = (
-        np.clip(np.searchsorted(times, wanted), 1, max(len(times) - 1, 1)) if len(times) > 1 else np.zeros(count, int)
+        np.clip(np.searchsorted(times, targets), 1, max(len(times) - 1, 1)) if len(times) > 1 else np.zeros(count, int)
     )
-    nearer_before = len(times) > 1 and wanted - times[after - 1] <= times[after] - wanted
+    nearer_before = len(times) > 1 and targets - times[after - 1] <= times[after] - targets
     return tuple(int(i) for i in first + after - np.asarray(nearer_before, dtype=int))
 
 

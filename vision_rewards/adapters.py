@@ -94,7 +94,9 @@ def for_easyr1(
 
     def compute_score(reward_inputs: Any) -> Any:
         if isinstance(reward_inputs, Mapping):
-            return _scores(reward, reward_inputs["response"], _given(reward, reward_inputs, task, options), "overall")
+            return _scores(
+                reward, reward_inputs["response"], _target_of_truth(reward, reward_inputs, task, options), "overall"
+            )
         return [compute_score(reward_input) for reward_input in reward_inputs]
 
     return compute_score
@@ -117,7 +119,7 @@ def for_verl(
         data_source: str, solution_str: str, ground_truth: Any, extra_info: Mapping[str, Any] | None = None, **_: Any
     ) -> dict[str, float]:
         row = {**(extra_info or {}), "ground_truth": ground_truth}
-        scores = _scores(reward, solution_str, _given(reward, row, task, options), "score")
+        scores = _scores(reward, solution_str, _target_of_truth(reward, row, task, options), "score")
         return {("acc" if name == "accuracy" else name): value for name, value in scores.items()}
 
     return compute_score
@@ -158,9 +160,9 @@ def _target(
     return _plain(reward, row[answer], row.get(options), row.get(task))
 
 
-def _given(reward: Reward, row: Mapping[str, Any], task: str | None, options: str) -> dict[str, Any]:
-    named = task if task is not None else row.get("problem_type", row.get("task"))
-    return _plain(reward, row["ground_truth"], row.get(options), named)
+def _target_of_truth(reward: Reward, row: Mapping[str, Any], task: str | None, options: str) -> dict[str, Any]:
+    name = task if task is not None else row.get("problem_type", row.get("task"))
+    return _plain(reward, row["ground_truth"], row.get(options), name)
 
 
 def _plain(reward: Reward, answer: Any, options: Any, task: Any) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class MemoryCache:
 
 
 class FolderCache:
-    """One file a reply; processes may share the folder."""
+    """One file per reply; processes may share the folder."""
 
     def __init__(self, folder: Path):
         self.folder = folder

@@ -155,10 +155,10 @@ class _Worker:
                 self._load(name)
             while self.loading:
                 state, value, _ = self._answer(LOAD_SECONDS, LOAD_SECONDS)
-                done = self.loading.pop(0)
+                loaded_name = self.loading.pop(0)
                 if state == "ok":
-                    self.loaded.append(done)
-                elif done == name:
+                    self.loaded.append(loaded_name)
+                elif loaded_name == name:
                     return state, value, False
             self.link.send_bytes(request)
             return self._answer(seconds, CLOCK_FACTOR * seconds)

@@ -146,8 +146,8 @@ class Reward(ABC):
         place = f"reward {self.name!r}: parameter {field.name!r}"
         choices, low, high = (field.metadata[key] for key in ("choices", "low", "high"))
         if field.metadata["several"] and isinstance(value, (list, tuple)) and value:
-            for one in value:
-                self._check_param(field, one)
+            for item in value:
+                self._check_param(field, item)
             return
         if choices is not None and value not in choices:
             raise ValueError(f"{place}: {value!r} is unknown; {nearest(str(value), map(str, choices))}")

@@ -29,7 +29,7 @@ from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
 from mmrl.rollouts.sources import SOURCES
 from mmrl.run import with_cure
-from mmrl.setup import apply_threads, claim, open_eval_sets, open_policy, release
+from mmrl.setup import apply_threads, claim_folder, open_eval_sets, open_policy, release_folders
 from mmrl.trainer import checkpoint, memory
 from mmrl.trainer.memory import readable
 
@@ -61,7 +61,7 @@ def dry_run(recipe: Recipe) -> str:
         UserError: whatever would stop the run; bad samples one per line, unless `data.on_bad_sample` is `skip`.
     """
     apply_threads(recipe)
-    release(claim(recipe.folder, recipe.resume))
+    release_folders(claim_folder(recipe.folder, recipe.resume))
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
     rewarder = Rewarder(recipe.rewards)
     free = memory.available(resolve_device(recipe.policy.device))

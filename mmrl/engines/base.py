@@ -34,20 +34,20 @@ class InProcess(ABC, Generic[Sampled]):
         return self._policy
 
     @abstractmethod
-    def able(self, policy: Policy) -> Sampled:
+    def as_sampled(self, policy: Policy) -> Sampled:
         """The policy as one that this engine can sample. Raises ConfigError where it cannot."""
 
-    def refused(self, policy: Policy) -> ConfigError:
+    def refusal(self, policy: Policy) -> ConfigError:
         """What says that it cannot."""
         return ConfigError(f"engine '{self.settings.name}' does not sample policy.type '{policy.config.type}'")
 
     def start(self, policy: Policy, world: World) -> None:
         """See `Engine.start`."""
-        self._policy, self.version = self.able(policy), 0
+        self._policy, self.version = self.as_sampled(policy), 0
 
     def sync(self, policy: Policy, version: int) -> SyncReport:
         """Notes the version; the weights are the policy's own."""
-        self._policy, self.version = self.able(policy), version
+        self._policy, self.version = self.as_sampled(policy), version
         return SyncReport(version)
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class InProcess(ABC, Generic[Sampled]):
             module.train(training)
 
 
-def batched(
+def batch_requests(
     requests: Sequence[Request], seed: int, rows: int, device: torch.device | str
 ) -> Iterator[tuple[list[int], torch.Generator]]:
     """Which requests are sampled together, at most `rows` rows unless one request has more, and from what generator.

@@ -10,17 +10,17 @@ from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.policy import Denoising, FlowPolicy, Policy
 from mmrl.contracts.types import StopReason
-from mmrl.engines.base import InProcess, batched
+from mmrl.engines.base import InProcess, batch_requests
 from mmrl.recipe.policies.registry import alternatives, policies_for
 
 
 class FlowEngine(InProcess[FlowPolicy]):
     """Samples a flow policy."""
 
-    def able(self, policy: Policy) -> FlowPolicy:
-        """See `InProcess.able`."""
+    def as_sampled(self, policy: Policy) -> FlowPolicy:
+        """See `InProcess.as_sampled`."""
         if not isinstance(policy, Denoising):
-            raise self.refused(policy)
+            raise self.refusal(policy)
         return policy
 
     @torch.no_grad()
@@ -43,7 +43,7 @@ class FlowEngine(InProcess[FlowPolicy]):
         results: list[list[Completion]] = [[] for _ in requests]
         temperature, greedy = sampling.temperature or 1.0, sampling.temperature == 0.0
         with self.evaluating():
-            for indices, generator in batched(requests, seed, self.settings.batch_size, self.policy.device):
+            for indices, generator in batch_requests(requests, seed, self.settings.batch_size, self.policy.device):
                 n, prompts = requests[indices[0]].n, [requests[i].prompt for i in indices]
                 decisions = self.policy.sample(prompts, n, sampling.max_new_tokens, generator, deterministic=greedy)
                 for place, decision in enumerate(decisions):

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.world import World
-from mmrl.engines.base import InProcess, batched
+from mmrl.engines.base import InProcess, batch_requests
 from mmrl.engines.hf import HFEngine
 from mmrl.policies.frame_selector import plackett_luce
 from mmrl.policies.frame_selector.policy import FramePrompt, FrameSelector, evenly_spaced
@@ -28,10 +28,10 @@ class FrameEngine(InProcess[FrameSelector]):
         super().__init__(settings)
         self._answers = HFEngine(HFSettings(batch_size=settings.batch_size))
 
-    def able(self, policy: Policy) -> FrameSelector:
-        """See `InProcess.able`."""
+    def as_sampled(self, policy: Policy) -> FrameSelector:
+        """See `InProcess.as_sampled`."""
         if not isinstance(policy, FrameSelector):
-            raise self.refused(policy)
+            raise self.refusal(policy)
         return policy
 
     def start(self, policy: Policy, world: World) -> None:
@@ -58,7 +58,7 @@ class FrameEngine(InProcess[FrameSelector]):
         prompts = [cast(FramePrompt, request.prompt) for request in requests]
         scores = [self.policy.scores([prompt])[0] for prompt in prompts]
         orders: list[Tensor] = [scores_N.new_empty(0) for scores_N in scores]
-        for (i,), generator in batched(requests, seed, 1, self.policy.device):
+        for (i,), generator in batch_requests(requests, seed, 1, self.policy.device):
             orders[i] = self._choose(scores[i], sampling.temperature, requests[i].n, generator)
         shown = [
             {chosen: self.policy.show(prompt, chosen) for chosen in dict.fromkeys(map(_unordered, order_nU))}

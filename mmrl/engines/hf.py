@@ -13,7 +13,7 @@ from torch import Tensor
 from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.policy import Decoding, Policy, TokenPolicy
 from mmrl.contracts.types import StopReason
-from mmrl.engines.base import InProcess, batched
+from mmrl.engines.base import InProcess, batch_requests
 from mmrl.engines.sampling import sample_tokens
 from mmrl.recipe.engines import HFSettings
 
@@ -32,10 +32,10 @@ class HFEngine(InProcess[TokenPolicy]):
         super().__init__(settings)
         self.side = side
 
-    def able(self, policy: Policy) -> TokenPolicy:
-        """See `InProcess.able`."""
+    def as_sampled(self, policy: Policy) -> TokenPolicy:
+        """See `InProcess.as_sampled`."""
         if not isinstance(policy, Decoding):
-            raise self.refused(policy)
+            raise self.refusal(policy)
         return policy
 
     @torch.no_grad()
@@ -47,7 +47,7 @@ class HFEngine(InProcess[TokenPolicy]):
         """
         results: list[list[Completion]] = [[] for _ in requests]
         with self.evaluating():
-            for indices, generator in batched(requests, seed, self.settings.batch_size, self.policy.device):
+            for indices, generator in batch_requests(requests, seed, self.settings.batch_size, self.policy.device):
                 part = [requests[i] for i in indices]
                 rows, n = self._decode(part, sampling, generator), part[0].n
                 for place, i in enumerate(indices):

@@ -24,7 +24,7 @@ class Change:
     new: Any
 
     def __str__(self) -> str:
-        return f"{self.key} {_shown(self.old)} -> {_shown(self.new)}"
+        return f"{self.key} {_as_yaml(self.old)} -> {_as_yaml(self.new)}"
 
 
 def changes(old: Recipe, new: Recipe) -> list[Change]:
@@ -41,8 +41,8 @@ def changes(old: Recipe, new: Recipe) -> list[Change]:
     alike = [change for change in next(iter(of_stages.values()), []) if all(change in c for c in of_stages.values())]
     apart = [
         Change(f"stages.{name}.{change.key}", change.old, change.new)
-        for name, its in of_stages.items()
-        for change in its
+        for name, differences in of_stages.items()
+        for change in differences
         if change not in alike
     ]
     return [*changed, *alike, *apart]
@@ -65,7 +65,7 @@ def _records(items: list[Any]) -> bool:
     return all(isinstance(item, Mapping) for item in items)
 
 
-def _shown(value: Any) -> str:
+def _as_yaml(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True)
     text = text.removesuffix("\n").removesuffix("\n...")
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

@@ -45,9 +45,9 @@ class Chosen:
             model = self.choose(raw)
         except ConfigError as error:
             message = str(error).removeprefix(f"{self.title}: ")
-            raise _error(self.key, name, PydanticCustomError("owner", "{message}", {"message": message})) from None
-        kept = {key: value for key, value in raw.items() if value is not None or not self._unset(model, key)}
-        return model.model_validate({self.key: name, **kept})
+            raise _error_at(self.key, name, PydanticCustomError("owner", "{message}", {"message": message})) from None
+        set_values = {key: value for key, value in raw.items() if value is not None or not self._unset(model, key)}
+        return model.model_validate({self.key: name, **set_values})
 
     def _unset(self, model: type[Settings], key: str) -> bool:
         """Whether null takes a key back that another owner reads, as an override does where it changes the owner."""
@@ -95,7 +95,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from models_in(argument)
 
 
-def unread(key: str, known: Sequence[str], title: str = "", readers: Sequence[str] = ()) -> str:
+def describe_unread(key: str, known: Sequence[str], title: str = "", readers: Sequence[str] = ()) -> str:
     """What is wrong with a key that its owner does not read: the nearest spelling, or who reads it, and what exists."""
     *others, last = readers or [""]
     both = f"{', '.join(others)} and {last} read" if others else f"{last} reads"
@@ -103,5 +103,5 @@ def unread(key: str, known: Sequence[str], title: str = "", readers: Sequence[st
     return f"unknown key '{key}'.{hint or nearest(key, known)} Allowed: {', '.join(known)}"
 
 
-def _error(key: str, value: Any, error: PydanticCustomError) -> ValidationError:
+def _error_at(key: str, value: Any, error: PydanticCustomError) -> ValidationError:
     return ValidationError.from_exception_data("settings", [InitErrorDetails(type=error, loc=(key,), input=value)])

@@ -109,17 +109,17 @@ class VideoBudget(Settings):
     @model_validator(mode="after")
     def _ordered(self) -> VideoBudget:
         _check_order(self, VIDEO_BOUNDS)
-        named = [name for name in BY_NAME if getattr(self, name)]
-        if len(named) > 1:
-            raise ValueError(f"{' and '.join(named)} each say which frames are read; leave all but one of them out")
+        fixing = [name for name in BY_NAME if getattr(self, name)]
+        if len(fixing) > 1:
+            raise ValueError(f"{' and '.join(fixing)} each say which frames are read; leave all but one of them out")
         # Compared by value, not by what was set: a resolved recipe carries every default.
         beside = [name for name in BY_RATE if getattr(self, name) != _default(name)]
-        if named == ["all_frames"]:
+        if fixing == ["all_frames"]:
             beside = [name for name in beside if name != "max_frames"]
-        if named and beside:
-            what = "fixes the number of frames" if named == ["frames"] else "says which frames are read"
-            bounds = "fps and min_frames" if named == ["all_frames"] else "fps, min_frames and max_frames"
-            raise ValueError(f"{named[0]} {what}; leave {bounds} out beside it")
+        if fixing and beside:
+            what = "fixes the number of frames" if fixing == ["frames"] else "says which frames are read"
+            bounds = "fps and min_frames" if fixing == ["all_frames"] else "fps, min_frames and max_frames"
+            raise ValueError(f"{fixing[0]} {what}; leave {bounds} out beside it")
         return self
 
     def merged(self, overrides: Mapping[str, Any]) -> VideoBudget:
@@ -188,8 +188,10 @@ class DatasetConfig(Settings):
     @property
     def budgets(self) -> dict[str, dict[str, Any]]:
         """What the dataset's own budgets set."""
-        given = {"image": self.image, "video": self.video}
-        return {kind: budget.model_dump(exclude_none=True) for kind, budget in given.items() if budget is not None}
+        own_budgets = {"image": self.image, "video": self.video}
+        return {
+            kind: budget.model_dump(exclude_none=True) for kind, budget in own_budgets.items() if budget is not None
+        }
 
 
 class DigitsData(DatasetConfig):

@@ -28,7 +28,7 @@ class EngineSettings(Settings):
 
     name: str = Field(description="a name in mmrl.recipe.engines, or module:name of a settings model")
 
-    def rows(self, wanted: int) -> int:
+    def rows(self, requested: int) -> int:
         """How many of `wanted` sequences it holds in this process's memory at once; 0 where it holds them elsewhere."""
         return 0
 
@@ -38,9 +38,9 @@ class BatchedSettings(EngineSettings):
 
     batch_size: PositiveInt = Field(256, description="sequences sampled at once; lower it when memory runs out")
 
-    def rows(self, wanted: int) -> int:
+    def rows(self, requested: int) -> int:
         """See `EngineSettings.rows`."""
-        return min(self.batch_size, wanted)
+        return min(self.batch_size, requested)
 
 
 class HFSettings(BatchedSettings):

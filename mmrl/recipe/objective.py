@@ -25,7 +25,7 @@ from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS, AuxiliaryTerm, Auxiliar
 from mmrl.recipe.base import Settings
 from mmrl.recipe.coefficients import COEFFICIENTS, Coefficient, CoefficientSettings
 from mmrl.recipe.controllers import CONTROLLERS, Controller, ControllerSettings
-from mmrl.recipe.parts import PartSettings, named, reader
+from mmrl.recipe.parts import PartSettings, fill_kinds, make_reader
 from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS, RewardTransform, RewardTransformSettings
 
 
@@ -43,15 +43,15 @@ class Schedule(Settings):
     decay: int = Field(0, ge=0)
 
 
-AnyCoefficient = Annotated[SerializeAsAny[CoefficientSettings], BeforeValidator(reader(COEFFICIENTS, Coefficient))]
+AnyCoefficient = Annotated[SerializeAsAny[CoefficientSettings], BeforeValidator(make_reader(COEFFICIENTS, Coefficient))]
 AnyAdvantage = Annotated[
-    SerializeAsAny[AdvantageSettings], BeforeValidator(reader(ADVANTAGES, Advantage, default="standard"))
+    SerializeAsAny[AdvantageSettings], BeforeValidator(make_reader(ADVANTAGES, Advantage, default="standard"))
 ]
 AnyTransform = Annotated[
-    SerializeAsAny[RewardTransformSettings], BeforeValidator(reader(REWARD_TRANSFORMS, RewardTransform))
+    SerializeAsAny[RewardTransformSettings], BeforeValidator(make_reader(REWARD_TRANSFORMS, RewardTransform))
 ]
-AnyTerm = Annotated[SerializeAsAny[AuxiliaryTermSettings], BeforeValidator(reader(AUXILIARY_TERMS, AuxiliaryTerm))]
-AnyController = Annotated[SerializeAsAny[ControllerSettings], BeforeValidator(reader(CONTROLLERS, Controller))]
+AnyTerm = Annotated[SerializeAsAny[AuxiliaryTermSettings], BeforeValidator(make_reader(AUXILIARY_TERMS, AuxiliaryTerm))]
+AnyController = Annotated[SerializeAsAny[ControllerSettings], BeforeValidator(make_reader(CONTROLLERS, Controller))]
 
 # What acts on a stream unless it says otherwise.
 TERMS = {"rollouts": ["kl", "entropy", "mismatch"], "injected": ["kl", "entropy"], "demonstrations": []}
@@ -209,7 +209,7 @@ class Objective(Settings):
     offline: Offline | None = Field(None, description="weigh demonstrations by what they earned")
     filter: Filter | None = None
     mask_truncated: bool = Field(False, description="truncated trajectories get no gradient")
-    reward_transforms: Annotated[dict[str, AnyTransform], BeforeValidator(named)] = Field(
+    reward_transforms: Annotated[dict[str, AnyTransform], BeforeValidator(fill_kinds)] = Field(
         {}, description="what is done to rewards before the advantage, in order; null takes out one of the method's"
     )
     advantage: AnyAdvantage = Standard()
@@ -220,10 +220,10 @@ class Objective(Settings):
     entropy: float = Field(
         0.0, description="entropy bonus: its mean over the units of streams with that term is subtracted"
     )
-    auxiliary_terms: Annotated[dict[str, AnyTerm], BeforeValidator(named)] = Field(
+    auxiliary_terms: Annotated[dict[str, AnyTerm], BeforeValidator(fill_kinds)] = Field(
         {}, description="further terms of the loss"
     )
-    controllers: Annotated[dict[str, AnyController], BeforeValidator(named)] = Field(
+    controllers: Annotated[dict[str, AnyController], BeforeValidator(fill_kinds)] = Field(
         {},
         description="what sets values of the objective, the learning rate's factor or the temperature",
     )

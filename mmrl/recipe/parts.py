@@ -54,15 +54,15 @@ class Part:
         return getattr(import_module(module), name)
 
 
-def named(raw: Any) -> Any:
+def fill_kinds(raw: Any) -> Any:
     """Parts by names of their own: `kind` is the name where it is left out, and null takes a method's part out."""
     if not isinstance(raw, Mapping):
         return raw
-    given = {name: part for name, part in raw.items() if part is not None}
-    return {name: {"kind": name, **part} if isinstance(part, Mapping) else part for name, part in given.items()}
+    parts = {name: part for name, part in raw.items() if part is not None}
+    return {name: {"kind": name, **part} if isinstance(part, Mapping) else part for name, part in parts.items()}
 
 
-def reader(registry: Registry, expected: type[Part], default: str | None = None) -> Callable[[Any], PartSettings]:
+def make_reader(registry: Registry, expected: type[Part], default: str | None = None) -> Callable[[Any], PartSettings]:
     """A validator that makes a mapping the settings of the part that its `kind` names.
 
     Args:
@@ -108,8 +108,8 @@ def _settings(part: Part, raw: Mapping[str, Any]) -> PartSettings:
         for item in error.errors():
             if item["type"] == "extra_forbidden":
                 key, known = item["loc"][-1], list(part.settings.model_fields)
-                said = f"unknown key '{key}' of {raw['kind']}.{nearest(str(key), known)} Allowed: {', '.join(known)}"
-                raise _refusal(str(key), said, item["input"]) from None
+                problem = f"unknown key '{key}' of {raw['kind']}.{nearest(str(key), known)} Allowed: {', '.join(known)}"
+                raise _refusal(str(key), problem, item["input"]) from None
         raise
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from mmrl.contracts.errors import ConfigError, nearest
-from mmrl.recipe.choosing import Chosen, models_in, unread
+from mmrl.recipe.choosing import Chosen, describe_unread, models_in
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,12 +23,12 @@ class _Loader(yaml.SafeLoader):
 
 
 def _unique_mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict:
-    seen = set()
+    keys = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=deep)
-        if key in seen:
+        if key in keys:
             raise ConfigError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
-        seen.add(key)
+        keys.add(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep)
 
 
@@ -87,7 +87,7 @@ def _check_effect(raw: Mapping[str, Any], parts: list[str], value: Any, item: st
     stages = raw.get("stages")
     if parts[0] not in STAGE_DEFAULTS or not isinstance(stages, list) or isinstance(value, Mapping):
         return
-    if stages and all(_holds(stage, parts) for stage in stages):
+    if stages and all(_has_key(stage, parts) for stage in stages):
         key = ".".join(parts)
         raise ConfigError(f"override '{item}' has no effect: every stage sets {key}; give stages.0.{key}=… instead")
 
@@ -142,7 +142,7 @@ def validate(
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        lines = (_line(model, {**item, "root": raw}, place, written) for item in error.errors())
+        lines = (_describe_error(model, {**item, "root": raw}, place, written) for item in error.errors())
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -159,11 +159,11 @@ def _as_written(location: list[Any], written: Mapping[str, Any] | None) -> list[
         return location[2:]
     if len(location) == 2:
         return location
-    inherited = _holds(written, location[2:]) and not _holds(written["stages"][location[1]], location[2:])
+    inherited = _has_key(written, location[2:]) and not _has_key(written["stages"][location[1]], location[2:])
     return location[2:] if inherited else location
 
 
-def _holds(node: Any, location: Sequence[Any]) -> bool:
+def _has_key(node: Any, location: Sequence[Any]) -> bool:
     for part in location:
         if not isinstance(node, Mapping) or part not in node:
             return False
@@ -171,9 +171,11 @@ def _holds(node: Any, location: Sequence[Any]) -> bool:
     return True
 
 
-def _line(model: type[BaseModel], item: Mapping[str, Any], place: str, written: Mapping[str, Any] | None) -> str:
+def _describe_error(
+    model: type[BaseModel], item: Mapping[str, Any], place: str, written: Mapping[str, Any] | None
+) -> str:
     location = [part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    owner, clean = _walk(model, location, item["root"])
+    owner, clean = _find_owner(model, location, item["root"])
     key = ".".join([*([place] if place else []), *map(str, _as_written(clean, written))])
     value = item.get("input")
     if item["type"] == "extra_forbidden":
@@ -181,7 +183,7 @@ def _line(model: type[BaseModel], item: Mapping[str, Any], place: str, written: 
         if owner.model is model and place == "":
             known += [k for k in STAGE_DEFAULTS if k not in known]
         readers = owner.chosen.readers(owner.path) if owner.chosen else []
-        return f"{key}: {unread(str(clean[-1]), known, owner.chosen.title if owner.chosen else '', readers)}"
+        return f"{key}: {describe_unread(str(clean[-1]), known, owner.chosen.title if owner.chosen else '', readers)}"
     if item["type"] == "missing":
         return f"{key}: this key is required" + ("; or give `method` and `steps`" if key == "stages" else "")
     if item["type"] == "literal_error":
@@ -191,14 +193,14 @@ def _line(model: type[BaseModel], item: Mapping[str, Any], place: str, written: 
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
         allowed = str(item["ctx"].get("expected_tags", "")).replace("'", "")
         tag = item["ctx"].get("tag", "")
-        said = (
+        problem = (
             f"type '{tag}' is not allowed.{nearest(tag, allowed.split(', '))}" if tag else "the key 'type' is missing."
         )
-        return f"{key}: {said} Allowed: {allowed or 'digits, file, python, episodes'}"
+        return f"{key}: {problem} Allowed: {allowed or 'digits, file, python, episodes'}"
     message = item["msg"].removeprefix("Value error, ")
     complete = isinstance(value, Mapping | BaseModel | list) or item["type"] in ("value_error", "owner")
-    shown = "" if complete else f" (got {value!r})"
-    return f"{key}: {message}{shown}" if key else f"{message}{shown}"
+    suffix = "" if complete else f" (got {value!r})"
+    return f"{key}: {message}{suffix}" if key else f"{message}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ class _Owner:
     path: tuple[str, ...] = ()
 
 
-def _walk(model: type[BaseModel], location: Sequence[Any], root: Any) -> tuple[_Owner, list[Any]]:
+def _find_owner(model: type[BaseModel], location: Sequence[Any], root: Any) -> tuple[_Owner, list[Any]]:
     """The owner of the last key, and the location without discriminator tags; `root` is what was read."""
     owner, node = _Owner(model), root
     candidates: dict[str, type[BaseModel]] = {}
@@ -223,7 +225,7 @@ def _walk(model: type[BaseModel], location: Sequence[Any], root: Any) -> tuple[_
             owner, candidates = replace(owner, model=candidates[part]), {}
             continue
         clean.append(part)
-        node = _child(node, part)
+        node = _child_of(node, part)
         owner = replace(owner, path=(*owner.path, str(part)))
         if index == len(location) - 1 or isinstance(part, int):
             continue
@@ -249,7 +251,7 @@ def _walk(model: type[BaseModel], location: Sequence[Any], root: Any) -> tuple[_
     return owner, clean
 
 
-def _child(node: Any, part: Any) -> Any:
+def _child_of(node: Any, part: Any) -> Any:
     if isinstance(node, Mapping):
         return node.get(part)
     if isinstance(node, Sequence) and isinstance(part, int) and part < len(node):

@@ -52,24 +52,26 @@ def record(recipe: Recipe, passed: Mapping[str, Any] | None = None, needed: Sequ
             )
     if "train_data" in needed and not recipe.data.train and "train_data" not in now:
         raise ConfigError(f"data.train: a dataset is needed; {FROM_PYTHON}")
-    kept = {name: code for name, code in recipe.code.items() if name in PASSED}
-    now = kept | now | {place: code_of(part) for place, part in _named_parts(recipe, now)}
+    passed_before = {name: code for name, code in recipe.code.items() if name in PASSED}
+    now = passed_before | now | {place: code_of(part) for place, part in _named_parts(recipe, now)}
     for place, code in now.items():
-        for line in _differences(place, recipe.code.get(place), code):
+        for line in _describe_differences(place, recipe.code.get(place), code):
             logger.warning(line)
-    return recipe.model_copy(update={"rewards": [_whole(c, i) for i, c in enumerate(recipe.rewards)], "code": now})
+    return recipe.model_copy(
+        update={"rewards": [_with_defaults(c, i) for i, c in enumerate(recipe.rewards)], "code": now}
+    )
 
 
 def _named_parts(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, Any]]:
     """(place, its code) of everything that the recipe names by `module:name` and that is not replaced from Python."""
-    for place, name in _names(recipe, passed):
+    for place, name in _part_names(recipe, passed):
         if ":" in name:
             # The line that refuses a function of data names the function alone.
             part = import_attribute(name) if place.endswith(".function") else import_named(name, place)
-            yield place, _behind(part)
+            yield place, _code_behind(part)
 
 
-def _names(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, str]]:
+def _part_names(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, str]]:
     """(place, name) of each part that may be code of one's own."""
     yield "policy.type", recipe.policy.type
     yield "engine.name", recipe.engine.name
@@ -87,14 +89,14 @@ def _names(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, st
     for i, stage in enumerate(recipe.stages):
         if stage.rollout.context is not None:
             yield f"stages.{i}.rollout.context.name", stage.rollout.context.name
-        yield from _kinds(f"stages.{i}.objective", stage.objective)
+        yield from _part_kinds(f"stages.{i}.objective", stage.objective)
     for i, benchmark in enumerate(recipe.evaluation.benchmarks):
         yield f"evaluation.benchmarks.{i}.name", benchmark.name
     for i, sink in enumerate(recipe.tracking.sinks):
         yield f"tracking.sinks.{i}", sink
 
 
-def _kinds(place: str, node: Any) -> Iterator[tuple[str, str]]:
+def _part_kinds(place: str, node: Any) -> Iterator[tuple[str, str]]:
     """(place, kind) of every part in an objective."""
     if isinstance(node, PartSettings):
         yield f"{place}.kind", node.kind
@@ -102,10 +104,10 @@ def _kinds(place: str, node: Any) -> Iterator[tuple[str, str]]:
         node = {name: getattr(node, name) for name in type(node).model_fields}
     inner = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
     for key, value in inner:
-        yield from _kinds(f"{place}.{key}", value)
+        yield from _part_kinds(f"{place}.{key}", value)
 
 
-def _behind(part: Any) -> Any:
+def _code_behind(part: Any) -> Any:
     """What runs, where a name stands for settings or an entry that say what does."""
     if isinstance(part, Part):
         return part.load()
@@ -113,7 +115,7 @@ def _behind(part: Any) -> Any:
     return import_named(adapter) if isinstance(adapter, str) else part
 
 
-def _differences(place: str, recorded: Code | None, now: Code) -> Iterator[str]:
+def _describe_differences(place: str, recorded: Code | None, now: Code) -> Iterator[str]:
     if recorded is None:
         return
     if (recorded.module, recorded.name) != (now.module, now.name):
@@ -126,23 +128,23 @@ def _differences(place: str, recorded: Code | None, now: Code) -> Iterator[str]:
         yield f"{place}: its rows differ from those that it had when this recipe was recorded"
 
 
-def _whole(config: RewardConfig, index: int) -> RewardConfig:
+def _with_defaults(config: RewardConfig, index: int) -> RewardConfig:
     """The reward with every parameter that it was not given at its default."""
     part = REWARDS.get(config.name, f"rewards.{index}.name")
     if isinstance(part, type) and issubclass(part, vision_rewards.Reward):
         defaults = {name: param.default for name, param in part.spec().params.items()}
     elif callable(part):
         signature = list(inspect.signature(part).parameters.values())[GIVEN_PARAMETERS:]
-        defaults = {p.name: p.default for p in signature if p.default is not p.empty and _writable(p.default)}
+        defaults = {p.name: p.default for p in signature if p.default is not p.empty and _is_writable(p.default)}
     else:
         defaults = {}
     return config.model_copy(update={"params": defaults | config.params})
 
 
-def _writable(value: Any) -> bool:
+def _is_writable(value: Any) -> bool:
     """Whether YAML can hold it; another default, such as a function, is known by the digest of the source."""
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _writable(item) for key, item in value.items())
+        return all(isinstance(key, str) and _is_writable(item) for key, item in value.items())
     if isinstance(value, list | tuple):
-        return all(map(_writable, value))
+        return all(map(_is_writable, value))
     return value is None or type(value) in (bool, int, float, str)

@@ -66,14 +66,14 @@ class Registry(Generic[Part]):
         """
         if name in self.entries:
             part = self.entries[name]
-            return _attribute(part) if isinstance(part, str) else part
+            return _load_attribute(part) if isinstance(part, str) else part
         if ":" in name:
             return import_named(name, place)
         return self._entry_point(name, place).load()
 
     def listed(self) -> list[Listed]:
         """Every part that has a name, in alphabetical order."""
-        shipped = [Listed(name, _source(part), "mmrl") for name, part in self.entries.items()]
+        shipped = [Listed(name, _source_of(part), "mmrl") for name, part in self.entries.items()]
         foreign = [
             Listed(name, point.value, point.dist.name if point.dist else "")
             for name, points in self._installed().items()
@@ -96,11 +96,11 @@ class Registry(Generic[Part]):
         return points[0]
 
     def _installed(self) -> dict[str, tuple[EntryPoint, ...]]:
-        return installed(f"mmrl.{self.kind}")
+        return installed_parts(f"mmrl.{self.kind}")
 
 
 @cache
-def installed(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+def installed_parts(group: str) -> dict[str, tuple[EntryPoint, ...]]:
     """Name -> the entry points of that name which installed packages declare in a group; more than one is a clash."""
     points_of: dict[str, dict[str, EntryPoint]] = {}
     for point in entry_points(group=group):
@@ -109,12 +109,12 @@ def installed(group: str) -> dict[str, tuple[EntryPoint, ...]]:
     return {name: tuple(points.values()) for name, points in points_of.items()}
 
 
-def _attribute(source: str) -> Any:
+def _load_attribute(source: str) -> Any:
     module, _, name = source.partition(":")
     return getattr(import_module(module), name)
 
 
-def _source(part: Any) -> str:
+def _source_of(part: Any) -> str:
     if isinstance(part, str):
         return part
     return f"{getattr(part, '__module__', type(part).__module__)}:{getattr(part, '__qualname__', type(part).__name__)}"

@@ -33,17 +33,17 @@ def with_rewards(raw: Any) -> Any:
         return raw
     data = raw.get("data", {})
     sets = {key: data.get(key) if isinstance(data, Mapping) else getattr(data, key, None) for key in ("train", "eval")}
-    read = {key: rows if isinstance(rows, Sequence) else () for key, rows in sets.items()}
-    kinds = _kinds(read, raw.get("code") or {})
-    return {**raw, "rewards": [] if kinds and not called(kinds) else [RewardConfig()]}
+    datasets = {key: rows if isinstance(rows, Sequence) else () for key, rows in sets.items()}
+    kinds = _kinds_of(datasets, raw.get("code") or {})
+    return {**raw, "rewards": [] if kinds and not uses_rewards(kinds) else [RewardConfig()]}
 
 
-def called(kinds: Sequence[str | None]) -> bool:
+def uses_rewards(kinds: Sequence[str | None]) -> bool:
     """Whether a recipe's rewards score some of the data that give these (`Dataset.gives`)."""
     return any(kind not in ("episodes", "actions") for kind in kinds)
 
 
-def _kinds(sets: Mapping[str, Sequence[Any]], passed: Collection[str]) -> list[str | None]:
+def _kinds_of(sets: Mapping[str, Sequence[Any]], passed: Collection[str]) -> list[str | None]:
     """What the datasets give, None where that is not known: of data from Python, which take the place of a section."""
     known = [gives_of(each) for key, rows in sets.items() if f"{key}_data" not in passed for each in rows]
     return known + [None for key in sets if f"{key}_data" in passed]
@@ -58,7 +58,7 @@ def check_rewards(rewards: Sequence[RewardConfig], data: DataConfig, passed: Col
     Raises:
         ValueError: otherwise.
     """
-    if not called(_kinds({"train": data.train, "eval": data.eval}, passed)):
+    if not uses_rewards(_kinds_of({"train": data.train, "eval": data.eval}, passed)):
         if rewards:
             raise ValueError(
                 "rewards: nothing calls them: data.train and data.eval hold episodes and recorded actions alone, and a "

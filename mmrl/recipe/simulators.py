@@ -72,7 +72,9 @@ def simulator_model(name: str) -> type[SimulatorConfig]:
 
 @cache
 def _model(name: str, settings: SimulatorSettings) -> type[SimulatorConfig]:
-    fields: Mapping[str, Any] = {key: (annotation(option), option.default) for key, option in settings.options.items()}
+    fields: Mapping[str, Any] = {
+        key: (annotation_of(option), option.default) for key, option in settings.options.items()
+    }
     return create_model(
         f"{name.title()}Config",
         __base__=SimulatorConfig,
@@ -81,17 +83,17 @@ def _model(name: str, settings: SimulatorSettings) -> type[SimulatorConfig]:
     )
 
 
-def annotation(option: Option) -> Any:
+def annotation_of(option: Option) -> Any:
     """The type of an option's value, as `robotics.options` reads it."""
-    one: Any = Literal[option.choices] if option.choices else KINDS[option.kind]
+    kind: Any = Literal[option.choices] if option.choices else KINDS[option.kind]
     if option.low is not None or option.high is not None:
-        one = Annotated[one, Field(ge=option.low, le=option.high)]
+        kind = Annotated[kind, Field(ge=option.low, le=option.high)]
     if option.many:
-        one = Annotated[tuple[one, ...], AfterValidator(partial(_listed, option.min_items))]
-    return one | None if option.optional else one
+        kind = Annotated[tuple[kind, ...], AfterValidator(partial(_check_items, option.min_items))]
+    return kind | None if option.optional else kind
 
 
-def _listed(least: int, values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _check_items(least: int, values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(values) < least:
         raise ValueError(f"{list(values)} is too short; at least {least} is needed")
     if len(set(values)) < len(values):

@@ -37,7 +37,7 @@ class StageConfig(Settings):
     steps: PositiveInt
     prompts: PositiveInt = Field(16, description="prompts rolled out per step")
     demonstrations: PositiveInt = Field(16, description="demonstrations per step, where the method draws them")
-    minibatches: PositiveInt = Field(1, description="optimizer steps a pass over a rollout batch")
+    minibatches: PositiveInt = Field(1, description="optimizer steps per pass over a rollout batch")
     epochs: PositiveInt = Field(1, description="passes over a rollout batch")
     objective: Objective = Field(description="a recipe gives what differs from the method's; here it is whole")
     optim: OptimConfig = OptimConfig()

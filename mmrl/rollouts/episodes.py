@@ -20,7 +20,7 @@ from mmrl.recipe.rollout import of_actions
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.noisy_expert import disturb
 from mmrl.rollouts.pipeline import Lane, lane_seed, take_turns
-from mmrl.rollouts.simulators import named
+from mmrl.rollouts.simulators import place_errors
 from robotics.types import StepResult
 
 
@@ -44,16 +44,16 @@ def play(
     Args:
         bootstrap: prepare the last observation of truncated episodes, for a critic.
     """
-    lanes = deal(simulators, samples, n)
+    lanes = deal_episodes(simulators, samples, n)
     seeds = [lane_seed(seed, number) for number in range(len(lanes))]
-    run(
+    run_lanes(
         lanes,
         [
             _act(policy, engine, lane, sampling, chunk, seed_of_lane, bootstrap)
             for lane, seed_of_lane in zip(lanes, seeds)
         ],
     )
-    return gather(lanes, n, POLICY)
+    return gather_groups(lanes, n, POLICY)
 
 
 def _act(
@@ -93,8 +93,8 @@ def demonstrate_episodes(
         ConfigError: the simulator has no scripted expert.
     """
     lanes = deal_to_experts(simulators, samples)
-    run(lanes, [_demonstrate(policy, lane, chunk, bootstrap) for lane in lanes])
-    return gather(lanes, 1, DEMO)
+    run_lanes(lanes, [_demonstrate(policy, lane, chunk, bootstrap) for lane in lanes])
+    return gather_groups(lanes, 1, DEMO)
 
 
 def _demonstrate(policy: ActingPolicy, episodes: Play, chunk: int, bootstrap: bool) -> Lane:
@@ -131,7 +131,7 @@ def _demonstrate(policy: ActingPolicy, episodes: Play, chunk: int, bootstrap: bo
         episodes.prepare_finals(policy)
 
 
-def deal(simulators: Worlds, samples: Sequence[Sample], n: int) -> list[Play]:
+def deal_episodes(simulators: Worlds, samples: Sequence[Sample], n: int) -> list[Play]:
     """n episodes from each sample's start, dealt one by one to the groups of worlds of the samples' simulator."""
     starts, groups = [sample for sample in samples for _ in range(n)], simulators.pipeline
     hands = [starts[lane::groups] for lane in range(min(groups, len(starts)))]
@@ -141,7 +141,7 @@ def deal(simulators: Worlds, samples: Sequence[Sample], n: int) -> list[Play]:
 
 def deal_to_experts(simulators: Worlds, samples: Sequence[Sample]) -> list[Play]:
     """An episode from each sample's start. Raises ConfigError where the simulator has no scripted expert."""
-    lanes = deal(simulators, samples, 1)
+    lanes = deal_episodes(simulators, samples, 1)
     if not lanes[0].env.has_expert:
         name = samples[0].simulator
         raise ConfigError(
@@ -151,13 +151,13 @@ def deal_to_experts(simulators: Worlds, samples: Sequence[Sample]) -> list[Play]
     return lanes
 
 
-def run(lanes: Sequence[Play], acting: Sequence[Lane]) -> None:
+def run_lanes(lanes: Sequence[Play], acting: Sequence[Lane]) -> None:
     """Plays the episodes of all lanes, each as its counterpart in `acting` does."""
     together = all(lane.env.concurrent for lane in lanes)
     take_turns(acting, threads=len(lanes) if together else 1)
 
 
-def gather(lanes: Sequence[Play], n: int, origin: str) -> list[Group]:
+def gather_groups(lanes: Sequence[Play], n: int, origin: str) -> list[Group]:
     """The finished episodes that `deal` dealt, n per group; the group's sample shows its first observation."""
     count = sum(len(lane.starts) for lane in lanes)
     played = [lanes[i % len(lanes)].played(i // len(lanes), origin) for i in range(count)]
@@ -170,7 +170,7 @@ class Play:
 
     Episodes are numbered as their starts are, all of one simulator. One in which it fails begins again. What it returns
     is copied to the CPU once per call: on a GPU each world read by itself would wait for the device. For what it raises
-    see `mmrl.rollouts.simulators.named`.
+    see `mmrl.rollouts.simulators.place_errors`.
 
     Attributes:
         earned: of each episode, the reward of every step so far.
@@ -198,7 +198,7 @@ class Play:
         if started:
             every = len(started) == self.env.num_envs
             ids = [self.starts[i].episode for i in started]
-            with named(self.starts[0].simulator):
+            with place_errors(self.starts[0].simulator):
                 self.observation = self.env.reset(ids, None if every else list(started.values())).cpu()
             self._world |= started
         return self.running()
@@ -234,7 +234,7 @@ class Play:
     def expert_action(self) -> Tensor:
         """The expert's next action in each episode, float32 [E, A]; zeros where none is in progress."""
         actions_EA = torch.zeros(len(self.starts), self.env.action_dim)
-        with named(self.starts[0].simulator):
+        with place_errors(self.starts[0].simulator):
             advised_BA = self.env.expert_action().cpu()
         actions_EA[list(self._world)] = advised_BA[list(self._world.values())]
         return actions_EA
@@ -252,7 +252,7 @@ class Play:
         """
         actions_BCA = torch.zeros(self.env.num_envs, *actions_ECA.shape[1:])
         actions_BCA[list(self._world.values())] = actions_ECA[list(self._world)]
-        with named(self.starts[0].simulator):
+        with place_errors(self.starts[0].simulator):
             result = (self.env.chunk_step if seen else self.env.unseen_step)(actions_BCA).cpu()
         dropped, done = result.info["dropped"].tolist(), result.info["done"].tolist()
         rewards, counted = (result.reward * result.valid).sum(1).tolist(), result.valid.sum(1).tolist()

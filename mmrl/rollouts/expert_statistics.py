@@ -13,7 +13,7 @@ from mmrl.contracts.errors import UserError
 from mmrl.contracts.types import Sample
 from mmrl.data.robot.statistics import compute_statistics
 from mmrl.rollouts.noisy_expert import disturb
-from mmrl.rollouts.simulators import named
+from mmrl.rollouts.simulators import place_errors
 from robotics.base import VectorEnv
 
 
@@ -26,7 +26,7 @@ def expert_statistics(env: VectorEnv, samples: Sequence[Sample]) -> dict[str, An
     simulator fails does not count.
 
     Raises:
-        UserError: the simulator failed in all of them, or for good (`mmrl.rollouts.simulators.named`).
+        UserError: the simulator failed in all of them, or for good (`mmrl.rollouts.simulators.place_errors`).
     """
     blocks: list[tuple[np.ndarray, np.ndarray]] = []
     for first in range(0, len(samples), env.num_envs):
@@ -40,18 +40,18 @@ def _play(env: VectorEnv, samples: Sequence[Sample]) -> list[tuple[np.ndarray, n
     """(actions float32 [T, A], states float32 [T, S]) of an episode from each start, one in each of the worlds."""
     worlds = list(range(len(samples)))
     simulator, ids = samples[0].simulator, [sample.episode for sample in samples]
-    with named(simulator):
+    with place_errors(simulator):
         observation = env.reset(ids, None if len(worlds) == env.num_envs else worlds)
     steps: list[list[tuple[Tensor, Tensor]]] = [[] for _ in samples]
     playing = set(worlds)
     while playing:
-        with named(simulator):
+        with place_errors(simulator):
             advised_BA, states_BS = env.expert_action().cpu(), observation.state.cpu()
         actions_BA = torch.zeros_like(advised_BA)
         for world in sorted(playing):
             actions_BA[world] = disturb(advised_BA[world], samples[world], len(steps[world]))
             steps[world].append((actions_BA[world].clone(), states_BS[world].clone()))
-        with named(simulator):
+        with place_errors(simulator):
             result = env.chunk_step(actions_BA[:, None])
         # Every world is rendered after a chunk that is played in sight.
         assert result.observation is not None

@@ -52,6 +52,6 @@ def lane_seed(seed: int, lane: int) -> int:
     return seed + 15485863 * lane
 
 
-def share(worlds: int, lane: int, lanes: int) -> int:
+def count_worlds(worlds: int, lane: int, lanes: int) -> int:
     """How many of `worlds` a lane gets; the first lanes get those that are left over."""
     return worlds // lanes + (lane < worlds % lanes)

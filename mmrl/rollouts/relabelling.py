@@ -13,7 +13,7 @@ from mmrl.contracts.policy import ActingPolicy
 from mmrl.contracts.source import Labels, Worlds
 from mmrl.contracts.types import DEMO, Decision, Group, Sample
 from mmrl.recipe.rollout import of_actions
-from mmrl.rollouts.episodes import Play, deal_to_experts, gather, run
+from mmrl.rollouts.episodes import Play, deal_to_experts, gather_groups, run_lanes
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.pipeline import Lane, lane_seed
 
@@ -39,11 +39,11 @@ def relabelled_episodes(
     """
     lanes = deal_to_experts(simulators, samples)
     seeds = [lane_seed(seed, number) for number in range(len(lanes))]
-    run(
+    run_lanes(
         lanes,
         [_relabel(policy, engine, lane, sampling, settings, seed_of_lane) for lane, seed_of_lane in zip(lanes, seeds)],
     )
-    return [_labelled(group) for group in gather(lanes, 1, DEMO)]
+    return [_labelled(group) for group in gather_groups(lanes, 1, DEMO)]
 
 
 def _relabel(

@@ -10,7 +10,7 @@ import robotics
 from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.recipe.checks.simulators import too_few_worlds
 from mmrl.recipe.simulators import SimulatorConfig
-from mmrl.rollouts.pipeline import share
+from mmrl.rollouts.pipeline import count_worlds
 
 
 class Simulators:
@@ -44,11 +44,11 @@ class Simulators:
             UserError: see `named`.
         """
         config = self.configs[name]
-        with named(name):
+        with place_errors(name):
             limit = robotics.world_limit(config)
             if limit is not None and limit < self.pipeline:
                 raise ConfigError(too_few_worlds(name, limit, self.pipeline))
-            worlds = worlds if limit is None else share(limit, lane, self.pipeline)
+            worlds = worlds if limit is None else count_worlds(limit, lane, self.pipeline)
             if (name, worlds, lane) not in self._made:
                 self._made[name, worlds, lane] = robotics.make({**config, "num_envs": worlds})
         env = self._made[name, worlds, lane]
@@ -61,7 +61,7 @@ class Simulators:
 
         Raises ConfigError where its settings are wrong.
         """
-        with named(name):
+        with place_errors(name):
             return robotics.start_count(self.configs[name])
 
     @property
@@ -77,7 +77,7 @@ class Simulators:
 
 
 @contextmanager
-def named(name: str | None) -> Iterator[None]:
+def place_errors(name: str | None) -> Iterator[None]:
     """Has what a simulator raises by its contract, in calls of it inside, name its place in the recipe, in one line.
 
     Raises:
@@ -87,10 +87,10 @@ def named(name: str | None) -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError) as error:
-        raise ConfigError(_line(name, error)) from error
+        raise ConfigError(_describe_error(name, error)) from error
     except robotics.SimulatorError as error:
-        raise UserError(_line(name, error)) from error
+        raise UserError(_describe_error(name, error)) from error
 
 
-def _line(name: str | None, error: Exception) -> str:
+def _describe_error(name: str | None, error: Exception) -> str:
     return f"simulators.{name}: {' '.join(str(error).split())}"

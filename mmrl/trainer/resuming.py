@@ -16,7 +16,7 @@ from mmrl.trainer.optim import rate_factor
 from mmrl.trainer.place import Place
 
 
-def told(earlier: Path, recipe: Recipe, place: Place, optimizer_steps: int, rewarder: Rewarder) -> list[str]:
+def report_changes(earlier: Path, recipe: Recipe, place: Place, optimizer_steps: int, rewarder: Rewarder) -> list[str]:
     """Every setting that differs from those which the steps so far were taken with, and what jumps, a line each.
 
     Args:

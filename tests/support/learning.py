@@ -1,6 +1,6 @@
 """Checked-in recipes as seeded runs that must learn, each beside an arm that must not.
 
-One file a recipe: `pytest -n` gives each file to one worker.
+One file per recipe: `pytest -n` gives each file to one worker.
 """
 
 from mmrl.recipe.reading import read_yaml

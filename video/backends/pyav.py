@@ -28,7 +28,7 @@ def unreadable(scan: Scan) -> str | None:
 
 
 def decode(scan: Scan, indices: Sequence[int], threads: int = 0) -> Iterator[np.ndarray]:
-    for frame in _wanted(scan, indices, threads):
+    for frame in _decode_wanted(scan, indices, threads):
         yield _picture(scan, frame)
 
 
@@ -38,32 +38,32 @@ def check(scan: Scan, indices: Sequence[int], threads: int = 0) -> None:
     Raises:
         VideoError: `truncated`, as `decode`.
     """
-    left = [i for i in indices if not scan.clean[i]]
-    if left:
-        for _ in _wanted(scan, left, threads):
+    unchecked = [i for i in indices if not scan.clean[i]]
+    if unchecked:
+        for _ in _decode_wanted(scan, unchecked, threads):
             pass
 
 
-def _wanted(scan: Scan, indices: Sequence[int], threads: int) -> Iterator[Any]:
-    wanted = [int(scan.pts[i]) for i in indices]
-    done = 0
+def _decode_wanted(scan: Scan, indices: Sequence[int], threads: int) -> Iterator[Any]:
+    targets = [int(scan.pts[i]) for i in indices]
+    count = 0
     with open_container(scan.path) as container:
-        for frame in _seeking(container, scan, wanted, threads):
+        for frame in _seek_frames(container, scan, targets, threads):
             yield frame
-            done += 1
-    if done == len(wanted):
+            count += 1
+    if count == len(targets):
         return
     # Seeking and threads can both blame good frames (an open group of pictures, an error ahead): a plain pass decides.
     with open_container(scan.path) as container:
         frames = clean_frames(container, scan, threads=1)
-        for frame in (f for f in frames if f.pts >= wanted[done]):
-            if frame.pts > wanted[done]:
+        for frame in (f for f in frames if f.pts >= targets[count]):
+            if frame.pts > targets[count]:
                 break
             yield frame
-            done += 1
-            if done == len(wanted):
+            count += 1
+            if count == len(targets):
                 return
-    time = float((wanted[done] - scan.origin) * scan.time_base)
+    time = float((targets[count] - scan.origin) * scan.time_base)
     raise VideoError("truncated", scan.path, f"the frame at {time:.3f} s does not decode", AGAIN)
 
 
@@ -151,12 +151,12 @@ class _Group:
         return not frame.is_corrupt and ordinal < self.spoilt.get(start, ordinal + 1)
 
 
-def _seeking(container: Any, scan: Scan, wanted: Sequence[int], threads: int) -> Iterator[Any]:
+def _seek_frames(container: Any, scan: Scan, targets: Sequence[int], threads: int) -> Iterator[Any]:
     """The wanted frames as long as they come, jumping to the key frame before each where that skips anything."""
     indexed = any(name in INDEXED for name in scan.container.split(","))
     frames = clean_frames(container, scan, threads, stop_at_error=True)
     reached = int(scan.pts[0])
-    for target in wanted:
+    for target in targets:
         place = int(np.searchsorted(scan.keys, target, side="right")) - 1
         if indexed and place >= 0 and scan.keys[place] > reached:
             container.seek(int(scan.keys[place]), stream=container.streams[scan.stream], backward=True)

@@ -107,7 +107,7 @@ def _counts(first, second) -> tuple[np.ndarray, np.ndarray]:
     if first.shape[1:] != second.shape[1:]:
         raise ValueError(f"masks of {first.shape[1:]} and {second.shape[1:]} pixels cannot be compared")
     first, second = _flat(first), _flat(second)
-    shared_NM = np.array([[np.count_nonzero(one & other) for other in second] for one in first], dtype=np.int64)
+    shared_NM = np.array([[np.count_nonzero(mask & other) for other in second] for mask in first], dtype=np.int64)
     shared_NM = shared_NM.reshape(len(first), len(second))
     union_NM = np.count_nonzero(first, axis=1)[:, None] + np.count_nonzero(second, axis=1)[None, :] - shared_NM
     return shared_NM, union_NM

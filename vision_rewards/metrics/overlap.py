@@ -113,16 +113,16 @@ def find_keywords(words: Sequence[str], keywords: Sequence[Sequence[Sequence[str
     Returns:
         (place, in words, of each keyword's first occurrence or None, number of occurrences of all together).
     """
-    wanted: dict[tuple[str, ...], list[int]] = {}
+    places_of: dict[tuple[str, ...], list[int]] = {}
     for index, forms in enumerate(keywords):
         for form in {tuple(form) for form in forms}:
-            wanted.setdefault(form, []).append(index)
-    sizes = sorted({len(form) for form in wanted})
+            places_of.setdefault(form, []).append(index)
+    sizes = sorted({len(form) for form in places_of})
     places: list[int | None] = [None] * len(keywords)
     occurrences = 0
     for size in sizes:
         for start in range(len(words) - size + 1):
-            for index in wanted.get(tuple(words[start : start + size]), ()):
+            for index in places_of.get(tuple(words[start : start + size]), ()):
                 occurrences += 1
                 if places[index] is None or start < places[index]:
                     places[index] = start

@@ -123,7 +123,7 @@ def _read_gui_r1(text: str) -> tuple[Action | None, str]:
     text = item.get("input_text")
     if text is not None and not isinstance(text, str):
         return None, "unparsable"
-    return _named(item["action"], _GUI_R1, _point(item.get("point")), None, None if text == _NO_TEXT else text)
+    return _make_action(item["action"], _GUI_R1, _point(item.get("point")), None, None if text == _NO_TEXT else text)
 
 
 def _write_gui_r1(action: Action) -> str | None:
@@ -180,7 +180,7 @@ def _read_qwen(text: str, tool: str, names: Mapping[str, str]) -> tuple[Action |
         button = _BUTTONS.get(str(arguments.get("button")))
         return (Action(button), "ok") if button else (None, "unknown_action")
     point, end = _point(arguments.get("coordinate")), _point(arguments.get("coordinate2"))
-    return _named(name, names, *_qwen_arguments(names.get(name), arguments, point, end))
+    return _make_action(name, names, *_qwen_arguments(names.get(name), arguments, point, end))
 
 
 def _qwen_arguments(action, arguments, point, end):
@@ -260,7 +260,7 @@ def _read_ui_tars(text: str) -> tuple[Action | None, str]:
     point = _one_place(arguments.get("start_box", arguments.get("point", arguments.get("start_point"))))
     end = _one_place(arguments.get("end_box", arguments.get("end_point")))
     action = _UI_TARS.get(call[1])
-    return _named(call[1], _UI_TARS, point, end, arguments.get(_UI_TARS_TEXT.get(action, "content")))
+    return _make_action(call[1], _UI_TARS, point, end, arguments.get(_UI_TARS_TEXT.get(action, "content")))
 
 
 def _one_point(text: str | None) -> tuple[float, float] | None:
@@ -293,7 +293,7 @@ def _write_ui_tars(action: Action) -> str | None:
     return f"Action: {name}({', '.join(arguments)})"
 
 
-def _named(name: str, names: Mapping[str, str], point, end, text) -> tuple[Action | None, str]:
+def _make_action(name: str, names: Mapping[str, str], point, end, text) -> tuple[Action | None, str]:
     action = names.get(name.strip().lower())
     return (Action(action, point, end, text), "ok") if action else (None, "unknown_action")
 

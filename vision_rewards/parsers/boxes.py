@@ -112,23 +112,23 @@ def parse_labelled_boxes(text: str) -> tuple[list[LabelledBox], str]:
         "too_many_boxes" (more than `MAX_BOXES`).
     """
     if "<|box_start|>" in text:
-        return _checked(_read_markup(text))
+        return _check_items(_read_markup(text))
     value, reason = parse_written_json(text)
     if reason != "ok":
         if (items := _read_lines(text)) is not None:
-            return _checked(items)
+            return _check_items(items)
         said = bare(text)
         return [], "ok" if reason == "unparsable" and len(said.split()) > 2 and says_none(said) else reason
     if isinstance(value, dict):
-        value = _listed(value)
+        value = _items_of(value)
     if isinstance(value, dict) or (isinstance(value, list) and len(value) == 4 and all(map(is_coordinate, value))):
         value = [value]
     if not isinstance(value, list):
         return [], "unparsable"
-    return _checked([_read_item(item) for item in value])
+    return _check_items([_read_item(item) for item in value])
 
 
-def _checked(items: list[tuple[Any, str | None] | None]) -> tuple[list[LabelledBox], str]:
+def _check_items(items: list[tuple[Any, str | None] | None]) -> tuple[list[LabelledBox], str]:
     if len(items) > MAX_BOXES:
         return [], "too_many_boxes"
     if any(item is None for item in items):
@@ -158,10 +158,10 @@ def _read_item(item: Any) -> tuple[Any, str | None] | None:
     return item, label
 
 
-def _listed(value: dict[str, Any]) -> Any:
+def _items_of(value: dict[str, Any]) -> Any:
     """The list of an object that holds only that, the items of one that maps labels to boxes, else the object."""
-    if len(value) == 1 and isinstance(held := next(iter(value.values())), list) and next(iter(value)) in LIST_KEYS:
-        return held
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), list) and next(iter(value)) in LIST_KEYS:
+        return inner
     if not value or not value.keys().isdisjoint((*BOX_KEYS, *LABEL_KEYS)):
         return value
     items = []

@@ -109,12 +109,12 @@ def _read_letter(layer: str, texts: dict[str, str], untold: bool) -> tuple[str |
             return letter, "ok"
     if (behind := _TEXT_LETTER.fullmatch(text)) and texts.get(behind[2] or behind[3]) == normalize_label(behind[1]):
         return behind[2] or behind[3], "ok"
-    wanted = normalize_label(text)
-    same = [letter for letter, option in texts.items() if option == wanted != ""]
+    label = normalize_label(text)
+    same = [letter for letter, option in texts.items() if option == label != ""]
     if same:
         return (same[0], "ok") if len(same) == 1 else (None, "ambiguous")
-    if marked is None and len(skip_article(wanted)) > 1:
-        alike = [letter for letter, option in texts.items() if skip_article(option) == skip_article(wanted)]
+    if marked is None and len(skip_article(label)) > 1:
+        alike = [letter for letter, option in texts.items() if skip_article(option) == skip_article(label)]
         if len(alike) == 1:
             return alike[0], "ok"
     if len(set(_LONE_LETTER.findall(text))) > 1:
@@ -158,10 +158,10 @@ def _read_letters(layer: str, options: dict[str, str] | None) -> tuple[list[str]
         return [letter.upper() for letter in _ANY_LETTER.findall(joined.replace(" and", ","))], "ok"
     reason = "unparsable"
     for items in _item_lists(text, options):
-        read = [_item_letter(item, options) for item in items if item.strip()]
-        if read and all(letter is not None for letter, _ in read):
-            return [letter for letter, _ in read], "ok"
-        reason = next((why for _, why in read if why != "ok"), reason) if reason == "unparsable" else reason
+        letters = [_item_letter(item, options) for item in items if item.strip()]
+        if letters and all(letter is not None for letter, _ in letters):
+            return [letter for letter, _ in letters], "ok"
+        reason = next((why for _, why in letters if why != "ok"), reason) if reason == "unparsable" else reason
     return None, reason
 
 

@@ -76,13 +76,13 @@ def closes(tag: re.Match) -> bool:
 
 
 def _last_tagged(text: str) -> str | None:
-    found, start = None, None
+    inside, start = None, None
     for tag in _ANSWER.finditer(text):
         if not tag.group().startswith("</"):
             start = tag.end()
         elif start is not None:
-            found, start = text[start : tag.start()], None
-    return found
+            inside, start = text[start : tag.start()], None
+    return inside
 
 
 def all_boxed(text: str) -> list[str]:

@@ -52,7 +52,7 @@ def parse_choice_lmms_eval(text: str, letters: str = "ABCDEFGH") -> str:
     for edge in _LMMS_EDGES:
         text = text.strip(edge)
     text = f" {text} "
-    found = [
+    candidates = [
         (rank, text.rfind(mark.format(c)), c) for mark, rank in _LMMS_MARKS for c in letters if mark.format(c) in text
     ]
     lower, bare = text.lower(), text.strip()
@@ -60,11 +60,11 @@ def parse_choice_lmms_eval(text: str, letters: str = "ABCDEFGH") -> str:
         start = lower.find(phrase)
         if start >= 0:
             places = [(text.find(c, start + len(phrase)), c) for c in letters]
-            found += [(7, place, c) for place, c in places if place >= 0]
-    found += [(10, 0, c) for c in letters if bare.startswith(c) and not bare[1:2].isalpha()]
-    found += [(9, len(text) - 1, c) for c in letters if bare.endswith(c) and not bare[-2:-1].isalpha()]
-    found = found or [(0, text.rfind(c), c) for c in letters if c in text]
-    return max(found, key=lambda entry: entry[:2])[2] if found else ""
+            candidates += [(7, place, c) for place, c in places if place >= 0]
+    candidates += [(10, 0, c) for c in letters if bare.startswith(c) and not bare[1:2].isalpha()]
+    candidates += [(9, len(text) - 1, c) for c in letters if bare.endswith(c) and not bare[-2:-1].isalpha()]
+    candidates = candidates or [(0, text.rfind(c), c) for c in letters if c in text]
+    return max(candidates, key=lambda entry: entry[:2])[2] if candidates else ""
 
 
 def parse_choice_vlmevalkit(text: str, options: Mapping[str, str]) -> str | None:
@@ -79,10 +79,10 @@ def parse_choice_vlmevalkit(text: str, options: Mapping[str, str]) -> str | None
     if any(refusal in text for refusal in _REFUSALS):
         return "Z"
     tokens = re.sub(r"[.()\[\],:;!*#{}]", " ", text).split()
-    named = [letter for letter in options if letter in tokens]
-    if len(named) == 1 and tokens.index(named[0]) > len(tokens) - 5:
-        return named[0]
-    if not named and "Z" in tokens:
+    letters = [letter for letter in options if letter in tokens]
+    if len(letters) == 1 and tokens.index(letters[0]) > len(tokens) - 5:
+        return letters[0]
+    if not letters and "Z" in tokens:
         return "Z"
     return _by_text(text, options)
 
@@ -91,8 +91,8 @@ def _by_text(text: str, options: Mapping[str, str]) -> str | None:
     text = text.lower()
     if len(text) > 2 * sum(len(option) for option in options.values()):
         return None
-    named = [letter for letter, option in options.items() if option.lower() in text]
-    return named[0] if len(named) == 1 else None
+    letters = [letter for letter, option in options.items() if option.lower() in text]
+    return letters[0] if len(letters) == 1 else None
 
 
 def parse_choice_videomme(text: str) -> str:
@@ -104,8 +104,8 @@ def parse_choice_videomme(text: str) -> str:
     text = text.strip()
     for prefix in _VIDEOMME_PREFIXES:
         text = text.replace(prefix, "")
-    found = re.search(r"[ABCD]", text)
-    return found[0] if found else ""
+    letter = re.search(r"[ABCD]", text)
+    return letter[0] if letter else ""
 
 
 def parse_word_vsibench(text: str) -> str:
@@ -135,8 +135,8 @@ def parse_yes_no_vlmevalkit(text: str) -> str:
     from vision_rewards.metrics.vqa import vqa_punctuation
 
     words = vqa_punctuation(text.lower()).split()
-    said = [word for word in ("yes", "no") if word in words]
-    return said[0].capitalize() if len(said) == 1 else "Unknown"
+    answers = [word for word in ("yes", "no") if word in words]
+    return answers[0].capitalize() if len(answers) == 1 else "Unknown"
 
 
 def parse_interval_lmms_eval(text: str) -> list[float] | None:
@@ -152,9 +152,9 @@ def parse_interval_lmms_eval(text: str) -> list[float] | None:
         return sorted(map(float, pair.groups())) if ".." not in pair.group() else None
     sentences = [s for s in re.split(r"[!?\n]", text) if any(word in s for word in ("start", "end", "happen"))]
     for pattern in (_FIRST_NUMBER, _CLOCK):
-        found = [match for match in map(pattern.search, sentences) if match]
-        if len(found) >= 2:
-            return sorted(map(_lmms_seconds, found[:2]))
+        matches = [match for match in map(pattern.search, sentences) if match]
+        if len(matches) >= 2:
+            return sorted(map(_lmms_seconds, matches[:2]))
     return None
 
 

@@ -75,7 +75,7 @@ def strip_math(answer: str) -> str:
     """
     if "\\boxed" in answer:
         answer = _boxes_as_list(answer) or last_boxed(answer) or ""
-    answer = _as_latex(_THIN.sub("", _NO_BLANK.sub("", _stated(answer))))
+    answer = _as_latex(_THIN.sub("", _NO_BLANK.sub("", _strip_subject(answer))))
     for _ in range(2):
         answer = answer.rstrip(". ")
         for left, right in _DELIMITERS:
@@ -98,7 +98,7 @@ def _boxes_as_list(answer: str) -> str | None:
     return ", ".join(boxes) if joined else None
 
 
-def _stated(answer: str) -> str:
+def _strip_subject(answer: str) -> str:
     """What an answer says, without the subject of a sentence about a number or a formula ("The area is 5")."""
     said, stated = bare(answer), statements(answer)[-1]
     return stated if any(character.isdigit() or character == "\\" for character in stated) else said

@@ -89,15 +89,15 @@ def read_unit(text: str, spaced: bool) -> str | None:
         words = normalize_label(inner[1])
         if not _SIZES.isdisjoint(words.split()) or any(character.isnumeric() for character in words):
             return None
-        return _named(inner[1].strip()) or words
+        return _unit_name(inner[1].strip()) or words
     plain = _DEGREE.sub("°", _TEXT.sub(r"\1", text)).replace("\\%", "%").replace("{", "").replace("}", "")
     plain = " ".join(plain.replace("\\", "").split())
     if len(plain) == 1 and plain.isalpha() and not (spaced and plain in _LETTERS):
         return None
-    return _named(plain)
+    return _unit_name(plain)
 
 
-def _named(text: str) -> str | None:
+def _unit_name(text: str) -> str | None:
     text = text.casefold().replace("° ", "°")
     if text in _CANONICAL:
         return _CANONICAL[text]

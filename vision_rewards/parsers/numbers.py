@@ -149,7 +149,7 @@ def _candidates(text: str, percent: bool, units: list[str] | tuple[()]) -> tuple
         candidates.append(_Candidate(value, match.start(), match.end(), False))
     # Blanks of the same length: places stay.
     rest = _FRACTION.sub(lambda match: " " * len(match[0]), text) if candidates else text
-    read = 0
+    digits = 0
     for match in _NUMBER.finditer(rest):
         whole, fraction, tail = match["whole"], match["fraction"], match["tail"]
         if not whole and not fraction:
@@ -158,9 +158,9 @@ def _candidates(text: str, percent: bool, units: list[str] | tuple[()]) -> tuple
             return [], "unparsable"
         value = Decimal(f"{whole.replace(',', '') or '0'}{fraction or ''}{match['exponent'] or ''}")
         candidates.append(_Candidate(_signed(value, text, match.start()), match.start(), match.end(), False))
-        read += _count_digits(match[0])
+        digits += _count_digits(match[0])
     # Digits that the pattern left out (a longer run, `1.2.3`, `v2`, another script) make the one that it found a guess.
-    return (candidates, "ok") if _count_digits(rest) == read else ([], "unparsable")
+    return (candidates, "ok") if _count_digits(rest) == digits else ([], "unparsable")
 
 
 def _signed(value: Decimal, text: str, start: int) -> Decimal:

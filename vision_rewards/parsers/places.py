@@ -36,7 +36,7 @@ class Place(NamedTuple):
             return extract_answer(completion, "auto")
         first = ""
         for mode in self.modes:
-            text, reason = self._found(completion, mode)
+            text, reason = self._locate(completion, mode)
             if text is not None and mode == "bare" and _is_dressed(text):
                 text, reason = None, "not_bare"
             if text is not None and self.field is not None:
@@ -53,7 +53,7 @@ class Place(NamedTuple):
             return f"<{self.tag}>{text}</{self.tag}>"
         return wrap_answer(text, self.modes[0])
 
-    def _found(self, completion: str, mode: str) -> tuple[str | None, str]:
+    def _locate(self, completion: str, mode: str) -> tuple[str | None, str]:
         if self.tag == "answer" or mode in ("boxed", "raw"):
             return extract_answer(completion, "auto" if mode == "bare" else mode)
         if len(completion) > MAX_COMPLETION:
@@ -76,7 +76,7 @@ def write_together(places: Sequence[tuple[Place, str]]) -> str:
         elif isinstance(fields := tags.setdefault(place.tag, {}), dict):
             fields.setdefault(place.field, _value(text))
     last = tags.pop("answer", None)
-    written = [f"<{tag}>{_text(held)}</{tag}>" for tag, held in tags.items()]
+    written = [f"<{tag}>{_text(answer)}</{tag}>" for tag, answer in tags.items()]
     if last is not None:
         modes = next(place.modes for place, _ in places if place.tag == "answer")
         mode = "answer" if written and modes[0] in ("auto", "bare") else modes[0]
@@ -95,10 +95,10 @@ def _field(text: str, field: str) -> tuple[str | None, str]:
     if reason != "ok":
         return None, reason
     items = value if isinstance(value, list) else [value]
-    held = [item[field] for item in items if isinstance(item, dict) and item.get(field) is not None]
-    if not held or len(held) != len(items):
+    values = [item[field] for item in items if isinstance(item, dict) and item.get(field) is not None]
+    if not values or len(values) != len(items):
         return None, "no_field"
-    inside = _text(held[0] if len(held) == 1 else held).strip()
+    inside = _text(values[0] if len(values) == 1 else values).strip()
     return (inside, "ok") if inside else (None, "no_answer")
 
 

@@ -48,7 +48,7 @@ def parse_items(text: str, *, spaces: bool = False) -> tuple[list[str] | None, s
     return (items, "ok") if 0 < len(items) <= MAX_ITEMS else (None, "unparsable")
 
 
-def parse_distinct(text: str, read: Callable[[str], Any], *, spaces: bool = False) -> tuple[list[Any] | None, str]:
+def parse_distinct(text: str, read_item: Callable[[str], Any], *, spaces: bool = False) -> tuple[list[Any] | None, str]:
     """`parse_items`, each item read by a function that returns None for what it does not know.
 
     Returns:
@@ -57,7 +57,7 @@ def parse_distinct(text: str, read: Callable[[str], Any], *, spaces: bool = Fals
     items, reason = parse_items(text, spaces=spaces)
     if items is None:
         return None, reason
-    values = [read(item) for item in items]
+    values = [read_item(item) for item in items]
     if any(value is None for value in values):
         return None, "unparsable"
     return (values, "ok") if len(set(values)) == len(values) else (None, "repeated")

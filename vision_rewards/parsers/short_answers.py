@@ -139,12 +139,12 @@ def _of_object(text: str) -> str | None:
         return None
     if isinstance(value, list):
         return value[0].strip() or None if len(value) == 1 and isinstance(value[0], str) else None
-    named = [value[key] for key in _ANSWER_KEYS if key in value] if isinstance(value, dict) else []
-    if len(named) != 1 or isinstance(named[0], dict) or named[0] is None:
+    values = [value[key] for key in _ANSWER_KEYS if key in value] if isinstance(value, dict) else []
+    if len(values) != 1 or isinstance(values[0], dict) or values[0] is None:
         return None
-    if isinstance(named[0], str):
-        return named[0].strip() or None
-    return json.dumps(named[0], ensure_ascii=False)
+    if isinstance(values[0], str):
+        return values[0].strip() or None
+    return json.dumps(values[0], ensure_ascii=False)
 
 
 def skip_article(label: str) -> str:

@@ -55,8 +55,8 @@ def parse_track(text: str) -> tuple[Track | None, str]:
         pairs = [_frame_and_box(item) for item in value]
     elif isinstance(value, dict):
         time = value.get("time")
-        held = [value[key] for key in TRACK_KEYS if key in value]
-        frames = held[0] if len(held) == 1 else value
+        tracks = [value[key] for key in TRACK_KEYS if key in value]
+        frames = tracks[0] if len(tracks) == 1 else value
         pairs = list(frames.items()) if isinstance(frames, dict) else [None]
     else:
         return None, "unparsable"

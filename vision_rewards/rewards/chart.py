@@ -85,8 +85,8 @@ def _same_items(answer: str, text: str) -> bool:
     """Whether a target that is a list in brackets has the answer's items, in whatever order."""
     if not (text.startswith("[") and text.endswith("]")):
         return False
-    items_of_answer, wanted = (parse_items(_AND.sub(", ", bare(part)))[0] or [] for part in (answer, text))
-    labels = [sorted(map(normalize_label, items)) for items in (items_of_answer, wanted)]
+    items_of_answer, items_of_text = (parse_items(_AND.sub(", ", bare(part)))[0] or [] for part in (answer, text))
+    labels = [sorted(map(normalize_label, items)) for items in (items_of_answer, items_of_text)]
     return labels[0] == labels[1] and len(set(labels[0])) == len(labels[0]) > 0
 
 

@@ -142,17 +142,17 @@ class Detection(AnswerReward):
             return self.failed(reason)
         items = [item._replace(box=in_order(item.box, self.order)) for item in items]
         boxes, labels = target_boxes(target)
-        named = {}
+        names = {}
         if labels is not None and self.labels == "match":
             # A box without a label equals no target's label.
-            named["predicted_labels"] = [None if item.label is None else _name(item.label) for item in items]
-            named["target_labels"] = [_name(label) for label in labels]
-        match = metrics.match_boxes([item.box for item in items], boxes, threshold=self.threshold, **named)
+            names["predicted_labels"] = [None if item.label is None else _name(item.label) for item in items]
+            names["target_labels"] = [_name(label) for label in labels]
+        match = metrics.match_boxes([item.box for item in items], boxes, threshold=self.threshold, **names)
         gained = float(match.ious.sum()) if self.threshold is None else len(match.ious)
         half = (
             match
             if self.threshold == 0.5
-            else metrics.match_boxes([item.box for item in items], boxes, threshold=0.5, **named)
+            else metrics.match_boxes([item.box for item in items], boxes, threshold=0.5, **names)
         )
         parts = {
             "precision": len(half.ious) / len(items) if items else float(not boxes),

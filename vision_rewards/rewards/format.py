@@ -97,7 +97,7 @@ class Format(Reward):
     def dress(self, completion):
         """Add the tags that are missing; text that has them keeps them."""
         if self.tags is not None:
-            return _dressed(completion, tuple(self.tags))
+            return _dress_tags(completion, tuple(self.tags))
         if self.pattern == "none":
             return completion
         if self.pattern == "think_boxed" and "\\boxed{" not in completion:
@@ -131,7 +131,7 @@ class Format(Reward):
             return _in_order(completion, tuple(self.tags), "")
         if self.pattern == "none":
             return not _TAG.search(completion)
-        completion = _opened(completion)
+        completion = _open_thought(completion)
         if self.pattern in _ORDERS:
             return _in_order(completion, *_ORDERS[self.pattern])
         tags = [match.group() for match in _TAG.finditer(completion)]
@@ -141,7 +141,7 @@ class Format(Reward):
         return tags == _THINK + _ANSWER and bool(texts[3]) and not texts[4]
 
 
-def _dressed(completion: str, tags: tuple[str, ...]) -> str:
+def _dress_tags(completion: str, tags: tuple[str, ...]) -> str:
     """The completion's own texts in these tags, and a filler in those that it lacks; other text is the answer's."""
     texts, rest = {}, completion
     for tag in tags:
@@ -153,7 +153,7 @@ def _dressed(completion: str, tags: tuple[str, ...]) -> str:
     return "".join(f"<{tag}>{texts.get(tag, _THOUGHT)}</{tag}>" for tag in tags)
 
 
-def _opened(completion: str) -> str:
+def _open_thought(completion: str) -> str:
     """The completion with the `<think>` that a chat template opened in the prompt."""
     first = _THINK_TAG.search(completion)
     return f"<think>{completion}" if first is not None and first.group() == "</think>" else completion
@@ -247,13 +247,13 @@ def is_valid_json(text: str, schema: str) -> tuple[bool, str]:
     For a worker process: `uniqueItems` and patterns take more than linear time.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse)
         return (True, "ok") if _validator(schema).is_valid(value) else (False, "schema_mismatch")
     except (ValueError, RecursionError):
         return False, "unparsable"
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) != len(pairs):
         raise ValueError("repeated key")
     return dict(pairs)

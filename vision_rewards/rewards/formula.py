@@ -61,15 +61,15 @@ class Formula(AnswerReward):
     def score_answer(self, answer, target):
         expected = _tokens(target["latex"])
         readings = [latex_tokens(layer) for layer in statements(answer, faces=False)]
-        said = max(
+        best = max(
             readings, key=lambda tokens: metrics.normalized_edit_similarity(tokens, expected) if tokens else -1.0
         )
-        if not said:
+        if not best:
             return self.failed("no_answer")
-        exact = float(said == list(expected))
-        similarity = metrics.normalized_edit_similarity(said, expected)
+        exact = float(best == list(expected))
+        similarity = metrics.normalized_edit_similarity(best, expected)
         score = exact if self.metric == "exact" else similarity
-        return RewardResult(score, {"exact": exact, "similarity": similarity}, " ".join(said), "ok")
+        return RewardResult(score, {"exact": exact, "similarity": similarity}, " ".join(best), "ok")
 
 
 @lru_cache(maxsize=256)

@@ -176,11 +176,11 @@ class GuiAction(AnswerReward):
             return False
         return in_box(point, box) if box is not None else math.dist(point, centre) <= self.radius
 
-    def _same_text(self, text: str | None, wanted: str) -> float:
+    def _same_text(self, text: str | None, expected: str) -> float:
         if text is None:
             return 0.0
-        if self.text_match == "f1" and wanted not in DIRECTIONS:
+        if self.text_match == "f1" and expected not in DIRECTIONS:
             # One word of two would pass for a text of one word, and so would three guesses.
-            several = len(wanted.split()) > 1
-            return float(token_f1(text, wanted) > 0.5 if several else text.strip().casefold() == wanted.casefold())
-        return float(collapse_spaces(text).casefold() == collapse_spaces(wanted).casefold())
+            several = len(expected.split()) > 1
+            return float(token_f1(text, expected) > 0.5 if several else text.strip().casefold() == expected.casefold())
+        return float(collapse_spaces(text).casefold() == collapse_spaces(expected).casefold())

@@ -46,14 +46,14 @@ def choose_candidate(candidates_CHW: np.ndarray, points: list[list[float]]) -> i
     return best if areas_C[best] <= height * width else None
 
 
-def points_for(candidates_CHW: np.ndarray, wanted: int) -> list[list[float]]:
-    """Pixel centres by which `choose_candidate` gives `wanted`: one that no rival covers, or one against each rival."""
-    mask_HW = candidates_CHW[wanted]
+def points_for(candidates_CHW: np.ndarray, choice: int) -> list[list[float]]:
+    """Pixel centres by which `choose_candidate` gives `choice`: one that no rival covers, or one against each rival."""
+    mask_HW = candidates_CHW[choice]
     area = int(mask_HW.sum())
     rivals = [
         other
         for index, other in enumerate(candidates_CHW)
-        if (int(other.sum()), index) < (area, wanted) and not np.array_equal(other, mask_HW)
+        if (int(other.sum()), index) < (area, choice) and not np.array_equal(other, mask_HW)
     ]
     free_HW = mask_HW & ~np.any(rivals, axis=0) if rivals else mask_HW
     outside = [free_HW] if free_HW.any() else [mask_HW & ~rival for rival in rivals]
@@ -177,7 +177,7 @@ class MaskIou(AnswerReward):
         return json.dumps({key: target["mask"][key] for key in keys if key in target["mask"]})
 
     def score_answer(self, answer, target):
-        wanted = to_pixels(self._read(target["mask"], "'mask'"))
+        expected_HW = to_pixels(self._read(target["mask"], "'mask'"))
         if self.answer == "points":
             points, reason = self._read_points(answer)
             if reason != "ok":
@@ -188,12 +188,12 @@ class MaskIou(AnswerReward):
                 return self.failed("no_candidate", points)
             answered, parsed = candidates_CHW[chosen], {"points": points, "candidate": chosen}
         else:
-            mask, reason = parse_mask(answer, wanted.shape)
+            mask, reason = parse_mask(answer, expected_HW.shape)
             if mask is None:
                 return self.failed(reason)
             answered = to_pixels(mask)
             parsed = {"size": [mask.height, mask.width], "area": int(answered.sum())}
-        iou = float(metrics.mask_iou(answered[None], wanted[None])[0, 0])
+        iou = float(metrics.mask_iou(answered[None], expected_HW[None])[0, 0])
         score = iou if self.threshold is None else float(iou >= self.threshold)
         return RewardResult(score, {"iou": iou, "iou@0.5": float(iou >= 0.5)}, parsed, "ok")
 

@@ -66,8 +66,8 @@ class NumberReward(AnswerReward):
     def read(self, answer: str, target: Mapping) -> tuple[Decimal | None, str]:
         """The number of an answer: (value, "ok") or (None, reason)."""
         units = _units(target)
-        said = _without_unit(answer, units) if units else bare(answer)
-        value, reason = parse_number(said, percent=True, units=not units)
+        number_text = _without_unit(answer, units) if units else bare(answer)
+        value, reason = parse_number(number_text, percent=True, units=not units)
         if value is None:
             return None, reason
         if value.copy_abs() > MAX_MAGNITUDE:

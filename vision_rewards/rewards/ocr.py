@@ -12,11 +12,11 @@ from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
 # Answer and text, both normalised, and their edit similarity -> score.
 _SCORES = {
-    "edit": lambda read, text, similarity: similarity,
-    "cer": lambda read, text, similarity: max(0.0, 1.0 - metrics.character_error_rate(read, text)),
-    "wer": lambda read, text, similarity: max(0.0, 1.0 - metrics.word_error_rate(read, text)),
-    "exact": lambda read, text, similarity: float(read == text),
-    "anls": lambda read, text, similarity: metrics.anls(read, [text]),
+    "edit": lambda answer, text, similarity: similarity,
+    "cer": lambda answer, text, similarity: max(0.0, 1.0 - metrics.character_error_rate(answer, text)),
+    "wer": lambda answer, text, similarity: max(0.0, 1.0 - metrics.word_error_rate(answer, text)),
+    "exact": lambda answer, text, similarity: float(answer == text),
+    "anls": lambda answer, text, similarity: metrics.anls(answer, [text]),
 }
 
 
@@ -82,13 +82,13 @@ class Ocr(AnswerReward):
     def score_answer(self, answer, target):
         texts = list(map(self._normalize, _texts(target)))
         readings = [self._normalize(text) for text in _readings(answer)]
-        results = [(*max(self._compare(read, text) for text in texts), read) for read in readings]
-        score, exact, similarity, read = max(results, key=lambda result: result[:3])
-        return RewardResult(score, {"exact": exact, "similarity": similarity}, read, "ok")
+        results = [(*max(self._compare(reading, text) for text in texts), reading) for reading in readings]
+        score, exact, similarity, reading = max(results, key=lambda result: result[:3])
+        return RewardResult(score, {"exact": exact, "similarity": similarity}, reading, "ok")
 
-    def _compare(self, read: str, text: str) -> tuple[float, float, float]:
-        similarity = metrics.normalized_edit_similarity(read, text)
-        return _SCORES[self.metric](read, text, similarity), float(read == text), similarity
+    def _compare(self, reading: str, text: str) -> tuple[float, float, float]:
+        similarity = metrics.normalized_edit_similarity(reading, text)
+        return _SCORES[self.metric](reading, text, similarity), float(reading == text), similarity
 
 
 def _readings(answer: str) -> list[str]:

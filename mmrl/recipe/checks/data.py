@@ -60,9 +60,9 @@ def check_recorded(
             continue
         check_simulated(f"data.train.{i}", dataset, simulators)
         for stage in stages:
-            drawn, executed = stage.objective, stage.rollout.action_chunk
+            objective, executed = stage.objective, stage.rollout.action_chunk
             longer = entry_of(policy.type).horizon and dataset.draw == "steps"
-            if drawn.demonstrations and (dataset.chunk < executed or (dataset.chunk > executed and not longer)):
+            if objective.demonstrations and (dataset.chunk < executed or (dataset.chunk > executed and not longer)):
                 cure = "it at least" if longer else "both the same number:"
                 raise ValueError(
                     f"data.train.{i}.chunk {dataset.chunk} differs from rollout.action_chunk {executed} of stage "
@@ -121,11 +121,11 @@ def check_budgets(data: DataConfig, policy: PolicyConfig) -> None:
                 try:
                     base.merged(own)
                 except ValueError as error:
-                    named = _contradiction(place, own, f"policy.{kind}", base, BOUNDS[kind])
-                    raise ValueError(named or f"{place}: {error}") from None
+                    contradiction = _describe_contradiction(place, own, f"policy.{kind}", base, BOUNDS[kind])
+                    raise ValueError(contradiction or f"{place}: {error}") from None
 
 
-def _contradiction(place: str, own: Mapping[str, Any], other: str, base: Any, bounds: Bounds) -> str | None:
+def _describe_contradiction(place: str, own: Mapping[str, Any], other: str, base: Any, bounds: Bounds) -> str | None:
     """Which bounds contradict each other, and what is allowed."""
     for low, high in bounds:
         least, most = getattr(base, low), getattr(base, high)

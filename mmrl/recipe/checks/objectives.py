@@ -70,8 +70,8 @@ def check_minibatches(stage: Any, objective: Objective) -> None:
         ValueError: some would lack a stream.
     """
     count, where = stage.minibatches, f"stages.{stage.name}"
-    for key, drawn in (("prompts", objective.rollouts), ("demonstrations", objective.demonstrations)):
-        if drawn and count > getattr(stage, key):
+    for key, is_drawn in (("prompts", objective.rollouts), ("demonstrations", objective.demonstrations)):
+        if is_drawn and count > getattr(stage, key):
             raise ValueError(
                 f"{where}: minibatches {count} exceeds {key} {getattr(stage, key)}, and each optimizer step takes its "
                 f"share of them; raise {key}, or lower minibatches"

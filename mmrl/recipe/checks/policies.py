@@ -76,7 +76,7 @@ def check_data(data: Any, policy: PolicyConfig) -> None:
                 raise ConfigError(
                     f"data.{key}.{i}: type '{dataset.type}' {GIVES[dataset.gives]}, which policy.type '{policy.type}' "
                     f"does not do; set policy.type to {alternatives(policies_for(dataset.gives))}, or give it "
-                    f"{_types(entry.learns)}"
+                    f"{_describe_types(entry.learns)}"
                 )
             # A family without the key has the bins of its checkpoint, or none.
             if dataset.gives != "answers" and isinstance(policy, Binned) and policy.action_bins is None:
@@ -94,15 +94,15 @@ def check_gripper(params: Any, simulators: Mapping[str, SimulatorConfig], train:
         simulators: the recipe's.
         train: its training sets (`AnyData`), of which those of recorded actions are looked at.
     """
-    given = getattr(params, "gripper", None)
-    if given in (None, "as_is"):
+    gripper = getattr(params, "gripper", None)
+    if gripper in (None, "as_is"):
         return
     for name, config in simulators.items():
         reading, other = gripper_reading(config), f"simulators.{name}.gripper"
         if reading in CLASHES:
             why, cure = CLASHES[reading]
             raise ConfigError(
-                f"policy.params.gripper '{given}' and {other} '{reading}' {why} the gripper's command, so that it "
+                f"policy.params.gripper '{gripper}' and {other} '{reading}' {why} the gripper's command, so that it "
                 f"would open where it should close; set {cure}{other} to {CONVERTED}"
             )
     for i, data in enumerate(train):
@@ -110,7 +110,7 @@ def check_gripper(params: Any, simulators: Mapping[str, SimulatorConfig], train:
         recorded = getattr(data, key, None)
         if recorded not in (None, CONVERTED):
             raise ConfigError(
-                f"data.train.{i}.{key} '{recorded}' does not fit policy.params.gripper '{given}', which takes "
+                f"data.train.{i}.{key} '{recorded}' does not fit policy.params.gripper '{gripper}', which takes "
                 f"demonstrations as {CONVERTED} and converts them itself; set data.train.{i}.gripper_to to {CONVERTED}"
             )
 
@@ -128,7 +128,7 @@ def check_pictures(data: Any, simulators: Mapping[str, SimulatorConfig]) -> None
             )
 
 
-def _types(kinds: Iterable[str]) -> str:
+def _describe_types(kinds: Iterable[str]) -> str:
     names = {"answers": "rows with questions (file, digits, video_digits)", "episodes": "data of type episodes"}
     return " or ".join(names[kind] for kind in kinds if kind in names)
 
@@ -142,22 +142,22 @@ def _check_method(stage: Any, policy: PolicyConfig) -> None:
                 f"stages.{stage.name}: method '{stage.method}' needs a flow policy; set policy.type to one of "
                 f"{', '.join(able)}, or use another method"
             )
-        given = getattr(params_of(policy), key)
-        if given != value:
+        current = getattr(params_of(policy), key)
+        if current != value:
             raise ConfigError(
-                f"stages.{stage.name}: method '{stage.method}' needs policy.params.{key}: {value}, and it is {given}; "
-                "change one"
+                f"stages.{stage.name}: method '{stage.method}' needs policy.params.{key}: {value}, and it is "
+                f"{current}; change one"
             )
 
 
 def _check_rules(kind: str, settings: Any, policy: PolicyConfig, entry: Entry, where: str = "") -> None:
     for rule in entry.rules:
         head, *path = rule.key.split(".")
-        value = _value(settings, path) if head == kind else MISSING
-        if value is not MISSING and value not in rule.allowed and not _excused(rule, policy):
+        value = _value_at(settings, path) if head == kind else MISSING
+        if value is not MISSING and value not in rule.allowed and not _is_excused(rule, policy):
             raise ConfigError(
-                f"{where}{rule.key}: {_shown(value)} does not fit policy.type '{policy.type}', which {rule.why}. "
-                f"Allowed: {', '.join(map(_shown, rule.allowed))}"
+                f"{where}{rule.key}: {_as_json(value)} does not fit policy.type '{policy.type}', which {rule.why}. "
+                f"Allowed: {', '.join(map(_as_json, rule.allowed))}"
             )
 
 
@@ -172,13 +172,13 @@ def _check_parts(objective: Objective, policy: str, entry: Entry, where: str) ->
         if COEFFICIENTS.get(kind).needs - gives[name]:
             allowed = [other for other in COEFFICIENTS if COEFFICIENTS.get(other).needs <= gives[name]]
             raise ConfigError(
-                f"{place}.coefficient.kind: {kind} does not fit policy.type '{policy}', which {_lacking(gives[name])}. "
-                f"Allowed: {', '.join(allowed)}"
+                f"{place}.coefficient.kind: {kind} does not fit policy.type '{policy}', which "
+                f"{_describe_lack(gives[name])}. Allowed: {', '.join(allowed)}"
             )
         if stream.origin != "rollouts" and stream.terms and not gives[name]:
             raise ConfigError(
                 f"{place}.terms: {', '.join(stream.terms)} does not fit policy.type '{policy}', which "
-                f"{_lacking(gives[name])}. Allowed: []"
+                f"{_describe_lack(gives[name])}. Allowed: []"
             )
     for name, term in objective.auxiliary_terms.items():
         has = frozenset.intersection(*(gives[stream] for stream in objective.term_streams(name)))
@@ -196,24 +196,24 @@ def _check_needs(place: str, kind: str, registry: Registry, has: frozenset[str],
         )
 
 
-def _lacking(has: frozenset[str]) -> str:
+def _describe_lack(has: frozenset[str]) -> str:
     if has:
         return "has densities for its actions, and this kind reads probabilities"
     return "has a loss for demonstrations and no likelihood of them"
 
 
-def _excused(rule: Rule, policy: PolicyConfig) -> bool:
+def _is_excused(rule: Rule, policy: PolicyConfig) -> bool:
     return rule.unless is not None and getattr(params_of(policy), rule.unless[0]) == rule.unless[1]
 
 
-def _value(settings: Any, path: list[str]) -> Any:
+def _value_at(settings: Any, path: list[str]) -> Any:
     """What stands at a path of attributes and keys; MISSING where there is no such key."""
     for part in path:
         settings = settings.get(part, MISSING) if isinstance(settings, dict) else getattr(settings, part, MISSING)
     return settings
 
 
-def _shown(value: Any) -> str:
+def _as_json(value: Any) -> str:
     """A value as YAML would have it."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json", exclude_defaults=True)

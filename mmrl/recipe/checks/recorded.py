@@ -26,9 +26,9 @@ def gripper_reading(simulator: SimulatorConfig) -> str | None:
     option = simulator.option("gripper")
     if option is None:
         return simulator.source.gripper
-    # By value: a resolved recipe carries every default, which is that of the usual robot.
+    # Compared by value, not by what was set: a resolved recipe carries every default, that of the usual robot.
     reading = simulator.value("gripper")
-    return reading if _usual_robot(simulator) or reading != option.default else None
+    return reading if _has_usual_robot(simulator) or reading != option.default else None
 
 
 def check_simulated(place: str, data: LeRobotData | LiberoData | ManiSkillData, simulators: Simulators) -> None:
@@ -39,17 +39,19 @@ def check_simulated(place: str, data: LeRobotData | LiberoData | ManiSkillData, 
     Raises:
         ValueError: they are those of none.
     """
-    its = {name: one for name, one in simulators.items() if data.recorded_in in (None, one.type)}
-    _check_gripper(place, data, its)
+    candidates = {
+        name: simulator for name, simulator in simulators.items() if data.recorded_in in (None, simulator.type)
+    }
+    _check_gripper(place, data, candidates)
     if isinstance(data, ManiSkillData):
-        _check_control(place, data, its)
+        _check_control(place, data, candidates)
 
 
 def _check_gripper(place: str, data: RobotData, simulators: Simulators) -> None:
     if data.gripper is None:
         return
     key, command = ("gripper", data.gripper) if data.gripper_to is None else ("gripper_to", data.gripper_to)
-    readings = {name: gripper_reading(one) for name, one in simulators.items()}
+    readings = {name: gripper_reading(simulator) for name, simulator in simulators.items()}
     if not readings or any(command in FITTING.get(reading, (command,)) for reading in readings.values()):
         return
     name, reading = next(iter(readings.items()))
@@ -60,37 +62,37 @@ def _check_gripper(place: str, data: RobotData, simulators: Simulators) -> None:
 
 
 def _check_control(place: str, data: ManiSkillData, simulators: Simulators) -> None:
-    found = _recorded(data)
-    if found is None:
+    facts = _read_control_mode(data)
+    if facts is None:
         return
-    task, recorded = found
-    alike = {name: one for name, one in simulators.items() if one.value("task") == task} or simulators
-    modes = {name: _control(one) for name, one in alike.items()}
+    task, recorded = facts
+    of_task = {name: simulator for name, simulator in simulators.items() if simulator.value("task") == task}
+    modes = {name: _control_mode_of(simulator) for name, simulator in (of_task or simulators).items()}
     if not modes or {recorded, None} & set(modes.values()):
         return
     name, mode = next((name, mode) for name, mode in modes.items() if mode is not None)
     cure = f"set simulators.{name}.control_mode to {recorded}"
     if absolute(recorded):
-        wanted = USUAL if absolute(mode) else mode
-        cure = f"convert it: {replay(data.path, f'-c {wanted} -o rgb')}"
-        cure += "" if wanted == mode else f", and set simulators.{name}.control_mode to {wanted}"
+        target_mode = USUAL if absolute(mode) else mode
+        cure = f"convert it: {replay(data.path, f'-c {target_mode} -o rgb')}"
+        cure += "" if target_mode == mode else f", and set simulators.{name}.control_mode to {target_mode}"
     raise ValueError(
         f"{place} was recorded with control_mode {recorded}, and simulators.{name}.control_mode is {mode}, which would "
         f"play its actions as others; {cure}"
     )
 
 
-def _control(simulator: SimulatorConfig) -> str | None:
+def _control_mode_of(simulator: SimulatorConfig) -> str | None:
     """The control mode of a ManiSkill simulator; None where that is not known."""
-    return simulator.value("control_mode") or (USUAL if _usual_robot(simulator) else None)
+    return simulator.value("control_mode") or (USUAL if _has_usual_robot(simulator) else None)
 
 
-def _usual_robot(simulator: SimulatorConfig) -> bool:
+def _has_usual_robot(simulator: SimulatorConfig) -> bool:
     """Whether a recipe leaves or gives a simulator a Panda; ManiSkill's other robots have other defaults."""
     return "panda" in str(simulator.value("robot") or "panda")
 
 
-def _recorded(data: ManiSkillData) -> tuple[str | None, str] | None:
+def _read_control_mode(data: ManiSkillData) -> tuple[str | None, str] | None:
     """(task, control mode) of a file; None where it names none, or cannot be read: opening it then says why."""
     from mmrl.recipe.files import find_files
 

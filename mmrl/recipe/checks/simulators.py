@@ -14,9 +14,9 @@ def check_groups(pipelines: Mapping[str, int], simulators: Mapping[str, Simulato
         ValueError: stages differ, or a simulator is given fewer worlds than groups.
     """
     if len(set(pipelines.values())) > 1:
-        found = ", ".join(f"{stage}: {groups}" for stage, groups in pipelines.items())
+        listing = ", ".join(f"{stage}: {groups}" for stage, groups in pipelines.items())
         raise ValueError(
-            f"rollout.pipeline differs from stage to stage ({found}), and the worlds are grouped once for the whole "
+            f"rollout.pipeline differs from stage to stage ({listing}), and the worlds are grouped once for the whole "
             "run; give every stage the same number, or set it once, in the recipe's own rollout"
         )
     groups = next(iter(pipelines.values()))

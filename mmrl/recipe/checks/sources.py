@@ -27,18 +27,18 @@ def check_sources(stages: Sequence[Any], held_out: evaluation.EvalConfig, data: 
     Raises:
         ConfigError: a setting that was changed is read by none.
     """
-    trained = _kinds(data.train)
+    trained = _kinds_of(data.train)
     # Benchmarks bring rows of their own.
-    tested = None if held_out.benchmarks else _kinds(data.eval)
+    tested = None if held_out.benchmarks else _kinds_of(data.eval)
     if trained is not None:
         # Held-out episodes are played in the chunks and lanes of the stages.
         played = {"held-out episodes"} if tested is None or "episodes" in tested else set()
         for stage in stages:
-            _check(f"stages.{stage.name}.rollout", stage.rollout, rollout.READ_BY, trained | played, "data.train")
+            _check_read(f"stages.{stage.name}.rollout", stage.rollout, rollout.READ_BY, trained | played, "data.train")
     _check_greedy(held_out)
     if tested is not None:
-        _check("evaluation", held_out, evaluation.READ_BY, tested, "data.eval")
-        _check("evaluation.sampling", held_out.sampling, rollout.READ_BY, tested, "data.eval")
+        _check_read("evaluation", held_out, evaluation.READ_BY, tested, "data.eval")
+        _check_read("evaluation.sampling", held_out.sampling, rollout.READ_BY, tested, "data.eval")
 
 
 def _check_greedy(held_out: evaluation.EvalConfig) -> None:
@@ -54,22 +54,22 @@ def _check_greedy(held_out: evaluation.EvalConfig) -> None:
             )
 
 
-def _kinds(sets: Sequence[AnyData]) -> set[str] | None:
+def _kinds_of(sets: Sequence[AnyData]) -> set[str] | None:
     """What the datasets give (`DatasetConfig.gives`); None where that is not known."""
     kinds = {str(dataset.gives) for dataset in sets if dataset.gives is not None}
     return kinds if sets and all(dataset.gives is not None for dataset in sets) else None
 
 
-def _check(
+def _check_read(
     place: str, settings: Settings, read_by: Mapping[str, type[Settings]], kinds: Collection[str], where: str
 ) -> None:
     owned = {key for model in read_by.values() for key in model.model_fields}
-    read = {key for kind in kinds for key in read_by.get(kind, Settings).model_fields}
+    read_keys = {key for kind in kinds for key in read_by.get(kind, Settings).model_fields}
     for key in type(settings).model_fields:
-        if key in read or key not in owned:
+        if key in read_keys or key not in owned:
             continue
         value = getattr(settings, key)
-        # By value: a resolved recipe carries every default.
+        # Compared by value, not by what was set: a resolved recipe carries every default.
         if value == type(settings).model_fields[key].get_default():
             continue
         readers = [WORDS[kind] for kind, model in read_by.items() if key in model.model_fields and kind in WORDS]

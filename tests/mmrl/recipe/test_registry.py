@@ -23,10 +23,10 @@ def packages(tmp_path, monkeypatch):
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[{group}]\n{entries}\n")
         monkeypatch.syspath_prepend(str(folder))
-        registry.installed.cache_clear()
+        registry.installed_parts.cache_clear()
 
     yield install
-    registry.installed.cache_clear()
+    registry.installed_parts.cache_clear()
     for name in [name for name in sys.modules if name.startswith("planet_")]:
         del sys.modules[name]
 

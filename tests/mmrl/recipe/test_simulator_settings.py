@@ -142,13 +142,13 @@ def test_a_simulator_of_an_installed_package_is_found_by_its_name(workplace, mon
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shelves\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[mmrl.simulator]\nshelf = my_shelf:Shelf\n")
     monkeypatch.syspath_prepend(str(workplace))
-    registry.installed.cache_clear()
+    registry.installed_parts.cache_clear()
     try:
         assert SIMULATORS.names() == ["libero", "maniskill", "tabletop", "shelf"]
         read = load_recipe(recipe(type="shelf")).simulators
         assert Simulators(read).get("table", 7).boards == 3
     finally:
-        registry.installed.cache_clear()
+        registry.installed_parts.cache_clear()
     assert simulator_model("tabletop").model_fields["num_envs"].default is None
 
 
