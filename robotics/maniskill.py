@@ -128,7 +128,7 @@ class ManiSkillEnv(VectorEnv):
         """See `VectorEnv.expert_action`: for the tasks in `EXPERTS`, with the control mode `EXPERT_CONTROL`."""
         if not self.has_expert:
             return super().expert_action()
-        return from_controller(self._on_device(EXPERTS[self.task](self._base)), self._gripper_dims, self._gripper)
+        return from_controller(self._playing_rows(EXPERTS[self.task](self._base)), self._gripper_dims, self._gripper)
 
     def render(self, worlds: Tensor | Sequence[int] | None = None) -> Tensor:
         """See `VectorEnv.render`: the task's camera for people, where goal markers show too."""
@@ -145,9 +145,9 @@ class ManiSkillEnv(VectorEnv):
             return self._tracker.step(self._zero_B, self._none_B)
         _, level_N, _, _, info = self._base.step(self._command(raw_BA))
         self._info = info
-        success_B = self._on_device(info["success"]) if "success" in info else self._none_B
-        failure_B = self._on_device(info["fail"]) if "fail" in info else None
-        reward_B = self._reward_of(self._on_device(level_N).to(torch.float32), success_B)
+        success_B = self._playing_rows(info["success"]) if "success" in info else self._none_B
+        failure_B = self._playing_rows(info["fail"]) if "fail" in info else None
+        reward_B = self._reward_of(self._playing_rows(level_N).to(torch.float32), success_B)
         record = self._tracker.step(reward_B, success_B, failure_B)
         ended_B = record.terminated | record.truncated
         if self.num_envs > 1 and ended_B.any():
@@ -156,7 +156,7 @@ class ManiSkillEnv(VectorEnv):
             )
         return record
 
-    def _on_device(self, value_N: Any) -> Any:
+    def _playing_rows(self, value_N: Any) -> Any:
         """The rows of the worlds that play."""
         return value_N[self._base.num_envs - self.num_envs :]
 
@@ -164,6 +164,7 @@ class ManiSkillEnv(VectorEnv):
         """The action as ManiSkill takes it: one row per simulated world, by robot where there are several."""
         spare = self._base.num_envs - self.num_envs
         rest_A = (self._low_A + self._high_A) / 2
+        # Spare worlds come first in ManiSkill's batch, as in `_playing_rows`, and rest: N = spare + B.
         raw_NA = torch.cat([rest_A.expand(spare, -1), raw_BA]) if spare else raw_BA
         if len(self._spaces) == 1:
             return raw_NA
@@ -179,7 +180,7 @@ class ManiSkillEnv(VectorEnv):
         return change_B
 
     def _state(self) -> Any:
-        return map_states(self._on_device, self._base.get_state_dict())
+        return map_states(self._playing_rows, self._base.get_state_dict())
 
     def _hold(self, done_B: Tensor) -> bool:
         """Put finished worlds back to where they ended, and say whether that changed the scene.
@@ -205,9 +206,9 @@ class ManiSkillEnv(VectorEnv):
         parts = {"agent": raw["agent"], "extra": raw["extra"]}
         state_NS = flatten_state_dict(parts, use_torch=True, device=base.device).to(torch.float32)
         return Observation(
-            images={name: self._on_device(raw["sensor_data"][name]["rgb"]) for name in self.cameras},
-            state=self._on_device(state_NS),
-            instruction=self._on_device(instructions(base, self.task, self._text)),
+            images={name: self._playing_rows(raw["sensor_data"][name]["rgb"]) for name in self.cameras},
+            state=self._playing_rows(state_NS),
+            instruction=self._playing_rows(instructions(base, self.task, self._text)),
         )
 
 

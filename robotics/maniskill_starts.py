@@ -65,6 +65,7 @@ class RestoredStarts:
             if start_id not in self._made:
                 self._made[start_id] = self._make(start_id)
             self._made.move_to_end(start_id)
+        # Each start's tensors have no batch dim; stacked they are [W, …], as `rows` wants them.
         states = map_states(lambda *parts: torch.stack(parts), *(self._made[i][0] for i in ids))
         self._base.reset(options={"env_idx": rows, "reset_to_env_states": {"env_states": states}})
         reached = take_rows(self._look(), rows)

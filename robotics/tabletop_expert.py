@@ -28,6 +28,7 @@ def hover_to(world: World, target_B2: Tensor) -> Tensor:
 
 def pick_place(world: World, chosen_B: Tensor, zones_BK2: Tensor) -> Tensor:
     """Grasp block `chosen_B` (int64 [B]) and release it on the zone of the same index."""
+    # `gather` picks along K and wants the index once per coordinate.
     index_B12 = chosen_B[:, None, None].expand(-1, 1, 2)
     holds_chosen_B = world.held_B == chosen_B
     target_B2 = torch.where(

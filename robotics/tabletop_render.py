@@ -70,6 +70,7 @@ class Renderer:
             self._paint(canvas, world.blocks_BK2[:, slot], square, colour_B, BLOCK_HALF)
         self._paint_gripper(canvas, world)
         inner = canvas.view(batch, side, side)[:, self.pad : -self.pad, self.pad : -self.pad].contiguous()
+        # Each int32 [B, side, side] is read as four bytes; the fourth holds nothing.
         return inner.view(torch.uint8).view(batch, self.size, self.size, 4)[..., :3].contiguous()
 
     def _paint_gripper(self, canvas: Tensor, world: World) -> None:
@@ -100,6 +101,7 @@ class Renderer:
         offset_P = torch.arange(-reach, reach, device=canvas.device)
         pixel_BP2 = (centre_B2 * self.size).round().to(torch.int64)[:, None] + offset_P[:, None]
         gap_BP2 = (pixel_BP2 + 0.5) / self.size - centre_B2[:, None]
+        # Rows of the patch run along y and columns along x.
         field_BPP = field(gap_BP2[:, None, :, 0], gap_BP2[:, :, None, 1])
         inside_BPP = field_BPP < extent
         if within is not None:

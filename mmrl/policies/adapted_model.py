@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from mmrl.policies.referenced import Referenced
 from mmrl.policies.training import Reference, plain_name, trained_beside_adapters
 from mmrl.policies.value_head import ValueHead, head_parameters
 from mmrl.recipe.policies.parts import inside, owner_of
@@ -36,7 +37,7 @@ class Towers:
     vocabulary: int
 
 
-class AdaptedModel:
+class AdaptedModel(Referenced):
     """A model under full training or LoRA; see `mmrl.contracts.policy.Policy` for the contract."""
 
     # See `Policy.horizon`.
@@ -60,20 +61,6 @@ class AdaptedModel:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        """Inside, `log_probs` are the reference policy's."""
-        current = self._model
-        with self._reference.active() as self._model:
-            try:
-                yield
-            finally:
-                self._model = current
-
-    def keep_reference(self) -> None:
-        """Makes the current weights the reference; under LoRA the base already is one."""
-        self._reference.keep()
-
     @property
     def towers(self) -> Towers:
         """Sizes of the model, for the estimate of memory."""
@@ -93,14 +80,6 @@ class AdaptedModel:
 
     def check_units(self, units: int) -> None:
         """Takes any number: units are predicted one after the other."""
-
-    def reference_state(self) -> dict[str, Tensor] | None:
-        """The kept reference's weights, for checkpoints; None where there is none to save."""
-        return self._reference.state()
-
-    def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Restores what `reference_state` gave."""
-        self._reference.load(state)
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
         """(name, parameter, part) of every trained parameter, in a fixed order."""

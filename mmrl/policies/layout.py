@@ -37,10 +37,11 @@ class Layout:
         """bool [B, 1, T, T], true where a query may look."""
         segments = self.segments_BT
         length = segments.shape[1]
+        # [B, query, key]: the same segment, or a key of the prompt that every answer shares.
         same = segments[:, :, None] == segments[:, None, :]
         shared = (segments == PROMPT)[:, None, :] & (segments != PADDING)[:, :, None]
         causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-        # Padding sees itself: a query with nothing to look at would give NaN.
+        # Padding sees itself: a query with nothing to look at would give NaN. The 1 stands for all heads.
         return ((same | shared) & causal)[:, None]
 
 
@@ -87,10 +88,12 @@ def build(
         positions[:, b, :end] = prompt_positions[prompt]
         segments[b, :end] = PROMPT
         start_position = int(prompt_positions[prompt].max()) + 1
+        # The state at place t predicts the token at t + 1: an answer's first unit is predicted by the prompt's end.
         last_of_prompt = b * width + end - 1
         for segment, row in enumerate(rows, start=1):
             extra = lengths[row] - 1
             input_ids[b, end : end + extra] = tokens_RU[row, :extra]
+            # All three axes count alike in text, and each answer of a group starts anew behind its prompt.
             positions[:, b, end : end + extra] = start_position + torch.arange(extra)
             segments[b, end : end + extra] = segment
             body = b * width + end + torch.arange(extra)

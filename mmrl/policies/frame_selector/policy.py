@@ -13,8 +13,7 @@ the log-probs are those of drawing without replacement, and the reward is the re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ from mmrl.policies.loading import checkpoint_path
 from mmrl.policies.qwen_vl import prompt as qwen_prompt
 from mmrl.policies.qwen_vl.policy import QwenVL
 from mmrl.policies.qwen_vl.prompt import QwenPrompt
+from mmrl.policies.referenced import Referenced
 from mmrl.policies.training import Reference
 from mmrl.recipe.policies.frame_selector import FrameSelectorParams, FrameSelectorSettings
 
@@ -106,7 +106,7 @@ class _Given:
         return [self.frames]
 
 
-class FrameSelector:
+class FrameSelector(Referenced):
     """The adapter. Only the selector trains; a checkpoint holds the reader, and the selector's file beside it."""
 
     eos_ids: tuple[int, ...] = ()
@@ -117,7 +117,7 @@ class FrameSelector:
         self.module.config = reader.module.config
         self.towers = reader.towers
         self._merged = reader.processor.video_processor.temporal_patch_size
-        self._scorer: nn.Module = selector
+        self._model = selector
         self._reference = Reference(selector)
 
     @classmethod
@@ -198,7 +198,7 @@ class FrameSelector:
 
     def scores(self, prompts: Sequence[FramePrompt]) -> Tensor:
         """float32 [P, N]; -inf where a video has fewer than N moments."""
-        rows = [self._scorer(prompt.features_NH, prompt.question_H) for prompt in prompts]
+        rows = [self._model(prompt.features_NH, prompt.question_H) for prompt in prompts]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-torch.inf)
 
     def log_probs(self, batch: PolicyBatch, entropy: str = "none") -> Likelihood:
@@ -218,28 +218,6 @@ class FrameSelector:
         widest = max(len(prompt.features_NH) for prompt in prompts)
         return widest * sum(sum(lengths) for lengths in rows_per_prompt)
 
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        """Inside, `log_probs` are the kept selector's."""
-        current = self._scorer
-        with self._reference.active() as self._scorer:
-            try:
-                yield
-            finally:
-                self._scorer = current
-
-    def keep_reference(self) -> None:
-        """Makes the current selector the reference."""
-        self._reference.keep()
-
-    def reference_state(self) -> dict[str, Tensor] | None:
-        """The kept selector's weights, for checkpoints; None where there is none."""
-        return self._reference.state()
-
-    def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Restores what `reference_state` gave."""
-        self._reference.load(state)
-
     def trainable(self) -> Iterator[tuple[str, nn.Parameter, str]]:
         """(name, parameter, part) of the selector, which trains at `optim.lr`."""
         for name, parameter in self.module.named_parameters():
@@ -255,6 +233,6 @@ class FrameSelector:
         )
 
 
-def evenly_spaced(count: int, wanted: int) -> list[int]:
-    """`wanted` of `count` indices, the first and the last among them."""
-    return torch.linspace(0, count - 1, wanted).round().long().tolist()
+def evenly_spaced(count: int, chosen: int) -> list[int]:
+    """`chosen` of `count` indices, the first and the last among them."""
+    return torch.linspace(0, count - 1, chosen).round().long().tolist()

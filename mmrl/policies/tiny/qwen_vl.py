@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmrl.contracts.errors import UserError
-from mmrl.policies.tiny import CORPUS
+from mmrl.policies.tiny.saving import check_vocab, prepare_libraries, save_random, train_bpe
 
 SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
@@ -44,27 +44,12 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
         family: one of `SIZES`.
         size: overrides of its sizes.
     """
-    from mmrl.policies.compat import ensure_torchvision
-
-    ensure_torchvision()
-    import torch
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
+    prepare_libraries()
     sizes = {**SIZES[family], **size}
     tokenizer = train_tokenizer(sizes["vocab"])
-    config = FAMILIES[family](sizes, tokenizer)
-    from transformers import AutoModelForImageTextToText
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
-    model.generation_config.eos_token_id = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id]
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    _processor(family, tokenizer, sizes).save_pretrained(folder)
-    return folder
+    config, processor = FAMILIES[family](sizes, tokenizer), _processor(family, tokenizer, sizes)
+    eos_ids = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id]
+    return save_random(folder, seed, config, processor, eos_ids, tokenizer.pad_token_id)
 
 
 def train_tokenizer(vocab: int) -> Any:
@@ -72,29 +57,17 @@ def train_tokenizer(vocab: int) -> Any:
 
     Raises UserError for a vocabulary that is smaller than the alphabet.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Regex, normalizers, pre_tokenizers
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX, Qwen2Tokenizer
 
-    least = 256 + len(SPECIAL_TOKENS)
-    if vocab < least:
-        raise UserError(f"vocab {vocab} is below {least}, the bytes and special tokens; set it to that or more")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab - len(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([line for line in CORPUS for _ in range(4)], trainer)
-    import json
-
+    check_vocab(vocab, SPECIAL_TOKENS)
+    pieces = [
+        pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
+    words = pre_tokenizers.Sequence(pieces)
+    # The special tokens are added to Qwen's class below, behind the trained entries.
+    tokenizer = train_bpe(words, vocab - len(SPECIAL_TOKENS), normalizer=normalizers.NFC())
     state = json.loads(tokenizer.to_str())["model"]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in state["merges"]]
     qwen = Qwen2Tokenizer(vocab=state["vocab"], merges=merges, extra_special_tokens=[])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import UserError
-from mmrl.policies.tiny import CORPUS
+from mmrl.policies.tiny.saving import check_vocab, prepare_libraries, save_random, train_bpe
 
 SIZE: dict[str, Any] = {
     "hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32, "mlp": 128, "vocab": 600,
@@ -43,29 +43,15 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     Raises:
         UserError: sizes that make no model.
     """
-    from mmrl.policies.compat import ensure_torchvision
+    prepare_libraries()
+    from transformers import AutoConfig
 
-    ensure_torchvision()
-    import torch
-    import transformers
-
-    from mmrl.policies.loading import quiet_transformers
-
-    transformers.utils.logging.disable_progress_bar()
     sizes = {**SIZES[family], **size}
     _check(family, sizes)
     tokenizer = train_tokenizer(sizes["vocab"])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = transformers.AutoConfig.for_model(family, **_config(sizes, tokenizer))
-        model = transformers.AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    folder.mkdir(parents=True, exist_ok=True)
-    with quiet_transformers():
-        model.save_pretrained(folder)
-        _processor(family, sizes, tokenizer).save_pretrained(folder)
-    return folder
+    config = AutoConfig.for_model(family, **_config(sizes, tokenizer))
+    processor = _processor(family, sizes, tokenizer)
+    return save_random(folder, seed, config, processor, tokenizer.eos_token_id, tokenizer.pad_token_id)
 
 
 def _check(family: str, sizes: Mapping[str, Any]) -> None:
@@ -81,24 +67,14 @@ def train_tokenizer(vocab: int) -> Any:
 
     Raises UserError for a vocabulary that is smaller than the alphabet.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    least = 256 + len(SPECIAL_TOKENS)
-    if vocab < least:
-        raise UserError(f"vocab {vocab} is below {least}, the bytes and special tokens; set it to that or more")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+    check_vocab(vocab, SPECIAL_TOKENS)
+    words = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([line for line in CORPUS for _ in range(4)], trainer)
+    tokenizer = train_bpe(words, vocab, SPECIAL_TOKENS)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<|im_start|>",

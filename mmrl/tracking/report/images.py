@@ -10,8 +10,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from vision_rewards.parsers.boxes import BOX_KEYS, LIST_KEYS
+
 Box = tuple[float, float, float, float]
-BOX_KEYS = ("box", "boxes", "bbox", "bboxes")
+# What answers call their boxes, and what targets do.
+KEYS = (*BOX_KEYS, *LIST_KEYS)
 MAX_SIDE = 560
 PNG_BYTES = 80_000
 
@@ -79,11 +82,11 @@ def _inline(image: Any) -> str:
 def find_boxes(value: Any, bare: bool = False) -> list[Box]:
     """Boxes (x1, y1, x2, y2) in a target or parsed answer.
 
-    Reads mappings with `box`, `boxes`, `bbox` or `bboxes`. With `bare`, also four numbers and lists of them
-    outside a mapping, as parsers return.
+    Reads mappings with the keys that the readers of answers know, `box`, `bbox_2d` or `boxes` among them. With `bare`,
+    also four numbers and lists of them outside a mapping, as parsers return.
     """
     if isinstance(value, Mapping):
-        return [box for key in BOX_KEYS if key in value for box in find_boxes(value[key], bare=True)]
+        return [box for key in KEYS if key in value for box in find_boxes(value[key], bare=True)]
     if not isinstance(value, list | tuple):
         return []
     if len(value) == 4 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):

@@ -21,6 +21,7 @@ from tests.support.browser import (
     rollout_lines,
     wave,
 )
+from vision_rewards.parsers.boxes import BOX_KEYS, LIST_KEYS
 
 
 def test_page_holds_everything_and_nothing_from_outside(page):
@@ -162,6 +163,8 @@ def test_boxes_are_found_and_brought_to_pixels():
     assert find_boxes([1, 2, 3, 4]) == []
     assert find_boxes([1, 2, 3, 4], bare=True) == [(1, 2, 3, 4)]
     assert find_boxes({"boxes": [[1, 2, 3, 4], [5, 6, 7]]}) == [(1, 2, 3, 4)]
+    assert all(find_boxes({key: [1, 2, 3, 4]}) == [(1, 2, 3, 4)] for key in BOX_KEYS)
+    assert all(find_boxes({key: [{"bbox_2d": [1, 2, 3, 4], "label": "a"}]}) == [(1, 2, 3, 4)] for key in LIST_KEYS)
     assert to_pixels((500, 100, 1000, 200), "norm1000", 200, 100) == (100, 10, 200, 20)
     assert to_pixels((0.5, 0, 1, 1), "norm1", 200, 100) == (100, 0, 200, 100)
     assert to_pixels((5, 0, 9, 9), "pixel", 200, 100) == (5, 0, 9, 9)
