@@ -11,6 +11,7 @@ from importlib import import_module
 
 from mmrl import __version__
 from mmrl.commands.cache import add_arguments as add_cache_arguments
+from mmrl.commands.compare import add_arguments as add_compare_arguments
 from mmrl.commands.rewards import add_arguments as add_rewards_arguments
 from mmrl.contracts.errors import UserError
 
@@ -90,6 +91,7 @@ def make_parser(tiny: bool = True) -> argparse.ArgumentParser:
     report = command("report", "write a run's HTML report")
     report.add_argument("folder", metavar="RUN", help="a run's folder")
     report.add_argument("--output", metavar="FILE", help="default: report.html in the run's folder")
+    add_compare_arguments(command("compare", "compare two runs: settings, held-out accuracy, figures and curves"))
     add_cache_arguments(command("cache", "fill, show or check a cache of decoded videos"))
     add_rewards_arguments(command("rewards", "list rewards, try one, or check a dataset's targets"))
     listing = command("list", "list what a recipe may name: rewards, methods, engines and so on")

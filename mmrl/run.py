@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -56,6 +57,7 @@ def train(
     Raises:
         UserError: anything the user can cure, in one line.
     """
+    refuse_ranks()
     recipe = open_recipe(recipe, overrides, reward=reward, train_data=train_data, eval_data=eval_data)
     from mmrl.setup import claim_folder, open_run, release_folders
     from mmrl.tracking.console import final_table
@@ -117,6 +119,7 @@ def measure(
     videos: str | Path | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """(`evaluate`'s accuracy, what it took: the figures of `evaluation.sparse_to_dense`, none without it)."""
+    refuse_ranks()
     folder = Path(recipe) if isinstance(recipe, str | Path) and Path(recipe).is_dir() else None
     if folder is not None:
         recipe = run_recipe(folder)
@@ -151,6 +154,16 @@ def measure(
     if films:
         films.close()
     return measured.accuracy, measured.figures
+
+
+def refuse_ranks() -> None:
+    """Raises UserError in one of several processes that a launcher started: each would train or measure all of it."""
+    size = os.environ.get("WORLD_SIZE", "")
+    if size.isdigit() and int(size) > 1:
+        raise UserError(
+            f"WORLD_SIZE is {size}: a run is one process, and each of these would do all of it; start it once, without "
+            "torchrun or accelerate launch"
+        )
 
 
 def open_recipe(

@@ -22,7 +22,7 @@ from mmrl.data.mixture import Mixture, open_dataset, open_mixture
 from mmrl.data.targets import Shape
 from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
-from mmrl.policies.loading import difference
+from mmrl.policies.loading import difference, resolve_dtype
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.policies import check_gripper
@@ -35,6 +35,7 @@ from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.files import cannot_write
+from mmrl.tracking.opening import opening_line
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
 from mmrl.trainer.loop import Place
@@ -60,6 +61,7 @@ def open_run(
     Args:
         began: when the run was started (Unix seconds).
     """
+    recipe = with_dtype(recipe)
     apply_threads(recipe)
     seed_everything(derive(recipe.seed, "setup"))
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
@@ -86,6 +88,7 @@ def open_run(
         changes = (
             report_changes(earlier, recipe, place, state["optimizer_steps"], rewarder) if earlier and state else []
         )
+        tracker.say(opening_line(recipe, policy, mixture.datasets))
         tracker.begin(place.step, began, to_yaml(recipe), changes)
         tracker.environment(policy=recipe.policy.path, device=str(policy.device), **statistics)
         if recipe.resume != "never":
@@ -175,6 +178,11 @@ def with_params(recipe: Recipe, policy: Policy) -> Recipe:
         return recipe
     whole = params.model_copy(update={name: getattr(params, name) for name in type(params).model_fields})
     return recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"params": whole})})
+
+
+def with_dtype(recipe: Recipe) -> Recipe:
+    """The recipe with the dtype that `policy.dtype: auto` stands for on its device, as a run records it."""
+    return recipe.model_copy(update={"policy": resolve_dtype(recipe.policy)})
 
 
 def apply_threads(recipe: Recipe) -> None:

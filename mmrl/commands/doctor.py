@@ -18,12 +18,10 @@ CORE = (
 )  # fmt: skip
 # What is imported -> the command that installs it.
 OPTIONAL = {
-    "vllm": "pip install 'vllm>=0.20'",
     "mani_skill": "pip install 'mani-skill>=3.0.1,<3.1'",
     "libero.libero": "pip install 'hf-libero==0.1.4'",
     "wandb": "pip install 'wandb>=0.18'",
     "trackio": "pip install 'trackio>=0.5'",
-    "ray": "pip install ray",
     "decord": "pip install decord",
 }
 # What cures a package that is there and does not import, where installing it again does not.

@@ -29,7 +29,7 @@ from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
 from mmrl.rollouts.sources import SOURCES
 from mmrl.run import with_cure
-from mmrl.setup import apply_threads, claim_folder, open_eval_sets, open_policy, release_folders
+from mmrl.setup import apply_threads, claim_folder, open_eval_sets, open_policy, release_folders, with_dtype
 from mmrl.trainer import checkpoint, memory
 from mmrl.trainer.memory import readable
 
@@ -60,6 +60,7 @@ def dry_run(recipe: Recipe) -> str:
     Raises:
         UserError: whatever would stop the run; bad samples one per line, unless `data.on_bad_sample` is `skip`.
     """
+    recipe = with_dtype(recipe)
     apply_threads(recipe)
     release_folders(claim_folder(recipe.folder, recipe.resume))
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")

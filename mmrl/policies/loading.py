@@ -37,6 +37,14 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def resolve_dtype(config: PolicyConfig) -> PolicyConfig:
+    """The settings with the dtype that `auto` stands for on the policy's device."""
+    if config.dtype != "auto":
+        return config
+    on_cuda = resolve_device(config.device).type == "cuda"
+    return config.model_copy(update={"dtype": "bfloat16" if on_cuda else "float32"})
+
+
 def checkpoint_path(path: str, kind: str) -> str:
     """The folder or hub name to load.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmrl.contracts.policy import Policy
+from mmrl.policies.loading import resolve_dtype
 from mmrl.recipe.checks.policies import check_policy
 from mmrl.recipe.policies.registry import attribute, entry_of
 from mmrl.recipe.policy import PolicyConfig
@@ -19,4 +20,4 @@ def load_policy(config: PolicyConfig) -> Policy:
         CheckpointError: a checkpoint that is not there, or not whole.
     """
     check_policy(config)
-    return attribute(entry_of(config.type).adapter).from_pretrained(config)
+    return attribute(entry_of(config.type).adapter).from_pretrained(resolve_dtype(config))

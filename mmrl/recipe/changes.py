@@ -28,21 +28,27 @@ class Change:
 
 
 def changes(old: Recipe, new: Recipe) -> list[Change]:
-    """The settings that differ, in the order of a recipe; stages are compared by name.
+    """The settings that differ, as `differences` has them."""
+    before, after = (recipe.model_dump(mode="json") for recipe in (old, new))
+    return differences(before, after)
 
-    A setting of a stage is named as it stands at the top of a recipe where there is but one stage or where it changed
-    alike in all, and as `stages.<name>.<key>` elsewhere.
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """The settings in which two resolved recipes (`config.yaml`) differ, in the order of a recipe.
+
+    Stages are compared by name. A setting of a stage is named as it stands at the top of a recipe where there is but
+    one stage or where it changed alike in all, and as `stages.<name>.<key>` elsewhere.
     """
-    before, after = (recipe.model_dump(mode="json", exclude=set(PLACE)) for recipe in (old, new))
-    stages = [{stage["name"]: stage for stage in recipe.pop("stages")} for recipe in (before, after)]
+    before, after = ({key: value for key, value in recipe.items() if key not in PLACE} for recipe in (old, new))
+    stages = [{stage["name"]: stage for stage in recipe.pop("stages", [])} for recipe in (before, after)]
     changed = list(_differences("", before, after))
     common = [name for name in stages[1] if name in stages[0]]
     of_stages = {name: list(_differences("", stages[0][name], stages[1][name])) for name in common}
     alike = [change for change in next(iter(of_stages.values()), []) if all(change in c for c in of_stages.values())]
     apart = [
         Change(f"stages.{name}.{change.key}", change.old, change.new)
-        for name, differences in of_stages.items()
-        for change in differences
+        for name, its_changes in of_stages.items()
+        for change in its_changes
         if change not in alike
     ]
     return [*changed, *alike, *apart]

@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from mmrl.contracts.errors import ConfigError, nearest
 from mmrl.recipe.base import Settings
+from mmrl.recipe.foreign import hint
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,16 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def describe_unread(key: str, known: Sequence[str], title: str = "", readers: Sequence[str] = ()) -> str:
-    """What is wrong with a key that its owner does not read: the nearest spelling, or who reads it, and what exists."""
+    """What is wrong with a key that its owner does not read: who does, its name here or its spelling, and what exists.
+
+    Args:
+        key: the whole key, as it stands in the recipe.
+    """
     *others, last = readers or [""]
     both = f"{', '.join(others)} and {last} read" if others else f"{last} reads"
-    hint = f" {title} {both} it." if readers else ""
-    return f"unknown key '{key}'.{hint or nearest(key, known)} Allowed: {', '.join(known)}"
+    name = key.rpartition(".")[2]
+    cure = f" {title} {both} it." if readers else hint(key, known) or nearest(name, known)
+    return f"unknown key '{name}'.{cure} Allowed: {', '.join(known)}"
 
 
 def _error_at(key: str, value: Any, error: PydanticCustomError) -> ValidationError:

@@ -29,7 +29,7 @@ class EngineSettings(Settings):
     name: str = Field(description="a name in mmrl.recipe.engines, or module:name of a settings model")
 
     def rows(self, requested: int) -> int:
-        """How many of `wanted` sequences it holds in this process's memory at once; 0 where it holds them elsewhere."""
+        """How many sequences of `requested` it holds in this process's memory at once; 0: it holds them elsewhere."""
         return 0
 
 

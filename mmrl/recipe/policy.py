@@ -44,7 +44,11 @@ class PolicyConfig(Settings):
         description="folder or hub name of a checkpoint; `quickstart` (Qwen2.5-VL) and `quickstart_robot` (OpenVLA) "
         "ship with mmrl"
     )
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="what forward passes compute in; trained weights are float32. auto: bfloat16 on CUDA, float32 on "
+        "a CPU; a run records which",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:n")
     attention: Literal["sdpa", "eager"] = "sdpa"
     max_prompt_tokens: PositiveInt | None = Field(None, description="longer prompts are bad samples, never cut")

@@ -183,7 +183,7 @@ def _describe_error(
         if owner.model is model and place == "":
             known += [k for k in STAGE_DEFAULTS if k not in known]
         readers = owner.chosen.readers(owner.path) if owner.chosen else []
-        return f"{key}: {describe_unread(str(clean[-1]), known, owner.chosen.title if owner.chosen else '', readers)}"
+        return f"{key}: {describe_unread(key, known, owner.chosen.title if owner.chosen else '', readers)}"
     if item["type"] == "missing":
         return f"{key}: this key is required" + ("; or give `method` and `steps`" if key == "stages" else "")
     if item["type"] == "literal_error":

@@ -107,6 +107,10 @@ class Tracker:
         for line in changes:
             self._console.warn(line)
 
+    def say(self, text: str) -> None:
+        """Shows a line on the console."""
+        self._console.warn(text)
+
     def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
         """Appends one line to metrics.jsonl and tells services and console.
 

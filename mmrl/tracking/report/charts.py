@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -127,6 +128,29 @@ def render_charts(run: Run) -> str:
     return "".join(page)
 
 
+def render_comparison(runs: Mapping[str, Run]) -> str:
+    """A chart per figure that several runs have, with a curve per run; what a run lacks is left out.
+
+    Args:
+        runs: by the labels of their curves, at most six.
+    """
+    points = {label: curves(run.records) for label, run in runs.items()}
+    counts = Counter(name for values in points.values() for name in values)
+    left = {name for name, count in counts.items() if count > 1}
+    steps = [record["step"] for run in runs.values() for record in run.records]
+    frame = Frame(min(steps, default=0), max(steps, default=1))
+    page = []
+    for title, charts in SECTIONS:
+        figures = []
+        for chart in charts:
+            for name in _take(chart.figures, left):
+                series = [Series(name, label, values[name]) for label, values in points.items() if name in values]
+                figures.append(_draw_figure(name, chart, series, frame))
+        if figures:
+            page.append(f'<section><h2>{escape(title)}</h2><div class="charts">{"".join(figures)}</div></section>')
+    return "".join(page)
+
+
 def _take(patterns: Sequence[str], left: set[str]) -> list[str]:
     names: list[str] = []
     for pattern in patterns:
@@ -150,9 +174,13 @@ def _unit(name: str) -> str:
 def _figure(
     chart: Chart, names: Sequence[str], points: Mapping[str, list[tuple[int, float | None]]], frame: Frame
 ) -> str:
-    single = len(names) == 1
     title = chart.title if not chart.each else names[0].removeprefix("eval/")
     series = [Series(name, _label(name), points[name]) for name in names]
+    return _draw_figure(title, chart, series, frame)
+
+
+def _draw_figure(title: str, chart: Chart, series: Sequence[Series], frame: Frame) -> str:
+    single = len(series) == 1
     legend = "".join(
         f'<span class="key"><i class="swatch s{index}"></i>{escape(s.label)} <b>{number(_latest(s.points))}</b></span>'
         for index, s in enumerate(series, start=1)
@@ -160,7 +188,8 @@ def _figure(
     latest = f'<b class="latest" title="last value">{number(_latest(series[0].points))}</b>' if single else ""
     gaps = sum(value is None for s in series for _, value in s.points)
     note = f'<p class="gap-note">{gaps} value{"s" if gaps > 1 else ""} not finite or not defined</p>' if gaps else ""
-    under = f'<code title="{escape(_meaning(names[0]))}">{escape(names[0])}</code>' if single else legend
+    name = series[0].name
+    under = f'<code title="{escape(_meaning(name))}">{escape(name)}</code>' if single else legend
     svg = draw(series, frame, chart.axis, f"{title}: {chart.axis} by step", chart.unit_range)
     return (
         f'<figure><figcaption><h3>{escape(title)}</h3>{latest}</figcaption><p class="keys">{under}</p>'

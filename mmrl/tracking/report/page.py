@@ -66,6 +66,11 @@ def render(run: Run, beside: Path) -> str:
             f"<footer>mmrl {escape(str(run.environment.get('mmrl', '')))}</footer>",
         )
     )
+    return wrap(run.name, body, films=bool(films))
+
+
+def wrap(title: str, body: str, films: bool = False) -> str:
+    """A whole page around the HTML of `body`; nothing is loaded from anywhere, with `films` but films beside it."""
     # Only this very script may run and nothing but the run's films may load, whatever a model wrote into the page.
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     media = " media-src 'self' file:;" if films else ""
@@ -74,7 +79,7 @@ def render(run: Run, beside: Path) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(run.name)} · mmrl</title><style>{STYLE}</style></head>"
+        f"<title>{escape(title)} · mmrl</title><style>{STYLE}</style></head>"
         f"<body><main>{body}</main><script>{SCRIPT}</script></body></html>\n"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,6 +166,14 @@ def test_doctor(capsys, monkeypatch):
     assert "no_such_pac" in out
     assert "absent; pip install nothing" in out
     assert [line.split()[0] for line in out.splitlines()[-5:]] == ["ok"] * 5
+
+
+@pytest.mark.parametrize("module", doctor.OPTIONAL)
+def test_doctor_suggests_what_something_imports(module):
+    package = module.partition(".")[0]
+    imports = re.compile(rf"^\s*(?:import|from) {package}\b", re.MULTILINE)
+    sources = [path for room in ("mmrl", "robotics", "video") for path in (ROOT / room).rglob("*.py")]
+    assert any(imports.search(path.read_text()) for path in sources)
 
 
 @pytest.mark.slow
