@@ -15,7 +15,7 @@ def lines_of(folder):
 
 @pytest.fixture
 def pair(tmp_path):
-    """Two runs: the second with another seed, another learning rate in its second stage, twice the reward, and no end."""
+    """Two runs; the second has another seed, another learning rate in stage two, twice the reward, and no end."""
     runs = [build_run(tmp_path / name) for name in ("a", "b")]
     config = {
         "name": "a",
