@@ -138,11 +138,11 @@ def check_masks(make_env: Callable[[], VectorEnv], ids: list[int], chunk: int = 
         torch.cat([getattr(result, name) for result in results], dim=1)
         for name in ("reward", "terminated", "truncated", "valid")
     )
-    done = terminated | truncated
+    ended = terminated | truncated
     info = results[-1].info
-    assert (done.sum(dim=1) == 1).all(), "an episode does not end exactly once"
+    assert (ended.sum(dim=1) == 1).all(), "an episode does not end exactly once"
     assert not (terminated & truncated).any(), "a step is both terminated and truncated"
-    assert torch.equal(valid, done.cumsum(dim=1) - done.long() == 0), "valid is not every step up to the first done"
+    assert torch.equal(valid, ended.cumsum(dim=1) - ended.long() == 0), "valid is not every step up to the first done"
     assert not reward[~valid].any(), "a step after the end has a reward"
     assert torch.equal(info["episode_len"], valid.sum(dim=1)), "episode_len is not the number of valid steps"
     assert (info["episode_len"] <= env.max_steps).all(), "an episode is longer than max_steps"

@@ -60,17 +60,17 @@ class FrameEngine(InProcess[FrameSelector]):
         orders: list[Tensor] = [scores_N.new_empty(0) for scores_N in scores]
         for (i,), generator in batch_requests(requests, seed, 1, self.policy.device):
             orders[i] = self._choose(scores[i], sampling.temperature, requests[i].n, generator)
-        shown = [
+        prompts_of = [
             {chosen: self.policy.show(prompt, chosen) for chosen in dict.fromkeys(map(_unordered, order_nU))}
             for prompt, order_nU in zip(prompts, orders)
         ]
         greedy = SamplingConfig(temperature=0.0, max_new_tokens=sampling.max_new_tokens, stop=list(sampling.stop))
         answers = iter(
             self._answers.generate(
-                [Request(shown_prompt) for each in shown for shown_prompt in each.values()], greedy, seed
+                [Request(shown_prompt) for each in prompts_of for shown_prompt in each.values()], greedy, seed
             )
         )
-        answer_of = [{chosen: next(answers)[0] for chosen in each} for each in shown]
+        answer_of = [{chosen: next(answers)[0] for chosen in each} for each in prompts_of]
         return [
             self._completions(scores_N, sampling.temperature or 1.0, order_nU, each)
             for scores_N, order_nU, each in zip(scores, orders, answer_of)

@@ -231,7 +231,7 @@ class Objective(Settings):
     @model_validator(mode="after")
     def _streams_fit_builder(self) -> Objective:
         self._check_origins()
-        for key, asked in (
+        for key, setting in (
             ("gate", self.gate),
             ("filter", self.filter),
             ("inject", self.inject),
@@ -239,7 +239,7 @@ class Objective(Settings):
             ("mask_truncated", self.mask_truncated),
             ("value", self.value and not self.offline),
         ):
-            if asked and not self.rollouts:
+            if setting and not self.rollouts:
                 raise ValueError(f"{key} needs rollouts: true, for it acts on rollouts; leave it out of this method")
         for key, term, weight in (
             ("entropy", "entropy", self.entropy),

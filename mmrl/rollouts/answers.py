@@ -62,23 +62,23 @@ class AnswerSource:
         requests = [Request(prompt, terms.shown) for prompt in prompts]
         requests += [Request(item.prompts[0], plain) for item in ready] if plain else []
         completions = means.engine.generate(requests, terms.sampling, terms.seed)
-        told, others = completions[: len(ready)], completions[len(ready) :] or [[]] * len(ready)
-        return [[*b, *(replace(c, log_probs=None) for c in a)] for a, b in zip(told, others)]
+        hinted, others = completions[: len(ready)], completions[len(ready) :] or [[]] * len(ready)
+        return [[*b, *(replace(c, log_probs=None) for c in a)] for a, b in zip(hinted, others)]
 
     def demonstrate(self, ready: Sequence[Ready], terms: Terms, scored: bool) -> list[Group | BadSample]:
         """See `Source.demonstrate`."""
-        shown: list[Group | BadSample] = []
+        groups: list[Group | BadSample] = []
         for item in ready:
             try:
                 group = demonstrate(self.means.policy, item, terms.sampling.max_new_tokens)
             except BadSample as error:
-                shown.append(error)
+                groups.append(error)
                 continue
             if scored:
                 trajectories = tuple(self.means.rewarder.score(t, item.sample) for t in group.trajectories)
                 group = replace(group, trajectories=trajectories)
-            shown.append(group)
-        return shown
+            groups.append(group)
+        return groups
 
 
 def answer(
@@ -113,8 +113,8 @@ def demonstrate(policy: Policy, ready: Ready, max_units: int) -> Group:
     (prompt,) = ready.prompts
     if sample.actions is not None:
         decision = Decision(prompt, demonstrated_units(policy, sample, max_units), restrict="action")
-        shown = {"actions": sample.actions.tolist()}
-        return Group(sample, (Trajectory((decision,), origin=DEMO, info=shown),))
+        info = {"actions": sample.actions.tolist()}
+        return Group(sample, (Trajectory((decision,), origin=DEMO, info=info),))
     tokens = demonstrated_units(policy, sample, max_units)
     trajectory = Trajectory((Decision(prompt, tokens),), origin=DEMO, text=sample.demonstration or "")
     return Group(sample, (trajectory,))

@@ -115,20 +115,20 @@ class Builder:
         """What reading videos took since the last call, and what is held of the next ones."""
         videos, ahead = media_of(self.policy), self.mixture.ahead
         figures = videos.figures() if videos is not None else {}
-        held = ahead.held if ahead is not None else 0
-        return figures | ({"memory/read_ahead_gb": held / 1e9} if held else {})
+        nbytes = ahead.held if ahead is not None else 0
+        return figures | ({"memory/read_ahead_gb": nbytes / 1e9} if nbytes else {})
 
     def _rollouts(self, seed: int) -> tuple[list[Group], list[Group], dict[str, float]]:
         """Groups to learn from, all groups sampled, and the filter's figures."""
-        wanted, settings = self.stage.prompts, self.objective.filter
-        groups = self.sample(self.mixture.next(wanted), seed)
+        prompts, settings = self.stage.prompts, self.objective.filter
+        groups = self.sample(self.mixture.next(prompts), seed)
         if settings is None:
             return groups, groups, {}
         learnable, rounds = _learnable(groups, settings), 1
-        while len(learnable) < wanted and rounds < settings.rounds:
-            more = self.sample(self.mixture.next(wanted), seed + 104729 * rounds)
+        while len(learnable) < prompts and rounds < settings.rounds:
+            more = self.sample(self.mixture.next(prompts), seed + 104729 * rounds)
             groups, learnable, rounds = groups + more, learnable + _learnable(more, settings), rounds + 1
-        return learnable[:wanted], groups, {"group/kept": len(learnable) / len(groups), "group/rounds": float(rounds)}
+        return learnable[:prompts], groups, {"group/kept": len(learnable) / len(groups), "group/rounds": float(rounds)}
 
     def sample(self, samples: Sequence[Sample], seed: int) -> list[Group]:
         """Scored groups of each sample, whatever its kind, in the samples' order."""
@@ -139,9 +139,9 @@ class Builder:
 
     def _terms(self, seed: int) -> Terms:
         rollout = self.stage.rollout
-        shown = rollout.context.count(rollout.n) if rollout.context is not None else 0
+        hinted = rollout.context.count(rollout.n) if rollout.context is not None else 0
         critic = self.objective.value is not None
-        return Terms(rollout, rollout.n, seed, rollout.action_chunk, critic, context=self._context, shown=shown)
+        return Terms(rollout, rollout.n, seed, rollout.action_chunk, critic, context=self._context, shown=hinted)
 
     def _demonstrate(self, ready: Sequence[Ready], scored: bool = False) -> dict[int, Group | BadSample]:
         """See `mmrl.rollouts.sources.demonstrate_each`."""
@@ -186,8 +186,8 @@ class Builder:
         rejected = 0
         rows = sum(len(dataset) for dataset in self.mixture.datasets)
         while len(groups) < count:
-            drawn = self.mixture.next(count - len(groups), demonstrations=True)
-            for demo in self._demonstrate([self.preparer.take(sample) for sample in drawn]).values():
+            samples = self.mixture.next(count - len(groups), demonstrations=True)
+            for demo in self._demonstrate([self.preparer.take(sample) for sample in samples]).values():
                 if not isinstance(demo, BadSample):
                     groups.append(demo)
                     rejected = 0

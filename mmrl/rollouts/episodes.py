@@ -100,10 +100,10 @@ def demonstrate_episodes(
 def _demonstrate(policy: ActingPolicy, episodes: Play, chunk: int, bootstrap: bool) -> Lane:
     worlds = yield episodes.begin
     ahead = chunk if bootstrap else actions_taught(policy, chunk)
-    shown: dict[int, dict[int, Tensor]] = {}
+    taught: dict[int, dict[int, Tensor]] = {}
     while worlds:
         prompts = dict(zip(worlds, policy.prepare([episodes.view(i) for i in worlds])))
-        shown |= {i: {} for i in worlds if not episodes.earned[i]}
+        taught |= {i: {} for i in worlds if not episodes.earned[i]}
         tokens: dict[int, list[Tensor]] = {i: [] for i in worlds}
         before = {i: len(episodes.earned[i]) for i in worlds}
         for step in range(chunk):
@@ -114,7 +114,7 @@ def _demonstrate(policy: ActingPolicy, episodes: Play, chunk: int, bootstrap: bo
             units_BU = policy.action_units(actions_EA[:, None])
             for i in acting:
                 tokens[i].append(units_BU[i])
-                shown[i][len(episodes.earned[i])] = units_BU[i]
+                taught[i][len(episodes.earned[i])] = units_BU[i]
             actions_ECA = policy.actions(units_BU, episodes.env.action_dim)
             yield partial(episodes.step, actions_ECA, credit=False, seen=step == chunk - 1)
         for i in episodes.decided(worlds):
@@ -126,7 +126,7 @@ def _demonstrate(policy: ActingPolicy, episodes: Play, chunk: int, bootstrap: bo
         worlds = yield episodes.begin
     if ahead > chunk:
         for i, decisions in enumerate(episodes.decisions):
-            episodes.decisions[i] = look_ahead(decisions, range(0, chunk * len(decisions), chunk), shown[i], ahead)
+            episodes.decisions[i] = look_ahead(decisions, range(0, chunk * len(decisions), chunk), taught[i], ahead)
     if bootstrap:
         episodes.prepare_finals(policy)
 

@@ -62,7 +62,7 @@ def _play(env: VectorEnv, samples: Sequence[Sample]) -> list[tuple[np.ndarray, n
             if dropped[world] or done[world]:
                 playing.remove(world)
     return [
-        (torch.stack([action for action, _ in taken]).numpy(), torch.stack([state for _, state in taken]).numpy())
-        for taken in steps
-        if taken
+        (torch.stack([action for action, _ in pairs]).numpy(), torch.stack([state for _, state in pairs]).numpy())
+        for pairs in steps
+        if pairs
     ]

@@ -40,21 +40,21 @@ def settle_statistics(
         ConfigError: statistics that the policy cannot use, none that it could choose, or no expert.
     """
     datasets = list(datasets)
-    found = share_statistics(policy, datasets)
+    statistics = share_statistics(policy, datasets)
     for rows in filter(None, map(_asking, datasets)):
-        if rows.name in found:
+        if rows.name in statistics:
             raise UserError(f"data.train: two datasets with statistics are called '{rows.name}'; give each a `name`")
         keeper = keeper_of(policy, rows.name)
         known = rows.name in keeper.statistics
         if not known:
             keeper.set_statistics(rows.name, _of_expert(rows, simulators))
-        found[rows.name] = {"from": "checkpoint" if known else "expert", **keeper.statistics[rows.name]}
+        statistics[rows.name] = {"from": "checkpoint" if known else "expert", **keeper.statistics[rows.name]}
     settings = params_of(policy)
     if not (isinstance(policy, Normalising) and isinstance(settings, ChoosesStatistics)):
-        return {"action_statistics": found} if found else {}
+        return {"action_statistics": statistics} if statistics else {}
     name = choose(policy.statistics, settings.statistics)
-    found.setdefault(name, {"from": "checkpoint", **policy.statistics[name]})
-    return {"action_statistics": found, "statistics_in_use": name}
+    statistics.setdefault(name, {"from": "checkpoint", **policy.statistics[name]})
+    return {"action_statistics": statistics, "statistics_in_use": name}
 
 
 def complete_statistics(policy: Policy, recipe: Recipe) -> None:

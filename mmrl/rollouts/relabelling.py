@@ -52,9 +52,9 @@ def _relabel(
     action_dim = episodes.env.action_dim
     sampling = of_actions(sampling, policy.units_per_action(action_dim))
     worlds, call = (yield episodes.begin), 0
-    shown: dict[int, dict[int, Tensor]] = {}
+    taught: dict[int, dict[int, Tensor]] = {}
     while worlds:
-        shown |= {i: {} for i in worlds if not episodes.earned[i]}
+        taught |= {i: {} for i in worlds if not episodes.earned[i]}
         prompts = policy.prepare([episodes.view(i) for i in worlds])
         requests = [Request(prompt, restrict="action") for prompt in prompts]
         chosen = engine.generate(requests, sampling, seed + 7919 * call)
@@ -69,13 +69,13 @@ def _relabel(
                 actions_BCA[i] = own_CA
             if takes_over or settings.takeover is None:
                 episodes.decisions[i].append(Decision(prompt, labels_BU[i], restrict="action"))
-                shown[i][len(episodes.earned[i])] = labels_BU[i]
+                taught[i][len(episodes.earned[i])] = labels_BU[i]
         worlds, call = (yield partial(episodes.advance, actions_BCA, credit=False)), call + 1
     # Without takeovers the policy plays, and the next label is no continuation of this one.
     if settings.takeover is not None:
         ahead = actions_taught(policy, 1)
         for i, decisions in enumerate(episodes.decisions):
-            episodes.decisions[i] = look_ahead(decisions, list(shown[i]), shown[i], ahead)
+            episodes.decisions[i] = look_ahead(decisions, list(taught[i]), taught[i], ahead)
 
 
 def _labelled(group: Group) -> Group:

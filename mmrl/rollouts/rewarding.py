@@ -74,9 +74,9 @@ class Rewarder:
                 if not isinstance(target, Mapping):
                     raise ConfigError(f"reward '{name}': target_of returned {type(target).__name__}, not a mapping")
                 return dict(target)
-        named = [reward for _, _, reward, is_user in self.parts if not is_user]
+        library = [reward for _, _, reward, is_user in self.parts if not is_user]
         return vision_rewards.target_of(
-            task, answer, options, [reader for reward in named for reader in reward.readers(task)]
+            task, answer, options, [reader for reward in library for reader in reward.readers(task)]
         )
 
     def check(self, sample: Sample) -> None:

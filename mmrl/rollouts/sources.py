@@ -28,11 +28,11 @@ def demonstrate_each(
     means: Means, ready: Sequence[Ready], terms: Terms, scored: bool = False
 ) -> dict[int, Group | BadSample]:
     """Index of each sample -> its demonstration, or why it cannot be used; kind by kind. See `Source.demonstrate`."""
-    shown: dict[int, Group | BadSample] = {}
+    demonstrations: dict[int, Group | BadSample] = {}
     for kind, indices in by_kind(ready):
         source = SOURCES.get(kind)(means)
-        shown.update(zip(indices, source.demonstrate([ready[i] for i in indices], terms, scored), strict=True))
-    return shown
+        demonstrations.update(zip(indices, source.demonstrate([ready[i] for i in indices], terms, scored), strict=True))
+    return demonstrations
 
 
 def by_kind(ready: Sequence[Ready]) -> Iterator[tuple[str, list[int]]]:

@@ -46,10 +46,10 @@ class Clock:
 
     def left(self, step: int) -> float | None:
         """Seconds, or None before the first step ends."""
-        done = step - self._first
-        if done <= 0:
+        steps = step - self._first
+        if steps <= 0:
             return None
-        return (time.monotonic() - self._start) / done * max(0, self.total - step)
+        return (time.monotonic() - self._start) / steps * max(0, self.total - step)
 
 
 class Silent:

@@ -38,11 +38,11 @@ def plot_features(code: str) -> dict[str, Counter] | None:
     except (SyntaxError, ValueError, RecursionError):
         return None
     features = {kind: Counter() for kind in _KINDS} | {"undefined": Counter(_undefined(tree))}
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()
-        if _is_dead(node, used):
+        if _is_dead(node, loaded):
             continue
         if _is_negative_number(node):
             features["numbers"][-_number(node.operand.value)] += 1

@@ -73,8 +73,8 @@ def _check_read(
         if value == type(settings).model_fields[key].get_default():
             continue
         readers = [WORDS[kind] for kind, model in read_by.items() if key in model.model_fields and kind in WORDS]
-        shown = json.dumps(value, default=BaseModel.model_dump)
+        value_text = json.dumps(value, default=BaseModel.model_dump)
         raise ConfigError(
-            f"{place}.{key}: {shown} is read by {' and '.join(readers)} alone, and {where} holds "
+            f"{place}.{key}: {value_text} is read by {' and '.join(readers)} alone, and {where} holds "
             f"{' and '.join(WORDS[kind] for kind in sorted(kinds) if kind in WORDS)}; leave it out"
         )

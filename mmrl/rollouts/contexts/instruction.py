@@ -21,5 +21,5 @@ class Instruction:
         """The sample with the text behind its last user message."""
         last = max(i for i, message in enumerate(sample.messages) if message["role"] == "user")
         message = sample.messages[last]
-        told = {**message, "content": [*message["content"], {"type": "text", "text": self.text}]}
-        return replace(sample, messages=(*sample.messages[:last], told, *sample.messages[last + 1 :]))
+        extended = {**message, "content": [*message["content"], {"type": "text", "text": self.text}]}
+        return replace(sample, messages=(*sample.messages[:last], extended, *sample.messages[last + 1 :]))

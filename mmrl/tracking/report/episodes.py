@@ -30,9 +30,9 @@ def render_episodes(run: Run, beside: Path) -> str:
     blocks = [_evaluation(run, step, beside) for step in sorted({*steps[:1], *steps[-1:]}, reverse=True)]
     if not blocks:
         return ""
-    shown = "last and the first" if len(blocks) > 1 else "only"
+    which = "last and the first" if len(blocks) > 1 else "only"
     more = f" Those of all {len(steps)} evaluations are in videos/." if len(steps) > len(blocks) else ""
-    note = f"The same first episodes of each held-out set, filmed at the {shown} evaluation.{more}"
+    note = f"The same first episodes of each held-out set, filmed at the {which} evaluation.{more}"
     return f'<section><h2>Held-out episodes</h2><p class="muted">{note}</p>{"".join(blocks)}</section>'
 
 
@@ -66,10 +66,10 @@ def _film(line: Line, folder: Path, root: Path, beside: Path) -> str:
     outcome = f'<b class="{"up" if success else "down"}">{"success" if success else "failure"}</b>'
     length = f'<span class="muted">{line["length"]:g} steps</span>' if _is_number(line.get("length")) else ""
     earned = f"<span>return <b>{line['return']:z.2f}</b></span>" if _is_number(line.get("return")) else ""
-    asked = cut(line.get("instruction") or line.get("task") or "", INSTRUCTION_CHARS)
+    instruction = cut(line.get("instruction") or line.get("task") or "", INSTRUCTION_CHARS)
     return (
         f'<figure class="{" ".join(kinds)}">{_video(line, (width, height), folder, root, beside)}'
-        f'<figcaption><h3>{escape(asked)}</h3><p class="facts">{outcome}{earned}{length}'
+        f'<figcaption><h3>{escape(instruction)}</h3><p class="facts">{outcome}{earned}{length}'
         f'<span class="muted">episode {escape(cut(line.get("episode"), 40))}</span></p></figcaption></figure>'
     )
 

@@ -41,10 +41,10 @@ class Gallery:
         if path not in self._known:
             self._known[path] = self._load(path)
             return self._known[path]
-        known = self._known[path]
-        if isinstance(known, Picture) and not self._pay(known):
+        picture = self._known[path]
+        if isinstance(picture, Picture) and not self._pay(picture):
             return f"left out to keep this page small: {path}"
-        return known
+        return picture
 
     def _load(self, path: str) -> Picture | str:
         from PIL import Image
@@ -68,14 +68,14 @@ class Gallery:
 
 
 def _inline(image: Any) -> str:
-    shown = image.convert("RGBA" if "A" in image.getbands() else "RGB")
-    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    thumbnail = image.convert("RGBA" if "A" in image.getbands() else "RGB")
+    thumbnail.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
-    shown.save(buffer, format="PNG", optimize=True)
+    thumbnail.save(buffer, format="PNG", optimize=True)
     kind = "png"
     if buffer.tell() > PNG_BYTES:
         buffer, kind = io.BytesIO(), "jpeg"
-        shown.convert("RGB").save(buffer, format="JPEG", quality=82)
+        thumbnail.convert("RGB").save(buffer, format="JPEG", quality=82)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -39,9 +39,9 @@ def write_report(run: Path, output: Path | None = None) -> Path:
     Raises:
         UserError: `run` is no run's folder, or the file cannot be written.
     """
-    read = read_run(Path(run))
-    page = Path(output) if output else read.folder / "report.html"
-    return write_atomic(page, render(read, page.parent))
+    files = read_run(Path(run))
+    page = Path(output) if output else files.folder / "report.html"
+    return write_atomic(page, render(files, page.parent))
 
 
 def render(run: Run, beside: Path) -> str:
@@ -169,8 +169,8 @@ def _recipe(run: Run) -> str:
         parts.append(f'<details class="fold"><summary>config.yaml</summary><pre>{text}</pre></details>')
     if run.environment:
         parts.append(f'<div class="fold">{_facts(run.environment)}</div>')
-    shown = evaluations_of(run.summary)
-    others = {key: value for key, value in run.summary.items() if key not in shown}
+    evaluations = evaluations_of(run.summary)
+    others = {key: value for key, value in run.summary.items() if key not in evaluations}
     if others:
         parts.append(f'<details class="fold"><summary>summary.json</summary>{_facts(others)}</details>')
     return f"<section><h2>Recipe and environment</h2>{''.join(parts)}</section>" if parts else ""

@@ -22,17 +22,17 @@ Line = Mapping[str, Any]
 def render_rollouts(run: Run) -> str:
     """The section of sampled rollouts: the first step and the last few, newest first; empty without rollouts."""
     steps = sorted(run.rollouts)
-    shown = sorted({*steps[:1], *steps[-LAST_STEPS:]}, reverse=True)
+    chosen = sorted({*steps[:1], *steps[-LAST_STEPS:]}, reverse=True)
     gallery = Gallery(run.folder, IMAGE_BUDGET)
-    blocks = [_step(run, step, gallery, opened=index == 0) for index, step in enumerate(shown)]
+    blocks = [_step(run, step, gallery, opened=index == 0) for index, step in enumerate(chosen)]
     if not blocks:
         return ""
     legend = (
         '<p class="legend"><span class="key"><i class="swatch box-true"></i>true box</span>'
         '<span class="key"><i class="swatch box-predicted"></i>predicted box, numbered by answer</span></p>'
     )
-    partial = f"First step and last {len(shown) - 1} of {len(steps)} written"
-    note = partial if len(steps) > len(shown) else "All written steps"
+    partial = f"First step and last {len(chosen) - 1} of {len(steps)} written"
+    note = partial if len(steps) > len(chosen) else "All written steps"
     intro = f'<p class="muted">{note}; all of them are in rollouts/.</p>{legend}'
     return f"<section><h2>Sampled rollouts</h2>{intro}{''.join(blocks)}</section>"
 
@@ -62,14 +62,14 @@ def _group(answers: Sequence[Line], gallery: Gallery) -> str:
     rows = "".join(_answer(index, answer) for index, answer in enumerate(answers[:ANSWERS], start=1))
     more = len(answers) - ANSWERS
     rows += f'<p class="muted">{more} more answers in the rollouts file.</p>' if more > 0 else ""
-    asked = (
+    question = (
         f"{_images(answers, gallery)}<h4>Prompt</h4>"
         f'<pre class="text">{escape(cut(first.get("prompt"), PROMPT_CHARS))}</pre>'
         f'<h4>Target</h4><pre class="text">{escape(_compact(first.get("target")))}</pre>'
     )
     return (
         f'<article><p class="group-head">{escape(head)}</p>'
-        f'<div class="group"><div class="asked">{asked}</div><div class="answers">{rows}</div></div></article>'
+        f'<div class="group"><div class="asked">{question}</div><div class="answers">{rows}</div></div></article>'
     )
 
 
@@ -99,8 +99,8 @@ def _boxes(answers: Sequence[Line], picture: Picture) -> tuple[list, list]:
 
     true = pixels(find_boxes(answers[0].get("target")))
     # Four numbers alone may be any answer; they are a box where the target is one.
-    shown = list(enumerate(answers[:ANSWERS], start=1))
-    predicted = [(i, box) for i, a in shown for box in pixels(find_boxes(a.get("parsed"), bare=bool(true)))]
+    numbered = list(enumerate(answers[:ANSWERS], start=1))
+    predicted = [(i, box) for i, a in numbered for box in pixels(find_boxes(a.get("parsed"), bare=bool(true)))]
     return true, predicted
 
 
