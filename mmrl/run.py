@@ -22,7 +22,7 @@ from mmrl.rollouts.rewarding import UserReward
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What a run came to.
 
     Attributes:
@@ -43,7 +43,7 @@ def train(
     reward: UserReward | None = None,
     train_data: Sequence[Sample] | None = None,
     eval_data: Sequence[Sample] | None = None,
-) -> Outcome:
+) -> RunOutcome:
     """Runs a recipe: every stage, with evaluation, checkpoints, tracking and the report.
 
     Args:
@@ -85,7 +85,7 @@ def train(
         write_report(recipe.folder)
     if recipe.tracking.console != "none" and finished:
         final_table(summary)
-    return Outcome(recipe.folder, summary, None if finished else stop.signum)
+    return RunOutcome(recipe.folder, summary, None if finished else stop.signum)
 
 
 def evaluate(

@@ -18,7 +18,7 @@ def overlong_penalty(units: int, limit: int, own: settings.Overlong) -> float:
     return -own.weight * min(1.0, max(0.0, excess / own.cache))
 
 
-def clip(groups: Groups, own: settings.Clip) -> list[list[float]]:
+def clip(groups: Groups, own: settings.RewardClip) -> list[list[float]]:
     """Rewards between the bounds."""
     return [[min(max(t.reward, own.low), own.high) for t in group] for group in groups]
 

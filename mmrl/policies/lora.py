@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from mmrl.contracts.errors import ConfigError, nearest
-from mmrl.recipe.policies.parts import Part, owner_of
+from mmrl.recipe.policies.parts import ModelPart, owner_of
 from mmrl.recipe.policy import Lora
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def add_lora(model: nn.Module, config: Lora, parts: Mapping[str, Part], kind: str) -> Any:
+def add_lora(model: nn.Module, config: Lora, parts: Mapping[str, ModelPart], kind: str) -> Any:
     """Wraps the model with LoRA adapters; everything else is frozen.
 
     Args:

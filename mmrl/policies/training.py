@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.policies.lora import add_lora
-from mmrl.recipe.policies.parts import Part, owner_of
+from mmrl.recipe.policies.parts import ModelPart, owner_of
 from mmrl.recipe.policies.registry import Entry, entry_of
 from mmrl.recipe.policy import Checkpointed, TrainedConfig
 
@@ -70,7 +70,7 @@ def _freeze(model: nn.Module, config: TrainedConfig, entry: Entry) -> None:
             parameter.requires_grad_(False)
 
 
-def trained_beside_adapters(model: nn.Module, parts: Mapping[str, Part]) -> dict[str, nn.Module]:
+def trained_beside_adapters(model: nn.Module, parts: Mapping[str, ModelPart]) -> dict[str, nn.Module]:
     """The modules, by their names, that train in full under LoRA, of those that the checkpoint has."""
     names = [path for part in parts.values() if part.lora == "whole" for path in part.paths]
     modules = dict(model.named_modules())

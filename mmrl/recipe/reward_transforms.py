@@ -36,14 +36,14 @@ class Overlong(RewardTransformSettings):
         )
 
 
-class Clip(RewardTransformSettings):
+class RewardClip(RewardTransformSettings):
     """Rewards are held between two bounds."""
 
     low: float = -1.0
     high: float = 1.0
 
     @model_validator(mode="after")
-    def _ordered(self) -> Clip:
+    def _ordered(self) -> RewardClip:
         if self.low >= self.high:
             raise ValueError(f"low {self.low} is not below high {self.high}")
         return self
@@ -80,7 +80,7 @@ REWARD_TRANSFORMS: Registry[RewardTransform] = Registry(
         ),
         "clip": RewardTransform(
             code="mmrl.objectives.reward_transforms:clip",
-            settings=Clip,
+            settings=RewardClip,
             doc="min(max(reward, low), high) (reward clipping, DQN, doi 10.1038/nature14236).",
         ),
         "group_length": RewardTransform(

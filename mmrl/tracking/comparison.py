@@ -22,7 +22,7 @@ FIGURES = (
 
 
 @dataclass(frozen=True)
-class Row:
+class Compared:
     """A figure of two runs; None where a run has none. `change` is what the second has more."""
 
     name: str
@@ -49,8 +49,8 @@ class Comparison:
     labels: tuple[str, str]
     runs: tuple[Run, Run]
     settings: Sequence[Change]
-    heldout: Sequence[Row]
-    figures: Sequence[Row]
+    heldout: Sequence[Compared]
+    figures: Sequence[Compared]
     notes: Sequence[str]
 
 
@@ -68,10 +68,10 @@ def compare(first: Path, second: Path) -> Comparison:
     return Comparison(labels, runs, settings, _heldout(runs), _figures(runs), notes)
 
 
-def _heldout(runs: Sequence[Run]) -> list[Row]:
+def _heldout(runs: Sequence[Run]) -> list[Compared]:
     first, second = (_last_evaluation(run) for run in runs)
     names = [*sorted({*first, *second} - {"mean"}), *(["mean"] if "mean" in {*first, *second} else [])]
-    return [Row(name, first.get(name), second.get(name)) for name in names]
+    return [Compared(name, first.get(name), second.get(name)) for name in names]
 
 
 def _last_evaluation(run: Run) -> dict[str, float | None]:
@@ -80,9 +80,9 @@ def _last_evaluation(run: Run) -> dict[str, float | None]:
     return {task: values[-1] for task, values in table.rows}
 
 
-def _figures(runs: Sequence[Run]) -> list[Row]:
+def _figures(runs: Sequence[Run]) -> list[Compared]:
     first, second = ({name: _last_mean(points) for name, points in curves(run.records).items()} for run in runs)
-    return [Row(name, first.get(name), second.get(name)) for name in FIGURES if name in first or name in second]
+    return [Compared(name, first.get(name), second.get(name)) for name in FIGURES if name in first or name in second]
 
 
 def _last_mean(points: Sequence[tuple[int, float | None]]) -> float | None:
@@ -104,7 +104,7 @@ def render_text(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _table(title: str, rows: Sequence[Row], first: str, second: str) -> list[str]:
+def _table(title: str, rows: Sequence[Compared], first: str, second: str) -> list[str]:
     cells = [(title, first, second, "change")]
     cells += [(row.name, _number(row.first), _number(row.second), _number(row.change, sign=True)) for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(4)]
@@ -134,7 +134,7 @@ def render_page(comparison: Comparison) -> str:
     return wrap(title, "".join(parts))
 
 
-def _html_table(title: str, rows: Sequence[Row], labels: tuple[str, str]) -> str:
+def _html_table(title: str, rows: Sequence[Compared], labels: tuple[str, str]) -> str:
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in ("", *labels, "change"))

@@ -20,7 +20,7 @@ SIGNS = ("config.yaml", "metrics.jsonl", "environment.json", "summary.json", "ro
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class StageSpan:
     """A stage on the step axis: from after step `start` to step `end`."""
 
     name: str
@@ -64,12 +64,12 @@ class Run:
         return max((record["step"] for record in self.records), default=0)
 
     @property
-    def planned(self) -> list[Span]:
+    def planned(self) -> list[StageSpan]:
         """The recipe's stages; empty where the recipe is missing or damaged."""
         return _planned(self.config.get("stages"))
 
     @property
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[StageSpan]:
         """The stages in order: planned ones from the recipe, otherwise those that figures name."""
         if self.planned:
             return self.planned
@@ -79,18 +79,18 @@ class Run:
         spans, start = [], 0
         for name, end in ends.items():
             if end > start:
-                spans.append(Span(name, start, end))
+                spans.append(StageSpan(name, start, end))
                 start = end
         return spans
 
 
-def _planned(stages: Any) -> list[Span]:
+def _planned(stages: Any) -> list[StageSpan]:
     spans, start = [], 0
     for stage in stages if isinstance(stages, list) else []:
         steps = stage.get("steps") if isinstance(stage, Mapping) else None
         if not isinstance(steps, int):
             return []
-        spans.append(Span(str(stage.get("name", "")), start, start + steps))
+        spans.append(StageSpan(str(stage.get("name", "")), start, start + steps))
         start += steps
     return spans
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModelPart:
     """Modules of a model.
 
     Attributes:
@@ -28,7 +28,7 @@ def inside(name: str, paths: tuple[str, ...]) -> bool:
     return any(name == path or name.startswith(f"{path}.") for path in paths)
 
 
-def owner_of(name: str, parts: Mapping[str, Part]) -> str | None:
+def owner_of(name: str, parts: Mapping[str, ModelPart]) -> str | None:
     """The part that a parameter or module belongs to, by its name; None where none has it."""
     paths = [(path, owner) for owner, part in parts.items() for path in part.paths if inside(name, (path,))]
     return max(paths, key=lambda pair: len(pair[0]))[1] if paths else None
@@ -36,27 +36,27 @@ def owner_of(name: str, parts: Mapping[str, Part]) -> str | None:
 
 # Qwen-VL's parts; the merger lies inside of the tower and trains at its rate.
 QWEN_VL = {
-    "vision": Part(("model.visual",), lora="vision"),
-    "projector": Part(("model.visual.merger", "model.visual.deepstack_merger_list"), lora="vision"),
-    "language": Part(("model.language_model", "lm_head")),
+    "vision": ModelPart(("model.visual",), lora="vision"),
+    "projector": ModelPart(("model.visual.merger", "model.visual.deepstack_merger_list"), lora="vision"),
+    "language": ModelPart(("model.language_model", "lm_head")),
 }
 SMOLVLM = {
-    "vision": Part(("model.vision_model",), lora="vision"),
-    "projector": Part(("model.connector",), lora="vision"),
-    "language": Part(("model.text_model", "lm_head")),
+    "vision": ModelPart(("model.vision_model",), lora="vision"),
+    "projector": ModelPart(("model.connector",), lora="vision"),
+    "language": ModelPart(("model.text_model", "lm_head")),
 }
 OPENVLA = {
-    "vision": Part(("vision_backbone",), lora="vision"),
-    "projector": Part(("projector",), lora="vision"),
-    "language": Part(("language_model",)),
+    "vision": ModelPart(("vision_backbone",), lora="vision"),
+    "projector": ModelPart(("projector",), lora="vision"),
+    "language": ModelPart(("language_model",)),
 }
 # The state's projector is far smaller than an adapter's layer and has no pretrained weights to stay near to.
-OPENVLA_OFT = {**OPENVLA, "state": Part(("proprio_projector",), lora="whole")}
+OPENVLA_OFT = {**OPENVLA, "state": ModelPart(("proprio_projector",), lora="whole")}
 # `heads` are small, without pretrained weights to stay near to, or (openpi) trained in full beside adapters.
 PI0 = {
-    "vision": Part(("model.vlm.vision_tower",), lora="vision"),
-    "projector": Part(("model.vlm.multi_modal_projector",), lora="vision"),
-    "language": Part(("model.vlm.language_model",)),
-    "expert": Part(("model.dit",)),
-    "heads": Part(("embed_action_time", "action_out_proj", "noise_head"), lora="whole"),
+    "vision": ModelPart(("model.vlm.vision_tower",), lora="vision"),
+    "projector": ModelPart(("model.vlm.multi_modal_projector",), lora="vision"),
+    "language": ModelPart(("model.vlm.language_model",)),
+    "expert": ModelPart(("model.dit",)),
+    "heads": ModelPart(("embed_action_time", "action_out_proj", "noise_head"), lora="whole"),
 }

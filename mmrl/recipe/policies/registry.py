@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from mmrl.recipe.base import Settings
 from mmrl.recipe.choosing import Chosen
 from mmrl.recipe.policies import parts
-from mmrl.recipe.policies.parts import Part
+from mmrl.recipe.policies.parts import ModelPart
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import validate
 from mmrl.recipe.registry import Registry
@@ -56,7 +56,7 @@ class Entry:
         writer: the module that writes those: `SIZES` by family and `write(family, folder, seed, size)`.
         engine: the one engine that can sample it, or None.
         horizon: a demonstration may show it more actions than it executes, see `Policy.horizon`.
-        sampled: what it gives of units that it sampled: see `mmrl.recipe.parts.Part.needs`.
+        sampled: what it gives of units that it sampled: see `mmrl.recipe.parts.ModelPart.needs`.
         shown: what it gives of demonstrated ones; nothing where it has a loss of its own for them.
         rules: settings that it limits.
     """
@@ -64,7 +64,7 @@ class Entry:
     adapter: str
     settings: str
     learns: tuple[str, ...]
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, ModelPart] = field(default_factory=dict)
     backbone: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     layout: str | None = None

@@ -20,7 +20,7 @@ from mmrl.tracking.report.episodes import render_episodes
 from mmrl.tracking.report.rollouts import cut, render_rollouts
 from mmrl.tracking.report.starts import render_starts
 from mmrl.tracking.report.style import SCRIPT, STYLE
-from mmrl.tracking.run_files import Run, Span, read_run
+from mmrl.tracking.run_files import Run, StageSpan, read_run
 from mmrl.tracking.starts import ran_until
 
 CONFIG_CHARS = 200_000
@@ -118,7 +118,7 @@ def _ran(run: Run, times: Sequence[float]) -> str:
     return f"{ran} in {len(run.starts)} starts" if len(run.starts) > 1 else ran
 
 
-def _done(span: Span, step: int) -> float:
+def _done(span: StageSpan, step: int) -> float:
     return 100 * min(1.0, max(0.0, (step - span.start) / max(1, span.end - span.start)))
 
 

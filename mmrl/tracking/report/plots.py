@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mmrl.tracking.run_files import Span
+from mmrl.tracking.run_files import StageSpan
 
 WIDTH, HEIGHT = 400, 232
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 36, 38
@@ -31,7 +31,7 @@ class Frame:
 
     first: int
     last: int
-    spans: Sequence[Span] = ()
+    spans: Sequence[StageSpan] = ()
     changes: Sequence[tuple[int, str]] = ()
 
     def x(self, step: float) -> float:

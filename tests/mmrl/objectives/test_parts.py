@@ -18,7 +18,7 @@ from mmrl.policies.token_log_probs import token_log_probs
 from mmrl.recipe.advantages import GDPO
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.objective import Objective
-from mmrl.recipe.reward_transforms import Clip, GroupLength
+from mmrl.recipe.reward_transforms import GroupLength, RewardClip
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import StepBatch
 from mmrl.trainer.rows import make_rows
@@ -83,7 +83,7 @@ def test_an_advantage_from_outside_reads_the_parts_of_rewards(workplace):
 
 def test_rewards_are_clipped():
     rewards = [[Scored(x) for x in (-3.0, 0.5, 2.0)]]
-    assert clip(rewards, Clip(kind="clip")) == [[-1.0, 0.5, 1.0]]
+    assert clip(rewards, RewardClip(kind="clip")) == [[-1.0, 0.5, 1.0]]
 
 
 def test_the_length_reward_is_kimis():

@@ -5,7 +5,7 @@ import pytest
 from mmrl.contracts.errors import ConfigError
 from mmrl.policies import training
 from mmrl.policies.opening import load_policy
-from mmrl.recipe.policies.parts import Part, owner_of
+from mmrl.recipe.policies.parts import ModelPart, owner_of
 from mmrl.recipe.policies.registry import entry_of, policy_settings
 
 OFT = {"chunk": 4, "state_dim": 4, "state_projector": "new"}
@@ -73,7 +73,7 @@ def test_the_default_targets_are_those_that_there_are_and_named_ones_must_be_the
 
 
 def test_a_module_belongs_to_the_part_that_names_it_most_closely():
-    parts = {"vision": Part(("model.visual",)), "projector": Part(("model.visual.merger",))}
+    parts = {"vision": ModelPart(("model.visual",)), "projector": ModelPart(("model.visual.merger",))}
     assert owner_of("model.visual.blocks.0.weight", parts) == "vision"
     assert owner_of("model.visual.merger.mlp.weight", parts) == "projector"
     assert owner_of("model.visuals.weight", parts) is None
@@ -81,6 +81,6 @@ def test_a_module_belongs_to_the_part_that_names_it_most_closely():
 
 def test_a_family_that_forgets_a_module_is_refused(tiny_qwen, monkeypatch):
     monkeypatch.delitem(entry_of("qwen_vl").parts, "projector")
-    monkeypatch.setitem(entry_of("qwen_vl").parts, "vision", Part(("model.visual.blocks",)))
+    monkeypatch.setitem(entry_of("qwen_vl").parts, "vision", ModelPart(("model.visual.blocks",)))
     with pytest.raises(ConfigError, match=r"says of no part of its model that it holds 'model\.visual\.patch_embed"):
         opened(tiny_qwen, "qwen2_5_vl")

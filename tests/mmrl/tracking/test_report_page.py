@@ -12,7 +12,7 @@ from mmrl.contracts.errors import UserError
 from mmrl.tracking.report.images import Gallery, Picture, find_boxes, to_pixels
 from mmrl.tracking.report.page import write_report
 from mmrl.tracking.report.plots import Frame, Series, draw, make_scale, number, thin
-from mmrl.tracking.run_files import Span
+from mmrl.tracking.run_files import StageSpan
 from tests.support.browser import (
     CHROMIUM,
     build_run,
@@ -190,7 +190,10 @@ def test_thinning_keeps_mean_ends_and_gaps():
 
 def test_gap_breaks_the_line():
     svg = draw(
-        [Series("a", "a", [(0, 0.0), (1, 1.0), (2, None), (3, 1.0), (4, 2.0)])], Frame(0, 4, [Span("s", 0, 4)]), "", ""
+        [Series("a", "a", [(0, 0.0), (1, 1.0), (2, None), (3, 1.0), (4, 2.0)])],
+        Frame(0, 4, [StageSpan("s", 0, 4)]),
+        "",
+        "",
     )
     assert re.search(r'class="curve s1" d="([^"]*)"', svg)[1].count("M") == 2
     assert draw([Series("a", "a", [(0, None)])], Frame(0, 4), "", "") == ""
