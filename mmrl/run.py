@@ -118,7 +118,7 @@ def measure(
     eval_data: Sequence[Sample] | None = None,
     videos: str | Path | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """(`evaluate`'s accuracy, what it took: the figures of `evaluation.sparse_to_dense`, none without it)."""
+    """(`evaluate`'s accuracy, further figures: `eval/truncated`, and what `evaluation.sparse_to_dense` took)."""
     refuse_ranks()
     folder = Path(recipe) if isinstance(recipe, str | Path) and Path(recipe).is_dir() else None
     if folder is not None:

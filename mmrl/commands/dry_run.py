@@ -86,6 +86,7 @@ def dry_run(recipe: Recipe) -> str:
     lines = [f"recipe '{recipe.name}': {recipe.policy.path} on {policy.device}, run folder {recipe.folder}"]
     lines += [f"resumes from {source}"] if source else []
     lines += _describe_data(probes, limit)
+    lines += _cut_by_evaluation(recipe, probes)
     lines += [f"  bad sample, skipped: {error}" for error in dict.fromkeys(map(str, bad))]
     lines += _describe_stages(recipe)
     lines += _describe_memory(recipe, policy, probes, free)
@@ -200,6 +201,19 @@ def _describe_data(probes: Sequence[Probe], limit: int) -> list[str]:
     if any(probe.prompts for probe in probes):
         lines.append("  (tokens as min/median/max)")
     return lines
+
+
+def _cut_by_evaluation(recipe: Recipe, probes: Sequence[Probe]) -> list[str]:
+    """A line where demonstrations are longer than evaluation lets an answer become."""
+    limit = max(recipe.evaluation_limit(stage) for stage in recipe.stages)
+    lengths = [length for probe in probes for length in probe.demonstrations]
+    over = sum(length > limit for length in lengths)
+    if not over:
+        return []
+    return [
+        f"  evaluation cuts answers at {limit} tokens, and {over} of {len(lengths)} demonstrations are longer; raise "
+        "evaluation.sampling.max_new_tokens, or leave it out for rollout.max_new_tokens"
+    ]
 
 
 def _spread(values: Sequence[int]) -> str:

@@ -17,9 +17,13 @@ from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import Group, Sample
 from mmrl.evaluation.filming import Film, Keep
 from mmrl.evaluation.rows import BadRows, MediaAhead, Note, batches, media_ahead
-from mmrl.evaluation.sparse_to_dense import Prepare, Reading, figures, settle
+from mmrl.evaluation.sparse_to_dense import Prepare, Reading, settle
+from mmrl.evaluation.sparse_to_dense import figures as dense_figures
 from mmrl.recipe.benchmarks import BENCHMARKS, BenchmarkConfig
+from mmrl.recipe.data import gives_of
 from mmrl.recipe.evaluation import EvalConfig
+from mmrl.recipe.rewards import called
+from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
@@ -28,6 +32,7 @@ from mmrl.rollouts.simulators import Simulators
 from mmrl.rollouts.sources import sample_each
 
 UNREADABLE = "unreadable"
+TRUNCATED = "eval/truncated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Measured:
 
     Attributes:
         accuracy: of each task, and `mean`; see `evaluate`.
-        figures: what it took: those of `evaluation.sparse_to_dense`, none without it.
+        figures: as they are logged: `eval/truncated`, and what `evaluation.sparse_to_dense` took.
         groups: what was sampled.
     """
 
@@ -73,7 +78,7 @@ class Evaluator:
                 `evaluation.action_chunk` says otherwise.
             keep: takes the films of `evaluation.videos`; None: none are made.
         """
-        recipe = self.recipe
+        recipe, limit = self.recipe, self.recipe.evaluation_limit(stage)
         count = recipe.evaluation.videos
         measured = Measured({}, {}, ())
         if self.sets:
@@ -82,13 +87,23 @@ class Evaluator:
                 recipe.evaluation,
                 self.preparer,
                 chunk=recipe.evaluation_chunk(stage),
+                limit=limit,
                 on_bad=recipe.data.on_bad_sample,
                 controls=recipe.data.controls,
                 film=Film(count, keep) if count and keep is not None else None,
             )
+        groups = [*measured.groups]
         for config in recipe.evaluation.benchmarks:
-            measured.accuracy.update(self._benchmark(config))
-        return measured
+            scores, asked = self._benchmark(config, limit)
+            measured.accuracy.update(scores)
+            groups += asked
+        return replace(measured, figures=_truncated(groups) | measured.figures)
+
+    @property
+    def asks(self) -> bool:
+        """Whether some of what is measured are answers, which a limit of tokens may cut."""
+        kinds = [None] if "eval_data" in self.recipe.code else [gives_of(data) for data in self.recipe.data.eval]
+        return bool(self.recipe.evaluation.benchmarks) or called(kinds)
 
     @property
     def measures(self) -> bool:
@@ -113,17 +128,21 @@ class Evaluator:
             **terms,
         )
 
-    def _benchmark(self, config: BenchmarkConfig) -> dict[str, float]:
-        """`<name>/<figure>` of a benchmark. A row that cannot be read stops it: no figure is made of a part of one."""
+    def _benchmark(self, config: BenchmarkConfig, limit: int) -> tuple[dict[str, float], tuple[Group, ...]]:
+        """`<name>/<figure>` of a benchmark, and its answers.
+
+        A row that cannot be read stops it: no figure is made of a part of one.
+        """
         benchmark = BENCHMARKS.get(config.name)()
         limits = self.recipe.evaluation.model_copy(update={"limit": config.limit})
         preparer = Preparer(self.policy, Rewarder([], benchmark.score))
-        measured = self._measure({config.name: benchmark.rows(config.root)}, limits, preparer)
+        measured = self._measure({config.name: benchmark.rows(config.root)}, limits, preparer, limit=limit)
         scored = [
             Scored(group.sample, group.trajectories[0].text, group.trajectories[0].measured())
             for group in measured.groups
         ]
-        return {f"{config.name}/{figure}": value for figure, value in benchmark.aggregate(scored).items()}
+        figures = {f"{config.name}/{figure}": value for figure, value in benchmark.aggregate(scored).items()}
+        return figures, measured.groups
 
 
 def evaluate(
@@ -136,6 +155,7 @@ def evaluate(
     *,
     seed: int = 0,
     chunk: int = 1,
+    limit: int = SamplingConfig().max_new_tokens,
     on_bad: str = "stop",
     controls: Collection[str] = (),
     film: Film | None = None,
@@ -153,16 +173,16 @@ def evaluate(
     `<task>/success_at_end`, the share in success at the last step, stands beside it and out of the mean.
 
     Args:
+        limit: most tokens of an answer, where `config.sampling` names none.
         film: films the first episodes of each dataset.
-        prefetch, prefetch_gb: `data.prefetch` and `data.prefetch_gb`; no figure depends on them.
+        prefetch, prefetch_gb: those of `data`; no figure depends on them.
     """
     means = Means(policy, engine, simulators, preparer.rewarder)
-    terms = Terms(config.sampling, seed=seed, chunk=chunk)
+    terms = Terms(config.sampling.limited(limit), seed=seed, chunk=chunk)
     scores: dict[tuple[str, str], list[float]] = {}
     ends: Counter[tuple[str, str]] = Counter()
     unknown: Counter[str] = Counter()
-    groups: list[Group] = []
-    settled: list[Reading] = []
+    groups, settled = list[Group](), list[Reading]()
     sizes = {name: min(len(dataset), config.limit or len(dataset)) for name, dataset in datasets.items()}
     with media_ahead(policy, prefetch, prefetch_gb, config.sparse_to_dense) as ahead:
         for name, dataset in datasets.items():
@@ -184,7 +204,13 @@ def evaluate(
             else:
                 unknown[name] = bad.unknown
     accuracy = _summarise(scores, ends, unknown.total() / sum(sizes.values()), controls)
-    return Measured(accuracy, figures(settled), tuple(groups))
+    return Measured(accuracy, dense_figures(settled), tuple(groups))
+
+
+def _truncated(groups: Sequence[Group]) -> dict[str, float]:
+    """The share of the answers that the limit of tokens cut; empty where there are none."""
+    cut = [t.truncated for group in groups for t in group.trajectories if t.episode is None]
+    return {TRUNCATED: sum(cut) / len(cut)} if cut else {}
 
 
 def _summarise(
@@ -242,5 +268,6 @@ def _sample(
     if dense is None or not climbing:
         return groups, []
     policy, engine, rewarder = means.policy, means.engine, means.rewarder
-    settled = settle(policy, engine, climbing, dense, config.sampling, prepare, rewarder, terms.seed)
+    sampling = config.sampling.limited(terms.sampling.max_new_tokens)
+    settled = settle(policy, engine, climbing, dense, sampling, prepare, rewarder, terms.seed)
     return [*groups, *(reading.outcome() for reading in settled)], settled

@@ -101,7 +101,15 @@ class RolloutConfig(AnswerRollouts, EpisodeRollouts):
         return raw
 
 
-class GreedyConfig(SamplingConfig):
-    """Sampling settings whose default is greedy."""
+class GreedyConfig(DecisionSampling):
+    """How held-out answers are sampled: greedily by default."""
 
     temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
+    max_new_tokens: PositiveInt | None = Field(
+        None, description="None: rollout.max_new_tokens of the stage that trains the policy, or begins"
+    )
+    stop: list[str] = Field([], description="text that ends a completion, besides the end-of-turn token")
+
+    def limited(self, limit: int) -> SamplingConfig:
+        """The settings of an engine, with `limit` units where none is named."""
+        return SamplingConfig(**{**self.model_dump(), "max_new_tokens": self.max_new_tokens or limit})

@@ -106,6 +106,10 @@ class Recipe(Settings):
         """Actions per decision in held-out episodes of a policy that `stage` trains or is about to."""
         return self.evaluation.action_chunk or stage.rollout.action_chunk
 
+    def evaluation_limit(self, stage: StageConfig) -> int:
+        """Most tokens of a held-out answer of a policy that `stage` trains or is about to."""
+        return self.evaluation.sampling.max_new_tokens or stage.rollout.max_new_tokens
+
     @property
     def pipeline(self) -> int:
         """Groups of worlds that take turns, in every stage and in held-out episodes."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PREFIX = "eval/"
+TRUNCATED = "eval/truncated"
 LAST = ("final", "latest")
 
 
@@ -45,7 +46,7 @@ def evaluations_in(records: Sequence[Mapping[str, Any]], ends: Mapping[str, int]
     """
     evaluations: dict[str, dict[str, float]] = {}
     for record in records:
-        figures = {k.removeprefix(PREFIX): v for k, v in record.items() if k.startswith(PREFIX)}
+        figures = {k.removeprefix(PREFIX): v for k, v in record.items() if k.startswith(PREFIX) and k != TRUNCATED}
         if not figures:
             continue
         if record["step"] == 0:

@@ -53,6 +53,12 @@ _ENTRIES = (
         "Held-out accuracy of one task, of episodes those in success at any step; failed samples count as 0.",
         True,
     ),
+    Metric(
+        "eval/truncated",
+        "share",
+        "Held-out answers that the limit of tokens cut: accuracy may be too low.",
+        False,
+    ),
     Metric("eval/unreadable", "share", "Held-out rows of no known task that cannot be read: in no accuracy.", False),
     Metric(
         "sparse_to_dense/frames", "frames", "Mean frames per video at the level whose answer stands, in evaluation."

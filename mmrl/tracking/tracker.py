@@ -169,6 +169,10 @@ class Tracker:
         """
         self._bad.add(data, error, dataset, row)
 
+    def warn(self, line: str) -> None:
+        """Shows a line beside the figures."""
+        self._console.warn(line)
+
     def summary(self, facts: Mapping[str, Any]) -> None:
         """Writes summary.json whole.
 

@@ -103,6 +103,7 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
     session.mixture.sampler.update(outcomes(batch.sampled, place.updates))
     place.updates += len(figures)
     metrics |= over_minibatches(figures)
+    session.warn_of_lengths([*batch.sampled, *batch.demonstrations], stage)
     session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])
     metrics |= resources(rows, time.perf_counter() - start, time.perf_counter() - update_start)
     metrics |= {"data/skipped": float(session.mixture.skipped), "data/epoch": float(max(session.mixture.epochs))}

@@ -11,7 +11,7 @@ import torch
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
 from mmrl.contracts.policy import Policy
-from mmrl.contracts.types import Group
+from mmrl.contracts.types import DEMO, Group
 from mmrl.data.mixture import Mixture
 from mmrl.evaluation.runner import Evaluator
 from mmrl.objectives.controllers import Controllers
@@ -50,6 +50,7 @@ class Session:
         self.preparer, self.simulators, self.tracker, self.stop = preparer, simulators, tracker, stop
         self._resumed, self._resumed_state = resumed, resumed_state
         self._figures: dict[str, float] = {}  # of the latest evaluation, besides accuracy
+        self._warned = False  # of answers longer than evaluation allows
         self.folder = recipe.folder / "checkpoints"
 
     def evaluate(self, stage: StageConfig, step: int) -> dict[str, float]:
@@ -89,6 +90,21 @@ class Session:
     def note_rollouts(self, step: int, stage: StageConfig, groups: Sequence[Group]) -> None:
         """Writes the step's sampled trajectories."""
         self.tracker.rollouts(step, stage.name, groups)
+
+    def warn_of_lengths(self, groups: Sequence[Group], stage: StageConfig) -> None:
+        """Says, once, that a rollout or demonstration is longer than what evaluation lets an answer become."""
+        limit = self.recipe.evaluation_limit(stage)
+        if self._warned or not self.evaluator.asks:
+            return
+        answers = [t for group in groups for t in group.trajectories if t.text]
+        longest = max(answers, key=lambda trajectory: trajectory.units, default=None)
+        if longest is not None and longest.units > limit:
+            what = "a demonstration" if longest.origin == DEMO else "a rollout"
+            self.tracker.warn(
+                f"evaluation cuts answers at {limit} tokens, and {what} has {longest.units}: held-out figures may be "
+                "too low; raise evaluation.sampling.max_new_tokens, or leave it out for rollout.max_new_tokens"
+            )
+            self._warned = True
 
     def save_if_due(
         self,

@@ -1,10 +1,13 @@
 """One engine per run: started once, used by rollouts and evaluation alike, given every step's weights, closed."""
 
+import json
+
 import pytest
 import yaml
 
 import mmrl
 from mmrl.contracts.errors import UserError
+from mmrl.engines.hf import HFEngine
 from mmrl.recipe.engines import HFSettings
 from mmrl.recipe.schema import load_recipe
 from tests.support.counted import CALLS
@@ -62,6 +65,36 @@ def test_a_resumed_run_goes_on_counting(recipe):
     mmrl.train(recipe, overrides=["resume=auto"])
     assert CALLS[:3] == [("start", 1), ("sync", 3), ("generate", 2, 2, 3)]
     assert CALLS[-3:] == [("sync", 5), ("generate", 3, 1, 5), ("close",)]
+
+
+def test_evaluation_cuts_answers_where_the_stage_does(recipe, monkeypatch, capsys):
+    asked = []
+    generate = HFEngine.generate
+    monkeypatch.setattr(
+        HFEngine,
+        "generate",
+        lambda self, requests, sampling, seed: (
+            asked.append((requests[0].n, sampling.max_new_tokens)) or generate(self, requests, sampling, seed)
+        ),
+    )
+    recipe |= {"engine": {"name": "hf"}, "evaluation": {}, "tracking": {"console": "plain", "tensorboard": False}}
+    recipe["stages"][1]["rollout"] = {"n": 2, "max_new_tokens": 9}
+    folder = mmrl.train(recipe).folder
+    # Before and after SFT, whose limit is 8, and after RL, whose own is 9.
+    assert [limit for n, limit in asked if n == 1] == [8, 8, 9]
+    assert "evaluation cuts" not in capsys.readouterr().out
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["eval/truncated"] for line in lines if "eval/mean" in line] == [1.0, 1.0, 1.0]
+    assert "The last evaluation cut 100.0% of its answers" in (folder / "report.html").read_text()
+    assert "eval/truncated" not in yaml.safe_load((folder / "summary.json").read_text())["final"]
+
+    asked.clear()
+    mmrl.train(recipe, overrides=["name=short", "evaluation.sampling.max_new_tokens=3"])
+    assert [limit for n, limit in asked if n == 1] == [3, 3, 3]
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("evaluation cuts")]
+    assert len(said) == 1
+    assert said[0].startswith("evaluation cuts answers at 3 tokens, and a ")
+    assert mmrl.run.measure(recipe, overrides=["evaluation.sampling.max_new_tokens=3"])[1] == {"eval/truncated": 1.0}
 
 
 def test_evaluation_by_itself_uses_the_same_engine(recipe):

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from html import escape
 from typing import Any
 
+from mmrl.tracking.heldout import TRUNCATED
 from mmrl.tracking.metrics import describe
 from mmrl.tracking.report.plots import COLOURS, Frame, Series, draw, number
 from mmrl.tracking.report.starts import changes_of
@@ -18,13 +19,14 @@ from mmrl.tracking.run_files import Run
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart: figures by name or pattern, in order. `each` draws one chart a figure instead of one for all."""
+    """A chart: figures by name or pattern, in order, without those of `besides`; `each` draws one chart per figure."""
 
     title: str
     figures: tuple[str, ...]
     axis: str
     unit_range: bool = False
     each: bool = False
+    besides: tuple[str, ...] = ()
 
 
 SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
@@ -38,7 +40,13 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Groups", ("group/zero_advantage", "group/kept", "group/gated"), "share of groups", unit_range=True),
         ),
     ),
-    ("Held-out accuracy over training", (Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True),)),
+    (
+        "Held-out accuracy over training",
+        (
+            Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True, besides=(TRUNCATED,)),
+            Chart("Held-out answers cut by the limit of tokens", (TRUNCATED,), "share of answers", unit_range=True),
+        ),
+    ),
     (
         "Episodes",
         (
@@ -112,7 +120,7 @@ def render_charts(run: Run) -> str:
     for title, charts in SECTIONS:
         figures = []
         for chart in charts:
-            names = _take(chart.figures, left)
+            names = _take(chart.figures, left, chart.besides)
             batches = [[name] for name in names] if chart.each else _batches(names)
             figures += [_figure(chart, batch, points, frame) for batch in batches]
         if figures:
@@ -143,7 +151,7 @@ def render_comparison(runs: Mapping[str, Run]) -> str:
     for title, charts in SECTIONS:
         figures = []
         for chart in charts:
-            for name in _take(chart.figures, left):
+            for name in _take(chart.figures, left, chart.besides):
                 series = [Series(name, label, values[name]) for label, values in points.items() if name in values]
                 figures.append(_draw_figure(name, chart, series, frame))
         if figures:
@@ -151,10 +159,11 @@ def render_comparison(runs: Mapping[str, Run]) -> str:
     return "".join(page)
 
 
-def _take(patterns: Sequence[str], left: set[str]) -> list[str]:
+def _take(patterns: Sequence[str], left: set[str], besides: Sequence[str]) -> list[str]:
     names: list[str] = []
+    open_to_it = {name for name in left if not any(fnmatchcase(name, pattern) for pattern in besides)}
     for pattern in patterns:
-        names += sorted(name for name in left if fnmatchcase(name, pattern) and name not in names)
+        names += sorted(name for name in open_to_it if fnmatchcase(name, pattern) and name not in names)
     left.difference_update(names)
     return names
 

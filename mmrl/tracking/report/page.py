@@ -13,7 +13,7 @@ from typing import Any
 
 from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
-from mmrl.tracking.heldout import LAST, column_title, evaluations_in, evaluations_of, heldout_table
+from mmrl.tracking.heldout import LAST, TRUNCATED, column_title, evaluations_in, evaluations_of, heldout_table
 from mmrl.tracking.report.bad_samples import render_bad_samples
 from mmrl.tracking.report.charts import render_charts
 from mmrl.tracking.report.episodes import render_episodes
@@ -50,7 +50,7 @@ def render(run: Run, beside: Path) -> str:
     if not evaluations:
         evaluations = evaluations_in(run.records, {span.name: span.end for span in run.planned})
     table = _heldout(evaluations)
-    notes = [*run.notes, *([] if table else ["No held-out evaluation yet."])]
+    notes = [*run.notes, *([] if table else ["No held-out evaluation yet."]), *_cut_answers(run)]
     films = render_episodes(run, beside)
     body = "".join(
         (
@@ -130,6 +130,17 @@ def _stage_line(name: str, methods: Mapping[str, str], steps: int) -> str:
 def _notes(notes: Sequence[str]) -> str:
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return f'<div class="notes" role="note"><ul>{items}</ul></div>' if items else ""
+
+
+def _cut_answers(run: Run) -> list[str]:
+    """A sentence on the held-out answers that the last evaluation cut, where there are any."""
+    shares = [record[TRUNCATED] for record in run.records if record.get(TRUNCATED) is not None]
+    if not shares or not shares[-1]:
+        return []
+    return [
+        f"The last evaluation cut {shares[-1]:.1%} of its answers at the limit of tokens, so held-out accuracy may be "
+        "too low: evaluation.sampling.max_new_tokens."
+    ]
 
 
 def _heldout(evaluations: Mapping[str, Any]) -> str:

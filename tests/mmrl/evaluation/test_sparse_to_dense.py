@@ -89,7 +89,7 @@ def run(policy, given, /, on_bad="stop", **settings):
         return pairs
 
     config = SparseToDense(**settings)
-    return settle(policy, policy, given, config, EvalConfig().sampling, prepare, preparer.rewarder, 0)
+    return settle(policy, policy, given, config, EvalConfig().sampling.limited(64), prepare, preparer.rewarder, 0)
 
 
 def info(settled, row):
