@@ -72,6 +72,7 @@ OTHER: dict[str, Any] = {
     "action_chunk": 3,
     "pipeline": 2,
     "sparse_to_dense": {},
+    "loss": True,
     "videos": 1,
 }
 

@@ -3,12 +3,13 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "Sample", "evaluate", "load_recipe", "train"]
+__all__ = ["Recipe", "Sample", "evaluate", "load_recipe", "rows", "train"]
 
 _HOMES = {
     "Recipe": "mmrl.recipe.schema",
     "load_recipe": "mmrl.recipe.schema",
     "Sample": "mmrl.contracts.types",
+    "rows": "mmrl.data.from_python",
     "train": "mmrl.run",
     "evaluate": "mmrl.run",
 }

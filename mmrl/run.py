@@ -41,23 +41,26 @@ def train(
     *,
     overrides: Sequence[str] = (),
     reward: UserReward | None = None,
-    train_data: Sequence[Sample] | None = None,
-    eval_data: Sequence[Sample] | None = None,
+    train_data: Any = None,
+    eval_data: Any = None,
 ) -> RunOutcome:
     """Runs a recipe: every stage, with evaluation, checkpoints, tracking and the report.
 
     Args:
         recipe: a `Recipe`, a YAML file or a mapping.
         overrides: `a.b=c` strings.
-        reward: replaces the recipe's rewards: (completion, sample) to a number, or to a mapping with `reward` and,
-            optionally, `accuracy` and further parts.
-        train_data: replaces the recipe's training mixture.
-        eval_data: replaces the recipe's held-out sets.
+        reward: replaces the recipe's rewards: (completion, sample) to a number, to None where it does not apply, or
+            to a mapping with `reward` and, optionally, `accuracy` and further parts; or a function in TRL's, EasyR1's
+            or verl's form (docs/recipes.md).
+        train_data: replaces the recipe's training mixture: a `datasets.Dataset`, a list of mappings with the columns
+            of a file, or a sequence of `Sample`s. `mmrl.rows` reads other columns and forms.
+        eval_data: replaces the recipe's held-out sets, likewise.
 
     Raises:
         UserError: anything the user can cure, in one line.
     """
     refuse_ranks()
+    train_data, eval_data = _samples(train_data, "train_data"), _samples(eval_data, "eval_data")
     recipe = open_recipe(recipe, overrides, reward=reward, train_data=train_data, eval_data=eval_data)
     from mmrl.setup import claim_folder, open_run, release_folders
     from mmrl.tracking.console import final_table
@@ -94,10 +97,10 @@ def evaluate(
     overrides: Sequence[str] = (),
     checkpoint: str | None = None,
     reward: UserReward | None = None,
-    eval_data: Sequence[Sample] | None = None,
+    eval_data: Any = None,
     videos: str | Path | None = None,
 ) -> dict[str, float]:
-    """Held-out accuracy per task and `mean`, of a recipe's own policy or of a run.
+    """Held-out accuracy per task and `mean`, and `loss` of demonstrations, of a recipe's own policy or of a run.
 
     Args:
         recipe: as for `train`, or the folder of a run: its recipe with its newest checkpoint.
@@ -115,7 +118,7 @@ def measure(
     overrides: Sequence[str] = (),
     checkpoint: str | None = None,
     reward: UserReward | None = None,
-    eval_data: Sequence[Sample] | None = None,
+    eval_data: Any = None,
     videos: str | Path | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """(`evaluate`'s accuracy, further figures: `eval/truncated`, and what `evaluation.sparse_to_dense` took)."""
@@ -124,6 +127,7 @@ def measure(
     if folder is not None:
         recipe = run_recipe(folder)
         checkpoint = checkpoint or str(newest_model(folder))
+    eval_data = _samples(eval_data, "eval_data")
     recipe = open_recipe(recipe, overrides, ("eval_data", "reward"), reward=reward, eval_data=eval_data)
     from mmrl.engines import open_engine
     from mmrl.rollouts.normalisation import complete_statistics
@@ -153,7 +157,13 @@ def measure(
         raise with_cure(error, recipe) from None
     if films:
         films.close()
-    return measured.accuracy, measured.figures
+    return measured.results, measured.figures
+
+
+def _samples(data: Any, name: str) -> Sequence[Sample] | None:
+    from mmrl.data.from_python import as_samples
+
+    return None if data is None else as_samples(data, name)
 
 
 def refuse_ranks() -> None:

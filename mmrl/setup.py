@@ -19,6 +19,7 @@ from mmrl.contracts.policy import Policy, media_of, params_of
 from mmrl.contracts.types import Sample
 from mmrl.data.media_reader import open_cache
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
+from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
 from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
@@ -243,6 +244,8 @@ def open_train(recipe: Recipe, preparer: Preparer, data: Sequence[Sample] | None
     """The training mixture; `data` replaces the recipe's."""
     if data is None:
         return open_mixture(recipe.data, recipe.seed, preparer.check, preparer.rewarder.target_of)
+    if isinstance(data, Rows):
+        data.shape_targets(preparer.rewarder.target_of)
     seed = recipe.data.seed if recipe.data.seed is not None else recipe.seed
     return Mixture([data], seed=seed, on_bad=recipe.data.on_bad_sample, check=preparer.check)
 
@@ -259,6 +262,8 @@ def open_eval_sets(
         ConfigError: training plays their starts too.
     """
     if data is not None:
+        if shape is not None and isinstance(data, Rows):
+            data.shape_targets(shape)
         return {"eval": data}
     check_held_out(recipe.data, recipe.simulators, Simulators(recipe.simulators).start_count)
     sets: dict[str, Sequence[Sample]] = {}

@@ -113,7 +113,7 @@ mmrl rewards check configs/quickstart.yaml --limit 100
 ```
 
 `check` reads a recipe, or a dataset's file, folder or name, and names every row whose target cannot be scored or whose
-gold answer does not score 1.0. It exits with 2 if there are any.
+gold answer does not score 1.0. It exits with 2 if there are any. Functions of your own are called on the first rows.
 
 ## In a recipe
 

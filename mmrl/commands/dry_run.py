@@ -14,6 +14,7 @@ from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.policy import Policy, acting
 from mmrl.contracts.types import Sample
 from mmrl.data.mixture import open_dataset
+from mmrl.data.turns import turns_of
 from mmrl.engines import open_engine
 from mmrl.policies.loading import resolve_device
 from mmrl.recipe.data import EpisodeData
@@ -34,6 +35,8 @@ from mmrl.trainer import checkpoint, memory
 from mmrl.trainer.memory import readable
 
 PROBED_ROWS = 32
+# Rows of each dataset that rewards of one's own are called on.
+TRIED_ROWS = 4
 
 
 @dataclass
@@ -76,7 +79,10 @@ def dry_run(recipe: Recipe) -> str:
         _try_simulators(recipe, policy, engine)
     preparer = Preparer(policy, rewarder)
     limit = max(stage.rollout.max_new_tokens for stage in recipe.stages)
-    probes = [_probe(f"{key} {config.name or config.type}", data, preparer) for key, (config, data) in train.items()]
+    probes = [
+        _probe(f"{key} {config.name or config.type}", data, preparer, rewarded=recipe.rolls_out(config))
+        for key, (config, data) in train.items()
+    ]
     probes += [_probe(f"eval {name}", data, preparer) for name, data in held_out.items()]
     _check_demonstrations(recipe, policy, probes[: len(train)])
     bad = [error for probe in probes for error in probe.bad]
@@ -116,12 +122,21 @@ def _try_simulators(recipe: Recipe, policy: Policy, engine: Engine) -> None:
         simulators.close()
 
 
-def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
+def _probe(name: str, data: Sequence[Sample], preparer: Preparer, rewarded: bool | None = None) -> Probe:
+    """The first rows made ready.
+
+    Args:
+        rewarded: a reward has to read them; None: where they are not demonstrations alone, as in evaluation.
+    """
     probe = Probe(name, min(PROBED_ROWS, len(data)), len(data))
     policy = preparer.policy
     for row in range(probe.rows):
         try:
-            ready = preparer.make(data[row])
+            sample = data[row]
+            scored = not preparer.rewarder.only_learned(sample) if rewarded is None else rewarded
+            ready = preparer.make(sample, scored)
+            if scored and SOURCES.get(sample.kind).rewarded and row < TRIED_ROWS:
+                preparer.rewarder.try_own([ready.sample])
         except BadSample as error:
             probe.bad.append(error)
             continue
@@ -136,7 +151,7 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer) -> Probe:
         elif sample.demonstrated:
             # Chunks of actions have their own length, which rollout.max_new_tokens does not limit.
             lengths = probe.demonstrations if sample.actions is None else probe.chunks
-            lengths.append(len(demonstrated_units(policy, sample, max_units=2**31)))
+            lengths += [len(demonstrated_units(policy, turn, max_units=2**31)) for turn in ready.turns or (sample,)]
     return probe
 
 
@@ -171,7 +186,8 @@ def _too_long(recipe: Recipe, train: dict, policy: Policy) -> list[BadSample]:
                 sample = data[row]
                 # Episodes have a length of their own, whether a simulator's expert demonstrates them or a file does.
                 if sample.demonstrated and SOURCES.get(sample.kind).recorded and not sample.steps:
-                    demonstrated_units(policy, sample, min(limits))
+                    for turn in turns_of(sample) if sample.actions is None else [sample]:
+                        demonstrated_units(policy, turn, min(limits))
             except BadSample as error:
                 errors.append(error)
     return errors

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmrl.contracts.errors import UserError, nearest
+from mmrl.contracts.heldout import is_loss
 from mmrl.tracking.files import json_text, write_atomic
 
 
@@ -25,11 +26,22 @@ def run(args: Namespace) -> int:
 
     videos = output.with_name(f"{output.stem}_videos") if output is not None else None
     results, figures = measure(args.recipe, overrides=args.overrides, checkpoint=args.checkpoint, videos=videos)
-    print(table(results))
+    accuracy = {name: value for name, value in results.items() if not is_loss(name)}
+    losses = {name: value for name, value in results.items() if is_loss(name)}
+    if accuracy:
+        print(table(accuracy))
+    if losses:
+        print(table(losses, "held-out", "nats"))
     if figures:
         print(table(figures, "figure", "value"))
     if output is not None:
-        facts = {"recipe": args.recipe, "overrides": args.overrides, "checkpoint": args.checkpoint, "accuracy": results}
+        facts = {
+            "recipe": args.recipe,
+            "overrides": args.overrides,
+            "checkpoint": args.checkpoint,
+            "accuracy": accuracy,
+        }
+        facts |= {"loss": losses} if losses else {}
         facts |= {"figures": figures} if figures else {}
         print(f"written: {write_atomic(output, json_text(facts))}")
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import vision_rewards
@@ -20,6 +21,8 @@ from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.sources import SOURCES
 
 BAD = 2
+# Rows of each dataset that functions of one's own are called on.
+TRIED_ROWS = 4
 RECIPES = (".yaml", ".yml")
 
 
@@ -32,6 +35,16 @@ class Tally:
     good: Counter = field(default_factory=Counter)  # task -> rows that can be scored
     bad: list[BadSample] = field(default_factory=list)
     unscored: int = 0  # episodes, which no reward reads
+    learned: int = 0  # demonstrations without a target, which have a loss alone
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A dataset to be checked; `learnable`: its rows may be demonstrations alone."""
+
+    name: str
+    config: Any
+    learnable: bool = False
 
 
 def check(args: Namespace) -> int:
@@ -40,28 +53,36 @@ def check(args: Namespace) -> int:
         raise UserError(f"--limit {args.limit} is not 1 or more")
     datasets, rewards = _sources(args)
     rewarder = Rewarder(rewards)
-    for name in _user_functions(rewarder):
-        print(f"not checked: '{name}' is a function of yours, which has no gold answer")
     tallies = []
-    for name, config in datasets:
-        tallies.append(tally(name, open_dataset(config, rewarder.target_of), rewarder))
+    for each in datasets:
+        rows_of = open_dataset(each.config, rewarder.target_of)
+        tallies.append(tally(each.name, rows_of, rewarder, each.learnable))
         print(_describe(tallies[-1], args.show), flush=True)
+        for line in _tried(rewarder, rows_of, each.learnable):
+            print(line, flush=True)
     bad, rows = (
         sum(len(counted.bad) for counted in tallies),
-        sum(counted.rows - counted.unscored for counted in tallies),
+        sum(counted.rows - counted.unscored - counted.learned for counted in tallies),
     )
     print(f"{bad} of {rows} rows cannot be scored" if bad else f"all {rows} rows can be scored")
     return BAD if bad else 0
 
 
-def tally(name: str, samples: Sequence[Sample], rewarder: Rewarder) -> Tally:
-    """Checks each row: its target, the reward of its task, and that its gold answer scores 1.0."""
+def tally(name: str, samples: Sequence[Sample], rewarder: Rewarder, learnable: bool = False) -> Tally:
+    """Checks each row: its target, the reward of its task, and that its gold answer scores 1.0.
+
+    Args:
+        learnable: rows may be demonstrations alone.
+    """
     result = Tally(name, len(samples))
     for row in range(len(samples)):
         try:
             sample = samples[row]
             if not SOURCES.get(sample.kind).rewarded:
                 result.unscored += 1
+                continue
+            if learnable and rewarder.only_learned(sample):
+                result.learned += 1
                 continue
             rewarder.check(sample)
             _prove(rewarder, sample)
@@ -82,8 +103,8 @@ def _prove(rewarder: Rewarder, sample: Sample) -> None:
         raise BadSample(sample.where, str(error).removeprefix("target 0: ")) from None
 
 
-def _sources(args: Namespace) -> tuple[list[tuple[str, Any]], list[RewardConfig]]:
-    """(name, dataset config) pairs and the rewards that read them."""
+def _sources(args: Namespace) -> tuple[list[Checked], list[RewardConfig]]:
+    """The datasets and the rewards that read them."""
     rewards = None
     if args.reward is not None:
         rewards = [RewardConfig(name=args.reward, params=read_params(args.param))]
@@ -92,14 +113,17 @@ def _sources(args: Namespace) -> tuple[list[tuple[str, Any]], list[RewardConfig]
     if not args.source.endswith(RECIPES):
         if args.overrides:
             raise UserError(f"'{args.overrides[0]}' overrides a recipe, and '{args.source}' is a dataset")
-        return [(args.source, _dataset(args))], rewards or [RewardConfig()]
+        return [Checked(args.source, _dataset(args), learnable=True)], rewards or [RewardConfig()]
     for option in ("format", "split", "task", "root"):
         if getattr(args, option) is not None:
             raise UserError(f"--{option} is for a dataset; a recipe says it of each of its own")
     recipe = load_recipe(args.source, args.overrides)
-    used = [(f"train.{i}", data) for i, data in enumerate(recipe.data.train) if data.use != "demonstrations"]
-    used += [(f"eval.{i}", data) for i, data in enumerate(recipe.data.eval)]
-    return [(key, _cut(data, args.limit)) for key, data in used], rewards or recipe.rewards
+    answered = [Checked(f"train.{i}", data) for i, data in enumerate(recipe.data.train) if recipe.rolls_out(data)]
+    held_out = [Checked(f"eval.{i}", data, learnable=True) for i, data in enumerate(recipe.data.eval)]
+    if len(answered) < len(recipe.data.train):
+        print("not checked: training sets that are learned from and not answered, which no reward reads")
+    used = [replace(each, config=_cut(each.config, args.limit)) for each in (*answered, *held_out)]
+    return used, rewards or recipe.rewards
 
 
 def _dataset(args: Namespace) -> FileData:
@@ -120,14 +144,27 @@ def _cut(config: Any, limit: int | None) -> Any:
     return config.model_copy(update={"limit": limit})
 
 
-def _user_functions(rewarder: Rewarder) -> list[str]:
-    return [name for name, _, _, is_user in rewarder.parts if is_user]
+def _tried(rewarder: Rewarder, rows: Sequence[Sample], learnable: bool) -> list[str]:
+    """What functions of one's own give on the first rows that can be read; none raises or returns what is no score."""
+    readable = []
+    for row in range(min(TRIED_ROWS, len(rows))):
+        with suppress(BadSample):
+            sample = rows[row]
+            if SOURCES.get(sample.kind).rewarded and not (learnable and rewarder.only_learned(sample)):
+                readable.append(sample)
+    given = rewarder.try_own(readable) if readable else {}
+    return [
+        f"  '{name}', a function of yours, gives the demonstrations or right answers of the first rows: "
+        + ", ".join("None" if value is None else f"{value:g}" for value in values)
+        for name, values in given.items()
+    ]
 
 
 def _describe(tally: Tally, show: int) -> str:
     lines = [f"{tally.name}: {tally.rows} rows, {len(tally.bad)} bad"]
     lines += [f"  task {task}: {count} can be scored" for task, count in sorted(tally.good.items())]
     lines += [f"  {tally.unscored} episodes, which their simulator scores"] if tally.unscored else []
+    lines += [f"  {tally.learned} demonstrations without a target, measured by their loss"] if tally.learned else []
     lines += [f"  bad: {error}" for error in tally.bad[:show]]
     lines += [f"  … and {len(tally.bad) - show} more"] if len(tally.bad) > show else []
     return "\n".join(lines)

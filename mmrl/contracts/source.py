@@ -89,10 +89,13 @@ class Ready:
         sample: in the policy's coordinates.
         prompts: those that are known before anything is sampled: one of an answer, one per step of a recorded episode,
             none of an episode that is yet to be played.
+        turns: of a conversation with several answers to learn, the sample of each: what was said before it, with it as
+            the demonstration; `prompts` are theirs.
     """
 
     sample: Sample
     prompts: tuple[Prompt, ...] = ()
+    turns: tuple[Sample, ...] = ()
 
 
 class Source(Protocol):

@@ -57,6 +57,7 @@ class Sample:
             `timestamps` (s) and `stream` of a clip go before those of the budget.
         budgets: the dataset's own pixel and frame budgets, `{"image": {...}, "video": {...}}`, over the policy's.
         demonstration: the assistant's reference answer, without special tokens.
+        learned: places in `messages` of earlier answers of the assistant that are demonstrations as well.
         kind: the source of experience that turns it into a group; empty: `episodes` where a simulator is named, else
             `answers`.
         dataset: the name of the dataset it came from.
@@ -73,6 +74,7 @@ class Sample:
         rewards: [C], what each of `actions` earned.
         steps: a whole recorded episode: the samples of its decisions, in time order; read when it is iterated over.
         epoch: passes over its dataset before this draw, which augmentation is drawn by; 0 where it is held out.
+        columns: the row's own columns, media left out, for rewards that ask for them by name; empty where it has none.
         draw: (dataset, row) as the sampler drew them, by which it is told the outcome; None where it is held out.
     """
 
@@ -83,6 +85,7 @@ class Sample:
     images: tuple[Any, ...] = ()
     videos: tuple[Any, ...] = ()
     demonstration: str | None = None
+    learned: tuple[int, ...] = ()
     dataset: str = ""
     row: int = -1
     root: str | None = None
@@ -98,6 +101,7 @@ class Sample:
     steps: Sequence[Sample] = ()
     epoch: int = 0
     draw: tuple[int, int] | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict, compare=False)
     kind: str = ""
 
     def __post_init__(self) -> None:
@@ -107,7 +111,8 @@ class Sample:
     @property
     def demonstrated(self) -> bool:
         """Whether it carries a demonstration, of text or of actions."""
-        return self.demonstration is not None or self.actions is not None or len(self.steps) > 0
+        answered = self.demonstration is not None or len(self.learned) > 0
+        return answered or self.actions is not None or len(self.steps) > 0
 
     @property
     def where(self) -> str:

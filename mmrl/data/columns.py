@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from PIL.Image import Image
+
 import vision_rewards
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
@@ -93,7 +95,7 @@ class Columns:
     def _image(self, item: Any, column: str) -> Any:
         if isinstance(item, Mapping):
             item = item.get("bytes") or item.get("path")
-        if isinstance(item, bytes):
+        if isinstance(item, bytes | Image):
             return item
         return self._path(item, column, "an image")
 

@@ -13,6 +13,7 @@ from typing import Any
 from mmrl.contracts.errors import BadSample, UserError, unknown
 from mmrl.contracts.types import Sample
 from mmrl.data.columns import Columns
+from mmrl.data.turns import MARK, any_marked, mark_the_rest, marked
 from mmrl.recipe.formats import AUTO, FORMATS
 from vision_rewards.plain import answer_text
 
@@ -48,7 +49,7 @@ def read_mmrl(row: Columns) -> Sample:
     if row.has("demonstration"):
         demonstration = row.text("demonstration")
     target = row.written_target()
-    if target is None and demonstration is None:
+    if target is None and demonstration is None and not any_marked(messages):
         raise row.bad("column 'target' is missing, and there is no demonstration either")
     task = row.task_of("task") if target is not None or row.has("task") or row.task else "sft"
     if target is not None and not isinstance(target, Mapping):
@@ -86,13 +87,23 @@ def _messages(row: Columns) -> tuple[list[dict[str, Any]], str | None]:
             parts = [_part(row, part, number) for part in content]
         else:
             raise row.bad(f"column 'messages'[{number}].content is {type(content).__name__}, expected text or a list")
-        messages.append({"role": message["role"], "content": parts})
+        messages.append(_marked(row, "messages", number, {"role": message["role"], "content": parts}, message))
     last = messages.pop() if messages and messages[-1]["role"] == "assistant" else None
     if not messages or messages[-1]["role"] != "user":
         raise row.bad("column 'messages' has no user message before the answer")
     if last and any(part["type"] != "text" for part in last["content"]):
         raise row.bad("column 'messages': the closing assistant message is not plain text")
+    if last and last.get(MARK) is False:
+        mark_the_rest(messages)
+        return messages, None
     return messages, "".join(part["text"] for part in last["content"]) if last else None
+
+
+def _marked(row: Columns, column: str, number: int, message: dict[str, Any], turn: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return marked(message, turn)
+    except ValueError as error:
+        raise row.bad(f"column '{column}'[{number}]: {error}") from error
 
 
 def _part(row: Columns, part: Any, number: int) -> dict[str, Any]:
@@ -163,14 +174,21 @@ def read_vlm_r1(row: Columns) -> Sample:
     if not all(isinstance(turn.get("value"), str) for turn in turns):
         raise row.bad("column 'conversations' has a turn whose value is not text")
     roles = {"system": "system", "human": "user", "gpt": "assistant"}
-    messages = [{"role": roles[turn["from"]], "content": split_tags(turn["value"])} for turn in turns[:-1]]
+    messages = [
+        _marked(row, "conversations", i, {"role": roles[turn["from"]], "content": split_tags(turn["value"])}, turn)
+        for i, turn in enumerate(turns)
+    ]
+    last = messages.pop()
     images = row.images("image")
     if not any(part["type"] == "image" for message in messages for part in message["content"]):
         messages[start] = user_message(turns[start]["value"], len(images))
     task = row.task_of("accu_reward_method")
     answer = turns[-1]["value"]
     target = row.target(task, "conversations", answer, demonstrated=True)
-    return row.sample(messages, task, target, images=images, demonstration=answer.strip())
+    if last.get(MARK) is False:
+        mark_the_rest(messages)
+    demonstration = None if last.get(MARK) is False else answer.strip()
+    return row.sample(messages, task, target, images=images, demonstration=demonstration)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import json
 import re
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mmrl.data.columns import Columns
 from mmrl.data.formats import find_format
 from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
+from mmrl.data.turns import settle
 from mmrl.recipe.data import FileData
 from mmrl.recipe.formats import FORMATS
 
@@ -129,6 +131,7 @@ class FileDataset(Rows):
 
     Args:
         config: path, format, split, media root, and defaults for the task and the coordinates.
+        tables: its rows; None: those at its path.
 
     Raises:
         UserError: no such file, an unknown kind of file, no rows, or columns that fit no format.
@@ -136,11 +139,11 @@ class FileDataset(Rows):
             that is missing or lies outside the root, an empty prompt.
     """
 
-    def __init__(self, config: FileData):
+    def __init__(self, config: FileData, tables: list[Table] | None = None):
         self.config = config
         self.shape: Shape = vision_rewards.target_of
         self.name = config.name or Path(config.path).name
-        self._tables, root = open_tables(config.path, config.split)
+        self._tables, root = open_tables(config.path, config.split) if tables is None else (tables, None)
         self._ends = list(accumulate(len(table) for table in self._tables))
         if not self._ends or self._ends[-1] == 0:
             raise UserError(f"dataset '{config.path}' has no rows")
@@ -172,10 +175,23 @@ class FileDataset(Rows):
         config, form = self.config, FORMATS.get(self.format)
         parsed = Columns(values, row, place, self.name, self.root, config.task, config.coordinates, self.shape)
         try:
-            return form.read(parsed)
+            return replace(settle(form.read(parsed), config.turns), columns=plain_columns(values))
         except BadSample as error:
             error.task = form.known_task(parsed)
             raise
+
+
+def plain_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's columns of text, numbers, lists and mappings; those with media in them, and nulls, left out."""
+    return {str(name): value for name, value in values.items() if value is not None and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def open_tables(path: str, split: str) -> tuple[list[Table], str | None]:

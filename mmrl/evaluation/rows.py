@@ -27,23 +27,33 @@ class BadRows:
     Attributes:
         tasks: how many of each task.
         unknown: how many of which the task is not known.
+        unmeasured: how many of which only the loss was asked for.
     """
 
     def __init__(self, dataset: str, on_bad: str, note: Note | None):
         self.dataset, self.on_bad, self.note = dataset, on_bad, note
         self.tasks: Counter[str] = Counter()
         self.unknown = 0
+        self.unmeasured = 0
 
     def add(self, error: BadSample, row: int, task: str | None) -> None:
         """Raises the error where bad samples stop the evaluation."""
-        if self.on_bad == "stop":
-            raise error
-        if self.note is not None:
-            self.note(error, self.dataset, row)
+        self._note(error, row)
         if task is None:
             self.unknown += 1
         else:
             self.tasks[task] += 1
+
+    def add_unmeasured(self, error: BadSample, row: int) -> None:
+        """As `add`, of a row that no accuracy counts."""
+        self._note(error, row)
+        self.unmeasured += 1
+
+    def _note(self, error: BadSample, row: int) -> None:
+        if self.on_bad == "stop":
+            raise error
+        if self.note is not None:
+            self.note(error, self.dataset, row)
 
 
 def batches(

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from mmrl.contracts.benchmark import Scored
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample
+from mmrl.contracts.heldout import MEAN, TRUNCATED
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import Group, Sample
 from mmrl.evaluation.filming import Film, Keep
+from mmrl.evaluation.loss import LossSums
 from mmrl.evaluation.rows import BadRows, MediaAhead, Note, batches, media_ahead
 from mmrl.evaluation.sparse_to_dense import Prepare, Reading, settle
 from mmrl.evaluation.sparse_to_dense import figures as dense_figures
+from mmrl.evaluation.tally import Tally
 from mmrl.recipe.benchmarks import BENCHMARKS, BenchmarkConfig
 from mmrl.recipe.data import gives_of
 from mmrl.recipe.evaluation import EvalConfig
-from mmrl.recipe.rewards import called
+from mmrl.recipe.rewards import uses_rewards
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
@@ -30,9 +32,6 @@ from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
 from mmrl.rollouts.sources import sample_each
-
-UNREADABLE = "unreadable"
-TRUNCATED = "eval/truncated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +42,18 @@ class Measured:
         accuracy: of each task, and `mean`; see `evaluate`.
         figures: as they are logged: `eval/truncated`, and what `evaluation.sparse_to_dense` took.
         groups: what was sampled.
+        loss: of held-out demonstrations; see `LossSums.figures`.
     """
 
     accuracy: dict[str, float]
     figures: dict[str, float]
     groups: tuple[Group, ...]
+    loss: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def results(self) -> dict[str, float]:
+        """Accuracy and loss by name."""
+        return self.accuracy | self.loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class Evaluator:
                 self.preparer,
                 chunk=recipe.evaluation_chunk(stage),
                 limit=limit,
+                loss=recipe.evaluation_loss,
                 on_bad=recipe.data.on_bad_sample,
                 controls=recipe.data.controls,
                 film=Film(count, keep) if count and keep is not None else None,
@@ -103,7 +110,7 @@ class Evaluator:
     def asks(self) -> bool:
         """Whether some of what is measured are answers, which a limit of tokens may cut."""
         kinds = [None] if "eval_data" in self.recipe.code else [gives_of(data) for data in self.recipe.data.eval]
-        return bool(self.recipe.evaluation.benchmarks) or called(kinds)
+        return bool(self.recipe.evaluation.benchmarks) or uses_rewards(kinds)
 
     @property
     def measures(self) -> bool:
@@ -125,6 +132,7 @@ class Evaluator:
             note=self.note,
             prefetch=data.prefetch,
             prefetch_gb=data.prefetch_gb,
+            budget=self.recipe.micro_tokens,
             **terms,
         )
 
@@ -156,6 +164,8 @@ def evaluate(
     seed: int = 0,
     chunk: int = 1,
     limit: int = SamplingConfig().max_new_tokens,
+    loss: bool = False,
+    budget: int = 8192,
     on_bad: str = "stop",
     controls: Collection[str] = (),
     film: Film | None = None,
@@ -174,14 +184,14 @@ def evaluate(
 
     Args:
         limit: most tokens of an answer, where `config.sampling` names none.
+        loss: measure demonstrations of rows that are asked, too; not those of videos read sparse to dense.
+        budget: tokens per forward pass over demonstrations.
         film: films the first episodes of each dataset.
         prefetch, prefetch_gb: those of `data`; no figure depends on them.
     """
     means = Means(policy, engine, simulators, preparer.rewarder)
     terms = Terms(config.sampling.limited(limit), seed=seed, chunk=chunk)
-    scores: dict[tuple[str, str], list[float]] = {}
-    ends: Counter[tuple[str, str]] = Counter()
-    unknown: Counter[str] = Counter()
+    tally, losses = Tally(), LossSums()
     groups, settled = list[Group](), list[Reading]()
     sizes = {name: min(len(dataset), config.limit or len(dataset)) for name, dataset in datasets.items()}
     with media_ahead(policy, prefetch, prefetch_gb, config.sparse_to_dense) as ahead:
@@ -189,22 +199,25 @@ def evaluate(
             bad = BadRows(name, on_bad, note)
             for samples, coming in batches(dataset, sizes[name], config.batch_size, ahead.count, bad):
                 prepare = partial(_prepare, preparer=preparer, bad=bad, ahead=ahead, coming=coming)
-                new_groups, climbed = _sample(name, samples, means, terms, config, prepare, film)
-                for trajectory, task in ((group.trajectories[0], group.sample.task) for group in new_groups):
-                    scores.setdefault((name, task), []).append(trajectory.measured())
-                    if trajectory.episode is not None:
-                        ends[name, task] += trajectory.episode.success_at_end
+                learned = [sample for sample in samples if preparer.rewarder.only_learned(sample)]
+                asked = [sample for sample in samples if not any(sample is other for other in learned)]
+                new_groups, climbed, ready = _sample(name, asked, means, terms, config, prepare, film)
+                learned += [sample for sample in asked if loss and sample.learned and not sample.videos]
+                shown = [item for item in prepare(learned, scored=False) if item is not None]
+                shown += [item for item in ready if loss and _has_answer(item)]
+                losses.add(name, policy, shown, budget, bad)
+                tally.add(name, new_groups)
                 settled += climbed
                 groups += new_groups
-            for task, count in bad.tasks.items():
-                scores.setdefault((name, task), []).extend([0.0] * count)
-            of_dataset = [key for key in scores if key[0] == name]
-            if len(of_dataset) == 1:
-                scores[of_dataset[0]] += [0.0] * bad.unknown
-            else:
-                unknown[name] = bad.unknown
-    accuracy = _summarise(scores, ends, unknown.total() / sum(sizes.values()), controls)
-    return Measured(accuracy, dense_figures(settled), tuple(groups))
+            tally.add_bad(name, bad)
+    accuracy = tally.accuracy(sum(sizes.values()), controls)
+    accuracy |= {} if losses.units or MEAN in accuracy else {MEAN: 0.0}
+    return Measured(accuracy, dense_figures(settled), tuple(groups), losses.figures(controls))
+
+
+def _has_answer(ready: Ready) -> bool:
+    """Whether a row that was asked carries an answer; those of conversations are made ready anew."""
+    return bool(ready.prompts and ready.sample.demonstration and not ready.sample.learned)
 
 
 def _truncated(groups: Sequence[Group]) -> dict[str, float]:
@@ -213,38 +226,30 @@ def _truncated(groups: Sequence[Group]) -> dict[str, float]:
     return {TRUNCATED: sum(cut) / len(cut)} if cut else {}
 
 
-def _summarise(
-    scores: Mapping[tuple[str, str], Sequence[float]],
-    ends: Mapping[tuple[str, str], int],
-    unreadable: float,
-    controls: Collection[str],
-) -> dict[str, float]:
-    """The figures of `evaluate`, from the scores and the episodes that ended in success by (dataset, task)."""
-    tasks = [task for name, task in scores if name not in controls]
-    means = {key: sum(values) / len(values) for key, values in scores.items()}
-    named = {
-        (name, task): task if name not in controls and tasks.count(task) == 1 else f"{name}/{task}"
-        for name, task in means
-    }
-    results = {named[key]: mean for key, mean in means.items() if key[0] not in controls}
-    results["mean"] = sum(results.values()) / len(results) if results else 0.0
-    results |= {named[key]: mean for key, mean in means.items() if key[0] in controls}
-    results |= {f"{named[key]}/success_at_end": count / len(scores[key]) for key, count in ends.items()}
-    return results | ({UNREADABLE: unreadable} if unreadable else {})
-
-
 def _prepare(
-    samples: Sequence[Sample], preparer: Preparer, bad: BadRows, ahead: MediaAhead, coming: Sequence[Sample]
+    samples: Sequence[Sample],
+    preparer: Preparer,
+    bad: BadRows,
+    ahead: MediaAhead,
+    coming: Sequence[Sample],
+    scored: bool = True,
 ) -> list[Ready | None]:
-    """Each sample made ready; a bad one raises or, with `skip`, gives None and leaves its task in `bad`."""
+    """Each sample made ready; a bad one raises or, with `skip`, gives None and leaves its task in `bad`.
+
+    Args:
+        scored: its answers will be; else it is a demonstration alone.
+    """
     ready: list[Ready | None] = []
     if samples:
         ahead.want(samples, coming)
     for sample in samples:
         try:
-            ready.append(preparer.make(sample))
+            ready.append(preparer.make(sample, scored))
         except BadSample as error:
-            bad.add(error, sample.row, sample.task)
+            if scored:
+                bad.add(error, sample.row, sample.task)
+            else:
+                bad.add_unmeasured(error, sample.row)
             ready.append(None)
     return ready
 
@@ -257,8 +262,9 @@ def _sample(
     config: EvalConfig,
     prepare: Prepare,
     film: Film | None,
-) -> tuple[list[Group], list[Reading]]:
-    """A group of one trajectory of each sample that can be used, and what settled where the recipe says so."""
+) -> tuple[list[Group], list[Reading], list[Ready]]:
+    """A group of one trajectory of each sample that can be used, what settled where the recipe says so, and the samples
+    that were asked as they are."""
     dense = config.sparse_to_dense
     climbing = [s for s in samples if dense is not None and s.videos]
     ready = [item for item in prepare([s for s in samples if dense is None or not s.videos]) if item is not None]
@@ -266,8 +272,8 @@ def _sample(
     with filmed or nullcontext(means.simulators) as worlds:
         groups = sample_each(replace(means, simulators=worlds), ready, terms)
     if dense is None or not climbing:
-        return groups, []
+        return groups, [], ready
     policy, engine, rewarder = means.policy, means.engine, means.rewarder
     sampling = config.sampling.limited(terms.sampling.max_new_tokens)
     settled = settle(policy, engine, climbing, dense, sampling, prepare, rewarder, terms.seed)
-    return [*groups, *(reading.outcome() for reading in settled)], settled
+    return [*groups, *(reading.outcome() for reading in settled)], settled, ready

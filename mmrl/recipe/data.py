@@ -253,6 +253,9 @@ class FileData(DatasetConfig):
     root: str | None = Field(None, description="folder of the media paths; default: the folder of the file")
     task: str | None = Field(None, description="task of rows that do not name one")
     coordinates: Literal["pixel", "norm1000", "norm1"] = Field("pixel", description="how boxes in targets are written")
+    turns: Literal["every", "last"] = Field(
+        "every", description="which answers of a conversation a demonstration teaches, but those of `loss: false`"
+    )
 
 
 class PythonData(DatasetConfig):

@@ -51,6 +51,11 @@ class AnswerEvaluation(Settings):
     """What held-out answers read."""
 
     sparse_to_dense: SparseToDense | None = None
+    loss: bool | None = Field(
+        None,
+        description="measure the loss of held-out demonstrations; None: where a stage draws demonstrations. Rows that "
+        "nothing rewards are measured by it in any case",
+    )
 
 
 class EpisodeEvaluation(Settings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from mmrl.recipe.code import Code, code_of, data_of
 from mmrl.recipe.data import FileData, PythonData
 from mmrl.recipe.importing import import_attribute, import_named
 from mmrl.recipe.parts import Part, PartSettings
+from mmrl.recipe.reward_forms import signature_of
 from mmrl.recipe.rewards import REWARDS, RewardConfig
 from mmrl.recipe.schema import FROM_PYTHON, Recipe
 
@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 # What `mmrl.train` and `mmrl.evaluate` take instead of a recipe's own parts.
 PASSED = ("train_data", "eval_data", "reward")
-# A function's first two parameters are the completion and the sample.
-GIVEN_PARAMETERS = 2
 
 
 def passed_code(passed: Mapping[str, Any]) -> dict[str, Code]:
@@ -134,8 +132,8 @@ def _with_defaults(config: RewardConfig, index: int) -> RewardConfig:
     if isinstance(part, type) and issubclass(part, vision_rewards.Reward):
         defaults = {name: param.default for name, param in part.spec().params.items()}
     elif callable(part):
-        signature = list(inspect.signature(part).parameters.values())[GIVEN_PARAMETERS:]
-        defaults = {p.name: p.default for p in signature if p.default is not p.empty and _is_writable(p.default)}
+        settings = signature_of(part, config.params, f"rewards.{index}", config.name).settings or {}
+        defaults = {name: value for name, value in settings.items() if _is_writable(value)}
     else:
         defaults = {}
     return config.model_copy(update={"params": defaults | config.params})

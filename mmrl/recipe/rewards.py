@@ -7,12 +7,15 @@ from typing import Any
 
 from pydantic import Field
 
+import vision_rewards
 import vision_rewards.registry
+from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
 from mmrl.recipe.data import DataConfig, gives_of
 from mmrl.recipe.registry import Registry
+from mmrl.recipe.reward_forms import signature_of
 
-# What stands behind a name is a class of vision_rewards, or a user's function of (completion, sample).
+# What stands behind a name is a class of vision_rewards, or a user's function in a form of `mmrl.recipe.reward_forms`.
 REWARDS: Registry[Any] = Registry(
     "reward", {name: f"vision_rewards.rewards.{place}" for name, place in vision_rewards.registry.REWARDS.items()}
 )
@@ -47,6 +50,25 @@ def _kinds_of(sets: Mapping[str, Sequence[Any]], passed: Collection[str]) -> lis
     """What the datasets give, None where that is not known: of data from Python, which take the place of a section."""
     known = [gives_of(each) for key, rows in sets.items() if f"{key}_data" not in passed for each in rows]
     return known + [None for key in sets if f"{key}_data" in passed]
+
+
+def check_own(rewards: Sequence[RewardConfig]) -> None:
+    """Each reward of one's own takes what it will be called with.
+
+    Raises:
+        ConfigError: otherwise, or no such module or function.
+    """
+    for i, config in enumerate(rewards):
+        if config.name in vision_rewards.registry.REWARDS:
+            continue
+        part = REWARDS.get(config.name, f"rewards.{i}.name")
+        if isinstance(part, type) and issubclass(part, vision_rewards.Reward):
+            continue
+        if not callable(part):
+            raise ConfigError(
+                f"rewards.{i}.name: '{config.name}' is no function and no reward class, but {type(part).__name__}"
+            )
+        signature_of(part, config.params, f"rewards.{i}", config.name)
 
 
 def check_rewards(rewards: Sequence[RewardConfig], data: DataConfig, passed: Collection[str] = ()) -> None:

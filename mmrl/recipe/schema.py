@@ -28,12 +28,12 @@ from mmrl.recipe.checks.policies import (
 from mmrl.recipe.checks.simulators import check_groups
 from mmrl.recipe.checks.sources import check_sources
 from mmrl.recipe.code import Code
-from mmrl.recipe.data import DataConfig, EpisodeData
+from mmrl.recipe.data import AnyData, DataConfig, EpisodeData
 from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
 from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.policies.registry import AnyPolicy
 from mmrl.recipe.reading import apply_overrides, read_yaml, validate
-from mmrl.recipe.rewards import RewardConfig, check_rewards, with_rewards
+from mmrl.recipe.rewards import RewardConfig, check_own, check_rewards, with_rewards
 from mmrl.recipe.simulators import AnySimulator
 from mmrl.recipe.stages import expand
 from mmrl.recipe.tracking import TrackingConfig
@@ -78,6 +78,8 @@ class Recipe(Settings):
             key = "data.train: a dataset is needed" if "data" in self.model_fields_set else "data: this key is required"
             raise ValueError(f"{key}; {FROM_PYTHON}")
         check_rewards(self.rewards, self.data, self.code)
+        if "reward" not in self.code:
+            check_own(self.rewards)
         check_engine(self.engine, self.policy.type)
         for stage in self.stages:
             check_objective(stage)
@@ -109,6 +111,16 @@ class Recipe(Settings):
     def evaluation_limit(self, stage: StageConfig) -> int:
         """Most tokens of a held-out answer of a policy that `stage` trains or is about to."""
         return self.evaluation.sampling.max_new_tokens or stage.rollout.max_new_tokens
+
+    @property
+    def evaluation_loss(self) -> bool:
+        """Whether held-out demonstrations are measured beside answers to their rows."""
+        wanted = self.evaluation.loss
+        return any(stage.objective.demonstrations for stage in self.stages) if wanted is None else wanted
+
+    def rolls_out(self, data: AnyData) -> bool:
+        """Whether some stage has the policy answer the rows of a training set, so that something must reward them."""
+        return data.use != "demonstrations" and any(stage.objective.rollouts for stage in self.stages)
 
     @property
     def pipeline(self) -> int:

@@ -71,4 +71,7 @@ class CheckpointConfig(Settings):
 
     every: PositiveInt | None = Field(None, description="steps; None: only at the end of a stage and when interrupted")
     keep: PositiveInt = Field(2, description="newest checkpoints kept besides the best")
-    best: str | None = Field("mean", description="evaluation figure whose best checkpoint is kept: mean or a task")
+    best: str | None = Field(
+        "mean",
+        description="held-out figure whose best checkpoint is kept: mean (loss where nothing is scored), a task, loss",
+    )

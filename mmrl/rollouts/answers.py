@@ -14,6 +14,7 @@ from mmrl.contracts.errors import BadSample
 from mmrl.contracts.policy import Policy, acting
 from mmrl.contracts.source import Means, Ready, Scorer, Terms
 from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
+from mmrl.data.turns import answer_text, turns_of
 
 
 class AnswerSource:
@@ -34,6 +35,8 @@ class AnswerSource:
         if sample.steps:
             steps = tuple(sample.steps)
             return Ready(replace(sample, steps=steps), tuple(policy.prepare(steps)))
+        if sample.learned and not rewarded:
+            return _conversation(sample, policy)
         (prompt,) = policy.prepare([sample])
         local = policy.localise(sample, prompt)
         if rewarded and sample.actions is None:
@@ -105,11 +108,36 @@ def scored_groups(
     return [Group(item.sample, tuple(next(scored) for _ in answers)) for item, answers in zip(ready, completions)]
 
 
+def _conversation(sample: Sample, policy: Policy) -> Ready:
+    """A conversation with several answers to learn: each with a prompt of all that was said before it.
+
+    Boxes in earlier answers are converted as those of the last one are, where they are learned and where they are read.
+    """
+    (whole,) = policy.prepare([sample])
+    local = policy.localise(sample, whole)
+    messages = list(sample.messages)
+    for place in sample.learned:
+        written = answer_text(messages[place])
+        text = policy.localise(replace(sample, demonstration=written), whole).demonstration
+        if text != written:
+            messages[place] = {**messages[place], "content": [{"type": "text", "text": text}]}
+    turns = turns_of(replace(local, messages=tuple(messages)))
+    if turns[-1].messages != sample.messages:
+        return Ready(local, tuple(policy.prepare(turns)), tuple(turns))
+    return Ready(local, (*policy.prepare(turns[:-1]), whole), tuple(turns))
+
+
 def demonstrate(policy: Policy, ready: Ready, max_units: int) -> Group:
     """The sample's demonstration as a group of one. Raises BadSample where it is missing or too long."""
     sample = ready.sample
     if sample.steps:
         return _recorded_episode(policy, sample, ready.prompts)
+    if ready.turns:
+        units = [demonstrated_units(policy, turn, max_units) for turn in ready.turns]
+        decisions = tuple(Decision(prompt, tokens) for prompt, tokens in zip(ready.prompts, units, strict=True))
+        answers = {"answers": len(decisions)}
+        last = ready.turns[-1].demonstration or ""
+        return Group(sample, (Trajectory(decisions, origin=DEMO, text=last, info=answers),))
     (prompt,) = ready.prompts
     if sample.actions is not None:
         decision = Decision(prompt, demonstrated_units(policy, sample, max_units), restrict="action")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
-from numbers import Real
+from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 import vision_rewards
@@ -17,18 +15,23 @@ import vision_rewards.registry
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample, Trajectory
 from mmrl.recipe.rewards import REWARDS, RewardConfig
+from mmrl.rollouts.own_rewards import Answer, OwnReward, Score, gold_of
 from vision_rewards.plain import answer_text, read_options
 from vision_rewards.registry import normalize_task
 
-UserReward = Callable[[str, Sample], "float | Mapping[str, float]"]
+# In any of the forms of `mmrl.recipe.reward_forms`.
+UserReward = Callable[..., Any]
 SCORING_THREADS = 8
+# The fact of an answer to which no reward applied.
+UNREWARDED = "unrewarded"
 
 
 class Rewarder:
     """The weighted sum of a recipe's rewards, with every part reported.
 
-    A user's function takes (completion, sample) and returns a number, or a mapping of parts of which `reward` is the
-    total and `accuracy`, where present, what evaluation reports. It may have `target_of`, see there.
+    A user's function takes (completion, sample), or what another of `mmrl.recipe.reward_forms` takes, and returns a
+    number, None where it does not apply, or a mapping of parts of which `reward` is the total and `accuracy`, where
+    present, what evaluation reports. It may have `target_of`, see there.
     """
 
     def __init__(self, configs: Sequence[RewardConfig], user: UserReward | None = None):
@@ -36,7 +39,8 @@ class Rewarder:
         for i, config in enumerate(configs):
             self.parts.append(_part(config, f"rewards.{i}"))
         if user is not None:
-            self.parts = [(getattr(user, "__name__", "reward"), 1.0, user, True)]
+            own = OwnReward(user)
+            self.parts = [(own.name, 1.0, own, True)]
         self.total_weight = sum(weight for _, weight, _, _ in self.parts)
 
     @property
@@ -67,7 +71,7 @@ class Rewarder:
             ConfigError: a user's `target_of` returned something else than a mapping.
         """
         for name, _, reward, is_user in self.parts:
-            reward_object = reward.func if isinstance(reward, partial) else reward
+            reward_object = reward.function if is_user else reward
             if is_user and hasattr(reward_object, "target_of") and _shapes(reward_object, task):
                 text = answer_text(answer) if isinstance(answer, str) else answer
                 target = reward_object.target_of(text, read_options(options), task)
@@ -89,7 +93,25 @@ class Rewarder:
                 if not chosen.needs_group:
                     chosen.check(sample.target)
             except ValueError as error:
+                if sample.demonstrated and not sample.target:
+                    raise BadSample(
+                        sample.where,
+                        f"has a demonstration and no target, so reward '{name}' cannot score answers to it; give it a "
+                        "task and a target, or set `use: demonstrations` of its dataset",
+                    ) from None
                 raise BadSample(sample.where, f"reward '{name}' cannot read the target: {error}") from None
+
+    def only_learned(self, sample: Sample) -> bool:
+        """Whether the sample is a demonstration in text without a target that answers could be scored by."""
+        if sample.target or not sample.demonstrated or sample.simulator is not None:
+            return False
+        if sample.actions is not None or sample.steps:
+            return False
+        try:
+            self.check(sample)
+        except BadSample:
+            return True
+        return False
 
     def with_group(self, texts: Sequence[str], sample: Sample) -> Sample:
         """The sample with what rewards of agreement take from all answers to it."""
@@ -100,29 +122,57 @@ class Rewarder:
         return sample if target is sample.target else replace(sample, target=target)
 
     def score_all(self, pairs: Sequence[tuple[Trajectory, Sample]]) -> list[Trajectory]:
-        """`score` of each pair, in order.
+        """`score` of each pair, in order; neighbours with one sample object are a group.
 
-        Rewards that wait for another process or a server run side by side; a user's functions are called one at a time.
+        Rewards that wait for another process or a server run side by side; a user's functions are called one at a time,
+        before them. An answer to which no reward applies gets the mean reward of its group's others, or 0: it neither
+        gains nor loses by it.
         """
-        if not any(self._waits(sample) for _, sample in pairs):
-            return [self.score(trajectory, sample) for trajectory, sample in pairs]
-        with ThreadPoolExecutor(SCORING_THREADS) as threads:
-            return list(threads.map(lambda pair: self.score(*pair), pairs))
-
-    def _waits(self, sample: Sample) -> bool:
-        if any(is_user for *_, is_user in self.parts):
-            return False
-        return any(reward.for_task(sample.task).waits for _, _, reward, _ in self.parts)
+        own = self._own_scores(pairs)
+        jobs = [(trajectory, sample, given) for (trajectory, sample), given in zip(pairs, own, strict=True)]
+        if any(self._waits(sample) for _, sample in pairs):
+            with ThreadPoolExecutor(SCORING_THREADS) as threads:
+                scored = list(threads.map(lambda job: self._weighed(*job), jobs))
+        else:
+            scored = [self._weighed(*job) for job in jobs]
+        return _neutral(scored, [sample for _, sample in pairs])
 
     def score(self, trajectory: Trajectory, sample: Sample) -> Trajectory:
         """The trajectory with its reward in [0, 1] (weighted mean over the parts that apply), parts and accuracy."""
+        return self.score_all([(trajectory, sample)])[0]
+
+    def try_own(self, samples: Sequence[Sample]) -> dict[str, list[float | None]]:
+        """What the user's functions give for the demonstration or the right answer of some samples, by their names.
+
+        Raises:
+            RewardError: one fails, or returns what is no score.
+        """
+        pairs = [(Trajectory((), text=sample.demonstration or str(gold_of(sample))), sample) for sample in samples]
+        answers = _answers(pairs)
+        return {own.name: [s.reward for s in own.scores(answers)] for _, _, own, is_user in self.parts if is_user}
+
+    def _own_scores(self, pairs: Sequence[tuple[Trajectory, Sample]]) -> list[dict[int, Score]]:
+        """What each of the user's functions, by its place among the parts, says of each pair."""
+        given: list[dict[int, Score]] = [{} for _ in pairs]
+        answers = _answers(pairs) if any(is_user for *_, is_user in self.parts) else []
+        for place, (_, _, own, is_user) in enumerate(self.parts):
+            if is_user:
+                for scores, score in zip(given, own.scores(answers), strict=True):
+                    scores[place] = score
+        return given
+
+    def _waits(self, sample: Sample) -> bool:
+        return any(not is_user and reward.for_task(sample.task).waits for _, _, reward, is_user in self.parts)
+
+    def _weighed(self, trajectory: Trajectory, sample: Sample, own: Mapping[int, Score]) -> Trajectory:
+        """The trajectory with the weighted mean of the parts that apply; its reward is None where none does."""
         total, weight_sum, answered, applied = 0.0, 0.0, False, False
         parts: dict[str, float | None] = {}
         info: dict[str, Any] = {}
         score: float | None
-        for name, weight, reward, is_user in self.parts:
+        for place, (name, weight, reward, is_user) in enumerate(self.parts):
             if is_user:
-                score, more = _from_user(reward, trajectory.text, sample)
+                score, more = _from_user(own[place])
             else:
                 score, more = _from_library(reward, trajectory.text, sample)
             parts[name] = score
@@ -134,15 +184,16 @@ class Rewarder:
                 info, answered = {**info, **more}, True
             else:
                 info = {**more, **info}
-        if not applied and not self._needs_group(sample):
+        if not applied and not own and not self._needs_group(sample):
             raise BadSample(sample.where, f"no reward gave a score for task '{sample.task}': {info['reason']}")
         # A group without a majority, and an answer that is only measured, earn nothing.
-        reward = total / weight_sum if weight_sum else 0.0
+        earned = total / weight_sum if weight_sum else 0.0
+        abstained = not applied and bool(own)
         return replace(
             trajectory,
-            reward=reward,
+            reward=None if abstained else earned,
             parts=parts,
-            accuracy=info.get("accuracy", reward),
+            accuracy=None if abstained else info.get("accuracy", earned),
             parsed=info.get("parsed"),
             reason=info.get("reason"),
         )
@@ -170,22 +221,39 @@ def _from_library(reward: Any, text: str, sample: Sample) -> tuple[float | None,
     return result.score, info
 
 
-def _from_user(function: UserReward, text: str, sample: Sample) -> tuple[float, dict[str, Any]]:
-    name = getattr(function, "__name__", "reward")
-    value = function(text, sample)
-    parts = dict(value) if isinstance(value, Mapping) else {"reward": value}
-    if "reward" not in parts:
-        raise ConfigError(f"reward function '{name}' returned {sorted(parts)}; a mapping needs the key 'reward'")
-    for key, number in parts.items():
-        if not isinstance(number, Real) or not math.isfinite(number):
-            raise ConfigError(
-                f"reward function '{name}' returned {key}={number!r} for {sample.where}; give a finite number"
-            )
-    info: dict[str, Any] = {"parts": {k: float(v) for k, v in parts.items() if k != "reward"}}
-    info["is_answer"] = "accuracy" in parts
-    if "accuracy" in parts:
-        info["accuracy"] = float(parts["accuracy"])
-    return float(parts["reward"]), info
+def _from_user(score: Score) -> tuple[float | None, dict[str, Any]]:
+    info: dict[str, Any] = {"parts": dict(score.parts), "is_answer": score.accuracy is not None}
+    if score.accuracy is not None:
+        info["accuracy"] = score.accuracy
+    return score.reward, info
+
+
+def _answers(pairs: Sequence[tuple[Trajectory, Sample]]) -> list[Answer]:
+    """The pairs with the texts of their groups: neighbours with one sample object."""
+    answers: list[Answer] = []
+    for _, members in groupby(pairs, key=lambda pair: id(pair[1])):
+        group = list(members)
+        texts = tuple(trajectory.text for trajectory, _ in group)
+        answers += [Answer(trajectory, sample, texts) for trajectory, sample in group]
+    return answers
+
+
+def _neutral(scored: Sequence[Trajectory], samples: Sequence[Sample]) -> list[Trajectory]:
+    """The trajectories, those without a reward with the mean of their group's others, or 0, and an accuracy of 0."""
+    if all(trajectory.reward is not None for trajectory in scored):
+        return list(scored)
+    rewards: dict[int, list[float]] = {}
+    for trajectory, sample in zip(scored, samples, strict=True):
+        if trajectory.reward is not None:
+            rewards.setdefault(id(sample), []).append(trajectory.reward)
+    filled = []
+    for trajectory, sample in zip(scored, samples, strict=True):
+        if trajectory.reward is None:
+            others = rewards.get(id(sample))
+            info = {**trajectory.info, UNREWARDED: True}
+            trajectory = replace(trajectory, reward=fmean(others) if others else 0.0, accuracy=0.0, info=info)
+        filled.append(trajectory)
+    return filled
 
 
 def _part(config: RewardConfig, key: str) -> tuple[str, float, Any, bool]:
@@ -197,13 +265,4 @@ def _part(config: RewardConfig, key: str) -> tuple[str, float, Any, bool]:
             return name, config.weight, vision_rewards.registry.build(part, name, **config.params), False
         except ValueError as error:
             raise ConfigError(f"{key}.name: {error}") from None
-    if not callable(part):
-        raise ConfigError(f"{key}.name: '{config.name}' is no function and no reward class, but {type(part).__name__}")
-    try:
-        inspect.signature(part).bind("completion", "sample", **config.params)
-    except TypeError as error:
-        raise ConfigError(
-            f"{key}: '{config.name}' is called with (completion, sample) and params {sorted(config.params)}, and its "
-            f"signature does not take them: {error}"
-        ) from None
-    return name, config.weight, partial(part, **config.params) if config.params else part, True
+    return name, config.weight, OwnReward(part, config.params, key), True

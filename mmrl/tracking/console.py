@@ -166,7 +166,7 @@ def duration(seconds: float) -> str:
 
 
 def final_table(summary: Mapping[str, Any]) -> None:
-    """Prints held-out accuracy per task, from start to final; nothing where no evaluation ran."""
+    """Prints held-out accuracy per task and held-out loss, from start to final; nothing where no evaluation ran."""
     from rich.console import Console as RichConsole
     from rich.table import Table
     from rich.text import Text
@@ -174,7 +174,7 @@ def final_table(summary: Mapping[str, Any]) -> None:
     table = heldout_table(evaluations_of(summary))
     if not table.rows:
         return
-    view = Table(title="held-out accuracy", title_justify="left", title_style="bold", header_style="dim")
+    view = Table(title=table.title, title_justify="left", title_style="bold", header_style="dim")
     view.add_column("task")
     for column in table.columns:
         view.add_column(Text(column_title(column)), justify="right", style="bold" if column == "final" else "")

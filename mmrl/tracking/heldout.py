@@ -1,4 +1,4 @@
-"""The table of held-out accuracy: tasks by start, after each stage, final. Console and report show the same one."""
+"""The table of held-out accuracy and loss: by start, after each stage, final. Console and report show the same one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmrl.contracts.heldout import LOSS, MEAN, TRUNCATED, is_loss
+
 PREFIX = "eval/"
-TRUNCATED = "eval/truncated"
 LAST = ("final", "latest")
 
 
 @dataclass(frozen=True, slots=True)
 class Heldout:
-    """Columns in time order, and per row (tasks, then `mean`) one value per column, None where there is none."""
+    """Columns in time order, and per row (tasks, `mean`, losses) one value per column, None where there is none."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+
+    @property
+    def title(self) -> str:
+        """What the rows are."""
+        losses = [is_loss(name) for name, _ in self.rows]
+        return "held-out loss" if all(losses) else "held-out accuracy and loss" if any(losses) else "held-out accuracy"
 
 
 def evaluations_of(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +39,9 @@ def heldout_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Heldout:
     """
     columns = sorted(evaluations, key=lambda name: (name in LAST, name != "start"))
     tasks = {task for name in columns for task, value in _items(evaluations[name]) if _number(value) is not None}
-    names = [*sorted(tasks - {"mean"}), *(["mean"] if "mean" in tasks else [])]
+    losses = {name for name in tasks if is_loss(name)}
+    names = sorted(tasks - losses - {MEAN}) + [MEAN] * (MEAN in tasks)
+    names += sorted(losses - {LOSS}) + [LOSS] * (LOSS in losses)
     rows = [(task, tuple(_number(dict(_items(evaluations[c])).get(task)) for c in columns)) for task in names]
     return Heldout(tuple(columns), tuple(rows))
 

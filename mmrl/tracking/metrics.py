@@ -40,7 +40,14 @@ _ENTRIES = (
         "accuracy/mean", "share", "Mean task accuracy of the step's policy trajectories, format parts left out.", True
     ),
     Metric("accuracy/<task>", "share", "Mean accuracy of one task's policy trajectories.", True),
-    Metric("eval/mean", "share", "Mean of the held-out figures, each task weighing the same.", True),
+    Metric("eval/mean", "share", "Mean of the held-out accuracies, each task weighing the same.", True),
+    Metric("eval/loss", "nats", "Held-out loss, the mean over the sets with demonstrations.", False),
+    Metric(
+        "eval/loss/<dataset>",
+        "nats",
+        "Mean -log pi of the tokens of a set's demonstrations, end tokens included.",
+        False,
+    ),
     Metric(
         "eval/<task>/success_at_end",
         "share",

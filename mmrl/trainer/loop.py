@@ -12,7 +12,7 @@ from mmrl.data.reading_ahead import reading_ahead
 from mmrl.objectives.controllers import Controllers
 from mmrl.objectives.schedules import stream_weights
 from mmrl.recipe.training import StageConfig
-from mmrl.rollouts.collect import Builder
+from mmrl.rollouts.collect import Builder, StepBatch
 from mmrl.tracking.metrics import is_wall_clock
 from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resources
 from mmrl.trainer.optim import Optimizer
@@ -60,7 +60,10 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         control = controllers.control()
         now = controllers.applied(control)
         builder.stage, builder.objective, optimizer.rate = now, now.objective, control.learning_rate
-        metrics = train_step(session, now, now.objective, builder, optimizer, place)
+        with session.kept_on_error(place, optimizer, controllers):
+            batch = collect(session, now, builder, place)
+        metrics = train_step(session, now, now.objective, batch, optimizer, place)
+        metrics |= builder.reading()
         metrics |= control.figures()
         controllers.observe({name: figure for name, figure in metrics.items() if not is_wall_clock(name)})
         # The weights go to the engine.
@@ -68,7 +71,12 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         place.step, place.stage_step = place.step + 1, place.stage_step + 1
         ended = place.stage_step == stage.steps
         began = time.perf_counter()
-        results = session.evaluate_if_due(place, ended)
+        try:
+            results = session.evaluate_if_due(place, ended)
+        except Exception:
+            session.log(place, stage, metrics, None)
+            session.save_for_resume(place, optimizer, controllers)
+            raise
         if results:
             metrics["time/eval"] = time.perf_counter() - began
         if ended:
@@ -78,16 +86,31 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         session.save_if_due(place, optimizer, controllers, results, ended)
         if stopped and not (ended and place.stage + 1 == len(session.recipe.stages)):
             return False
+    if f"after_{stage.name}" not in place.evaluations:
+        # The run goes on from a failure in this very evaluation.
+        results = place.evaluations[f"after_{stage.name}"] = session.evaluate(stage, place.step)
+        session.log(place, stage, {}, results)
+        session.save_if_due(place, optimizer, controllers, results, ended=True)
     return True
 
 
-def train_step(session: Session, stage, objective, builder: Builder, optimizer: Optimizer, place: Place) -> dict:
-    """One batch of data and its optimizer steps."""
-    start = time.perf_counter()
-    seed = derive(session.recipe.seed, stage.name, place.stage_step)
+def collect(session: Session, stage: StageConfig, builder: Builder, place: Place) -> StepBatch:
+    """The step's batch; what the next one draws begins to be read."""
+    seed = step_seed(session, stage, place)
     seed_everything(seed)
     batch = builder.collect(derive(seed, "rollout"), place.stage_step / stage.steps)
     builder.read_ahead(session.recipe.data.prefetch)
+    return batch
+
+
+def step_seed(session: Session, stage: StageConfig, place: Place) -> int:
+    """Of all that a step draws."""
+    return derive(session.recipe.seed, stage.name, place.stage_step)
+
+
+def train_step(session: Session, stage, objective, batch: StepBatch, optimizer: Optimizer, place: Place) -> dict:
+    """The optimizer steps of one batch."""
+    seed = step_seed(session, stage, place)
     rows, groups = make_rows(batch, objective, stage)
     metrics = {**batch.metrics, **describe(batch)}
     update_start = time.perf_counter()
@@ -105,7 +128,7 @@ def train_step(session: Session, stage, objective, builder: Builder, optimizer: 
     metrics |= over_minibatches(figures)
     session.warn_of_lengths([*batch.sampled, *batch.demonstrations], stage)
     session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])
-    metrics |= resources(rows, time.perf_counter() - start, time.perf_counter() - update_start)
+    update_seconds = time.perf_counter() - update_start
+    metrics |= resources(rows, batch.metrics["time/rollout"] + update_seconds, update_seconds)
     metrics |= {"data/skipped": float(session.mixture.skipped), "data/epoch": float(max(session.mixture.epochs))}
-    metrics |= builder.reading()
     return metrics

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
+from mmrl.contracts.heldout import best_figure, is_loss
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import DEMO, Group
 from mmrl.data.mixture import Mixture
@@ -54,7 +56,7 @@ class Session:
         self.folder = recipe.folder / "checkpoints"
 
     def evaluate(self, stage: StageConfig, step: int) -> dict[str, float]:
-        """Held-out accuracy per task and `mean`; empty where the recipe has no held-out data.
+        """Held-out accuracy per task and `mean`, and held-out loss; empty where the recipe has no held-out data.
 
         Args:
             stage: the one in progress, or about to begin: episodes are played with its chunks of actions, unless
@@ -69,9 +71,9 @@ class Session:
         videos = EpisodeVideos(videos_folder(self.recipe.folder, step), {"step": step})
         measured = self.evaluator.run(stage, videos.keep)
         videos.close()
-        self._figures, results = measured.figures, measured.accuracy
+        self._figures, results = measured.figures, measured.results
         best = self.recipe.checkpoint.best
-        if best is not None and best not in results:
+        if best is not None and best_figure(best, results) not in results:
             raise ConfigError(f"checkpoint.best: {unknown('held-out figure', best, results)}")
         return results
 
@@ -97,11 +99,14 @@ class Session:
         if self._warned or not self.evaluator.asks:
             return
         answers = [t for group in groups for t in group.trajectories if t.text]
-        longest = max(answers, key=lambda trajectory: trajectory.units, default=None)
-        if longest is not None and longest.units > limit:
-            what = "a demonstration" if longest.origin == DEMO else "a rollout"
+        lengths = [
+            (len(decision.tokens), trajectory.origin) for trajectory in answers for decision in trajectory.decisions
+        ]
+        longest, origin = max(lengths, default=(0, ""))
+        if longest > limit:
+            what = "a demonstration" if origin == DEMO else "a rollout"
             self.tracker.warn(
-                f"evaluation cuts answers at {limit} tokens, and {what} has {longest.units}: held-out figures may be "
+                f"evaluation cuts answers at {limit} tokens, and {what} has {longest}: held-out figures may be "
                 "too low; raise evaluation.sampling.max_new_tokens, or leave it out for rollout.max_new_tokens"
             )
             self._warned = True
@@ -116,13 +121,23 @@ class Session:
     ) -> None:
         """Checkpoints every n steps, at the end of a stage, at the best evaluation so far, and when asked to stop."""
         config = self.recipe.checkpoint
-        score = (results or {}).get(config.best) if config.best else None
-        is_best = score is not None and (place.best is None or score > place.best["score"])
+        score = self._score(results)
+        is_best = score is not None and (place.best is None or self._better(results or {}, score, place.best["score"]))
         if is_best:
             place.best = {"score": score, "step": place.step, "folder": f"step_{place.step:06d}"}
         due = config.every is not None and place.step % config.every == 0
         if ended or is_best or due or self.stop.signum is not None:
             self.save(place, optimizer, controllers)
+
+    def _score(self, results: Mapping[str, float] | None) -> float | None:
+        """The figure that `checkpoint.best` goes by; None where it names none, or nothing was measured."""
+        best = self.recipe.checkpoint.best
+        return results.get(best_figure(best, results)) if results and best else None
+
+    def _better(self, results: Mapping[str, float], score: float, before: float) -> bool:
+        best = self.recipe.checkpoint.best
+        falls = best is not None and is_loss(best_figure(best, results))
+        return score < before if falls else score > before
 
     def save(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> None:
         """Writes a checkpoint of everything that training continues from."""
@@ -144,6 +159,24 @@ class Session:
         }
         checkpoint.save(self.folder, place.step, policy, tensors, state)
         checkpoint.rotate(self.folder, self.recipe.checkpoint, place.best["folder"] if place.best else None)
+
+    def save_for_resume(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> None:
+        """Writes a checkpoint where something has failed, unless there is one of this step, and says so."""
+        folder = self.folder / f"step_{place.step:06d}"
+        if place.step and not folder.exists():
+            self.save(place, optimizer, controllers)
+            self.tracker.warn(f"checkpoint before the failure: {folder}; go on from it with resume=auto")
+
+    @contextmanager
+    def kept_on_error(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> Iterator[None]:
+        """What fails inside, where no weight changes yet, leaves a checkpoint from which the run goes on exactly."""
+        before = self.mixture.state_dict()
+        try:
+            yield
+        except Exception:
+            self.mixture.load_state_dict(before)
+            self.save_for_resume(place, optimizer, controllers)
+            raise
 
     def restore(self, optimizer: Optimizer, controllers: Controllers) -> None:
         """Puts a resumed run's optimizer, controllers and reference back."""

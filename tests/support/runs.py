@@ -54,3 +54,24 @@ def assert_same_run(one, other):
     assert a.name == b.name
     for part in ("model/model.safetensors", "trainer.safetensors", "state.json"):
         assert (a / part).read_bytes() == (b / part).read_bytes(), part
+
+
+def abstains(text, sample):
+    """A reward that never applies."""
+    return
+
+
+def half(text, sample):
+    """The same for every answer."""
+    return 0.5
+
+
+CALLS: dict = {"n": 0, "fails_at": None}
+
+
+def fragile(text, sample):
+    """As `reward`, until its n-th call."""
+    CALLS["n"] += 1
+    if CALLS["n"] == CALLS["fails_at"]:
+        raise KeyError("the server is gone")
+    return reward(text, sample)

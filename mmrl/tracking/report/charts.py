@@ -10,11 +10,14 @@ from fnmatch import fnmatchcase
 from html import escape
 from typing import Any
 
-from mmrl.tracking.heldout import TRUNCATED
+from mmrl.contracts.heldout import TRUNCATED
 from mmrl.tracking.metrics import describe
 from mmrl.tracking.report.plots import COLOURS, Frame, Series, draw, number
 from mmrl.tracking.report.starts import changes_of
 from mmrl.tracking.run_files import Run
+
+# What the charts of held-out accuracy leave to charts of their own.
+LEFT = (TRUNCATED, "eval/loss", "eval/loss/*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
     (
         "Held-out accuracy over training",
         (
-            Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True, besides=(TRUNCATED,)),
+            Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True, besides=LEFT),
+            Chart("Held-out loss", ("eval/loss", "eval/loss/*"), "nats per token"),
             Chart("Held-out answers cut by the limit of tokens", (TRUNCATED,), "share of answers", unit_range=True),
         ),
     ),

@@ -11,9 +11,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from mmrl.contracts.heldout import TRUNCATED, is_loss
 from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
-from mmrl.tracking.heldout import LAST, TRUNCATED, column_title, evaluations_in, evaluations_of, heldout_table
+from mmrl.tracking.heldout import LAST, column_title, evaluations_in, evaluations_of, heldout_table
 from mmrl.tracking.report.bad_samples import render_bad_samples
 from mmrl.tracking.report.charts import render_charts
 from mmrl.tracking.report.episodes import render_episodes
@@ -156,20 +157,20 @@ def _heldout(evaluations: Mapping[str, Any]) -> str:
             f'<td class="{"final" if column in LAST else ""}">{"–" if value is None else f"{value:.3f}"}</td>'
             for column, value in zip(table.columns, values, strict=True)
         )
-        cells += _change(values[0], values[-1]) if change else ""
+        cells += _change(values[0], values[-1], falls=is_loss(task)) if change else ""
         rows.append(f'<tr class="{"mean" if task == "mean" else ""}"><th scope="row">{escape(task)}</th>{cells}</tr>')
     table_tag = f'<table class="heldout" style="--columns:{len(table.columns) + change}">'
     return (
-        f'<section><h2>Held-out accuracy</h2><div class="card scroll">{table_tag}<thead><tr>'
+        f'<section><h2>{table.title.capitalize()}</h2><div class="card scroll">{table_tag}<thead><tr>'
         f'<th scope="col">task</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></section>'
     )
 
 
-def _change(start: float | None, final: float | None) -> str:
+def _change(start: float | None, final: float | None, falls: bool) -> str:
     if start is None or final is None:
         return "<td>–</td>"
     gain = round(final - start, 3)
-    tone = "up" if gain > 0 else "down" if gain < 0 else ""
+    tone = "" if not gain else "up" if (gain > 0) != falls else "down"
     return f'<td class="{tone}">{f"{gain:+.3f}" if gain else "0.000"}</td>'
 
 

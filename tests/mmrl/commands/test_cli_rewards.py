@@ -173,7 +173,10 @@ def test_check_proves_the_rewards_of_a_recipe_together(capsys, workplace, recipe
     assert "the gold answer" in capsys.readouterr().out, "an answer that is read raw cannot also stand in tags"
     (workplace / "mine.py").write_text("def brevity(completion, sample):\n    return 1.0\n")
     assert main(["rewards", "check", str(recipe_file), "rewards=[{name: 'mine:brevity'}, {name: route}]"]) == 0
-    assert "not checked: 'brevity'" in capsys.readouterr().out
+    assert (
+        "'brevity', a function of yours, gives the demonstrations or right answers of the first rows: 1"
+        in capsys.readouterr().out
+    )
 
 
 CAT = '[{"bbox_2d": [1, 2, 30, 40], "label": "cat"}]'

@@ -30,7 +30,7 @@ def evaluated(tiny_qwen, tmp_path):
         files = {name: {"type": "file", "path": str(tmp_path / f"{name}.jsonl")} for name in data}
         held_out = [files[f"eval{i}"] for i in range(len(sets))]
         raw["data"] = {"train": [files["train"]], "eval": held_out, "on_bad_sample": on_bad}
-        raw["evaluation"] = {"sampling": {"max_new_tokens": 2}, "batch_size": 3}
+        raw["evaluation"] = {"sampling": {"max_new_tokens": 2}, "batch_size": 3, "loss": False}
         outcome = mmrl.train(raw, reward=lambda text, sample: 1.0)
         path = outcome.folder / "bad_samples.jsonl"
         found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from mmrl.objectives import kernel
+from mmrl.objectives.batching import micro_batches
 from mmrl.objectives.rows import collate
 from mmrl.recipe.methods import resolve_objective
-from mmrl.trainer.step import accumulate, micro_batches, plan_step
+from mmrl.trainer.step import accumulate, plan_step
 from tests.support.policy import (
     ALL_FAMILIES,
     Float64,

@@ -1,0 +1,21 @@
+"""Names of held-out figures that are no accuracy of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MEAN = "mean"
+LOSS = "loss"
+UNREADABLE = "unreadable"
+# As it is logged: it stands beside an evaluation's results, not among them.
+TRUNCATED = "eval/truncated"
+
+
+def is_loss(name: str) -> bool:
+    """Whether a held-out figure is a loss, `loss` or `loss/<dataset>`, of which less is better."""
+    return name == LOSS or name.startswith(f"{LOSS}/")
+
+
+def best_figure(name: str, results: Mapping[str, float]) -> str:
+    """The figure that `checkpoint.best` means: `mean` is the loss where nothing is scored."""
+    return LOSS if name == MEAN and name not in results and LOSS in results else name

@@ -1,0 +1,54 @@
+"""The accuracies of a held-out evaluation, row by row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from mmrl.contracts.heldout import MEAN, UNREADABLE
+from mmrl.contracts.types import Group
+from mmrl.evaluation.rows import BadRows
+
+
+@dataclass(slots=True)
+class Tally:
+    """Scores, and episodes that ended in success, by (dataset, task); rows of no known task by dataset."""
+
+    scores: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    ends: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    def add(self, dataset: str, groups: Iterable[Group]) -> None:
+        """Counts a dataset's groups of one trajectory."""
+        for trajectory, task in ((group.trajectories[0], group.sample.task) for group in groups):
+            self.scores.setdefault((dataset, task), []).append(trajectory.measured())
+            if trajectory.episode is not None:
+                self.ends[dataset, task] += trajectory.episode.success_at_end
+
+    def add_bad(self, dataset: str, bad: BadRows) -> None:
+        """Counts a dataset's bad rows as wrong: those of no known task too, where all others have one task."""
+        for task, count in bad.tasks.items():
+            self.scores.setdefault((dataset, task), []).extend([0.0] * count)
+        of_dataset = [key for key in self.scores if key[0] == dataset]
+        if len(of_dataset) == 1:
+            self.scores[of_dataset[0]] += [0.0] * bad.unknown
+        else:
+            self.unknown[dataset] += bad.unknown
+        self.unknown[dataset] += bad.unmeasured
+
+    def accuracy(self, rows: int, controls: Collection[str]) -> dict[str, float]:
+        """The accuracies of `mmrl.evaluation.runner.evaluate`, over `rows` rows; empty where nothing was scored."""
+        tasks = [task for name, task in self.scores if name not in controls]
+        means = {key: sum(values) / len(values) for key, values in self.scores.items()}
+        named = {
+            (name, task): task if name not in controls and tasks.count(task) == 1 else f"{name}/{task}"
+            for name, task in means
+        }
+        results = {named[key]: mean for key, mean in means.items() if key[0] not in controls}
+        if means:
+            results[MEAN] = sum(results.values()) / len(results) if results else 0.0
+        results |= {named[key]: mean for key, mean in means.items() if key[0] in controls}
+        results |= {f"{named[key]}/success_at_end": count / len(self.scores[key]) for key, count in self.ends.items()}
+        unreadable = self.unknown.total() / rows
+        return results | ({UNREADABLE: unreadable} if unreadable else {})
