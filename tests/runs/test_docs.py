@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 
 import pytest
 
@@ -49,6 +50,17 @@ def test_methods_page_is_written_where_asked(tmp_path):
     assert (tmp_path / "page.md").read_text() == docs.render()
 
 
+@pytest.fixture
+def my_rewards(tmp_path, monkeypatch):
+    """The functions that the pages name: a recipe binds their signatures when it is read."""
+    (tmp_path / "my_rewards.py").write_text(
+        "def brevity(completion, sample): ...\n\n\ndef exact(completion, sample): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_rewards", raising=False)
+
+
+@pytest.mark.usefixtures("my_rewards")
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_recipes_and_examples_of_sections_load(text):
     raw = parse_yaml(text)
