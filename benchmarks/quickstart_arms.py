@@ -18,6 +18,13 @@ from statistics import fmean, stdev
 ROOT = Path(__file__).resolve().parents[1]
 RL = {"prompts": 32}
 SFT = {"demonstrations": 64}
+# HPT's gate with every prompt weighing alike, whatever becomes of it: its published weights want a clip of 80.
+BY_PROMPT = {
+    "streams": {
+        "rl": {"coefficient": {"kind": "one"}, "normalise": "constant", "per_prompt": True},
+        "demo": {"normalise": "sequence", "per_prompt": True, "terms": []},
+    }
+}
 
 
 def arms(steps: int) -> dict[str, list[dict]]:
@@ -40,7 +47,7 @@ def arms(steps: int) -> dict[str, list[dict]]:
                 "objective": {"streams": {"demo": {"weight": {"decay": third}}}},
             }
         ],
-        "hpt": [{"name": "mixed", "method": "hpt", "steps": steps, **RL}],
+        "hpt": [{"name": "mixed", "method": "hpt", "steps": steps, **RL, "objective": BY_PROMPT}],
     }
 
 

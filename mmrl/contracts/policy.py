@@ -116,8 +116,11 @@ class Policy(Protocol):
     def reference(self) -> AbstractContextManager[None]:
         """Inside, `log_probs` are the reference policy's. Raises ConfigError when none was kept."""
 
-    def keep_reference(self) -> None:
-        """Makes the current weights the reference (LoRA: the base already is)."""
+    def keep_reference(self, base: bool = False) -> None:
+        """Makes the current weights the reference, with `base` the ones below LoRA's adapters.
+
+        Raises ConfigError where there are none.
+        """
 
     def reference_state(self) -> dict[str, Tensor] | None:
         """The kept reference's weights, for checkpoints; None where there is none to save."""

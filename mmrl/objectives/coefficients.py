@@ -100,3 +100,8 @@ def sapo(units: Units, own: settings.SAPO) -> Tensor:
     tau = torch.where(units.advantage_RU > 0, own.positive, torch.full_like(r, own.negative))
     gate = torch.sigmoid(tau * (r - 1))
     return 4 * gate * (1 - gate) * r
+
+
+def importance(units: Units, own: settings.OfLevel) -> Tensor:
+    """r."""
+    return units.ratio_RU

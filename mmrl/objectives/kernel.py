@@ -21,10 +21,11 @@ from torch.nn import functional
 from mmrl.contracts.types import Likelihood
 from mmrl.objectives.auxiliary_terms import TermUnits
 from mmrl.objectives.coefficients import Units, ratio
+from mmrl.objectives.kl import estimate_kl, kl_coefficient
 from mmrl.objectives.rows import Normaliser, Row, pad
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.coefficients import COEFFICIENTS
-from mmrl.recipe.objective import KL, Mismatch, Objective, Stream, ValueLoss
+from mmrl.recipe.objective import Mismatch, Objective, Stream, ValueLoss
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +53,37 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
         ending in `_sum` add up, keys ending in `_max` take the maximum.
     """
     log_probs, mask = likelihood.log_probs_RU, likelihood.mask_RU
-    current = log_probs.detach()
+    current = log_probs.detach()  # what coefficients read; the graph stays in `log_probs` alone
     device, dtype, width = log_probs.device, log_probs.dtype, log_probs.shape[1]
-    advantage = _advantages(rows, current)
-    old = _field(rows, "old", current, width)
-    coefficient = torch.zeros_like(current)
-    scale = torch.zeros(len(rows), 1, dtype=dtype, device=device)
+    advantage = _stack_advantages(rows, current)
+    old = _stack_field(rows, "old", current, width)
+    coefficient = torch.zeros_like(current)  # [R, U]
+    scale = torch.zeros(len(rows), 1, dtype=dtype, device=device)  # [R, 1]: w_s / Z_s of each row's stream
     for name, stream in plan.objective.streams.items():
-        chosen = _rows_of(rows, {name}, device)  # [R, 1]
+        chosen = _mark_rows(rows, {name}, device)  # [R, 1]
         if not bool(chosen.any()):
             continue
+        # [R, U] each; above the unit level every unit of a row holds the row's one value.
         now, before = (at_level(x, mask, stream.coefficient.ratio_level()) for x in (current, old))
         psi_function = COEFFICIENTS.get(stream.coefficient.kind).load()
         psi = psi_function(Units(now, before, advantage, mask), stream.coefficient)
         if "mismatch" in stream.terms:
-            psi = psi * mismatch_weight(old, _field(rows, "rollout", old, width), mask, plan.objective.mismatch)
+            psi = psi * mismatch_weight(old, _stack_field(rows, "rollout", old, width), mask, plan.objective.mismatch)
+        # psi is computed for all rows, in their order, and written to this stream's: `where` keeps what another row's
+        # psi may hold, an infinity too, out of the sum.
         coefficient = torch.where(chosen, psi * advantage, coefficient)
         factors = [plan.weights[name] * plan.normalisers[name].scale(row) for row in rows]
         scale = torch.where(chosen, torch.tensor(factors, dtype=dtype, device=device)[:, None], scale)
-    if plan.objective.kl.weight:
-        under_kl = _rows_of(rows, plan.objective.under("kl"), device) & mask
-        reference = _field(rows, "reference", current, width)
-        coefficient = coefficient - under_kl * kl_coefficient(current, reference, plan.objective.kl)
+    if plan.objective.kl.in_loss:
+        under_kl = _mark_rows(rows, plan.objective.under("kl"), device) & mask  # [R, U]
+        reference = _stack_field(rows, "reference", current, width)
+        coefficient = coefficient - under_kl * kl_coefficient(current, reference, old, plan.objective.kl)
+    # sg[c] log pi: the only factor with a gradient is `log_probs`.
     total = -(mask * scale * coefficient * log_probs).sum()
     if plan.objective.entropy and likelihood.entropy_RU is not None:
-        under_entropy = _rows_of(rows, plan.objective.under("entropy"), device) & mask
+        under_entropy = _mark_rows(rows, plan.objective.under("entropy"), device) & mask
         total = total - plan.objective.entropy * (under_entropy * likelihood.entropy_RU).sum() / plan.entropy_units
-    sums = _sums(likelihood, rows, plan, old, advantage)
+    sums = _sum_figures(likelihood, rows, plan, old, advantage)
     if plan.objective.auxiliary_terms:
         terms, term_sums = auxiliary_terms(rows, plan, TermUnits(likelihood, old, advantage))
         total, sums = total + terms, sums | term_sums
@@ -92,7 +97,7 @@ def auxiliary_terms(rows: Sequence[Row], plan: StepPlan, units: TermUnits) -> tu
     """sum_k lambda_k (1/Z_k) sum_u X_ku over the units of each term's streams; Z_k counts them over the whole step."""
     mask, total, sums = units.likelihood.mask_RU, units.likelihood.log_probs_RU.new_zeros(()), {}
     for name, own in plan.objective.auxiliary_terms.items():
-        chosen = _rows_of(rows, plan.objective.term_streams(name), mask.device) & mask  # [R, U]
+        chosen = _mark_rows(rows, plan.objective.term_streams(name), mask.device) & mask  # [R, U]
         if bool(chosen.any()):
             # where, not a product: X of a unit outside may be infinite.
             term = torch.where(chosen, AUXILIARY_TERMS.get(own.kind).load()(units, own), 0.0).sum()
@@ -113,7 +118,7 @@ def value_loss(value_RV: Tensor, rows: Sequence[Row], settings: ValueLoss) -> tu
             predicted.append(value_V[: len(row.targets)])
             old.append(row.values[: len(row.targets)])
             target.append(row.targets)
-    value = torch.cat(predicted)
+    value = torch.cat(predicted)  # [steps]: row after row, each as many as its targets
     old_value, goal = (torch.cat(x).to(value.device, value.dtype) for x in (old, target))
 
     def huber(x: Tensor) -> Tensor:
@@ -141,34 +146,27 @@ def at_level(log_probs_RU: Tensor, mask_RU: Tensor, level: str) -> Tensor:
     """
     if level == "unit":
         return log_probs_RU
-    total = (log_probs_RU * mask_RU).sum(1, keepdim=True)
+    total = (log_probs_RU * mask_RU).sum(1, keepdim=True)  # [R, 1]
     if level == "mean":
         total = total / mask_RU.sum(1, keepdim=True).clamp(min=1)
     return total.expand_as(log_probs_RU)
 
 
-def _rows_of(rows: Sequence[Row], streams: Collection[str], device: torch.device) -> Tensor:
+def _mark_rows(rows: Sequence[Row], streams: Collection[str], device: torch.device) -> Tensor:
     """Which rows are of these streams: bool [R, 1]."""
     return torch.tensor([row.stream in streams for row in rows], device=device)[:, None]
 
 
-def _advantages(rows: Sequence[Row], like: Tensor) -> Tensor:
+def _stack_advantages(rows: Sequence[Row], like: Tensor) -> Tensor:
     """Each unit's advantage, [R, U]."""
     out = torch.zeros_like(like)
     for i, row in enumerate(rows):
         if isinstance(row.advantage, Tensor):
+            # One per unit: a critic's, of the action that the unit belongs to.
             out[i, : row.units] = row.advantage.to(out.device, out.dtype)
         else:
             out[i] = row.advantage
     return out
-
-
-def kl_coefficient(log_probs: Tensor, reference: Tensor, settings: KL) -> Tensor:
-    """kappa: the gradient of weight x KL in log pi. k2: log pi - log ref; k3: 1 - ref / pi."""
-    difference = log_probs - reference
-    if settings.kind == "k2":
-        return settings.weight * difference
-    return settings.weight * (1 - ratio(reference, log_probs))
 
 
 def mismatch_weight(old: Tensor, rollout: Tensor, mask: Tensor, settings: Mismatch) -> Tensor:
@@ -184,36 +182,37 @@ def mismatch_weight(old: Tensor, rollout: Tensor, mask: Tensor, settings: Mismat
     return ((rho <= settings.cap) & (rho >= 1 / settings.cap)).to(old.dtype)
 
 
-def _field(rows: Sequence[Row], name: str, default: Tensor, width: int) -> Tensor:
+def _stack_field(rows: Sequence[Row], name: str, default: Tensor, width: int) -> Tensor:
     """A per-unit field of the rows as [R, U], `default` where a row has none."""
     values = [row.decision.log_probs if name == "rollout" else getattr(row, name) for row in rows]
     if all(value is None for value in values):
         return default
     known = torch.tensor([value is not None for value in values], device=default.device)[:, None]
     zero = torch.zeros(0, dtype=default.dtype)
+    # The rows' tensors differ in length and may be None: [R, U] is filled on the CPU and moved once.
     stacked = pad([zero if v is None else v.to(default.dtype).cpu() for v in values], width).to(default.device)
     return torch.where(known, stacked, default)
 
 
 @torch.no_grad()
-def _sums(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan, old: Tensor, advantage: Tensor) -> dict:
+def _sum_figures(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan, old: Tensor, advantage: Tensor) -> dict:
     """Sums over the units of this micro-batch, for logging: of every stream, and more of those with rollouts."""
     current, mask = likelihood.log_probs_RU.detach(), likelihood.mask_RU
     sums: dict[str, float] = {}
     for name, stream in plan.objective.streams.items():
-        chosen = _rows_of(rows, {name}, mask.device) & mask
+        chosen = _mark_rows(rows, {name}, mask.device) & mask
         sums[f"{name}_units_sum"] = float(chosen.sum())
         sums[f"{name}_nll_sum"] = float(-(current * chosen).sum())
         if stream.origin == "demonstrations" and plan.objective.offline is not None:
             for key, of in (("weight", advantage), ("square", advantage.square()), ("units", torch.ones_like(current))):
                 sums[f"offline_{key}_sum"] = sums.get(f"offline_{key}_sum", 0.0) + float((of * chosen).sum())
         if stream.sampled and bool(chosen.any()):
-            described = _described(likelihood, rows, plan, stream, old, advantage, chosen)
+            described = _sum_stream_figures(likelihood, rows, plan, stream, old, advantage, chosen)
             sums |= {f"{name}_{key}": value for key, value in described.items()}
     return sums
 
 
-def _described(
+def _sum_stream_figures(
     likelihood: Likelihood,
     rows: Sequence[Row],
     plan: StepPlan,
@@ -226,7 +225,7 @@ def _described(
     current, mask, width = likelihood.log_probs_RU.detach(), likelihood.mask_RU, likelihood.mask_RU.shape[1]
     level, bounds = stream.coefficient.ratio_level(), stream.coefficient.bounds()
     r = ratio(at_level(current, mask, level), at_level(old, mask, level))
-    gap = (old - _field(rows, "rollout", old, width)).abs() * chosen_RU
+    gap = (old - _stack_field(rows, "rollout", old, width)).abs() * chosen_RU
     sums = {
         "ratio_sum": float((r * chosen_RU).sum()),
         "ratio_max": float((r * chosen_RU).max()),
@@ -239,6 +238,6 @@ def _described(
     if likelihood.entropy_RU is not None:
         sums["entropy_sum"] = float((likelihood.entropy_RU.detach() * chosen_RU).sum())
     if plan.objective.kl.weight and "kl" in stream.terms:
-        difference = _field(rows, "reference", current, width) - current
-        sums["kl_sum"] = float(((difference.exp() - 1 - difference) * chosen_RU).sum())
+        reference = _stack_field(rows, "reference", current, width)
+        sums["kl_sum"] = float((estimate_kl(current, reference, "k3") * chosen_RU).sum())
     return sums

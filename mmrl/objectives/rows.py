@@ -29,6 +29,7 @@ class Row:
         values: float32 [V] values before the first update, or None without a critic.
         targets: float64 [V'] what the critic regresses to, V' <= V steps counted, or None.
         final_prompt: the observation after a decision that a time limit made the last one.
+        masked: has no loss and is not scored; its trajectory counts among those that a normaliser divides by.
     """
 
     decision: Decision
@@ -43,6 +44,7 @@ class Row:
     values: Tensor | None = None
     targets: Tensor | None = None
     final_prompt: Prompt | None = None
+    masked: bool = False
 
     @property
     def units(self) -> int:
@@ -60,9 +62,8 @@ class Normaliser:
     """1/Z of one stream over a whole optimizer step, as a scale per row.
 
     `token`: 1 / units of the stream. `sequence`: each trajectory's units average to 1, over trajectories. `constant`:
-    1 / (trajectories x max_units). `decision`: 1 / decisions of the stream. With `per_prompt`, a trajectory weighs
-    1 / group size and the sum runs over all prompts of the step, whatever their stream: a gate then swaps a prompt's
-    stream without changing its weight.
+    1 / (trajectories x max_units). `sum`: 1 / max_units. `decision`: 1 / decisions of the stream. With `per_prompt`, a
+    trajectory weighs 1 / group size and the denominator counts all prompts of the step, whatever their stream.
     """
 
     mode: str
@@ -75,18 +76,24 @@ class Normaliser:
         share = 1.0 / row.group_size if self.per_prompt else 1.0
         if self.mode == "sequence":
             share /= row.trajectory_units
-        elif self.mode == "constant":
+        elif self.mode in ("constant", "sum"):
             share /= self.max_units
         return share / self.denominator
 
 
 def normaliser(name: str, stream: Stream, rows: Sequence[Row], max_units: int) -> Normaliser:
-    """The normaliser of stream `name` over all rows of one optimizer step (every stream's, every rank's)."""
+    """The normaliser of stream `name` over all rows of one optimizer step (every stream's, every rank's).
+
+    Masked rows count as trajectories, as in TRL's GRPO and Dr. GRPO, and neither as units nor as decisions, as in its
+    DAPO.
+    """
     mine = [row for row in rows if row.stream == name]
     if stream.normalise == "token":
-        total = float(sum(row.units for row in mine))
+        total = float(sum(row.units for row in mine if not row.masked))
     elif stream.normalise == "decision":
-        total = float(len(mine))
+        total = float(sum(not row.masked for row in mine))
+    elif stream.normalise == "sum":
+        total = 1.0
     elif stream.per_prompt:
         shares = {(row.stream, row.trajectory): 1.0 / row.group_size for row in rows}
         total = sum(shares.values())

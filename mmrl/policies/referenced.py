@@ -26,9 +26,9 @@ class Referenced:
             finally:
                 self._model = current
 
-    def keep_reference(self) -> None:
-        """Makes the current weights the reference; under LoRA the base already is one."""
-        self._reference.keep()
+    def keep_reference(self, base: bool = False) -> None:
+        """Makes the current weights the reference; with `base` those below LoRA's adapters."""
+        self._reference.keep(base)
 
     def reference_state(self) -> dict[str, Tensor] | None:
         """The kept reference's weights, for checkpoints; None where there is none to save."""

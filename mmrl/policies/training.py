@@ -22,6 +22,8 @@ from mmrl.recipe.policy import Checkpointed, TrainedConfig
 
 # What peft puts before the names of the model that it wraps.
 _ADAPTED = "base_model.model."
+# What the names of peft's adapter weights hold.
+_ADAPTER = ".lora_"
 
 
 def prepare(model: Any, config: TrainedConfig, unread: Iterable[nn.Parameter] = ()) -> Any:
@@ -83,9 +85,10 @@ def plain_name(name: str) -> str:
 
 
 class Reference:
-    """The frozen weights that a policy is held to.
+    """The frozen weights that a policy is held to: those that it had when they were kept.
 
-    They are a copy of the model; under LoRA the base with its adapters off, and copies of what trains beside them.
+    They are a copy of the model; under LoRA copies of the adapters, or the base with its adapters off, and copies of
+    what trains beside them.
 
     Args:
         model: the transformers model.
@@ -96,6 +99,8 @@ class Reference:
     def __init__(self, model: nn.Module, wrapper: Any = None, beside: Iterable[str] = ()):
         self._model, self._wrapper, self._beside = model, wrapper, tuple(beside)
         self._copies: dict[str, nn.Module] = {}
+        # By parameter name; empty: the base, with its adapters off; None: nothing was kept.
+        self._adapters: dict[str, Tensor] | None = None
 
     @property
     def _copied(self) -> dict[str, nn.Module]:
@@ -103,40 +108,68 @@ class Reference:
             return {"": self._model}
         return {name: self._model.get_submodule(name) for name in self._beside}
 
-    def keep(self) -> None:
-        """Makes the current weights the reference."""
+    def _live_adapters(self) -> dict[str, nn.Parameter]:
+        if self._wrapper is None:
+            return {}
+        return {name: parameter for name, parameter in self._wrapper.named_parameters() if _ADAPTER in name}
+
+    def keep(self, base: bool = False) -> None:
+        """Makes the current weights the reference.
+
+        Args:
+            base: take the base instead of the adapters that it has now; what trains beside them is copied as it is.
+
+        Raises:
+            ConfigError: a base without adapters.
+        """
+        if base and self._wrapper is None:
+            raise ConfigError("objective.kl.reference 'base' is the model below LoRA's adapters; set policy.lora")
         self._copies = {name: copy.deepcopy(part).requires_grad_(False).eval() for name, part in self._copied.items()}
+        live = {} if base else self._live_adapters()
+        self._adapters = {name: parameter.detach().clone() for name, parameter in live.items()}
 
     @contextmanager
     def active(self) -> Iterator[nn.Module]:
         """The model to score with. Raises ConfigError where nothing was kept."""
-        if self._copies.keys() != self._copied.keys():
-            raise ConfigError("no reference policy was kept; KL needs one")
+        if self._adapters is None:
+            raise ConfigError(
+                "no reference policy was kept; KL needs one (a checkpoint without one goes on under LoRA with "
+                "objective.kl.reference: base)"
+            )
         if self._wrapper is None:
             yield self._copies[""]
             return
         with ExitStack() as stack:
             stack.callback(self._put, self._copied)
             self._put(self._copies)
-            stack.enter_context(self._wrapper.disable_adapter())
+            if self._adapters:
+                stack.callback(self._put_adapters, {n: p.data for n, p in self._live_adapters().items()})
+                self._put_adapters(self._adapters)
+            else:
+                stack.enter_context(self._wrapper.disable_adapter())
             yield self._model
 
     def _put(self, parts: Mapping[str, nn.Module]) -> None:
         for name, part in parts.items():
             self._model.set_submodule(name, part)
 
+    def _put_adapters(self, adapters: Mapping[str, Tensor]) -> None:
+        # The parameters stay the same objects, so that the optimizer holds them still.
+        for name, parameter in self._live_adapters().items():
+            parameter.data = adapters[name]
+
     def state(self) -> dict[str, Tensor] | None:
         """The kept weights, for checkpoints; None where there is none to save."""
-        state = {
+        copied = {
             f"{name}.{key}" if name else key: parameter
             for name, part in self._copies.items()
             for key, parameter in part.named_parameters()
         }
-        return state or None
+        return {**copied, **(self._adapters or {})} or None
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Restores what `state` gave."""
-        self.keep()
+        self.keep(base=self._wrapper is not None and not any(_ADAPTER in name for name in state))
         with torch.no_grad():
             for name, parameter in (self.state() or {}).items():
                 parameter.copy_(state[name])

@@ -84,6 +84,8 @@ class GDPO(AdvantageSettings):
         if objective.reward_transforms:
             names = ", ".join(objective.reward_transforms)
             return f"reads the parts of the reward, which reward_transforms ({names}) do not change; leave them out"
+        if objective.kl.place == "reward":
+            return "reads the parts of the reward, which kl.place: reward does not change; set it to loss"
         return None
 
 

@@ -139,5 +139,12 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             doc="4 s (1 - s) r with s = sigmoid(tau (r - 1)): a soft gate instead of a clip, tau by the sign of A "
             "(SAPO, arXiv 2511.20347).",
         ),
+        "importance": Coefficient(
+            code=f"{_FUNCTIONS}importance",
+            settings=OfLevel,
+            needs=_RATIO,
+            doc="r, without a clip: `one` in the first update of a batch, and its importance-weighted form in later "
+            "ones (HPT, arXiv 2509.04419).",
+        ),
     },
 )

@@ -66,7 +66,8 @@ class Stream(Settings):
     one that of its place in the group.
 
     `normalise`: `token` divides by the units of the stream, `sequence` averages each trajectory over its units and
-    then over trajectories, `constant` divides by trajectories x `max_units` (Dr. GRPO), `decision` by decisions.
+    then over trajectories, `constant` divides by trajectories x `max_units` (Dr. GRPO), `sum` by `max_units` alone
+    (LUFFY's and HPT's code: a trajectory's weight does not depend on how many there are), `decision` by decisions.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -79,8 +80,10 @@ class Stream(Settings):
     coefficient: AnyCoefficient = CoefficientSettings()
     weight: float | Schedule = 1.0
     complement_of: str | None = Field(None, description="weight is 1 - w of that stream, as CHORD's (1-mu) and mu")
-    normalise: Literal["token", "sequence", "constant", "decision"] = "token"
-    max_units: PositiveInt | None = Field(None, description="L_max of `constant`; default rollout.max_new_tokens")
+    normalise: Literal["token", "sequence", "constant", "sum", "decision"] = "token"
+    max_units: PositiveInt | None = Field(
+        None, description="L_max of `constant` and `sum`; default rollout.max_new_tokens"
+    )
     per_prompt: bool = Field(False, description="trajectories weigh 1 / group size, over the prompts of all streams")
 
     @model_validator(mode="before")
@@ -113,10 +116,48 @@ class ValueLoss(Settings):
 
 
 class KL(Settings):
-    """KL to the reference policy inside the loss: `k2` (reverse-KL gradient) or `k3` (GRPO)."""
+    """KL to the reference policy, estimated from the sampled units with d = log pi - log ref.
+
+    `k1` is d, `k2` d^2 / 2, `k3` exp(-d) - 1 + d (GRPO). Their gradients in log pi are 1, d and 1 - exp(-d): on policy,
+    that of k2 is the reverse KL's, that of k3 is close to it where d is small, and that of k1 is 0 in the mean, so that
+    k1 is for `place: reward` or `ratio_weighted`.
+    """
 
     weight: NonNegativeFloat = 0.0
-    kind: Literal["k2", "k3"] = "k3"
+    kind: Literal["k1", "k2", "k3"] = "k3"
+    ratio_weighted: bool = Field(
+        False,
+        description="multiplied by r = pi / pi_old of the unit, whose gradient counts: unbiased in every update, and "
+        "r d for k3 (DeepSeek-V3.2, arXiv 2512.02556; TRL's default)",
+    )
+    place: Literal["loss", "reward"] = Field(
+        "loss",
+        description="reward: weight x the sum over a trajectory's units comes off its reward, after the reward "
+        "transforms and before the advantage, and under a critic off that of each step (PPO, RLOO); d is that before "
+        "the first update",
+    )
+
+    reference: Literal["start", "base"] = Field(
+        "start",
+        description="start: the policy as it is when the stage starts, LoRA's adapters too; base: the model below the "
+        "adapters, also in a stage after SFT (of no more memory)",
+    )
+
+    @property
+    def in_loss(self) -> bool:
+        """Whether it is a term of the loss."""
+        return self.weight > 0 and self.place == "loss"
+
+    @property
+    def in_reward(self) -> bool:
+        """Whether it comes off the reward."""
+        return self.weight > 0 and self.place == "reward"
+
+    @model_validator(mode="after")
+    def _weighted_in_the_loss(self) -> KL:
+        if self.ratio_weighted and self.place == "reward":
+            raise ValueError("ratio_weighted is for place loss: before the first update the ratio is 1; leave it out")
+        return self
 
 
 class Mismatch(Settings):
@@ -208,7 +249,11 @@ class Objective(Settings):
     relabel: Relabel | None = None
     offline: Offline | None = Field(None, description="weigh demonstrations by what they earned")
     filter: Filter | None = None
-    mask_truncated: bool = Field(False, description="truncated trajectories get no gradient")
+    mask_truncated: bool = Field(
+        False,
+        description="truncated trajectories get no gradient; `sequence` and `constant` still divide by all "
+        "trajectories, `token` and `decision` by the units and decisions that are left",
+    )
     reward_transforms: Annotated[dict[str, AnyTransform], BeforeValidator(fill_kinds)] = Field(
         {}, description="what is done to rewards before the advantage, in order; null takes out one of the method's"
     )
@@ -251,6 +296,8 @@ class Objective(Settings):
                     f"{key} acts on no stream: `{term}` is among the terms of none; add it to streams.<name>.terms, or "
                     f"leave {key} out"
                 )
+        if self.kl.place == "reward":
+            self._check_charged()
         if self.relabel is not None and not self.demonstrations:
             raise ValueError("relabel needs demonstrations: true, for it makes the demonstrations")
         if self.offline is not None:
@@ -293,6 +340,12 @@ class Objective(Settings):
         """Names of the streams that `kl`, `entropy` or `mismatch` acts on."""
         return frozenset(name for name, stream in self.streams.items() if term in stream.terms)
 
+    def reading_ratios(self) -> frozenset[str]:
+        """Names of the streams whose gradient reads pi / pi_old."""
+        needs = {name: COEFFICIENTS.get(stream.coefficient.kind).needs for name, stream in self.streams.items()}
+        weighted = self.under("kl") if self.kl.in_loss and self.kl.ratio_weighted else frozenset()
+        return weighted | {name for name, needed in needs.items() if "ratio" in needed}
+
     def of(self, *origins: str) -> tuple[str, ...]:
         """Names of the streams that are filled from these origins, in order."""
         return tuple(name for name, stream in self.streams.items() if stream.origin in origins)
@@ -328,6 +381,14 @@ class Objective(Settings):
             why = part.refusal(self)
             if why is not None:
                 raise ValueError(f"{key}: {part.kind} {why}")
+
+    def _check_charged(self) -> None:
+        unsampled = sorted(name for name in self.under("kl") if not self.streams[name].sampled)
+        if unsampled:
+            raise ValueError(
+                f"kl.place: reward acts on the rewards of groups, and streams.{unsampled[0]} has none; take kl out of "
+                "its terms, or set kl.place to loss"
+            )
 
     def _check_offline(self) -> None:
         if not self.demonstrations or self.relabel is not None or self.gate is not None:

@@ -15,7 +15,7 @@ from mmrl.recipe.data import PixelBudget, VideoBudget
 
 
 class Lora(Settings):
-    """LoRA adapters (peft) on the language model's linear layers; the reference policy is the base."""
+    """LoRA adapters (peft) on the language model's linear layers."""
 
     rank: PositiveInt = 16
     alpha: PositiveFloat = 32.0

@@ -16,7 +16,7 @@ from mmrl.contracts.policy import params_of
 from mmrl.recipe.base import Settings
 from mmrl.recipe.checks.data import check_budgets, check_episodes, check_recorded, check_rewarded
 from mmrl.recipe.checks.evaluation import check_held_out
-from mmrl.recipe.checks.objectives import check_critic, check_objective, check_value_head
+from mmrl.recipe.checks.objectives import check_adapters, check_critic, check_objective, check_value_head
 from mmrl.recipe.checks.policies import (
     check_data,
     check_evaluation,
@@ -87,6 +87,7 @@ class Recipe(Settings):
         for stage in self.stages:
             check_stage(stage, self.policy)
             check_critic(stage, self.policy)
+            check_adapters(stage, self.policy)
             check_rewarded(stage, self.data.train)
             check_episodes(stage, self.data.train)
         check_value_head(self.stages, self.policy)

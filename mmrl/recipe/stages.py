@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmrl.contracts.errors import ConfigError
-from mmrl.recipe.methods import staged
+from mmrl.recipe.methods import list_stages
 from mmrl.recipe.reading import STAGE_DEFAULTS, merge
 
 
@@ -24,7 +24,7 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
             return result
         method = defaults["method"]
         total = defaults.get("steps")
-        plan = staged(method)
+        plan = list_stages(method)
         if plan and isinstance(total, int):
             counts = [max(1, round(total * share)) for _, _, share in plan[:-1]]
             counts.append(max(1, total - sum(counts)))

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
-from mmrl.recipe.methods import whole_objective
+from mmrl.recipe.methods import complete_objective
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.rollout import RolloutConfig
 
@@ -61,7 +61,7 @@ class StageConfig(Settings):
         if not isinstance(overrides, Mapping):
             return raw
         try:
-            return {**raw, "objective": whole_objective(method, overrides)}
+            return {**raw, "objective": complete_objective(method, overrides)}
         except ConfigError as error:
             raise ValueError(str(error)) from None
 

@@ -40,6 +40,14 @@ class StepBatch:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a drawn prompt is learnt from: its group, or the demonstration that a gate put there."""
+
+    group: Group
+    gated: bool = False
+
+
 class Builder:
     """Builds the batches of one stage."""
 
@@ -69,19 +77,7 @@ class Builder:
         """
         self.rewarder, self.seed = self.preparer.rewarder.at(progress), seed
         start = time.perf_counter()
-        rollouts: list[Group] = []
-        sampled: list[Group] = []
-        demos: list[Group] = []
-        metrics: dict[str, float] = {}
-        if self.objective.rollouts:
-            rollouts, sampled, metrics = self._rollouts(seed)
-        if self.objective.inject:
-            rollouts, share = self._inject(rollouts, self.objective.inject)
-            metrics["group/injected"] = share
-        if self.objective.gate:
-            learning, demos = self._gate(rollouts, self.objective.gate)
-            metrics["group/gated"] = 1 - len(learning) / max(1, len(rollouts))
-            rollouts = learning
+        rollouts, demos, sampled, metrics = self._rollouts(seed) if self.objective.rollouts else ([], [], [], {})
         if self.objective.demonstrations:
             demos = demos + self._demonstrations(self.stage.demonstrations)
         if any(t.episode is not None for group in (*rollouts, *demos) for t in group.trajectories):
@@ -118,17 +114,35 @@ class Builder:
         nbytes = ahead.held if ahead is not None else 0
         return figures | ({"memory/read_ahead_gb": nbytes / 1e9} if nbytes else {})
 
-    def _rollouts(self, seed: int) -> tuple[list[Group], list[Group], dict[str, float]]:
-        """Groups to learn from, all groups sampled, and the filter's figures."""
-        prompts, settings = self.stage.prompts, self.objective.filter
-        groups = self.sample(self.mixture.next(prompts), seed)
-        if settings is None:
-            return groups, groups, {}
-        learnable, rounds = _learnable(groups, settings), 1
-        while len(learnable) < prompts and rounds < settings.rounds:
-            more = self.sample(self.mixture.next(prompts), seed + 104729 * rounds)
-            groups, learnable, rounds = groups + more, learnable + _learnable(more, settings), rounds + 1
-        return learnable[:prompts], groups, {"group/kept": len(learnable) / len(groups), "group/rounds": float(rounds)}
+    def _rollouts(self, seed: int) -> tuple[list[Group], list[Group], list[Group], dict[str, float]]:
+        """Groups to learn from, demonstrations in the place of others, all groups sampled, and the figures.
+
+        Injection and gate come before the filter, which would take the unsolved prompts that they are for. A prompt
+        that the gate closed on keeps its place in the step.
+        """
+        prompts, objective = self.stage.prompts, self.objective
+        rounds, most = 0, objective.filter.rounds if objective.filter is not None else 1
+        places: list[_Place] = []
+        sampled: list[Group] = []
+        injected = gated = 0
+        while rounds < most and len(places) < prompts:
+            groups = self.sample(self.mixture.next(prompts), seed + 104729 * rounds)
+            sampled, rounds = sampled + groups, rounds + 1
+            if objective.inject is not None:
+                groups, count = self._inject(groups, objective.inject)
+                injected += count
+            drawn = [self._gate(group, objective.gate) for group in groups]
+            gated += sum(place.gated for place in drawn)
+            places += [p for p in drawn if p.gated or objective.filter is None or _teaches(p.group, objective.filter)]
+        total, metrics = max(1, len(sampled)), {}
+        if objective.filter is not None:
+            metrics = {"group/kept": len(places) / total, "group/rounds": float(rounds)}
+        if objective.inject is not None:
+            metrics["group/injected"] = injected / total
+        if objective.gate is not None:
+            metrics["group/gated"] = gated / total
+        step = places[:prompts]
+        return [p.group for p in step if not p.gated], [p.group for p in step if p.gated], sampled, metrics
 
     def sample(self, samples: Sequence[Sample], seed: int) -> list[Group]:
         """Scored groups of each sample, whatever its kind, in the samples' order."""
@@ -149,8 +163,8 @@ class Builder:
         terms = replace(self._terms(self.seed), n=1, bootstrap=bootstrap, labels=self.objective.relabel)
         return demonstrate_each(self._means(), ready, terms, scored)
 
-    def _inject(self, groups: list[Group], inject: Inject) -> tuple[list[Group], float]:
-        """The groups with a demonstration in the last rollout's place, and the share that got one."""
+    def _inject(self, groups: list[Group], inject: Inject) -> tuple[list[Group], int]:
+        """The groups with a demonstration in the last rollout's place, and how many got one."""
         below = inject.below
         means = [sum(t.measured() for t in g.trajectories) / len(g.trajectories) for g in groups]
         chosen = [i for i, g in enumerate(groups) if g.sample.demonstration and (below is None or means[i] < below)]
@@ -162,24 +176,20 @@ class Builder:
             group, injected = groups[chosen[place]], injected + 1
             beside = [_at(t, self.stage.rollout.temperature) for t in demo.trajectories]
             mixed[chosen[place]] = replace(group, trajectories=(*group.trajectories[:-1], *beside))
-        return mixed, injected / max(1, len(groups))
+        return mixed, injected
 
-    def _gate(self, groups: list[Group], gate: Gate) -> tuple[list[Group], list[Group]]:
-        """Groups that stay, and the demonstrations of those that the gate closed on."""
-        rollouts, demos = [], []
-        for group in groups:
-            solved = sum(t.measured() >= gate.threshold for t in group.trajectories)
+    def _gate(self, group: Group, gate: Gate | None) -> _Place:
+        """The group, or its demonstration where the gate closes on it."""
+        if gate is None or not group.sample.demonstration:
             # A prompt without a demonstration keeps its rollouts: there is nothing to swap them for.
-            if solved > gate.solved or not group.sample.demonstration:
-                rollouts.append(group)
-                continue
-            demo = self._demonstrate([_again(group)])[0]
-            if isinstance(demo, BadSample):
-                self.mixture.reject(demo)
-                rollouts.append(group)
-            else:
-                demos.append(demo)
-        return rollouts, demos
+            return _Place(group)
+        if sum(t.measured() >= gate.threshold for t in group.trajectories) > gate.solved:
+            return _Place(group)
+        demo = self._demonstrate([_again(group)])[0]
+        if isinstance(demo, BadSample):
+            self.mixture.reject(demo)
+            return _Place(group)
+        return _Place(demo, gated=True)
 
     def _demonstrations(self, count: int) -> list[Group]:
         groups: list[Group] = []
@@ -208,10 +218,10 @@ def _at(trajectory: Trajectory, temperature: float) -> Trajectory:
     return replace(trajectory, decisions=tuple(replace(d, temperature=temperature) for d in trajectory.decisions))
 
 
-def _learnable(groups: Sequence[Group], settings: Filter) -> list[Group]:
-    """Groups whose mean accuracy or reward lies strictly between the filter's bounds."""
+def _teaches(group: Group, settings: Filter) -> bool:
+    """Whether the group's mean accuracy or reward lies strictly between the filter's bounds."""
 
     def score(trajectory: Trajectory) -> float:
         return trajectory.measured() if settings.by == "accuracy" else float(trajectory.reward or 0.0)
 
-    return [g for g in groups if settings.low < fmean(map(score, g.trajectories)) < settings.high]
+    return settings.low < fmean(map(score, group.trajectories)) < settings.high

@@ -94,9 +94,11 @@ _ENTRIES = (
     Metric("length/max", "units", "Likelihood units of the longest trajectory."),
     Metric("length/truncated", "share", "Trajectories ended by the length limit.", False),
     Metric("group/zero_advantage", "share", "Groups whose rewards are all equal, which teach nothing.", False),
-    Metric("group/kept", "share", "Drawn groups that the filter kept.", True),
-    Metric("group/injected", "share", "Groups in which a demonstration took the place of a rollout."),
-    Metric("group/gated", "share", "Groups that gave up their rollouts for a demonstration."),
+    Metric(
+        "group/kept", "share", "Drawn groups that the filter kept, and those that gave way to a demonstration.", True
+    ),
+    Metric("group/injected", "share", "Drawn groups in which a demonstration took the place of a rollout."),
+    Metric("group/gated", "share", "Drawn groups that gave up their rollouts for a demonstration."),
     Metric("group/rounds", "draws", "Rounds of drawing that dynamic sampling needed.", False),
     Metric("stream/<name>_units", "units", "Likelihood units of one stream."),
     Metric("stream/<name>_weight", "1", "Weight of one stream in the loss."),

@@ -87,10 +87,10 @@ def find(resume: str, folder: Path) -> Path | None:
     if resume == "auto":
         whole = listed(folder)
         return whole[-1] if whole else None
-    named = Path(resume)
-    inside = listed(named / "checkpoints") or listed(named)
-    if (named / "state.json").is_file():
-        return named
+    folder = Path(resume)
+    inside = listed(folder / "checkpoints") or listed(folder)
+    if (folder / "state.json").is_file():
+        return folder
     if not inside:
         close = nearest(resume, ("auto", "never"))
         raise CheckpointError(f"resume: no checkpoint at '{resume}'; give auto, never, or a folder step_<n>.{close}")

@@ -67,8 +67,8 @@ def resources(rows: Sequence[Row], step_seconds: float, update_seconds: float) -
     metrics = {
         "time/update": update_seconds,
         "time/step": step_seconds,
-        "throughput/tokens_per_s": sum(row.units for row in rows) / step_seconds,
-        "throughput/samples_per_s": len(rows) / step_seconds,
+        "throughput/tokens_per_s": sum(row.units for row in rows if not row.masked) / step_seconds,
+        "throughput/samples_per_s": sum(not row.masked for row in rows) / step_seconds,
         "memory/rss_gb": psutil.Process().memory_info().rss / 1e9,
     }
     if torch.cuda.is_available():

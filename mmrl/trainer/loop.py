@@ -18,7 +18,7 @@ from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resourc
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.place import Place
 from mmrl.trainer.rows import make_rows, outcomes
-from mmrl.trainer.scoring import score_rollouts
+from mmrl.trainer.scoring import measure_references, score_rollouts
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session
 from mmrl.trainer.step import accumulate, minibatches, plan_step
@@ -49,9 +49,9 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         )
     optimizer, controllers = Optimizer(session.policy, stage.optim, stage.optimizer_steps), Controllers(stage)
     if place.stage_step:
-        session.restore(optimizer, controllers)
+        session.restore(optimizer, controllers, stage)
     elif stage.objective.kl.weight:
-        session.policy.keep_reference()
+        session.policy.keep_reference(base=stage.objective.kl.reference == "base")
     builder = Builder(
         session.policy, session.engine, session.mixture, session.preparer, session.simulators, stage, stage.objective
     )
@@ -111,10 +111,11 @@ def step_seed(session: Session, stage: StageConfig, place: Place) -> int:
 def train_step(session: Session, stage, objective, batch: StepBatch, optimizer: Optimizer, place: Place) -> dict:
     """The optimizer steps of one batch."""
     seed = step_seed(session, stage, place)
-    rows, groups = make_rows(batch, objective, stage)
     metrics = {**batch.metrics, **describe(batch)}
     update_start = time.perf_counter()
     policy, budget = session.policy, session.recipe.micro_tokens
+    measured = measure_references(batch.rollouts, objective, policy, budget)
+    rows, groups = make_rows(batch, objective, stage, measured)
     rows = score_rollouts(rows, objective, stage, policy, budget)
     shuffle = torch.Generator().manual_seed(derive(seed, "minibatches"))
     weights = stream_weights(objective.streams, place.stage_step)

@@ -86,7 +86,8 @@ def estimate(recipe: Recipe, policy: Policy, longest_prompt: int, visual_tokens:
     patches = round(tokens * visual_tokens / max(1, longest_prompt)) * towers.patches_per_token
     checkpointed = isinstance(recipe.policy, Checkpointed) and recipe.policy.gradient_checkpointing
     activations = element * (
-        _kept(text, tokens, True, checkpointed) + _kept(towers.vision, patches, towers.vision_trained, checkpointed)
+        _count_activations(text, tokens, True, checkpointed)
+        + _count_activations(towers.vision, patches, towers.vision_trained, checkpointed)
     )
     activations += element * trainable if recipe.policy.dtype == "bfloat16" else 0
     rollouts = [_cache(s, recipe.engine, text, longest_prompt, element) for s in recipe.stages if s.objective.rollouts]
@@ -132,7 +133,7 @@ def _cache(stage: StageConfig, engine: EngineSettings, text: Any, longest_prompt
     return 2 * element * text.num_hidden_layers * _widths(text)[2] * length * rows
 
 
-def _kept(part: Any, tokens: int, trained: bool, checkpointed: bool) -> int:
+def _count_activations(part: Any, tokens: int, trained: bool, checkpointed: bool) -> int:
     """Elements that the layers of one tower keep for the backward pass."""
     if part is None or tokens == 0:
         return 0

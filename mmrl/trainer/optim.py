@@ -30,8 +30,8 @@ class Optimizer:
     def __init__(self, policy: Policy, config: OptimConfig, total: int):
         self.config, self.total, self.step_count = config, total, 0
         self.rate = 1.0  # a controller's factor of the schedule
-        self.named = [(name, parameter) for name, parameter, _ in policy.trainable()]
-        if not self.named:
+        self.parameters = [(name, parameter) for name, parameter, _ in policy.trainable()]
+        if not self.parameters:
             raise ConfigError("nothing to train: every parameter is frozen")
         rates = {
             "language": config.lr,
@@ -54,9 +54,9 @@ class Optimizer:
 
     def step(self) -> dict[str, float]:
         """Clips, steps and clears the gradients. A gradient that is not finite skips the step and says so."""
-        parameters = [parameter for _, parameter in self.named]
+        trained = [parameter for _, parameter in self.parameters]
         limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        norm = float(torch.nn.utils.clip_grad_norm_(trained, limit))
         factor = rate_factor(self.config, self.step_count, self.total) * self.rate
         for group in self.adamw.param_groups:
             group["lr"] = group["peak"] * factor
@@ -75,7 +75,7 @@ class Optimizer:
     def state(self) -> dict[str, Tensor]:
         """Moments by parameter name, for safetensors."""
         tensors = {}
-        for name, parameter in self.named:
+        for name, parameter in self.parameters:
             for key, value in self.adamw.state.get(parameter, {}).items():
                 tensors[f"{key}/{name}"] = value.detach()
         return tensors
@@ -83,7 +83,7 @@ class Optimizer:
     def load_state(self, tensors: Mapping[str, Tensor], step_count: int) -> None:
         """Restores what `state` gave. Raises CheckpointError when it belongs to other parameters."""
         self.step_count = step_count
-        for name, parameter in self.named:
+        for name, parameter in self.parameters:
             keys = ("step", "exp_avg", "exp_avg_sq")
             moments = {key: tensors[f"{key}/{name}"] for key in keys if f"{key}/{name}" in tensors}
             # A parameter that no batch has reached yet (the vision tower under text prompts) has no moments.

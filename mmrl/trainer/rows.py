@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from mmrl.contracts.sampler import Outcome
 from mmrl.contracts.types import DEMO, Group, Trajectory
+from mmrl.objectives.kl import estimate_kl
 from mmrl.objectives.rows import Row
 from mmrl.objectives.scored import Scored
 from mmrl.recipe.advantages import ADVANTAGES
@@ -16,30 +19,51 @@ from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import StepBatch
 
 
-def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tuple[list[Row], list[Group]]:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Log-probs of a decision's units before the first update, and under the reference policy: float32 [U]."""
+
+    old: Tensor
+    reference: Tensor
+
+
+def make_rows(
+    batch: StepBatch, objective: Objective, stage: StageConfig, measured: Mapping[int, Measured] | None = None
+) -> tuple[list[Row], list[Group]]:
     """Rows of every stream, and the rollout groups with their advantages noted for the rollouts file.
 
     Advantages come from the whole batch before anything is split; those of a critic follow once it has been asked.
-    Trajectories without a decision, and truncated ones under `mask_truncated`, keep their place in the advantage but
-    get no row.
+    Trajectories without a decision keep their place in the advantage but get no row; the rows of truncated ones are
+    masked under `mask_truncated`.
+
+    Args:
+        measured: of decisions, by identity, where KL comes off the reward (`measure_references`).
     """
-    settings = objective.advantage
+    settings, measured = objective.advantage, measured or {}
     critic, stepwise = objective.critic is not None, not settings.accuracy
     scored = _transformed(batch.rollouts, objective, stage.rollout.max_new_tokens)
+    # Per trajectory, per decision, per step: weight x the KL of the step's units.
+    charges = [[_charges(t, objective, measured) for t in group.trajectories] for group in batch.rollouts]
+    scored = [
+        [replace(t, reward=t.reward - sum(map(sum, charge))) for t, charge in zip(group, own, strict=True)]
+        for group, own in zip(scored, charges, strict=True)
+    ]
     shaped = [[t.reward for t in group] for group in scored]
     advantages = shaped if critic else ADVANTAGES.get(settings.kind).load()(scored, settings)
     rows: list[Row] = []
     noted: list[Group] = []
-    for group, values, totals in zip(batch.rollouts, advantages, shaped):
+    for group, values, totals, own in zip(batch.rollouts, advantages, shaped, charges):
         marked = []
-        for trajectory, advantage, total in zip(group.trajectories, values, totals):
+        for trajectory, advantage, total, charge in zip(group.trajectories, values, totals, own):
             noting = {} if critic else {"advantage": advantage}
+            if charge:
+                noting["kl_charge"] = sum(map(sum, charge))
             marked.append(replace(trajectory, info={**trajectory.info, **noting}))
-            if objective.mask_truncated and trajectory.truncated:
-                continue
-            for stream in _streams_of(trajectory, objective):
-                new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories))
-                rows += _credited(new, trajectory, total, stepwise) if critic else new
+            masked = objective.mask_truncated and trajectory.truncated
+            for stream in streams_of(trajectory, objective):
+                new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), masked)
+                new = [_with_reference(row, measured) for row in new]
+                rows += _credited(new, trajectory, total, stepwise, charge) if critic else new
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
         for trajectory in group.trajectories:
@@ -49,13 +73,32 @@ def make_rows(batch: StepBatch, objective: Objective, stage: StageConfig) -> tup
     return rows, noted
 
 
+def _charges(trajectory: Trajectory, objective: Objective, measured: Mapping[int, Measured]) -> list[list[float]]:
+    """What KL takes off the reward of each step of each decision; empty where it takes nothing."""
+    charges = []
+    for decision in trajectory.decisions:
+        if id(decision) not in measured:
+            return []
+        log_probs = measured[id(decision)]
+        estimate_U = estimate_kl(log_probs.old.double(), log_probs.reference.double(), objective.kl.kind)
+        steps = len(decision.step_rewards or (decision.reward,))
+        charges.append((objective.kl.weight * estimate_U.unflatten(0, (steps, -1)).sum(1)).tolist())
+    return charges
+
+
+def _with_reference(row: Row, measured: Mapping[int, Measured]) -> Row:
+    """The row with the reference's log-probs, where they are known, for the figure of the KL."""
+    known = measured.get(id(row.decision))
+    return row if known is None else replace(row, reference=known.reference)
+
+
 def _earned(trajectory: Trajectory) -> float:
     if trajectory.reward is None:
         raise ValueError(f"a trajectory of origin '{trajectory.origin}' has no reward to be weighed by")
     return trajectory.reward
 
 
-def _streams_of(trajectory: Trajectory, objective: Objective) -> tuple[str, ...]:
+def streams_of(trajectory: Trajectory, objective: Objective) -> tuple[str, ...]:
     """The streams that a trajectory in a group of rollouts belongs to."""
     injected = objective.of("injected") if trajectory.origin == DEMO else ()
     return injected or objective.of("rollouts")
@@ -84,21 +127,38 @@ def _scored(trajectory: Trajectory, by_accuracy: bool, limit: int) -> Scored:
     )
 
 
-def _rows(trajectory, stream: str, advantage: float, index: int, group_size: int) -> list[Row]:
-    return [Row(decision, stream, advantage, index, trajectory.units, group_size) for decision in trajectory.decisions]
+def _rows(
+    trajectory: Trajectory, stream: str, advantage: float, index: int, group_size: int, masked: bool = False
+) -> list[Row]:
+    return [
+        Row(decision, stream, advantage, index, trajectory.units, group_size, masked=masked)
+        for decision in trajectory.decisions
+    ]
 
 
-def _credited(rows: list[Row], trajectory: Trajectory, total: float, stepwise: bool = True) -> list[Row]:
+def _credited(
+    rows: list[Row],
+    trajectory: Trajectory,
+    total: float,
+    stepwise: bool = True,
+    charges: Sequence[Sequence[float]] = (),
+) -> list[Row]:
     """Rows with their rewards; what these leave of the trajectory's `total` falls to the last step.
 
     Args:
         stepwise: each step's own reward counts; else every one but the last is 0.
+        charges: what is taken off each step of each decision, which `total` is already without.
     """
     decisions = trajectory.decisions
     rewards = [list(decision.step_rewards or (decision.reward,)) for decision in decisions]
     earned = sum(decision.reward for decision in decisions)
     if not stepwise:
         rewards, earned = [[0.0] * len(steps) for steps in rewards], 0.0
+    if charges:
+        rewards = [
+            [r - c for r, c in zip(steps, own, strict=True)] for steps, own in zip(rewards, charges, strict=True)
+        ]
+        earned -= sum(map(sum, charges))
     if rewards:
         rewards[-1][-1] += total - earned
     credited = [replace(row, rewards=tuple(steps)) for row, steps in zip(rows, rewards)]

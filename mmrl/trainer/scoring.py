@@ -10,51 +10,66 @@ from torch import Tensor
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.policy import Policy
-from mmrl.contracts.types import Decision, Prompt
+from mmrl.contracts.types import Decision, Group, Prompt
 from mmrl.objectives.advantages import demonstration_weights
 from mmrl.objectives.gae import gae
 from mmrl.objectives.rows import Row
 from mmrl.recipe.advantages import Standard
-from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import Objective, Offline
 from mmrl.recipe.training import StageConfig
+from mmrl.trainer.rows import Measured, streams_of
 from mmrl.trainer.step import score
 
 
 def score_rollouts(
     rows: Sequence[Row], objective: Objective, stage: StageConfig, policy: Policy, budget: int
 ) -> list[Row]:
-    """The rows with the log-probs, advantages and targets that the objective asks for; those of rollouts come first.
+    """The rows with the log-probs, advantages and targets that the objective asks for.
 
-    A single update needs no old log-probs: they are the current ones. Under `offline`, demonstrations get targets, and
-    weights as their advantages.
+    Those of rollouts come first, and masked ones, of which nothing is asked, last. A single update needs no old
+    log-probs: they are the current ones. Under `offline`, demonstrations get targets, and weights as their advantages.
     """
     in_groups = set(objective.of("rollouts", "injected"))
-    sampled = [row for row in rows if row.stream in in_groups]
-    taught = [row for row in rows if row.stream not in in_groups]
+    masked = [row for row in rows if row.masked]
+    sampled = [row for row in rows if row.stream in in_groups and not row.masked]
+    taught = [row for row in rows if row.stream not in in_groups and not row.masked]
     critic, several = objective.critic, stage.minibatches * stage.epochs > 1
     if taught and critic is not None and objective.offline is not None:
         taught = weigh(score(taught, "old", policy, budget), critic, policy, budget, objective.offline)
     elif several:
-        taught = _scored_of(taught, _reading_ratios(objective), "old", policy, budget)
+        taught = _score_streams(taught, objective.reading_ratios(), "old", policy, budget)
     if sampled and (critic is not None or several):
         sampled = score(sampled, "old", policy, budget)
     if sampled and critic is not None:
         sampled = weigh(sampled, critic, policy, budget)
     everything = [*sampled, *taught]
-    if everything and objective.kl.weight:
+    if everything and objective.kl.in_loss:
         with policy.reference():
-            everything = _scored_of(everything, objective.under("kl"), "reference", policy, budget)
-    return everything
+            everything = _score_streams(everything, objective.under("kl"), "reference", policy, budget)
+    return [*everything, *masked]
 
 
-def _reading_ratios(objective: Objective) -> frozenset[str]:
-    """Streams whose coefficient reads pi / pi_old."""
-    needs = {name: COEFFICIENTS.get(stream.coefficient.kind).needs for name, stream in objective.streams.items()}
-    return frozenset(name for name, needed in needs.items() if "ratio" in needed)
+def measure_references(
+    groups: Sequence[Group], objective: Objective, policy: Policy, budget: int
+) -> dict[int, Measured]:
+    """What KL in the reward is estimated from, by the identity of each decision; empty without such KL."""
+    if not objective.kl.in_reward:
+        return {}
+    under_kl = objective.under("kl")
+    rows = [
+        Row(decision, "", 0.0, 0, trajectory.units)
+        for group in groups
+        for trajectory in group.trajectories
+        if not under_kl.isdisjoint(streams_of(trajectory, objective))
+        for decision in trajectory.decisions
+    ]
+    rows = score(rows, "old", policy, budget)
+    with policy.reference():
+        rows = score(rows, "reference", policy, budget)
+    return {id(row.decision): Measured(row.old, row.reference) for row in rows}
 
 
-def _scored_of(rows: Sequence[Row], streams: Collection[str], field: str, policy: Policy, budget: int) -> list[Row]:
+def _score_streams(rows: Sequence[Row], streams: Collection[str], field: str, policy: Policy, budget: int) -> list[Row]:
     """`rows` in their order, those of `streams` scored."""
     scored = iter(score([row for row in rows if row.stream in streams], field, policy, budget))
     return [next(scored) if row.stream in streams else row for row in rows]
@@ -88,14 +103,14 @@ def weigh(
             weighed[id(row)] = advantages[start : start + count], targets[start : start + count]
             start += count
     shift, scale = _standard([advantages for advantages, _ in weighed.values()], settings)
-    made = []
+    rows_with_targets = []
     for row in rows:
         advantages, targets = weighed[id(row)]
         advantages = (advantages - shift) / scale
         if offline is not None:
             advantages = demonstration_weights(advantages, offline)
-        made.append(replace(row, advantage=_over_units(row, advantages), targets=targets))
-    return made
+        rows_with_targets.append(replace(row, advantage=_repeat_over_units(row, advantages), targets=targets))
+    return rows_with_targets
 
 
 def _values(row: Row) -> Tensor:
@@ -117,7 +132,7 @@ def _rewards(row: Row) -> tuple[float, ...]:
     return row.rewards
 
 
-def _over_units(row: Row, advantages: Tensor) -> Tensor:
+def _repeat_over_units(row: Row, advantages: Tensor) -> Tensor:
     """Repeats the advantage of each step for all units of that step: float64 [U]."""
     return advantages.repeat_interleave(row.units // len(advantages))
 

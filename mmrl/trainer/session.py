@@ -178,8 +178,8 @@ class Session:
             self.save_for_resume(place, optimizer, controllers)
             raise
 
-    def restore(self, optimizer: Optimizer, controllers: Controllers) -> None:
-        """Puts a resumed run's optimizer, controllers and reference back."""
+    def restore(self, optimizer: Optimizer, controllers: Controllers, stage: StageConfig) -> None:
+        """Puts the optimizer, controllers and reference of a resumed run, inside of `stage`, back."""
         if self._resumed is None or self._resumed_state is None:
             raise RuntimeError("this run resumes nothing, or has put it back already")
         controllers.load_state_dict(self._resumed_state.get("controllers", {}))
@@ -187,6 +187,9 @@ class Session:
         reference = _part(self._resumed, "reference/")
         if reference:
             self.policy.load_reference(reference)
+        elif stage.objective.kl.weight and stage.objective.kl.reference == "base":
+            # Nothing of it was copied, so that no checkpoint holds it.
+            self.policy.keep_reference(base=True)
         self._resumed = None
 
 

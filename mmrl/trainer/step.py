@@ -39,29 +39,32 @@ def score(rows: Sequence[Row], field: str, policy: Policy, budget: int) -> list[
 
 def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: int) -> kernel.StepPlan:
     """Weights and normalisers of one optimizer step over `rows`."""
-    entropic = objective.under("entropy")
+    entropic, lossy = objective.under("entropy"), [row for row in rows if not row.masked]
     return kernel.StepPlan(
         objective=objective,
         weights=stream_weights(objective.streams, step),
         normalisers={name: normaliser(name, s, rows, max_units) for name, s in objective.streams.items()},
-        entropy_units=max(1.0, float(sum(row.units for row in rows if row.stream in entropic))),
-        value_targets=max(1.0, float(sum(len(row.targets) for row in rows if row.targets is not None))),
+        entropy_units=max(1.0, float(sum(row.units for row in lossy if row.stream in entropic))),
+        value_targets=max(1.0, float(sum(len(row.targets) for row in lossy if row.targets is not None))),
         term_units={
-            name: max(1.0, float(sum(row.units for row in rows if row.stream in objective.term_streams(name))))
+            name: max(1.0, float(sum(row.units for row in lossy if row.stream in objective.term_streams(name))))
             for name in objective.auxiliary_terms
         },
     )
 
 
 def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Policy, budget: int) -> dict[str, float]:
-    """Adds the gradient of one optimizer step to the parameters; returns the step's sums and its loss."""
+    """Adds the gradient of one optimizer step to the parameters; returns the step's sums and its loss.
+
+    Masked rows are left out of the forward passes.
+    """
     terms = plan.objective.auxiliary_terms
     entropic = [name for name, own in terms.items() if "entropy" in AUXILIARY_TERMS.get(own.kind).needs]
     wants = "gradient" if plan.objective.entropy or entropic else "value"
     looked_at = {*plan.objective.of("rollouts", "injected"), *plan.objective.under("entropy")}
     looked_at |= {stream for name in entropic for stream in plan.objective.term_streams(name)}
     total: dict[str, float] = {"loss_sum": 0.0}
-    for batch in micro_batches(rows, policy, budget):
+    for batch in micro_batches([row for row in rows if not row.masked], policy, budget):
         entropy = wants if any(row.stream in looked_at for row in batch) else "none"
         likelihood = policy.log_probs(collate(batch), entropy=entropy)
         loss, sums = kernel.loss(likelihood, batch, plan)
@@ -79,7 +82,8 @@ def minibatches(rows: Sequence[Row], count: int, epochs: int, generator: torch.G
     Each stream is shuffled by itself, and the next one is dealt on from where the last one ended: every optimizer step
     holds a stream's share of the trajectories, rounded up or down, and all steps are as large as each other, to one. A
     stream of fewer trajectories than `count` is in as many steps only (`mmrl.recipe.checks.objectives` has what
-    is refused).
+    is refused). There are always `count` steps per epoch, empty ones where a filter left too little, so that the
+    learning rate's schedule does not fall behind.
     """
     if count == 1 and epochs == 1:
         return [list(rows)]
@@ -92,5 +96,5 @@ def minibatches(rows: Sequence[Row], count: int, epochs: int, generator: torch.G
         for trajectories in streams.values():
             members = list(trajectories.values())
             dealt += [members[i] for i in torch.randperm(len(members), generator=generator).tolist()]
-        parts += [[row for members in dealt[k::count] for row in members] for k in range(min(count, len(dealt)))]
+        parts += [[row for members in dealt[k::count] for row in members] for k in range(count)]
     return parts

@@ -119,6 +119,19 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(tiny_qwen, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("reference", ["start", "base"])
+def test_a_resumed_stage_after_sft_keeps_its_reference_under_lora(tiny_qwen, tmp_path, stop_at, reference):
+    first, second = TWO_STAGES["stages"]
+    objective = {"kl": {"weight": 0.1, "reference": reference}}
+    settings = {"stages": [first, {**second, "objective": objective}], "policy": {"lora": {"rank": 4}}}
+    whole = train(made(tiny_qwen, tmp_path / "whole", "run", settings))
+    cut = run_with_stops(made(tiny_qwen, tmp_path / "cut", "run", settings), stop_at, [4])
+    assert_same_run(whole.folder, cut.folder)
+    kl = [line["policy/kl_ref"] for line in metrics(whole.folder) if "policy/kl_ref" in line]
+    assert (kl[0] < 1e-6) == (reference == "start"), "the stage starts at its reference, or at a distance from the base"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [[1], [2], [3], [0, 2, 4]])
 def test_resuming_crosses_stages(tiny_qwen, tmp_path, stop_at, stops):
     """Steps 0-2 are the first stage: a stop at step 2 lies on the border."""

@@ -27,7 +27,7 @@ CASES = {
     ),
     "filtered_bc": ("filtered_bc", {}, {}),
     "injection": ("offline_mix", {}, {}),
-    "gate": ("hpt", {"objective": {"entropy": 0.0, "streams": {"rl": {"max_units": 12}}}}, {}),
+    "gate": ("hpt", {"objective": {"entropy": 0.0, "streams": {"rl": {"max_units": 12}, "demo": {"terms": []}}}}, {}),
     "DAgger": ("dagger", {"rollout": {"n": 2, "action_chunk": 1}}, {}),
     "HG-DAgger": ("dagger", {"rollout": {"n": 2, "action_chunk": 1}, "objective": {"relabel": {"takeover": 0.5}}}, {}),
     "chunked_awr": ("chunked_awr", {}, CRITIC),

@@ -2,7 +2,8 @@
 
 A unit is one dimension of one action, in normalised coordinates, action after action: of an executed one, or in a
 demonstration of one that is known, up to the whole horizon. Its log-prob is the mean over the decision's trained
-denoising steps of the log-density of x after the step (pi_RL, arXiv 2510.25889). A row of a demonstration has none, and
+denoising steps of the log-density of x after the step (pi_RL, arXiv 2510.25889), by choice with that of the noise
+before them. A row of a demonstration has none, and
 minus its flow-matching loss stands in the place: a coefficient of 1 then gives the policy's own supervised loss.
 """
 
@@ -208,7 +209,8 @@ class FlowPolicy(AdaptedModel):
         x = torch.randn(count, self.horizon, self.dims, device=self.device, generator=generator)
         noisy_BK = self._draw_steps(count, generator)
         befores, afters = [], []
-        density = torch.zeros_like(x)
+        whole = self.params.mean_over == "chain"
+        density = sampling.noise_density(x) if whole else torch.zeros_like(x)
         for step in range(self.steps):
             steps_B = torch.full((count,), step, device=self.device)
             time_B = sampling.time_of(steps_B, self.steps)
@@ -225,7 +227,8 @@ class FlowPolicy(AdaptedModel):
             befores.append(x)
             afters.append(after)
             x = after
-        log_probs = (density / noisy_BK.sum(1)[:, None, None])[..., : self.action_dim].flatten(1)[:, :units].cpu()
+        terms_B = noisy_BK.sum(1) + int(whole)
+        log_probs = (density / terms_B[:, None, None])[..., : self.action_dim].flatten(1)[:, :units].cpu()
         tokens = x[..., : self.action_dim].flatten(1)[:, :units].cpu()
         contexts: Sequence[Any] = [None] * count
         if not deterministic:
@@ -282,10 +285,11 @@ class FlowPolicy(AdaptedModel):
         density, spread, split = [], [], len(points.row_E) - len(shown)
         if sampled:
             after = torch.cat([contexts[r].after_SHD for r in sampled]).to(self.device)
+            start = torch.stack([contexts[r].before_SHD[0] for r in sampled]).to(self.device)  # [rows, H, D]
             move = self._transition(points.x_EHD[:split], v[:split], states[:split], points.time_E[:split])
-            density.append(self._units(sampling.log_density(after, move), len(sampled), width))
+            density.append(self._units(sampling.log_density(after, move), sampling.noise_density(start), width))
             std = move.std.expand_as(after)
-            spread.append(self._units(sampling.entropy(std), len(sampled), width))
+            spread.append(self._units(sampling.entropy(std), sampling.entropy(torch.ones_like(start)), width))
         if shown:
             target = torch.stack([velocity for _, _, velocity in demos]).to(self.device)
             density.append(-self._matching_loss(v[split:], target)[:, :width])
@@ -312,9 +316,16 @@ class FlowPolicy(AdaptedModel):
         times += [time.reshape(1) for _, time, _ in demos]
         return Evaluations(*(part.to(self.device) for part in (torch.tensor(rows), torch.cat(x), torch.cat(times))))
 
-    def _units(self, values_EHD: Tensor, rows: int, width: int) -> Tensor:
-        """[rows, U]: the mean over each row's evaluations, of the real dimensions of the executed actions."""
-        return values_EHD[..., : self.action_dim].flatten(1).unflatten(0, (rows, -1)).mean(1)[:, :width]
+    def _units(self, values_EHD: Tensor, start_RHD: Tensor, width: int) -> Tensor:
+        """[rows, U]: the mean over each row's evaluations, of the real dimensions of the executed actions.
+
+        Args:
+            start_RHD: the term of the noise that each chain starts from, which counts under `mean_over: chain`.
+        """
+        values_REU = values_EHD[..., : self.action_dim].flatten(1).unflatten(0, (len(start_RHD), -1))
+        if self.params.mean_over == "chain":
+            values_REU = torch.cat([start_RHD[..., : self.action_dim].flatten(1)[:, None], values_REU], 1)
+        return values_REU.mean(1)[:, :width]
 
     def _values(self, prefix_E: Prefix, states_ETH: Tensor, row_E: Tensor, count: int) -> Tensor | None:
         if self.value_head is None:

@@ -71,6 +71,11 @@ def log_density(x: Tensor, transition: Transition) -> Tensor:
     return torch.where(noisy, value, torch.zeros_like(value))
 
 
+def noise_density(x: Tensor) -> Tensor:
+    """log N(x; 0, 1) of each element: of the noise that a chain starts from."""
+    return log_density(x, Transition(torch.zeros_like(x), torch.ones_like(x)))
+
+
 def entropy(std: Tensor) -> Tensor:
     """0.5 log(2 pi e std^2) of each element in nats, 0 where the step is deterministic."""
     noisy = std > 0

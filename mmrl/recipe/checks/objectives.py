@@ -59,6 +59,28 @@ def check_value_head(stages: Sequence[Any], policy: PolicyConfig) -> None:
         raise ValueError(f"policy.value_head: no stage trains a critic (method {methods}); leave it out")
 
 
+def check_adapters(stage: Any, policy: PolicyConfig) -> None:
+    """LoRA of a policy (`PolicyConfig`) fits the stage's KL and its optimizer steps.
+
+    Raises:
+        ValueError: it does not.
+    """
+    lora, where = policy.lora if isinstance(policy, TrainedConfig) else None, f"stages.{stage.name}"
+    if lora is None and stage.objective.kl.reference == "base":
+        raise ValueError(
+            f"{where}: objective.kl.reference base is the model below LoRA's adapters; set policy.lora, or reference "
+            "to start"
+        )
+    updates = stage.minibatches * stage.epochs
+    if lora is not None and lora.dropout > 0 and updates > 1 and stage.objective.reading_ratios():
+        # Log-probs before the first update are scored without dropout: ratios would be noise from the first update on.
+        raise ValueError(
+            f"{where}: policy.lora.dropout {lora.dropout} changes the log-probs of every update, and minibatches x "
+            f"epochs {updates} compare them with those before the first, which have none; set dropout to 0, or "
+            "minibatches and epochs to 1"
+        )
+
+
 def check_minibatches(stage: Any, objective: Objective) -> None:
     """Every optimizer step of a stage (`StageConfig`) has its share of what the stage draws.
 
@@ -78,10 +100,15 @@ def check_minibatches(stage: Any, objective: Objective) -> None:
             )
     if count == 1 or len(objective.streams) == 1:
         return
-    if objective.gate is not None and not all(stream.per_prompt for stream in objective.streams.values()):
+    # Under `sum` an optimizer step's rollouts weigh by their number, so that demonstrations which are in few of the
+    # steps weigh at least as much over the batch as they would in a single one.
+    even = all(stream.per_prompt for stream in objective.streams.values())
+    summed = all(objective.streams[name].normalise == "sum" for name in objective.of("rollouts", "injected"))
+    if objective.gate is not None and not (even or summed):
         raise ValueError(
             f"{where}: with minibatches {count} a gate may give fewer demonstrations than optimizer steps, and they "
-            "would weigh too little; set per_prompt: true in both of objective.streams, or minibatches to 1"
+            "would weigh too little; set per_prompt: true in both of objective.streams, normalise: sum in that of the "
+            "rollouts, or minibatches to 1"
         )
     if objective.filter is not None and count > stage.rollout.n:
         raise ValueError(

@@ -27,6 +27,11 @@ class FlowParams(Settings):
         description="steps that are noisy and scored, all others follow the ODE: one drawn anew each decision, all, or "
         "the steps listed (0 is the first)",
     )
+    mean_over: Literal["steps", "chain"] = Field(
+        "steps",
+        description="what a log-prob is the mean of: the densities of the K trained steps, or with trained: all those "
+        "and the density of the noise that the chain starts from, K + 1 terms (RLinf's joint_logprob)",
+    )
     eta: PositiveFloat = Field(0.5, description="noise of sde (any) and cps (below 1)")
     noise_low: PositiveFloat = Field(0.08, description="least deviation of sampler noise, in normalised actions")
     noise_high: PositiveFloat = Field(0.16, description="largest deviation of sampler noise")
@@ -48,6 +53,8 @@ class FlowParams(Settings):
         listed = self.trained if isinstance(self.trained, list) else [0]
         if not listed or len(set(listed)) < len(listed) or min(listed) < 0:
             raise ValueError(f"trained {self.trained} must name different steps, counted from 0")
+        if self.mean_over == "chain" and self.trained != "all":
+            raise ValueError(f"mean_over chain is the density of every step; set trained to all, not {self.trained}")
         return self
 
     def noisy_steps(self, steps: int) -> list[int]:

@@ -6,76 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmrl.contracts.types import Decision, Likelihood
-from mmrl.objectives import kernel
-from mmrl.objectives.rows import Row
-from mmrl.recipe.methods import resolve_objective
-from mmrl.trainer.step import plan_step
-
-VOCABULARY = 11
-L_MAX = 16
-PPO = {"kind": "ppo_clip", "low": 0.2, "high": 0.2}
-
-
-class Toy:
-    """Random logits of a few sequences: 2 groups of 3 rollouts and 3 demonstrations, of different lengths."""
-
-    def __init__(self, seed: int):
-        g = torch.Generator().manual_seed(seed)
-        self.streams = ["rl"] * 6 + ["demo"] * 3
-        self.lengths = torch.randint(1, 9, (9,), generator=g).tolist()
-        self.logits = torch.randn(9, 8, VOCABULARY, dtype=torch.float64, generator=g).mul(2).requires_grad_()
-        self.tokens = torch.randint(0, VOCABULARY, (9, 8), generator=g)
-        self.advantages = [*torch.randn(6, dtype=torch.float64, generator=g).tolist(), 1.0, 1.0, 1.0]
-        self.advantages[1] = 0.0
-        all_units = self.all_log_probs().detach()
-        noise = torch.randn(3, 9, 8, dtype=torch.float64, generator=g)
-        self.old, self.reference = all_units + 0.5 * noise[0], all_units + 0.7 * noise[1]
-        self.rollout = self.old + 0.6 * noise[2]
-
-    def all_log_probs(self):
-        return self.logits.log_softmax(-1).gather(-1, self.tokens[:, :, None]).squeeze(-1)
-
-    def indices(self, stream):
-        return [i for i, name in enumerate(self.streams) if name == stream]
-
-    def p(self, i):
-        """Probabilities of sequence i's tokens, as a differentiable vector."""
-        return self.logits[i, : self.lengths[i]].softmax(-1).gather(-1, self.tokens[i, : self.lengths[i], None])[:, 0]
-
-    def units(self, stream):
-        return sum(self.lengths[i] for i in self.indices(stream))
-
-    def rows(self, *streams, group_size=3):
-        rows = []
-        for i, n in enumerate(self.lengths):
-            is_rl = self.streams[i] == "rl"
-            decision = Decision(None, self.tokens[i, :n], self.rollout[i, :n] if is_rl else None)
-            row = Row(decision, self.streams[i], self.advantages[i], i, n, group_size if is_rl else 1)
-            if is_rl:
-                row = replace(row, old=self.old[i, :n], reference=self.reference[i, :n])
-            rows.append(row)
-        return [row for row in rows if row.stream in streams]
-
-    def kernel_gradient(self, objective, step=0, **kwargs):
-        rows = self.rows(*objective.streams, **kwargs)
-        plan = plan_step(objective, rows, step, L_MAX)
-        chosen = [row.trajectory for row in rows]
-        width = max(self.lengths[i] for i in chosen)
-        mask = torch.arange(width)[None] < torch.tensor([self.lengths[i] for i in chosen])[:, None]
-        log_all = self.logits[chosen, :width].log_softmax(-1)
-        log_probs = self.all_log_probs()[chosen, :width] * mask
-        entropy = -(log_all.exp() * log_all).sum(-1) * mask
-        total, _ = kernel.loss(Likelihood(log_probs, mask, entropy), rows, plan)
-        return torch.autograd.grad(total, self.logits)[0]
-
-    def gradient(self, loss):
-        return torch.autograd.grad(loss, self.logits, retain_graph=True)[0]
-
-
-def assert_same(ours, published):
-    assert float(published.abs().max()) > 1e-4, "the published gradient is zero, so this compares nothing"
-    assert float((ours - published).abs().max()) <= 1e-10 * float(published.abs().max())
+from mmrl.objectives.advantages import group_advantages
+from tests.support.toy import L_MAX, Toy, assert_same, objective_of, ppo_term
 
 
 @pytest.fixture(params=range(4))
@@ -83,22 +15,8 @@ def toy(request):
     return Toy(request.param)
 
 
-def objective_of(method="grpo", **overrides):
-    return resolve_objective(method, overrides)
-
-
 def sft_of(kind, **settings):
     return objective_of("sft", streams={"demo": {"coefficient": {"kind": kind, **settings}}})
-
-
-def ppo_term(toy, i, low=0.2, high=0.2, dual=None):
-    """Sum over tokens of the clipped surrogate (to maximise)."""
-    n, advantage = toy.lengths[i], toy.advantages[i]
-    r = toy.p(i) / toy.old[i, :n].exp()
-    surrogate = torch.minimum(r * advantage, r.clamp(1 - low, 1 + high) * advantage)
-    if dual is not None and advantage < 0:
-        surrogate = torch.maximum(surrogate, torch.full_like(surrogate, dual * advantage))
-    return surrogate
 
 
 # --- supervised streams
@@ -208,16 +126,43 @@ def test_dapo_averages_over_all_tokens_and_clips_higher(toy):
     assert_same(toy.kernel_gradient(objective_of("dapo")), toy.gradient(published))
 
 
-@pytest.mark.parametrize("kind", ["k2", "k3"])
-def test_kl_in_the_loss_is_averaged_as_the_stream_is(toy, kind):
-    beta = 0.3
+def test_gspo_clips_one_ratio_per_answer_in_the_published_range(toy):
+    """J = mean over answers of min(s A, clip(s, 1 - 3e-4, 1 + 4e-4) A), s = (pi(y) / pi_old(y))^(1/|y|), 2507.18071."""
+    now = toy.all_log_probs().detach()
+    clipped = 0
+    published = 0.0
+    for i, log_s in zip(toy.indices("rl"), (-5e-4, -2e-4, 1e-4, 3.5e-4, 4.5e-4, 1e-3)):
+        n, advantage = toy.lengths[i], toy.advantages[i]
+        spread = toy.old[i, :n] - now[i, :n]
+        toy.old[i, :n] = now[i, :n] + spread - spread.mean() - log_s
+        s = (toy.p(i).log().sum() - toy.old[i, :n].sum()).div(n).exp()
+        published = published - torch.minimum(s * advantage, s.clamp(1 - 3e-4, 1 + 4e-4) * advantage) / 6
+        clipped += bool(s > 1 + 4e-4) if advantage > 0 else bool(s < 1 - 3e-4) and advantage < 0
+    ours = toy.kernel_gradient(objective_of("gspo"))
+    assert_same(ours, toy.gradient(published))
+    assert sum(not bool(ours[i].any()) for i in toy.indices("rl") if toy.advantages[i]) == clipped
+
+
+def test_rloo_is_reinforce_with_the_others_as_baseline(toy):
+    """J = mean over answers of (r - mean of the k - 1 others) log pi(y), the answer's log-prob whole, 2402.14740."""
+    rewards = [1.0, 0.0, 0.25, 0.5, 0.5, 1.0]
+    groups = [rewards[:3], rewards[3:]]
+    objective = objective_of("rloo")
+    toy.advantages[:6] = [a for group in group_advantages(groups, objective.advantage) for a in group]
+    toy.old = toy.all_log_probs().detach()
     published = 0.0
     for i in toy.indices("rl"):
-        difference = toy.p(i).log() - toy.reference[i, : toy.lengths[i]]
-        kl = difference.square() / 2 if kind == "k2" else (-difference).exp() - 1 + difference
-        published = published - (ppo_term(toy, i) - beta * kl).mean() / 6
-    ours = objective_of("grpo", kl={"weight": beta, "kind": kind})
-    assert_same(toy.kernel_gradient(ours), toy.gradient(published))
+        others = [r for j, r in enumerate(groups[i // 3]) if j != i % 3]
+        published = published - (rewards[i] - sum(others) / 2) * toy.p(i).prod().log() / 6
+    assert_same(toy.kernel_gradient(objective), toy.gradient(published))
+
+
+def test_rloo_clips_the_ratio_of_the_whole_answer_in_later_updates(toy):
+    published = 0.0
+    for i in toy.indices("rl"):
+        r = toy.p(i).prod() / toy.old[i, : toy.lengths[i]].exp().prod()
+        published = published - torch.minimum(r * toy.advantages[i], r.clamp(0.8, 1.2) * toy.advantages[i]) / 6
+    assert_same(toy.kernel_gradient(objective_of("rloo")), toy.gradient(published))
 
 
 def test_kl_without_advantage_still_pulls(toy):
@@ -276,16 +221,52 @@ def test_chord_mu_mixes_grpo_and_sft_by_its_schedule(toy, step, mu):
     assert_same(toy.kernel_gradient(ours, step=step), toy.gradient((1 - mu) * rl + mu * sft))
 
 
-def test_hpt_weighs_a_prompt_alike_whether_it_is_rolled_out_or_demonstrated(toy):
+def entropy_of(toy, *streams):
+    """Token mean of the entropy over the units of the streams."""
+    chosen = [i for stream in streams for i in toy.indices(stream)]
+    distributions = [torch.distributions.Categorical(logits=toy.logits[i, : toy.lengths[i]]) for i in chosen]
+    return sum(d.entropy().sum() for d in distributions) / sum(toy.lengths[i] for i in chosen)
+
+
+def test_hpt_is_the_published_loss_of_one_micro_batch(toy):
+    """compute_policy_loss(loss_remove_clip, loss_remove_token_mean) + 1.0 x compute_sft_pure_loss - 0.001 x entropy.
+
+    Ratios are those of a later update; in the first one they are 1.
+    """
+    ratios = {i: toy.p(i) / toy.old[i, : toy.lengths[i]].exp() for i in toy.indices("rl")}
+    rl = -sum((r * toy.advantages[i]).sum() for i, r in ratios.items()) / L_MAX
+    sft = -sum(toy.p(i).log().sum() for i in toy.indices("demo")) / toy.units("demo")
+    published = rl + sft - 0.001 * entropy_of(toy, "rl", "demo")
+    assert_same(toy.kernel_gradient(objective_of("hpt")), toy.gradient(published))
+
+
+def test_per_prompt_weighs_rolled_out_and_gated_prompts_alike(toy):
     """Two groups of three rollouts and three gated prompts: five prompts, each with one fifth of the loss."""
     rl = -sum((toy.advantages[i] * toy.p(i).log()).sum() / L_MAX / 3 for i in toy.indices("rl"))
     demo = -sum(toy.p(i).log().mean() for i in toy.indices("demo"))
-    entropy = sum(
-        torch.distributions.Categorical(logits=toy.logits[i, : toy.lengths[i]]).entropy().sum()
-        for i in toy.indices("rl")
-    )
-    published = (rl + demo) / 5 - 0.001 * entropy / toy.units("rl")
-    assert_same(toy.kernel_gradient(objective_of("hpt")), toy.gradient(published))
+    streams = {
+        "rl": {"coefficient": {"kind": "one"}, "normalise": "constant", "per_prompt": True},
+        "demo": {"normalise": "sequence", "per_prompt": True},
+    }
+    ours = objective_of("hpt", streams=streams, entropy=0.0)
+    assert_same(toy.kernel_gradient(ours), toy.gradient((rl + demo) / 5))
+
+
+def test_offline_mix_is_easyvideor1s_clip_dual_clip_and_token_mean(toy):
+    # Ratios on either side of every bound.
+    ratios = torch.tensor([0.7, 1.25, 3.5, 1.0, 1.35, 2.9, 0.9, 3.1], dtype=torch.float64)
+    toy.old = toy.all_log_probs().detach() - ratios.log()
+    toy.advantages[:6], toy.lengths[:6] = [1.0, -1.0, 0.5, -0.5, 2.0, 0.0], [8] * 6
+    published = -sum(ppo_term(toy, i, high=0.3, dual=3.0).sum() for i in toy.indices("rl")) / toy.units("rl")
+    assert_same(toy.kernel_gradient(objective_of("offline_mix")), toy.gradient(published))
+
+
+def test_filtered_bc_is_the_share_of_the_successes_times_their_cloning(toy):
+    toy.advantages[:6] = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]
+    successes = [i for i in toy.indices("rl") if toy.advantages[i]]
+    units = sum(toy.lengths[i] for i in successes)
+    cloning = -sum(toy.p(i).log().sum() for i in successes) / units
+    assert_same(toy.kernel_gradient(objective_of("filtered_bc")), toy.gradient(cloning * units / toy.units("rl")))
 
 
 def test_kl_and_entropy_leave_demonstrations_alone(toy):

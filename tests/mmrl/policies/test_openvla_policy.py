@@ -228,6 +228,7 @@ def test_lora_trains_adapters_and_saves_them_merged(tiny_qwen, tmp_path):
     assert all(torch.equal(value, after[key]) for key, value in frozen.items())
     expected = log_probs(policy, rows)
     assert float((expected - log_probs(base, rows)).abs().max()) > 1e-2
+    policy.keep_reference(base=True)
     with policy.reference():
         assert torch.allclose(log_probs(policy, rows), log_probs(base, rows), atol=1e-5)
     policy.save_pretrained(tmp_path / "model")

@@ -20,6 +20,7 @@ SAMPLERS = (
     {"sampler": "sde", "trained": [0, 2]},
     {"sampler": "noise", "trained": "all"},
     {"sampler": "cps"},
+    {"sampler": "noise", "trained": "all", "mean_over": "chain"},
 )
 MIXED = resolve_objective("co_train", {})
 
@@ -59,6 +60,19 @@ def test_log_probs_are_the_densities_of_the_steps(tiny_qwen):
             assert torch.equal(context.after_SHD[step], context.before_SHD[step + 1])
     assert torch.allclose(log_probs(policy, [row]), total.flatten() / 4, atol=1e-4)
     assert torch.equal(row.decision.tokens, context.after_SHD[-1].flatten())
+
+
+def test_over_the_chain_the_noise_that_it_starts_from_is_one_more_term(tiny_qwen):
+    """RLinf's joint_logprob: the mean of K + 1 log-densities and entropies, the first of them N(0, 1)'s."""
+    policy = load(tiny_qwen("pi0"), params={"sampler": "noise", "trained": "all"})
+    (row, *_) = sampled_rows(policy, observations(1))
+    normal = torch.distributions.Normal(0.0, 1.0)
+    start = normal.log_prob(row.decision.context.before_SHD[0]).flatten()
+    theirs = policy.log_probs(collate([row]), "gradient")
+    policy.params = policy.params.model_copy(update={"mean_over": "chain"})
+    ours = policy.log_probs(collate([row]), "gradient")
+    assert torch.allclose(ours.log_probs_RU[0], (4 * theirs.log_probs_RU[0] + start) / 5, atol=1e-5)
+    assert torch.allclose(ours.entropy_RU[0], (4 * theirs.entropy_RU[0] + normal.entropy()) / 5, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -272,6 +286,7 @@ def test_bad_input_is_refused(tiny_qwen):
         ({"params": {"trained": [0, 4]}}, r"sampler 'sde' of 4 steps .* 0 to 3"),
         ({"params": {"sampler": "cps", "steps": 1}}, "needs 2 steps or more"),
         ({"params": {"sampler": "cps", "eta": 1.0}}, "set it below 1"),
+        ({"params": {"mean_over": "chain"}}, "set trained to all, not one"),
         ({"params": {"trained": [1, 1]}}, "must name different steps"),
         ({"params": {"noise_low": 0.2}}, "noise_low 0.2 is not below"),
         ({"params": {"samplr": "sde"}}, r"samplr.*sampler"),

@@ -84,7 +84,7 @@ def test_logits_in_chunks_change_no_log_prob_and_no_gradient(tiny_qwen, monkeypa
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
-def test_lora_trains_adapters_only_and_its_base_is_the_reference(tiny_qwen, family):
+def test_lora_trains_adapters_only_above_a_base_that_stays(tiny_qwen, family):
     base = load(tiny_qwen(family))
     policy = load(tiny_qwen(family), lora={"rank": 4})
     rows = rows_of(base)
@@ -101,6 +101,7 @@ def test_lora_trains_adapters_only_and_its_base_is_the_reference(tiny_qwen, fami
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     assert float((log_probs(policy, rows[:6]) - log_probs(base, rows[:6])).abs().max()) > 1e-2
     scored = score(rows[:6], "old", policy, 300)
+    policy.keep_reference(base=True)
     with policy.reference():
         assert torch.allclose(log_probs(policy, rows[:6]), log_probs(base, rows[:6]), atol=1e-6)
     assert torch.equal(
@@ -241,6 +242,37 @@ def test_the_kept_reference_does_not_move(tiny_qwen):
     other.load_reference(state)
     with other.reference():
         assert torch.equal(log_probs(other, rows), before)
+
+
+def test_under_lora_the_reference_is_the_adapters_as_they_were_kept(tiny_qwen):
+    policy, base = load(tiny_qwen("qwen2_5_vl"), lora={"rank": 4}), load(tiny_qwen("qwen2_5_vl"))
+    rows = rows_of(base)[:6]
+    with pytest.raises(ConfigError, match=r"no reference .*kl\.reference: base"), policy.reference():
+        pass
+    assert policy.reference_state() is None
+    train(adapt(policy), rows)
+    before = log_probs(policy, rows)
+    policy.keep_reference()
+    train(policy, rows)
+    after = log_probs(policy, rows)
+    assert float((after - before).abs().max()) > 1e-2
+    assert float((before - log_probs(base, rows)).abs().max()) > 1e-2
+    names = [(name, id(parameter)) for name, parameter, _ in policy.trainable()]
+    with policy.reference():
+        assert torch.equal(log_probs(policy, rows), before)
+    assert torch.equal(log_probs(policy, rows), after)
+    assert [(name, id(parameter)) for name, parameter, _ in policy.trainable()] == names, "the optimizer's own"
+    state = {k: v.clone() for k, v in policy.reference_state().items()}
+    other = load(tiny_qwen("qwen2_5_vl"), lora={"rank": 4})
+    other.load_reference(state)
+    with other.reference():
+        assert torch.equal(log_probs(other, rows), before)
+    policy.keep_reference(base=True)
+    assert policy.reference_state() is None
+    with policy.reference():
+        assert torch.allclose(log_probs(policy, rows), log_probs(base, rows), atol=1e-6)
+    with pytest.raises(ConfigError, match=r"set policy\.lora"):
+        base.keep_reference(base=True)
 
 
 def test_bfloat16_keeps_float32_master_weights(tiny_qwen):

@@ -39,6 +39,7 @@ ROWS = [
         (Stream(**ROLLED, normalise="sequence"), [1 / 24, 1 / 24, 1 / 6, 1 / 12]),
         (Stream(**ROLLED, normalise="constant"), [1 / 30] * 4),
         (Stream(**ROLLED, normalise="constant", max_units=20), [1 / 60] * 4),
+        (Stream(**ROLLED, normalise="sum"), [1 / 10] * 4),
         # three prompts: the group of two, the group of one, and the demonstration
         (Stream(**ROLLED, normalise="sequence", per_prompt=True), [1 / 48, 1 / 48, 1 / 12, 1 / 12]),
         (Stream(**ROLLED, normalise="constant", per_prompt=True), [1 / 60, 1 / 60, 1 / 60, 1 / 30]),
@@ -113,6 +114,7 @@ def test_figures_of_several_optimizer_steps_hide_no_skipped_one():
         ("sft", {"streams": {"rl": {}}}, "streams"),
         ("grpo", {"demonstrations": True}, "streams"),
         ("grpo", {"streams": {"rl": {"per_prompt": True, "normalise": "token"}}}, "streams.rl.per_prompt"),
+        ("grpo", {"streams": {"rl": {"per_prompt": True, "normalise": "sum"}}}, "streams.rl.per_prompt"),
         ("grpo", {"streams": {"rl": {"complement_of": "demo"}}}, "streams.rl.complement_of"),
         ("grpo", {"streams": {"rl": {"complement_of": "rl"}}}, "streams.rl.complement_of"),
         ("chord_mu", {"streams": {"demo": {"complement_of": "rl"}}}, "complement_of"),

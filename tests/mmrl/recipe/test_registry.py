@@ -79,3 +79,10 @@ def test_the_table_goes_before_a_package(packages):
     packages("planet_pack", "mmrl.test_planet", "mars = planet_pack:PART")
     assert PLANETS.get("mars") == 4
     assert [line.package for line in PLANETS.listed() if line.name == "mars"] == ["mmrl"]
+
+
+def test_no_method_stands_in_two_families():
+    from mmrl.recipe.methods import METHODS, critic, flow, group, mixed, offline, supervised
+
+    tables = (supervised.SUPERVISED, group.GROUP, critic.CRITIC, mixed.MIXED, offline.OFFLINE, flow.FLOW)
+    assert sorted(name for table in tables for name in table) == sorted(METHODS.entries)

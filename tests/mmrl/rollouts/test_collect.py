@@ -98,6 +98,46 @@ def test_dynamic_sampling_keeps_groups_that_teach(tiny_qwen):
     assert describe(batch)["accuracy/mean"] == pytest.approx(solved / len(drawn))
 
 
+def test_the_gate_comes_before_the_filter(tiny_qwen):
+    """The filter drops groups that are all wrong, which are the ones that HPT has a demonstration for."""
+    samples = digits(4, "ocr")
+    builder = builder_of(tiny_qwen, "hpt", samples, solved_ids(samples[0].id), objective={"filter": {"rounds": 1}})
+    batch = builder.collect(1)
+    assert batch.rollouts == (), "the one that is always solved teaches nothing"
+    assert {g.sample.id for g in batch.demonstrations} == {s.id for s in samples[1:]}
+    assert batch.metrics["group/gated"] == batch.metrics["group/kept"] == 0.75
+    nothing = builder_of(tiny_qwen, "hpt", samples, solved_ids(), objective={"filter": {}}).collect(1)
+    assert (len(nothing.demonstrations), nothing.metrics["group/gated"], nothing.metrics["group/rounds"]) == (4, 1, 1)
+    solved = builder_of(tiny_qwen, "hpt", samples, lambda text, sample: 1.0, objective={"filter": {"rounds": 2}})
+    batch = solved.collect(1)
+    assert (batch.rollouts, batch.demonstrations, len(batch.sampled)) == ((), (), 8)
+    assert batch.metrics["group/gated"] == batch.metrics["group/kept"] == 0
+
+
+def test_injection_comes_before_the_filter(tiny_qwen):
+    """EasyVideoR1 filters the mixed group: one that fails stays for its demonstration, one that is solved goes."""
+    samples = digits(4, "ocr")
+    golden = {sample.demonstration for sample in samples}
+
+    def reward(text, sample):
+        return float(sample.id == samples[0].id or text in golden)
+
+    objective = {"inject": {"below": 0.5}, "filter": {"rounds": 1}}
+    batch = builder_of(tiny_qwen, "offline_mix", samples, reward, objective=objective).collect(1)
+    assert {g.sample.id for g in batch.rollouts} == {s.id for s in samples[1:]}
+    for group in batch.rollouts:
+        assert [(t.origin, t.reward) for t in group.trajectories] == [("policy", 0), ("policy", 0), ("demo", 1)]
+    assert batch.metrics["group/injected"] == batch.metrics["group/kept"] == 0.75
+
+
+def test_a_step_that_gates_and_filters_has_no_more_prompts_than_it_asks_for(tiny_qwen):
+    samples = digits(8, "ocr")
+    half = solved_ids(*(sample.id for sample in samples[::2]))
+    batch = builder_of(tiny_qwen, "hpt", samples, half, objective={"filter": {"rounds": 4}}).collect(0)
+    assert len(batch.rollouts) + len(batch.demonstrations) == 4
+    assert len(batch.sampled) == 4 * batch.metrics["group/rounds"] > 4
+
+
 def test_an_injected_demonstration_is_scored_at_the_temperature_of_the_rollouts_beside_it(tiny_qwen):
     samples, rollout = digits(2, "ocr"), {"n": 3, "max_new_tokens": 8, "temperature": 0.7}
     builder = builder_of(tiny_qwen, "offline_mix", samples, solved_ids(), rollout=rollout)
@@ -128,9 +168,9 @@ def test_rows_carry_the_advantage_of_the_penalised_reward_and_masked_ones_keep_t
         mean = sum(shaped) / len(shaped)
         expected += [(t, r - mean) for t, r in zip(group.trajectories, shaped)]
     rows, noted = make_rows(batch, builder.objective, builder.stage)
-    kept = [(t, a) for t, a in expected if not t.truncated]
-    assert [row.advantage for row in rows] == pytest.approx([a for _, a in kept])
-    assert all(torch.equal(row.decision.tokens, t.decisions[0].tokens) for row, (t, _) in zip(rows, kept))
+    assert [row.advantage for row in rows] == pytest.approx([a for _, a in expected])
+    assert all(torch.equal(row.decision.tokens, t.decisions[0].tokens) for row, (t, _) in zip(rows, expected))
+    assert [row.masked for row in rows] == [t.truncated for t, _ in expected]
     notes = [t.info["advantage"] for g in noted for t in g.trajectories]
     assert notes == pytest.approx([a for _, a in expected])
     figures = describe(batch)

@@ -40,7 +40,7 @@ def test_every_step_holds_its_share_of_each_stream(rl, demo, count, epochs, seed
     if count * epochs == 1:
         assert parts == [every]
         return
-    steps = min(count, rl + demo)
+    steps = count
     assert len(parts) == epochs * steps
     for epoch in range(epochs):
         mine = parts[epoch * steps : (epoch + 1) * steps]
@@ -77,7 +77,13 @@ def recipe(method, **stage):
 
 
 FILTERED = {"filter": {}}
-UNEVEN = {"streams": {"demo": {"per_prompt": False}}}
+UNEVEN = {"streams": {"rl": {"normalise": "constant"}}}
+BY_PROMPT = {
+    "streams": {
+        "rl": {"normalise": "constant", "per_prompt": True},
+        "demo": {"normalise": "sequence", "per_prompt": True},
+    }
+}
 REFUSED = {
     "fewer demonstrations": (
         recipe("co_train", minibatches=8, demonstrations=4),
@@ -95,7 +101,8 @@ TAKEN = {
     "as many": recipe("co_train", minibatches=8, demonstrations=8, prompts=8),
     "no demonstrations drawn": recipe("grpo", minibatches=8, demonstrations=4),
     "one stream behind a filter": recipe("dapo", minibatches=4, rollout={"n": 2}),
-    "a gate by prompts": recipe("hpt", minibatches=2),
+    "a gate by prompts": recipe("hpt", minibatches=2, objective=BY_PROMPT),
+    "a gate as published": recipe("hpt", minibatches=2),
     "one step": recipe("hpt", minibatches=1, objective=UNEVEN),
 }
 
@@ -110,3 +117,36 @@ def test_a_stream_that_would_miss_from_some_steps_is_refused(name):
 @pytest.mark.parametrize("name", TAKEN)
 def test_others_are_taken(name):
     load_recipe(TAKEN[name])
+
+
+LORA = {"path": "anywhere", "lora": {"rank": 4, "dropout": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("method", "stage"),
+    [
+        ("grpo", {"minibatches": 2}),
+        ("ppo", {"epochs": 2}),
+        ("hpt", {"minibatches": 2}),
+        ("filtered_bc", {"epochs": 2, "objective": {"kl": {"weight": 0.1, "ratio_weighted": True}}}),
+    ],
+)
+def test_dropout_of_adapters_beside_ratios_of_several_updates_is_refused(method, stage):
+    raw = recipe(method, **stage)
+    raw["policy"] = {**LORA, "value_head": {}} if method == "ppo" else LORA
+    with pytest.raises(ConfigError, match=r"stages.rl: policy.lora.dropout 0.1 .* minibatches x epochs 2"):
+        load_recipe(raw)
+
+
+@pytest.mark.parametrize(
+    ("method", "stage"), [("grpo", {}), ("sft", {"epochs": 2}), ("filtered_bc", {"minibatches": 2})]
+)
+def test_dropout_is_taken_where_no_ratio_reads_it(method, stage):
+    load_recipe({**recipe(method, **stage), "policy": LORA})
+
+
+def test_a_base_reference_without_adapters_is_refused():
+    raw = recipe("grpo", objective={"kl": {"weight": 0.1, "reference": "base"}})
+    with pytest.raises(ConfigError, match=r"kl.reference base is the model below LoRA's adapters; set policy.lora"):
+        load_recipe(raw)
+    load_recipe({**raw, "policy": {"path": "anywhere", "lora": {}}})

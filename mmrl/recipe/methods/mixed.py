@@ -1,0 +1,59 @@
+"""SFT and RL in one run: side by side, prompt by prompt, or one after the other."""
+
+from __future__ import annotations
+
+from mmrl.recipe.methods.entry import Method
+from mmrl.recipe.methods.streams import PPO, RL, SFT
+
+MIXED: dict[str, Method] = {
+    "co_train": Method(
+        source="RLinf-Co: RL plus 0.2 x the policy's supervised loss on demonstrations",
+        objective={
+            "demonstrations": True,
+            "streams": {"rl": {**RL, "normalise": "sequence"}, "demo": {**SFT, "weight": 0.2}},
+        },
+        notes="with a critic: objective.advantage and objective.value as ppo has them",
+    ),
+    "chord_mu": Method(
+        source="CHORD, arXiv 2508.11408",
+        objective={
+            "demonstrations": True,
+            "streams": {
+                "rl": {**RL, "normalise": "token", "complement_of": "demo"},
+                "demo": {**SFT, "weight": {"start": 0.9, "peak": 0.9, "valley": 0.05, "warmup": 0, "decay": 200}},
+            },
+        },
+        notes="L = (1 - mu) L_GRPO + mu L_SFT; both streams are global token means, so batch size does not shift mu",
+    ),
+    "offline_mix": Method(
+        source="EasyVideoR1's mixed offline-online groups, with its clip of 0.2 and 0.3, dual clip of 3 and token mean",
+        objective={
+            "inject": {},
+            "streams": {"rl": {**RL, "coefficient": {**PPO, "high": 0.3, "dual": 3.0}, "normalise": "token"}},
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+        },
+        notes="set objective.inject.below to replace in failing groups only; demonstrations end with their end token",
+    ),
+    "hpt": Method(
+        source="HPT (Unify-Post-Training), arXiv 2509.04419",
+        objective={
+            "gate": {"solved": 0},
+            "streams": {
+                "rl": {**RL, "coefficient": {"kind": "importance"}, "normalise": "sum"},
+                "demo": {**SFT, "terms": ["entropy"]},
+            },
+            "advantage": {"baseline": "group_mean", "scale": "none"},
+            "entropy": 0.001,
+        },
+        notes="prompts that no rollout solves become supervised; the gate reads accuracy. Weights are those of the "
+        "published code where one micro-batch holds the optimizer step (there they change with the micro-batch): the "
+        "sum of r A over all units / max_new_tokens, plus streams.demo.weight (1; 0.3 in its 1.5B script) x the token "
+        "mean over demonstrations. A demonstration so weighs more than the group it stands for, and RL by how many "
+        "groups there are; with `per_prompt: true` in both streams (rl `constant`, demo `sequence`) every prompt "
+        "weighs alike. The script clips the gradient's norm at 80, not at 1",
+    ),
+    "sft_then_rl": Method(
+        source="the honest baseline: SFT, then GRPO (arXiv 2604.23747 argues for it)",
+        stages=(("sft", "sft", 0.5), ("rl", "grpo", 0.5)),
+    ),
+}
