@@ -26,7 +26,7 @@ _NEEDS = {
     "`pycocotools`": "mask_iou",
     "`jsonschema`": "format",
     "`math-verify[antlr4_9_3]`": "math",
-    "`httpx`, `stamina`": "judge",
+    "`httpx`, `stamina`": "judge rubric",
 }
 
 _HEADER = """# Rewards

@@ -37,6 +37,7 @@ REWARDS = {
     "regression": "regression:Regression",
     "repetition": "repetition:Repetition",
     "route": "route:Route",
+    "rubric": "rubric:Rubric",
     "spatiotemporal_iou": "spatiotemporal_iou:SpatiotemporalIou",
     "table": "table:Table",
     "temporal_iou": "temporal_iou:TemporalIou",
@@ -172,7 +173,7 @@ def combine(parts: Sequence[Sequence]) -> Reward:
 
 
 def validate(name: str | Reward, targets: Iterable[Mapping[str, Any]], **params: Any) -> None:
-    """Prove that each target can be scored and that its gold answer scores 1.0.
+    """Prove that each target can be scored and that its gold answer, where it has one, scores 1.0.
 
     Args:
         name: a reward's name, or a reward.
@@ -186,6 +187,8 @@ def validate(name: str | Reward, targets: Iterable[Mapping[str, Any]], **params:
     for index, target in enumerate(targets):
         try:
             reward.check(target)
+            if not reward.proves(target):
+                continue
             completion = reward.gold(target)
             result = reward(completion, target)
         except (TargetError, ValueError) as error:

@@ -215,6 +215,10 @@ class Reward(ABC):
             f"the keys {', '.join(keys)}"
         )
 
+    def proves(self, target: Mapping[str, Any]) -> bool:
+        """Whether `gold` is known to score 1.0: not so where a judge has no reference."""
+        return True
+
     def for_task(self, task: str) -> Reward:
         """The reward for samples of this task: itself, unless it routes."""
         return self

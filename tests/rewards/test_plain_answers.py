@@ -12,7 +12,10 @@ from vision_rewards import NeedsTarget, combine, get_reward, list_rewards, plain
 from vision_rewards.registry import reward_class, task_table
 from vision_rewards.rewards.numeric import Numeric
 
-PARAMS = {"judge": {"policy": lambda messages: '{"grade": 0}'}}
+PARAMS = {
+    "judge": {"policy": lambda messages: '{"grade": 0}'},
+    "rubric": {"policy": lambda messages: '{"grades": [0]}', "criteria": ["It is right."]},
+}
 MASK = {"size": [4, 4], "counts": [0, 8, 8]}
 TRACK = {"1": [0, 0, 10, 10], "2": [5, 0, 15, 10]}
 ABCD = {"A": "a", "B": "b", "C": "c", "D": "d"}

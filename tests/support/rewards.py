@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from vision_rewards import Example, Reward, get_reward, list_rewards
 from vision_rewards.registry import reward_class
@@ -13,8 +14,19 @@ def grade(messages: list[dict[str, str]]) -> str:
     return '{"reason": "not the reference", "grade": 0}'
 
 
+def grade_each(messages: list[dict[str, str]]) -> str:
+    """A judge that finds no criterion met."""
+    criteria = re.findall(
+        r"^[0-9]+\. ", messages[1]["content"].split("How to grade:")[1].split("Answer to grade")[0], re.M
+    )
+    return json.dumps({"reason": "nothing of it", "grades": [0] * len(criteria)})
+
+
 # What a reward needs to run here, beyond its examples' own parameters.
-PARAMS = {"judge": {"policy": "tests.support.rewards:grade"}}
+PARAMS = {
+    "judge": {"policy": "tests.support.rewards:grade"},
+    "rubric": {"policy": "tests.support.rewards:grade_each"},
+}
 NAMES = sorted(list_rewards())
 ANSWERS = [name for name in NAMES if reward_class(name).is_answer]
 

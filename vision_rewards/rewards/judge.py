@@ -13,6 +13,7 @@ from vision_rewards.parsers import normalize_label
 from vision_rewards.plain import Plain
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
+UNAIDED = "The answer is right if it answers the question fully and says nothing that is wrong."
 RUBRIC = "The answer is right if it says the same as the reference, in whatever words, and adds nothing that is wrong."
 
 
@@ -26,12 +27,13 @@ class Judge(AnswerReward):
     name = "judge"
     summary = "The grade that a language model gives, behind an OpenAI-compatible endpoint or a function."
     target_keys: ClassVar = {
-        "answer": "str: the reference",
+        "answer?": "str: the reference; demanded unless `reference` is false",
         "question?": "str: what was asked",
         "rubric?": "str: how to grade, in place of the parameter `rubric`",
     }
     formula = (
-        "grade / scale, the grade an integer from 0 to `scale`; 1 without a call if the answer is the reference's text"
+        "grade / scale, the grade an integer from 0 to `scale`; 1 without a call if the answer is the reference's. "
+        "Without a reference, the question and the rubric are all that the judge has"
     )
     source = "LLM-as-a-judge (Zheng et al. 2023), with a reference and one verdict; VLM-R1's method `llm`"
     closes = (
@@ -67,7 +69,8 @@ class Judge(AnswerReward):
     policy: Policy | None = param(  # noqa: RUF009
         None, "instead of an endpoint: a function from chat messages to the reply, or `module:function`"
     )
-    rubric: str = param(RUBRIC, "how to grade")
+    reference: bool = param(True, "false: the judge sees no reference, and rows need none but a question")
+    rubric: str | None = param(None, f"how to grade; null: `{RUBRIC}`, or, without a reference: `{UNAIDED}`")
     scale: int = param(1, "the best grade; 1 asks for right or wrong", low=1, high=100)
     max_tokens: int = param(512, "tokens that a reply may have", low=1)
     timeout: float = param(60.0, "seconds without a byte after which a request is given up", low=0.001)
@@ -93,38 +96,56 @@ class Judge(AnswerReward):
         if self.endpoint is not None and not self.model:
             raise ValueError("reward 'judge': an endpoint needs the parameter 'model'")
 
+    def applies(self, target):
+        return target.get("answer" if self.reference else "question") is not None
+
+    def proves(self, target):
+        return self.reference
+
     def check_target(self, target):
+        demanded = "answer" if self.reference else "question"
         for key in ("question", "answer", "rubric"):
             value = target.get(key)
-            if (key == "answer" or value is not None) and not (isinstance(value, str) and value.strip()):
+            if (key == demanded or value is not None) and not (isinstance(value, str) and value.strip()):
                 raise TargetError(f"{key!r} is {str(value)[:60]!r}, not a str with text")
 
     def check(self, target):
         """As of every answer reward; also raises where no judge is configured, or its key is not set."""
-        super().check(target)
+        if not self.applies(target):
+            key = "answer" if self.reference else "question"
+            raise TargetError(f"reward {self.name!r} needs the key {key!r}; the target has {sorted(target)}")
+        if self.reference:
+            super().check(target)
+        self.check_target(target)
         try:
             session_of(self)
         except Failure as error:
             raise TargetError(f"reward 'judge': {error}") from None
 
     def gold_answer(self, target):
-        return target["answer"]
+        return target.get("answer") or ""
 
     def score_answer(self, answer, target):
-        reference = target["answer"]
-        if answer == reference.strip() or normalize_label(answer) == normalize_label(reference) != "":
+        reference = target["answer"] if self.reference else None
+        if reference is not None and self._says(answer, reference):
             return RewardResult(1.0, {"grade": float(self.scale)}, {"grade": self.scale, "reason": None}, "ok")
-        messages = write_prompt(
-            answer, target.get("question"), reference, target.get("rubric") or self.rubric, self.scale
-        )
+        default = RUBRIC if self.reference else UNAIDED
+        rubric = target.get("rubric") or self.rubric or default
+        messages = write_prompt(answer, target.get("question"), reference, rubric, self.scale)
         try:
-            reply = session_of(self).ask(messages)
-            grade, why = read_verdict(reply, self.scale)
+            grade, why = session_of(self).ask(messages, lambda reply: read_verdict(reply, self.scale))
         except Failure as failure:
-            if self.on_failure == "raise":
-                raise JudgeError(f"reward 'judge': {failure.reason}: {failure}") from failure
-            return RewardResult(None, {"grade": None}, None, failure.reason)
+            return self._no_verdict(failure)
         return RewardResult(grade / self.scale, {"grade": float(grade)}, {"grade": grade, "reason": why}, "ok")
+
+    @staticmethod
+    def _says(answer: str, reference: str) -> bool:
+        return answer == reference.strip() or normalize_label(answer) == normalize_label(reference) != ""
+
+    def _no_verdict(self, failure: Failure) -> RewardResult:
+        if self.on_failure == "raise":
+            raise JudgeError(f"reward {self.name!r}: {failure.reason}: {failure}") from failure
+        return RewardResult(None, dict(self.part_defaults), None, failure.reason)
 
     async def batch(self, pairs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[RewardResult]:
         """Score (completion, target) pairs side by side, at most `concurrency` requests at once, in their order."""
