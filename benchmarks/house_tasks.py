@@ -21,7 +21,8 @@ def refused_tasks() -> dict[str, str]:
     """
     # A judge is asked by nobody here; without one it cannot be checked.
     judge = {"policy": lambda messages: '{"grade": 0}'}
-    rewarder = Rewarder([RewardConfig(name="route", params={"params": {"judge": judge}})])
+    params = {"judge": judge, "rubric": {**judge, "criteria": ["It is right."]}}
+    rewarder = Rewarder([RewardConfig(name="route", params={"params": params})])
     refused = {}
     with tempfile.TemporaryDirectory() as folder:
         for plain in plain_answers():

@@ -35,7 +35,15 @@ def grade(messages: list[dict[str, str]]) -> str:
     return '{"reason": "as the reference says", "grade": 1}'
 
 
-PARAMS = {"judge": {"policy": grade, "cache": None}}
+def grade_two(messages: list[dict[str, str]]) -> str:
+    """A judge of two criteria that takes no time."""
+    return '{"reason": "as asked", "grades": [1, 1]}'
+
+
+PARAMS = {
+    "judge": {"policy": grade, "cache": None},
+    "rubric": {"policy": grade_two, "criteria": ["It says EXIT.", "It is short."], "cache": None},
+}
 
 
 def cases(name: str) -> list[tuple[Callable, str, Any]]:

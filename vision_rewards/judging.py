@@ -19,7 +19,7 @@ from vision_rewards.pool import resolve
 if TYPE_CHECKING:
     import httpx
 
-    from vision_rewards.rewards.judge import Judge
+    from vision_rewards.rewards.judge import Judged
 
 Messages = list[dict[str, str]]
 Policy = Callable[[Messages], str] | str
@@ -213,7 +213,7 @@ class FolderCache:
 class Endpoint:
     """Chat completions of an OpenAI-compatible server. Redirects, which would carry the key elsewhere, are failures."""
 
-    def __init__(self, judge: Judge):
+    def __init__(self, judge: Judged):
         import httpx
 
         self.model, self.max_tokens = judge.model, judge.max_tokens
@@ -293,7 +293,7 @@ def _guess_tokens(messages: Messages, reply: str) -> int:
 class JudgeSession:
     """One judge's transport, cache and budget in this process. Threads share it."""
 
-    def __init__(self, judge: Judge):
+    def __init__(self, judge: Judged):
         if judge.endpoint is None and judge.policy is None:
             raise Failure("judge_unconfigured", "no judge is configured; set the parameter 'endpoint' or 'policy'")
         self.judge = judge
@@ -363,7 +363,7 @@ _sessions: dict[Any, JudgeSession] = {}
 _sessions_lock = threading.Lock()
 
 
-def session_of(judge: Judge) -> JudgeSession:
+def session_of(judge: Judged) -> JudgeSession:
     """The session of every judge with these parameters.
 
     Raises:

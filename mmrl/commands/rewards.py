@@ -115,12 +115,13 @@ def build(name: str, params: Mapping[str, Any]) -> Any:
 
 
 def verdict(reward: Any, completion: str, target: Mapping[str, Any]) -> str:
-    """Score, accuracy, reason, what was read, the gold answer and the parts, one per line."""
+    """Score, accuracy, reason, what was read, the gold answer where there is one, and the parts, one per line."""
     result = reward(completion, target)
     lines = [("score", number(result.score))]
     if result.score is not None:
         lines.append(("accuracy", number(reward.accuracy(result))))
-    lines += [("reason", result.reason), ("parsed", json_line(result.parsed)), ("gold", json_line(reward.gold(target)))]
+    gold = json_line(reward.gold(target)) if reward.proves(target) else "none"
+    lines += [("reason", result.reason), ("parsed", json_line(result.parsed)), ("gold", gold)]
     lines += [(f"  {name}", number(value)) for name, value in result.parts.items()]
     width = max(10, *(len(name) for name, _ in lines))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)

@@ -183,6 +183,9 @@ class Combine(Reward):
             if reward.applies(target):
                 reward.check(target)
 
+    def proves(self, target):
+        return all(reward.proves(target) for _, _, reward in self.members if reward.applies(target))
+
     def gold(self, target):
         rewards = [reward for _, _, reward in self.members if reward.applies(target)]
         # A stable sort: rewards of answers write the answer, rewards of form then dress it.

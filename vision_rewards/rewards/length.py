@@ -90,8 +90,11 @@ class Length(Reward):
         if self.judge is None:
             return
         self.judge.check(target)
-        if self._measure(self.judge.gold(target)) > self.low:
+        if self.judge.proves(target) and self._measure(self.judge.gold(target)) > self.low:
             raise TargetError(f"the right answer alone is longer than low={self.low} {self.unit}")
+
+    def proves(self, target):
+        return self.judge is None or self.judge.proves(target)
 
     def gold(self, target):
         return "answer" if self.judge is None else self.judge.gold(target)

@@ -110,6 +110,9 @@ class Route(Reward):
             return RewardResult(None, {}, None, "not_applicable")
         return super().__call__(completion, target)
 
+    def proves(self, target):
+        return self.for_task(target["task"]).proves(target)
+
     def gold(self, target):
         return self.for_task(target["task"]).gold(target)
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from vision_rewards.judging import Failure, read_verdicts, session_of, write_prompt
-from vision_rewards.plain import Plain
-from vision_rewards.rewards.judge import Judge
+from vision_rewards.judging import read_verdicts, write_prompt
+from vision_rewards.rewards.judge import Judged, check_texts, is_reference
 from vision_rewards.types import RewardResult, TargetError, is_number, nearest, param
 
 MAX_CRITERIA = 50
@@ -58,11 +57,12 @@ def _criterion(item: Any) -> Criterion:
         raise ValueError(f"the weight {weight!r} of {text[:40]!r} is not a number above 0")
     if not isinstance(veto, bool):
         raise ValueError(f"the veto {veto!r} of {text[:40]!r} is not true or false")
-    return Criterion(text.strip(), float(weight), veto)
+    # One line each, so that no criterion's text looks like the next one.
+    return Criterion(" ".join(text.split()), float(weight), veto)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rubric(Judge):
+class Rubric(Judged):
     """The weighted mean of a judge's grades by criteria, some of which may veto."""
 
     name = "rubric"
@@ -82,7 +82,6 @@ class Rubric(Judge):
         "a veto is no weight: nothing else makes up for it",
     )
     tasks = ("rubric",)
-    plain = (Plain("the reference", "EXIT"),)
     part_defaults: ClassVar = {"grade": None, "veto": None}
     examples = (
         (_SIGN, "<answer>exit</answer>", "the reference itself needs no call", {"criteria": _CRITERIA}),
@@ -100,38 +99,24 @@ class Rubric(Judge):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.rubric is not None:
-            raise ValueError("reward 'rubric': give 'criteria' in place of 'rubric'")
         if self.criteria is not None:
             try:
                 object.__setattr__(self, "criteria", read_criteria(self.criteria))
             except ValueError as error:
                 raise ValueError(f"reward 'rubric': parameter 'criteria': {error}") from None
 
-    def applies(self, target):
-        return target.get("criteria") is not None or (
-            self.criteria is not None and (target.get("question") is not None or target.get("answer") is not None)
-        )
+    def demanded(self, target):
+        return "criteria" if self.criteria is None else "question"
 
-    def proves(self, target):
-        return self.reference and target.get("answer") is not None
+    def applies(self, target):
+        if target.get("criteria") is not None:
+            return True
+        known = target.get("question") is not None or self.reference_of(target) is not None
+        return self.criteria is not None and known
 
     def check_target(self, target):
-        for key in ("question", "answer"):
-            value = target.get(key)
-            if value is not None and not (isinstance(value, str) and value.strip()):
-                raise TargetError(f"{key!r} is {str(value)[:60]!r}, not a str with text")
+        check_texts(target, ("question", "answer"))
         self._criteria(target)
-
-    def check(self, target):
-        """As of `judge`; also raises where neither the target nor the parameter has criteria."""
-        if not self.applies(target):
-            raise TargetError(f"reward 'rubric' needs the key 'criteria'; the target has {sorted(target)}")
-        self.check_target(target)
-        try:
-            session_of(self)
-        except Failure as error:
-            raise TargetError(f"reward 'rubric': {error}") from None
 
     def _criteria(self, target: Mapping[str, Any]) -> tuple[Criterion, ...]:
         if target.get("criteria") is None:
@@ -142,16 +127,16 @@ class Rubric(Judge):
             raise TargetError(f"'criteria': {error}") from None
 
     def score_answer(self, answer, target):
-        criteria, reference = self._criteria(target), target.get("answer") if self.reference else None
-        if reference is not None and self._says(answer, reference):
+        criteria, reference = self._criteria(target), self.reference_of(target)
+        if is_reference(answer, reference):
             parsed = {"grades": [self.scale] * len(criteria), "reason": None}
             return RewardResult(1.0, {"grade": float(self.scale), "veto": 0.0}, parsed, "ok")
         texts = [criterion.text for criterion in criteria]
         messages = write_prompt(answer, target.get("question"), reference, texts, self.scale)
-        try:
-            grades, why = session_of(self).ask(messages, lambda reply: read_verdicts(reply, self.scale, len(texts)))
-        except Failure as failure:
-            return self._no_verdict(failure)
+        verdicts = self.ask(messages, lambda reply: read_verdicts(reply, self.scale, len(texts)))
+        if isinstance(verdicts, RewardResult):
+            return verdicts
+        grades, why = verdicts
         total = sum(criterion.weight for criterion in criteria)
         mean = sum(criterion.weight * grade for criterion, grade in zip(criteria, grades)) / total
         vetoed = any(criterion.veto and 2 * grade < self.scale for criterion, grade in zip(criteria, grades))

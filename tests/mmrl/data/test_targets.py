@@ -15,6 +15,7 @@ from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.setup import open_eval_sets, open_train
+from tests.support.rewards import PARAMS
 from vision_rewards import plain_answers
 
 
@@ -34,7 +35,7 @@ def read(tmp_path):
 def test_rows_of_every_task_reach_their_reward(read, plain):
     row = {"problem": "<image>q?", "answer": plain.answer, "images": ["p0.png"], "task": plain.task}
     sample = read(row | ({"options": plain.options} if plain.options else {}))
-    judged = {"params": {"judge": {"policy": "tests.support.rewards:grade"}}}
+    judged = {"params": PARAMS | {"rubric": PARAMS["rubric"] | {"criteria": ["It is right."]}}}
     Rewarder([RewardConfig(name="route", params=judged)]).check(sample)
 
 
