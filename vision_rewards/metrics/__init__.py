@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         distance_box_iou,
         generalized_box_iou,
         match_boxes,
+        one_box_iou,
         points_in_boxes,
         recall_at_iou,
     )
@@ -93,6 +94,7 @@ __all__ = [
     "merge_intervals",
     "normalized_edit_similarity",
     "ocrbench_accuracy",
+    "one_box_iou",
     "pairwise_order_accuracy",
     "picture_similarity",
     "plot_code_similarity",
@@ -122,7 +124,7 @@ __all__ = [
 _NAMES = {
     "answers": "jaccard mean_relative_accuracy relative_accuracy relative_error",
     "boxes": "BoxMatch aligned_box_iou box_iou center_in_box distance_box_iou generalized_box_iou match_boxes "
-    "points_in_boxes recall_at_iou",
+    "one_box_iou points_in_boxes recall_at_iou",
     "charts": "relaxed_accuracy",
     "detection": "AveragePrecision average_precision detection_f1 soft_f1",
     "formulas": "formula_similarity",

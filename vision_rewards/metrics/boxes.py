@@ -53,6 +53,19 @@ def box_iou(first, second) -> np.ndarray:
     return _ratio(*_overlap(*_corners(first, second)))
 
 
+def one_box_iou(first: Sequence[float], second: Sequence[float]) -> float:
+    """`box_iou` of one pair, without arrays."""
+    left, top, right, bottom = map(float, first)
+    other_left, other_top, other_right, other_bottom = map(float, second)
+    area = max(right - left, 0.0) * max(bottom - top, 0.0)
+    other_area = max(other_right - other_left, 0.0) * max(other_bottom - other_top, 0.0)
+    width = min(right, other_right) - max(left, other_left)
+    height = min(bottom, other_bottom) - max(top, other_top)
+    shared = max(width, 0.0) * max(height, 0.0)
+    union = area + other_area - shared
+    return shared / union if union > 0 else 0.0
+
+
 def aligned_box_iou(first, second) -> np.ndarray:
     """IoU of the first with the first, the second with the second, …: float64 [N] from [N, 4] twice."""
     first, second = _boxes(first), _boxes(second)

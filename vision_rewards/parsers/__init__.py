@@ -72,7 +72,7 @@ from vision_rewards.parsers.numbers import parse_number
 from vision_rewards.parsers.places import MODES, TAG_NAME, Place, write_together
 from vision_rewards.parsers.points import parse_points
 from vision_rewards.parsers.sequences import parse_distinct, parse_items
-from vision_rewards.parsers.short_answers import bare, label_forms, peel, skip_article, statements
+from vision_rewards.parsers.short_answers import bare, label_forms, peel, readings, skip_article, statements
 from vision_rewards.parsers.spaces import rescale
 from vision_rewards.parsers.tables import MAX_TABLE_NODES, TableTree, parse_table
 from vision_rewards.parsers.tracks import MAX_FRAMES, Track, frame_number, is_interval, parse_track
@@ -154,6 +154,7 @@ __all__ = [
     "peel",
     "read_box",
     "read_mask",
+    "readings",
     "rescale",
     "round_time",
     "same_label",

@@ -31,6 +31,9 @@ LIST_KEYS = ("objects", "boxes", "detections", "results", "annotations", "predic
 
 _FOUR = rf"[\[(]{SPACE}({NUMBER}){SEPARATOR}({NUMBER}){SEPARATOR}({NUMBER}){SEPARATOR}({NUMBER}){SPACE}[\])]"
 BOX_PATTERN = re.compile(rf"{_FOUR}|{PAIR}{SPACE},?{SPACE}{PAIR}")
+_DIGITS = r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)"
+# The usual answer, read without the patterns above, which agree.
+_USUAL = re.compile(rf"\[{_DIGITS}, ?{_DIGITS}, ?{_DIGITS}, ?{_DIGITS}\]")
 _ONE_NUMBER = re.compile(NUMBER)
 # Four numbers and a confidence.
 _SCORED = re.compile(rf"\[({SPACE}{NUMBER}(?:{SEPARATOR}{NUMBER}){{3}}){SPACE},{SPACE}0?\.[0-9]{{1,20}}{SPACE}\]")
@@ -85,6 +88,9 @@ def parse_boxes(text: str) -> tuple[list[list[float]], str]:
         one, "truncated" where a bracket or a code fence stays open, or "bad_box" where a box is flipped, has no area,
         or is out of range.
     """
+    if usual := _USUAL.fullmatch(text):
+        box = [float(number) for number in usual.groups()]
+        return [box], "ok" if is_box(box) else "bad_box"
     text = in_brackets(text)
     if "." in text:
         text = _SCORED.sub(r"[\1]", text)

@@ -7,7 +7,7 @@ import re
 from vision_rewards.parsers.labels import collapse_spaces, normalize_label
 from vision_rewards.parsers.phrases import last_statement
 from vision_rewards.parsers.sequences import parse_items
-from vision_rewards.parsers.short_answers import peel, skip_article, statements
+from vision_rewards.parsers.short_answers import peel, readings, skip_article
 
 _CORRECT = (
     r"(?: (?:is|must be|should be|would be) (?:(?:the )?(?:best|correct|right|most (?:likely|appropriate))"
@@ -58,9 +58,12 @@ def parse_choice(answer: str, options: dict[str, str] | None) -> tuple[str | Non
         reason): "contradictory" (letter and text disagree), "ambiguous" (two options have this text), "many_letters",
         "not_an_option" or "unparsable".
     """
+    if len(answer) == 1 and answer.isascii() and answer.isalpha():
+        letter = answer.upper()
+        return (letter, "ok") if options is None or letter in options else (None, "not_an_option")
     texts = {letter: normalize_label(option) for letter, option in (options or {}).items()}
     reason = "unparsable"
-    for layer in statements(answer):
+    for layer in readings(answer):
         letter, why = _read_letter(layer, texts, options is None)
         if letter is not None or why in ("ambiguous", "not_an_option"):
             return letter, why
@@ -83,7 +86,7 @@ def parse_choices(answer: str, options: dict[str, str] | None) -> tuple[list[str
         `parse_choice`.
     """
     letters, reason = None, "unparsable"
-    for layer in statements(answer):
+    for layer in readings(answer):
         letters, why = _read_letters(layer, options)
         reason = why if why != "unparsable" else reason
         if letters is not None or why == "ambiguous":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vision_rewards.parsers.extract import MAX_ANSWER, MAX_COMPLETION, closes, last_boxed, think_tags
+from vision_rewards.parsers.extract import MAX_ANSWER, MAX_COMPLETION, closes, last_boxed, last_think_tags
 
 _PHRASE = re.compile(
     r"(?<!\w)(?:"
@@ -27,11 +27,10 @@ def extract_thinking(completion: str) -> str | None:
     """
     if len(completion) > MAX_COMPLETION:
         return None
-    tags = think_tags(completion)
-    if not tags or not closes(tags[-1]):
+    last, *before = last_think_tags(completion, 2) or (None,)
+    if last is None or not closes(last):
         return None
-    start = tags[-2].end() if len(tags) > 1 else 0
-    return completion[start : tags[-1].start()]
+    return completion[before[0].end() if before else 0 : last.start()]
 
 
 def stated_conclusions(thinking: str) -> list[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 
 EXTRACT_MODES = ("auto", "answer", "boxed", "raw")
 MAX_COMPLETION = 1_000_000  # characters
 MAX_ANSWER = 20_000  # characters
+_WINDOW = 2_000  # characters that are searched first for the last tag; then ever more
+_LONGEST_TAG = 16  # characters
 
 # Thinking: `<think>`, and other families' names for it. What each closes with has a slash.
 _THINK = re.compile(r"</?(?:think(?:ing)?|thoughts?|reasoning)>", re.IGNORECASE | re.ASCII)
@@ -37,8 +41,9 @@ def extract_answer(completion: str, mode: str) -> tuple[str | None, str]:
     text = completion if mode == "raw" else _after_thinking(_without_left_overs(completion))
     if text is not None and mode == "boxed":
         text = last_boxed(text)
-    elif text is not None and mode != "raw" and (mode == "answer" or _ANSWER.search(text)):
-        text = _last_tagged(text)
+    elif text is not None and mode != "raw":
+        tagged, inside = _last_tagged(text)
+        text = inside if tagged or mode == "answer" else text
     text = text.strip() if text is not None else ""
     if not text:
         return None, "no_answer"
@@ -51,10 +56,14 @@ def wrap_answer(text: str, mode: str) -> str:
 
 
 def _after_thinking(text: str) -> str | None:
-    tags = think_tags(text)
-    if not tags:
-        return text
-    return text[tags[-1].end() :] if closes(tags[-1]) else None
+    # The common end is found without a pattern, and only what follows it can hold a later tag.
+    place = text.rfind("</think>") + len("</think>")
+    rest = text[place:] if place >= len("</think>") else text
+    if "<" not in rest and "[" not in rest and "◁" not in rest:
+        return rest
+    for tag in last_think_tags(rest, 1):
+        return rest[tag.end() :] if closes(tag) else None
+    return rest
 
 
 def _without_left_overs(text: str) -> str:
@@ -64,25 +73,43 @@ def _without_left_overs(text: str) -> str:
     return text[: match.start()] if match else text
 
 
-def think_tags(text: str) -> list[re.Match]:
-    """The tags of thinking in a text, in their order."""
+def last_think_tags(text: str, count: int) -> list[re.Match]:
+    """At most so many tags of thinking, the last of the text first."""
     pattern = _OTHER_THINK if "◁" in text or "[" in text else _THINK
-    return list(pattern.finditer(text))
+    return list(islice(_from_the_end(pattern, text), count))
 
 
 def closes(tag: re.Match) -> bool:
-    """Whether one of `think_tags` ends a thought."""
+    """Whether one of `last_think_tags` ends a thought."""
     return "/" in tag.group()
 
 
-def _last_tagged(text: str) -> str | None:
-    inside, start = None, None
-    for tag in _ANSWER.finditer(text):
-        if not tag.group().startswith("</"):
-            start = tag.end()
-        elif start is not None:
-            inside, start = text[start : tag.start()], None
-    return inside
+def _from_the_end(pattern: re.Pattern, text: str) -> Iterator[re.Match]:
+    """The matches of a pattern of tags, none longer than `_LONGEST_TAG`, the last first."""
+    end, size = len(text), _WINDOW
+    while end > 0:
+        start = max(0, end - size)
+        matches = list(pattern.finditer(text, start, end + _LONGEST_TAG))
+        yield from (match for match in reversed(matches) if match.start() < end)
+        end, size = start, 2 * size
+
+
+def _last_tagged(text: str) -> tuple[bool, str | None]:
+    """Whether a text has a tag of an answer, and what stands in the last answer that is closed, None without one."""
+    if "<" not in text:
+        return False, None
+    text = text.strip()
+    if text.startswith("<answer>") and text.endswith("</answer>") and text.count("<") == 2:
+        return True, text[len("<answer>") : -len("</answer>")]
+    later = None
+    for tag in _from_the_end(_ANSWER, text):
+        if tag.group().startswith("</"):
+            later = tag
+        elif later is not None and later.group().startswith("</"):
+            return True, text[tag.end() : later.start()]
+        else:
+            later = tag
+    return later is not None, None
 
 
 def all_boxed(text: str) -> list[str]:

@@ -59,6 +59,9 @@ _ONE_TIME = re.compile(rf"(?<!-){_TIME}")
 _FRAME = re.compile(r"\bframes?\s{0,3}[0-9]")
 _UNIT = re.compile(rf"({_NUM})\s?([a-z]*)")
 _PLAIN = re.compile(_NUM)
+# The usual answers, read without the patterns above, which agree.
+_USUAL_TIME = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?|[0-9]{1,3}:[0-5][0-9](?::[0-5][0-9])?(?:\.[0-9]{1,9})?")
+_USUAL_INTERVAL = re.compile(r"\[ ?([0-9]{1,9}(?:\.[0-9]{1,9})?), ?([0-9]{1,9}(?:\.[0-9]{1,9})?) ?\]")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
 
 
@@ -71,6 +74,9 @@ def parse_timestamp(text: str) -> tuple[float | None, str]:
         (seconds, "ok"), or (None, reason): "many_times" where there are several, "unparsable" where there is none, or
         digits that are none (a per cent, a frame number, 12:75, -3).
     """
+    if _USUAL_TIME.fullmatch(text):
+        seconds = _seconds(text)
+        return (seconds, "ok") if seconds <= MAX_TIME else (None, "unparsable")
     text = _in_one_spelling(bare(text))
     times = _ONE_TIME.findall(text)
     if len(times) > 1:
@@ -93,6 +99,9 @@ def parse_intervals(text: str) -> tuple[list[tuple[float, float]], str]:
         "bad_interval" where a start is not before its end, or an end beyond `MAX_TIME`; "many_intervals" for more than
         `MAX_INTERVALS`.
     """
+    if usual := _USUAL_INTERVAL.fullmatch(text):
+        interval = _interval(usual[1], usual[2])
+        return [interval], "ok" if is_time_span(*interval) else "bad_interval"
     text = _in_one_spelling(bare(text))
     for pattern in (_LONE_PAIR, _AT_EACH):
         if pair := pattern.fullmatch(text):
@@ -131,7 +140,10 @@ def _in_one_spelling(text: str) -> str:
         text = text.replace("小时", "h").replace("分钟", "m").translate(_CHINESE).strip(" 。")
     if "*" in text or "_" in text or "`" in text:
         text = _EMPHASIS.sub("", text)
-    text = _VARIABLE.sub("", _SRT.sub(".", text))
+    if ":" in text and "," in text:
+        text = _SRT.sub(".", text)
+    if "=" in text:
+        text = _VARIABLE.sub("", text)
     if "sec" in text or "min" in text:
         text = _NTH.sub(lambda m: f"{m[1] or m[4]} {m[2] or m[3]}", text)
     if "<" in text:
@@ -140,7 +152,11 @@ def _in_one_spelling(text: str) -> str:
         text = _IN_PARENTHESES.sub(r"\1", _LENGTH.sub(" ", text))
     if " and " in text or "," in text:
         text = _AND_UNIT.sub(lambda m: " " if _COARSE.search(text[max(0, m.start() - 40) : m.start()]) else m[0], text)
-    return _FINISHES.sub("ends", _BEGINS.sub("starts", text))
+    if "beg" in text:
+        text = _BEGINS.sub("starts", text)
+    if "finish" in text or "stop" in text or "conclud" in text:
+        text = _FINISHES.sub("ends", text)
+    return text
 
 
 def _interval(first: str, last: str) -> tuple[float, float]:

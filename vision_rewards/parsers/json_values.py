@@ -9,7 +9,7 @@ from typing import Any
 
 MAX_DEPTH = 16
 MAX_REPAIRED = 20_000  # characters
-_MARK = re.compile(r'["\\\[\]{}]')
+_MARK = re.compile(r'["\\]|[\[{]+|[\]}]+')
 _LANGUAGE = re.compile(r"\A[a-zA-Z]{0,10}\s")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
@@ -48,11 +48,6 @@ def parse_json(text: str) -> tuple[Any, str]:
     inside = strip_fence(text)
     if inside is None:
         return None, "truncated" if text.count("```") == 1 else "unparsable"
-    depth, left_open = _nesting(inside)
-    if left_open:
-        return None, "truncated"
-    if depth > MAX_DEPTH:
-        return None, "unparsable"
     try:
         value = json.loads(
             inside,
@@ -61,7 +56,9 @@ def parse_json(text: str) -> tuple[Any, str]:
             parse_constant=_refuse,
             object_pairs_hook=_without_repeats,
         )
-    except ValueError:
+    except (ValueError, RecursionError):
+        return None, "truncated" if _nesting(inside)[1] else "unparsable"
+    if inside.count("[") + inside.count("{") > MAX_DEPTH and _nesting(inside)[0] > MAX_DEPTH:
         return None, "unparsable"
     return value, "ok"
 
@@ -83,13 +80,15 @@ def _nesting(text: str) -> tuple[int, bool]:
     for match in _MARK.finditer(text):
         mark = match.group()
         if match.start() == escaped:
+            mark = mark[1:]
+        if not mark:
             continue
         if mark == "\\":
             escaped = match.end()
         elif mark == '"':
             in_string = not in_string
         elif not in_string:
-            depth += 1 if mark in "[{" else -1
+            depth += len(mark) if mark[0] in "[{" else -len(mark)
             deepest = max(deepest, depth)
     return deepest, depth > 0 or in_string
 

@@ -25,7 +25,12 @@ def normalize_label(text: str) -> str:
 
     Signs, decimal points and symbols that change the meaning stay: "-5" is not "5", "3.5" not "35", "C++" not "C".
     """
-    text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
+    if text.isascii():
+        text = text.lower()
+        if text.isalnum():
+            return text
+    else:
+        text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
     text = _EMPHASIS.sub(r"\2", text) if "*" in text else text
     if not text.isascii():
         text = text.translate(

@@ -100,7 +100,7 @@ def parse_number(
     if words and (value := number_alone(text)) is not None:
         return value, "ok"
     folded = words_as_digits(text.casefold())
-    candidates, reason = _candidates(folded, percent, _tails(text) if units else ())
+    candidates, reason = _candidates(folded, percent, text if units else "")
     if reason != "ok":
         return None, reason
     said = _WORD.findall(folded)
@@ -133,13 +133,21 @@ def _in_one_spelling(text: str) -> str:
     return _GROUPS.sub(lambda m: re.sub(r"\s", "", m[0]), text)
 
 
-def _tails(text: str) -> list[str]:
+def _tails(text: str) -> frozenset[str]:
     """The words right after the numbers of a text, in their own case, that are units."""
-    return [match["tail"] for match in _NUMBER.finditer(text) if match["tail"] in _ATTACHED]
+    return frozenset(match["tail"] for match in _NUMBER.finditer(text) if match["tail"] in _ATTACHED)
 
 
-def _candidates(text: str, percent: bool, units: list[str] | tuple[()]) -> tuple[list[_Candidate], str]:
-    """The numbers that stand in digits; "unparsable" where one goes on as something else, or digits are left over."""
+def _candidates(text: str, percent: bool, measured: str) -> tuple[list[_Candidate], str]:
+    """The numbers that stand in digits; "unparsable" where one goes on as something else, or digits are left over.
+
+    Past `MAX_CANDIDATES` numbers, which are too many whatever they say, their values are not read.
+
+    Args:
+        text: in lower case.
+        percent: accept `50%`.
+        measured: the text in its own case, whose units may follow a number; empty where none may.
+    """
     candidates = []
     for match in _FRACTION.finditer(text) if "/" in text else ():
         whole, over, under = int(match[1] or 0), int(match[2]), int(match[3])
@@ -149,13 +157,18 @@ def _candidates(text: str, percent: bool, units: list[str] | tuple[()]) -> tuple
         candidates.append(_Candidate(value, match.start(), match.end(), False))
     # Blanks of the same length: places stay.
     rest = _FRACTION.sub(lambda match: " " * len(match[0]), text) if candidates else text
-    digits = 0
+    digits, units = 0, None
     for match in _NUMBER.finditer(rest):
         whole, fraction, tail = match["whole"], match["fraction"], match["tail"]
         if not whole and not fraction:
             continue
-        if tail and not (percent and tail == "%") and tail not in units:
-            return [], "unparsable"
+        if tail and not (percent and tail == "%"):
+            units = _tails(measured) if units is None else units
+            if tail not in units:
+                return [], "unparsable"
+        if len(candidates) > MAX_CANDIDATES:
+            digits += _count_digits(match[0])
+            continue
         value = Decimal(f"{whole.replace(',', '') or '0'}{fraction or ''}{match['exponent'] or ''}")
         candidates.append(_Candidate(_signed(value, text, match.start()), match.start(), match.end(), False))
         digits += _count_digits(match[0])

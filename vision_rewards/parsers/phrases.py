@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 MAX_PROSE = 20_000  # characters of an answer that are searched for the statement of one
 _ADJECTIVES = (
@@ -128,5 +129,5 @@ def last_statement(text: str) -> int | None:
     """
     if len(text) > MAX_PROSE:
         return None
-    matches = list(_CLAUSE.finditer(text))
+    matches = list(islice(_CLAUSE.finditer(text), 2))
     return matches[0].end() if len(matches) == 1 and matches[0].end() < len(text) else None

@@ -14,6 +14,10 @@ _POINT = re.compile(
 )
 
 
+# The usual answer, read without the pattern above, which agrees.
+_USUAL = re.compile(r"[\[(](-?[0-9]{1,9}(?:\.[0-9]{1,9})?), ?(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)[\])]")
+
+
 def parse_points(text: str) -> tuple[list[list[float]], str]:
     """Read every point in the text: `[x, y]` (bare, or as a JSON value such as Qwen's `point_2d`), `(x, y)`, `<point>`.
 
@@ -24,6 +28,8 @@ def parse_points(text: str) -> tuple[list[list[float]], str]:
         not one (a box, say), "truncated" where a bracket or a code fence stays open, or "bad_point" where a coordinate
         is beyond ±1e9.
     """
+    if text[:1] + text[-1:] in ("[]", "()") and (usual := _USUAL.fullmatch(text)):
+        return [[float(usual[1]), float(usual[2])]], "ok"
     text = in_brackets(text)
     points = [[float(number) for number in match.groups() if number is not None] for match in _POINT.finditer(text)]
     rest = _POINT.sub(" ", text)

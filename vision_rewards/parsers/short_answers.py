@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 from vision_rewards.parsers.extract import all_boxed
 from vision_rewards.parsers.json_values import parse_written_json
@@ -87,11 +88,19 @@ def statements(answer: str, *, faces: bool = True) -> list[str]:
     """`peel`, and then without "It is a", "This is" or, for a sentence about something, its subject: "The color is"."""
     layers = peel(answer, faces=faces)
     text = layers[-1]
+    if _PLAIN.fullmatch(text):
+        return layers
     place = skip_its(text)
     if not place:
         place, shows = skip_subject(text)
         place = 0 if shows and not _ARTICLED.match(text[place:]) else place
     return layers + peel(text[place:], faces=faces) if 0 < place < len(text) else layers
+
+
+def readings(answer: str, *, faces: bool = True) -> Iterator[str]:
+    """`statements`, each made when it is asked for: most right answers are what stands there first."""
+    yield fold_width(answer).strip()
+    yield from statements(answer, faces=faces)[1:]
 
 
 def _undress(text: str, faces: bool) -> str | None:
@@ -162,8 +171,12 @@ def label_forms(answer: str, *, articles: bool = False) -> list[str]:
     Returns:
         Distinct texts, none empty; no text where nothing but punctuation is said.
     """
-    forms = []
-    for layer in statements(answer):
-        form = _RANGE.sub(" ", normalize_label(layer))
-        forms += [form, skip_article(form)] if articles else [form]
-    return list(dict.fromkeys(form for form in forms if form))
+    return list(dict.fromkeys(form for layer in statements(answer) for form in forms_of(layer, articles)))
+
+
+def forms_of(layer: str, articles: bool) -> list[str]:
+    """The forms of `label_forms` of one text as it stands."""
+    form = normalize_label(layer)
+    form = _RANGE.sub(" ", form) if " " in form else form
+    forms = [form, skip_article(form)] if articles else [form]
+    return [form for form in forms if form]

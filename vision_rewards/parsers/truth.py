@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 from vision_rewards.parsers.labels import normalize_label
-from vision_rewards.parsers.short_answers import bare, label_forms, statements
+from vision_rewards.parsers.short_answers import bare, fold_width, forms_of, label_forms, readings
 
 TRUTH_WORDS = {"yes": True, "true": True, "no": False, "false": False}
 _WORDS = TRUTH_WORDS | {
@@ -38,7 +38,7 @@ def parse_yes_no(answer: str) -> tuple[bool | None, str]:
         是的), and for a sentence that begins with it and neither takes it back nor leaves it open ("Yes, there is.");
         else (None, "unparsable").
     """
-    for layer in statements(answer):
+    for layer in readings(answer):
         word = _WORDS.get(normalize_label(layer))
         if word is not None:
             return word, "ok"
@@ -61,6 +61,9 @@ def same_label(answer: str, accepted: Collection[str], *, articles: bool = False
 
     Where the labels are yes or no, a sentence that begins so says it, as in `parse_yes_no`.
     """
+    for form in forms_of(fold_width(answer).strip(), articles):
+        if form in accepted:
+            return True, form
     forms = label_forms(answer, articles=articles)
     if not forms:
         return False, None

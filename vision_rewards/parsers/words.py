@@ -10,7 +10,8 @@ _IDEOGRAPHS = "\u2e80-\u2fdf\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff
 _WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\s{_IDEOGRAPHS}]+")
 # A long run without blanks comes in pieces, so that it cannot pass as one word.
 _PIECE = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]{{1,16}}|[^\w\s]")
-_NOT_ALNUM = re.compile(r"[\W_]")
+_ASCII_NOT_ALNUM = re.compile(r"[\x00-/:-@\[-`{-\x7f]+")
+_NOT_ALNUM = re.compile(r"[^\w\x00-\x7f]")
 
 
 def split_words(text: str) -> list[str]:
@@ -18,8 +19,8 @@ def split_words(text: str) -> list[str]:
 
     Equal to rouge-score's tokens where the text is ASCII; rouge-score drops all other letters.
     """
-    text = unicodedata.normalize("NFKC", text).casefold()
-    return _WORD.findall(_NOT_ALNUM.sub(_blank_unless_mark, text))
+    text = _ASCII_NOT_ALNUM.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    return text.split() if text.isascii() else _WORD.findall(_NOT_ALNUM.sub(_blank_unless_mark, text))
 
 
 def split_pieces(text: str) -> list[str]:

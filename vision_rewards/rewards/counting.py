@@ -62,7 +62,9 @@ class Counting(AnswerReward):
 
     def score_answer(self, answer, target):
         text = bare(answer)
-        value, reason = (Decimal(0), "ok") if says_none(text) else parse_number(text)
+        # None of the words for nothing starts with a digit.
+        none = not text[:1].isdigit() and says_none(text)
+        value, reason = (Decimal(0), "ok") if none else parse_number(text)
         if value is None:
             return self.failed(reason)
         if abs(value) > MAX_COUNT or value != int(value):

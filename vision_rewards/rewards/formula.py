@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from vision_rewards import metrics
-from vision_rewards.parsers import MAX_ANSWER, latex_tokens, statements
+from vision_rewards.parsers import MAX_ANSWER, latex_tokens, readings
 from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -60,16 +60,19 @@ class Formula(AnswerReward):
 
     def score_answer(self, answer, target):
         expected = _tokens(target["latex"])
-        readings = [latex_tokens(layer) for layer in statements(answer, faces=False)]
-        best = max(
-            readings, key=lambda tokens: metrics.normalized_edit_similarity(tokens, expected) if tokens else -1.0
-        )
-        if not best:
+        said, best = [], -1.0
+        for layer in readings(answer, faces=False):
+            tokens = latex_tokens(layer)
+            similarity = metrics.normalized_edit_similarity(tokens, expected) if tokens else -1.0
+            if similarity > best:
+                said, best = tokens, similarity
+            if best == 1.0:
+                break
+        if not said:
             return self.failed("no_answer")
-        exact = float(best == list(expected))
-        similarity = metrics.normalized_edit_similarity(best, expected)
-        score = exact if self.metric == "exact" else similarity
-        return RewardResult(score, {"exact": exact, "similarity": similarity}, " ".join(best), "ok")
+        exact = float(said == list(expected))
+        score = exact if self.metric == "exact" else best
+        return RewardResult(score, {"exact": exact, "similarity": best}, " ".join(said), "ok")
 
 
 @lru_cache(maxsize=256)

@@ -110,7 +110,7 @@ class Iou(AnswerReward):
         if reason != "ok":
             return self.failed(reason)
         boxes = [in_order(boxes[0], self.order)]
-        iou = float(metrics.box_iou(boxes, [target["box"]])[0, 0])
+        iou = metrics.one_box_iou(boxes[0], target["box"])
         parts = {"iou": iou, "iou@0.5": float(iou >= 0.5)}
         return RewardResult(self._score(iou, boxes, [target["box"]]), parts, boxes[0], "ok")
 

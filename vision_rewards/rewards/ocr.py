@@ -81,7 +81,10 @@ class Ocr(AnswerReward):
 
     def score_answer(self, answer, target):
         texts = list(map(self._normalize, _texts(target)))
-        readings = [self._normalize(text) for text in _readings(answer)]
+        as_it_stands = self._normalize(answer)
+        readings = [as_it_stands]
+        if as_it_stands not in texts:
+            readings += [self._normalize(text) for text in _readings(answer)[1:]]
         results = [(*max(self._compare(reading, text) for text in texts), reading) for reading in readings]
         score, exact, similarity, reading = max(results, key=lambda result: result[:3])
         return RewardResult(score, {"exact": exact, "similarity": similarity}, reading, "ok")

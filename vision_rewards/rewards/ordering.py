@@ -9,7 +9,7 @@ from json import dumps
 from typing import ClassVar
 
 from vision_rewards import metrics
-from vision_rewards.parsers import normalize_label, parse_distinct, statements
+from vision_rewards.parsers import normalize_label, parse_distinct, readings
 from vision_rewards.plain import Plain, scalar_of, structure_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -100,7 +100,7 @@ def _read_order(answer: str, expected: list[str]) -> tuple[list[str] | None, str
     """The answer's normalised items: of the outermost layer that has the target's, else of the last one."""
     short = all(len(name) <= 2 for name in expected)
     order, reason = None, "unparsable"
-    for layer in statements(answer):
+    for layer in readings(answer):
         text = _MARKS.sub("", layer)
         if all(len(name) == 1 for name in expected) and len(text) == len(expected) and text.isalnum():
             # "312" or "CAB": one character each.

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from vision_rewards.metrics.vqa import leave_one_out, vqa_normalize
-from vision_rewards.parsers import parse_json, parse_yes_no, statements
+from vision_rewards.parsers import parse_json, parse_yes_no, readings
 from vision_rewards.plain import Plain, text_of
 from vision_rewards.types import AnswerReward, RewardResult, TargetError, param
 
@@ -84,7 +84,11 @@ class Vqa(AnswerReward):
 
     def _best_reading(self, answer: str, accuracies: dict[str, float]) -> tuple[str, float]:
         """(what the answer says, its accuracy): as it stands, or the first reading with less dressing that is known."""
-        forms = [vqa_normalize(layer, evalai=self.evalai) for layer in statements(answer)]
+        forms = []
+        for layer in readings(answer):
+            forms.append(vqa_normalize(layer, evalai=self.evalai))
+            if forms[-1] in accuracies:
+                return forms[-1], accuracies[forms[-1]]
         if "yes" in accuracies or "no" in accuracies:
             word, _ = parse_yes_no(answer)
             forms += [] if word is None else ["yes" if word else "no"]
