@@ -7,18 +7,30 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.pool_calls import (
+    Stop,
+    Unpicklable,
+    die,
+    die_once,
+    fail,
+    grow,
+    identify,
+    keep,
+    limits,
+    settings,
+    sleep_forever,
+    spin,
+    unpicklable,
+)
 from vision_rewards import pool
 from vision_rewards.pool import Exceeded, bounded
 
-KEPT = []
 BUSY = "threading.Thread(target=pool.bounded, args=(pow, 10, 10**10), daemon=True).start()"
 
 
@@ -27,65 +39,6 @@ def few_workers():
     pool.set_workers(2)
     yield
     pool.set_workers(None)
-
-
-class Unpicklable(Exception):
-    def __init__(self, first, second):
-        super().__init__(first)
-
-
-class Stop(BaseException):
-    pass
-
-
-def identify(*args):
-    return os.getpid(), args
-
-
-def spin():
-    while True:
-        pass
-
-
-def sleep_forever():
-    time.sleep(3600)
-
-
-def grow(megabytes):
-    return len([bytes(10**6) for _ in range(megabytes)])
-
-
-def keep(megabytes):
-    KEPT.append(bytes(megabytes * 10**6))
-
-
-def fail(kind):
-    raise kind("why", "second") if kind is Unpicklable else kind("why")
-
-
-def die(number):
-    os.kill(os.getpid(), number)
-
-
-def die_once(marker):
-    if not os.path.exists(marker):
-        Path(marker).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "survived"
-
-
-def settings():
-    return os.environ["OMP_NUM_THREADS"], hash("text"), "__main__" in sys.modules and sys.modules["__main__"].__doc__
-
-
-def unpicklable():
-    return lambda: None
-
-
-def limits():
-    import resource
-
-    return resource.getrlimit(resource.RLIMIT_CORE)
 
 
 def test_value_comes_back_from_a_warm_worker():

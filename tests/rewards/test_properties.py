@@ -68,7 +68,7 @@ def test_gold_scores_one(name):
 def test_any_text_scores_in_range_and_changes_nothing(name):
     spec = list_rewards()[name]
 
-    @runs(name, 120)
+    @runs(name, 60)
     @given(st.sampled_from(CASES[name]), texts_for(name))
     def run(case, text):
         reward, example = case
@@ -160,7 +160,7 @@ def test_any_target_is_scored_or_refused(name):
         st.just(10**400), st.just([[1, 2], [3]]),
     )  # fmt: skip
 
-    @runs(name, 100)
+    @runs(name, 50)
     @given(st.sampled_from([case for case in CASES[name] if case[1].target]), st.data())
     def run(case, data):
         reward, example = case
@@ -213,7 +213,7 @@ SETTINGS = {
 def test_gold_of_any_accepted_target_scores_one(name, params):
     reward = get_reward(name, **params)
 
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(TARGETS[name])
     def run(target):
         try:
@@ -238,7 +238,7 @@ def test_naming_everything_earns_nothing():
     assert get_reward("ocr")(pages, {"text": "word7"}).score < 0.01
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.text(max_size=100), TARGETS["ocr"])
 def test_combination_is_the_weighted_mean(text, target):
     ocr, form = get_reward("ocr"), get_reward("format")

@@ -35,7 +35,7 @@ def checked(reward, target):
 def test_any_text_scores_in_range(name, params):
     reward = get_reward(name, **params)
 
-    @settings(max_examples=50)
+    @settings(max_examples=25)
     @given(TEXT, TARGETS[name], st.data())
     def run(text, target, data):
         if not checked(reward, target):
@@ -58,7 +58,7 @@ def test_any_text_scores_in_range(name, params):
 def test_gold_scores_one_and_its_repetition_nothing(name, params):
     reward = get_reward(name, **params)
 
-    @settings(max_examples=50)
+    @settings(max_examples=25)
     @given(TARGETS[name])
     def run(target):
         if checked(reward, target):

@@ -16,7 +16,7 @@ HTML = st.lists(st.sampled_from(HTML_PIECES.replace(",", "\t").split(" ")), max_
 CODE = st.lists(st.sampled_from(["f(1)", "x = 'a'", "-2", "g(k=3.5)", "\n", "(", "#", "f(", ")"]), max_size=8).map(
     "\n".join
 )
-MANY = settings(max_examples=80, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 TARGETS = {
     "chart": st.fixed_dictionaries({"answer": TEXT | st.integers() | st.floats()}),

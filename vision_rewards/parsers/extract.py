@@ -22,6 +22,7 @@ _LEFT_OVER = re.compile(
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
 _ANSWER = re.compile(r"</?answer>", re.IGNORECASE | re.ASCII)
+_OPENED, _CLOSED = (re.compile(rf"<{slash}answer>", re.IGNORECASE | re.ASCII) for slash in ("", "/"))
 
 
 def extract_answer(completion: str, mode: str) -> tuple[str | None, str]:
@@ -101,6 +102,9 @@ def _last_tagged(text: str) -> tuple[bool, str | None]:
     text = text.strip()
     if text.startswith("<answer>") and text.endswith("</answer>") and text.count("<") == 2:
         return True, text[len("<answer>") : -len("</answer>")]
+    opened, closed = _OPENED.search(text), _CLOSED.search(text)
+    if opened is None or closed is None:
+        return opened is not closed, None
     later = None
     for tag in _from_the_end(_ANSWER, text):
         if tag.group().startswith("</"):
@@ -109,7 +113,7 @@ def _last_tagged(text: str) -> tuple[bool, str | None]:
             return True, text[tag.end() : later.start()]
         else:
             later = tag
-    return later is not None, None
+    return True, None
 
 
 def all_boxed(text: str) -> list[str]:

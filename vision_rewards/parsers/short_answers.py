@@ -161,21 +161,11 @@ def skip_article(label: str) -> str:
     return _ARTICLE.sub("", label)
 
 
-def label_forms(answer: str, *, articles: bool = False) -> list[str]:
-    """What an answer says as `normalize_label` makes it comparable, as it stands first and with ever less dressing.
+def label_forms(layer: str, articles: bool) -> list[str]:
+    """One reading of an answer as `normalize_label` makes it comparable; with `articles` also without one before it.
 
-    Args:
-        answer: an answer.
-        articles: also without an article before it.
-
-    Returns:
-        Distinct texts, none empty; no text where nothing but punctuation is said.
+    None of them is empty: nothing is left of punctuation alone.
     """
-    return list(dict.fromkeys(form for layer in statements(answer) for form in forms_of(layer, articles)))
-
-
-def forms_of(layer: str, articles: bool) -> list[str]:
-    """The forms of `label_forms` of one text as it stands."""
     form = normalize_label(layer)
     form = _RANGE.sub(" ", form) if " " in form else form
     forms = [form, skip_article(form)] if articles else [form]

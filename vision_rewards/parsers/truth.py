@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 from vision_rewards.parsers.labels import normalize_label
-from vision_rewards.parsers.short_answers import bare, fold_width, forms_of, label_forms, readings
+from vision_rewards.parsers.short_answers import bare, label_forms, readings
 
 TRUTH_WORDS = {"yes": True, "true": True, "no": False, "false": False}
 _WORDS = TRUTH_WORDS | {
@@ -61,18 +61,17 @@ def same_label(answer: str, accepted: Collection[str], *, articles: bool = False
 
     Where the labels are yes or no, a sentence that begins so says it, as in `parse_yes_no`.
     """
-    for form in forms_of(fold_width(answer).strip(), articles):
-        if form in accepted:
-            return True, form
-    forms = label_forms(answer, articles=articles)
+    forms = {}
+    for layer in readings(answer):
+        for form in label_forms(layer, articles):
+            if form in accepted:
+                return True, form
+            forms[form] = None
     if not forms:
         return False, None
-    for form in forms:
-        if form in accepted:
-            return True, form
     if not TRUTH_WORDS.keys().isdisjoint(accepted):
         word, _ = parse_yes_no(answer)
         if word is not None:
             said = "yes" if word else "no"
             return said in accepted, said
-    return False, forms[-1]
+    return False, next(reversed(forms))
