@@ -15,7 +15,7 @@ import torch
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError
-from mmrl.contracts.policy import Policy, media_of, params_of
+from mmrl.contracts.policy import Normalising, Policy, media_of, params_of
 from mmrl.contracts.types import Sample
 from mmrl.data.media_reader import open_cache
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
@@ -25,11 +25,13 @@ from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
 from mmrl.policies.loading import difference, resolve_dtype
 from mmrl.policies.opening import load_policy
+from mmrl.policies.statistics import read_statistics
 from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.policies import check_gripper
 from mmrl.recipe.policy import PolicyConfig, TrainedConfig
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.schema import Recipe
+from mmrl.rollouts.cameras import in_use, settle_cameras
 from mmrl.rollouts.experts import refusals
 from mmrl.rollouts.normalisation import settle_statistics
 from mmrl.rollouts.preparing import Preparer
@@ -69,11 +71,12 @@ def open_run(
     tensors, state = checkpoint.load(source) if source else (None, None)
     rewarder = open_rewarder(recipe, reward, train_data, eval_data)
     eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
-    policy = open_policy(recipe, _resumed_policy(recipe, source))
-    recipe = with_params(recipe, policy)
+    policy = open_policy(recipe, resumed_policy(recipe, source))
     preparer = Preparer(policy, rewarder)
     mixture = open_train(recipe, preparer, train_data)
     statistics = settle_statistics(policy, mixture.datasets, recipe.simulators)
+    settle_cameras(policy, mixture.datasets, in_use(recipe))
+    recipe = with_params(recipe, policy)
     if policy.device.type == "cpu":
         # Repeated indices are otherwise summed in the order in which threads arrive.
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -277,11 +280,27 @@ def total_steps(recipe: Recipe) -> int:
     return sum(stage.steps for stage in recipe.stages)
 
 
-def _resumed_policy(recipe: Recipe, source: Path | None) -> PolicyConfig:
+def resumed_policy(recipe: Recipe, source: Path | None) -> PolicyConfig:
+    """The policy to load before a checkpoint's exact weights are put back: its own model, where it holds no others."""
     config = recipe.policy
     if source is None or (isinstance(config, TrainedConfig) and config.lora) or config.dtype != "float32":
         return config
     return config.model_copy(update={"path": str(source / "model")})
+
+
+def trained_policy(recipe: Recipe, source: Path) -> Policy:
+    """The policy with the exact weights of a checkpoint, and the statistics that it follows there.
+
+    Raises:
+        CheckpointError: it does not load, or is of other policy settings.
+    """
+    tensors, _ = checkpoint.load(source)
+    policy = load_policy(resumed_policy(recipe, source))
+    if isinstance(policy, Normalising):
+        for name, entry in read_statistics(None, source / "model").items():
+            policy.set_statistics(name, entry)
+    restore_parameters(policy, tensors)
+    return policy
 
 
 def _resume_run(recipe: Recipe, state: dict[str, Any], policy: Policy, mixture: Mixture, source: Path) -> Place:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import metadata
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +22,7 @@ from robotics.libero_setup import (
     find_assets,
     init_states,
     load_package,
+    mujoco_problem,
     package_root,
     rendering_error,
     task_names,
@@ -29,6 +32,8 @@ from robotics.options import unknown
 from robotics.settings import LIBERO, LIBERO_SUITES, SimulatorSettings
 from robotics.types import Observation, StepResult
 from robotics.workers import WorkerEnv
+
+logger = logging.getLogger(__name__)
 
 ACTION_DIM, STATE_DIM = 7, 8
 # Start states that the package has of each task.
@@ -50,6 +55,8 @@ class LiberoEnv(VectorEnv):
     def build(cls, options: dict[str, Any]) -> VectorEnv:
         """See `VectorEnv.build`."""
         options = {**options, "assets": str(find_assets(options["assets"], package_root()))}
+        if problem := mujoco_problem(metadata.version("mujoco")):
+            logger.warning(problem)
         world = functools.partial(cls, **{**options, "num_envs": 1})
         return WorkerEnv("libero", world, options["num_envs"], options["timeout"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 PACKAGE = "hf-libero==0.1.4"
+# Versions in which recorded starts settle as those of published figures did: first, and first that is too new.
+MUJOCO = ((3, 2, 7), (3, 4))
 ASSET_FOLDERS = ("articulated_objects", "scenes", "stable_hope_objects", "stable_scanned_objects", "turbosquid_objects")
 DOWNLOADED = "~/.cache/libero/assets"
 DOWNLOAD = f"hf download lerobot/libero-assets --repo-type dataset --local-dir {DOWNLOADED}"
@@ -28,6 +31,21 @@ def package_root() -> Path:
         if (Path(place) / "libero" / "bddl_files").is_dir():
             return Path(place) / "libero"
     raise ImportError(f"libero: the package libero is not installed; install it: pip install {PACKAGE}")
+
+
+def mujoco_problem(version: str) -> str | None:
+    """What is wrong with a version of MuJoCo, in one line; None for one in which LIBERO's tasks are what they say.
+
+    From 3.4 on the bowl of libero_spatial's task 5 settles beside the ramekin that it is said to be on.
+    """
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if MUJOCO[0] <= numbers < MUJOCO[1]:
+        return None
+    first, end = (".".join(map(str, limit)) for limit in MUJOCO)
+    return (
+        f"libero: MuJoCo {version} settles recorded starts differently (libero_spatial task 5 is another task), so "
+        f"that figures are not those of published results; pip install 'mujoco>={first},<{end}'"
+    )
 
 
 def find_assets(assets: str | None, root: Path) -> Path:

@@ -24,8 +24,11 @@ OPTIONAL = {
     "trackio": "pip install 'trackio>=0.5'",
     "decord": "pip install decord",
 }
-# What cures a package that is there and does not import, where installing it again does not.
-REPAIRS = {"libero.libero": "run `python -c 'import libero.libero'` once and answer its question about folders"}
+# How a package is imported that is not used by a plain import; what goes wrong then names its own cure.
+PROBES = {
+    "libero.libero": "from pathlib import Path; from robotics.libero_setup import load_package; "
+    "load_package(Path('assets'), 'egl')"
+}
 
 
 def run(args: Namespace) -> int:
@@ -92,9 +95,21 @@ def package_state(module: str) -> str:
     version = metadata.version(owners[0]) if owners else "of unknown version"
     reason = import_problem(module)
     if reason is None:
-        return f"present {version}"
+        return "; ".join([f"present {version}", *(libero_problems() if package == "libero" else ())])
     again = install.replace("pip install", "pip install --force-reinstall")
-    return f"broken {version} ({reason}); {REPAIRS.get(module, again)}"
+    return f"broken {version} ({reason})" + ("" if module in PROBES else f"; {again}")
+
+
+def libero_problems() -> Iterator[str]:
+    """What LIBERO lacks besides its package: one line for each, with its cure."""
+    from robotics.libero_setup import find_assets, mujoco_problem, package_root
+
+    try:
+        find_assets(None, package_root())
+    except (ValueError, ImportError) as error:
+        yield str(error)
+    if problem := mujoco_problem(metadata.version("mujoco")):
+        yield problem
 
 
 def import_problem(module: str) -> str | None:
@@ -102,7 +117,8 @@ def import_problem(module: str) -> str | None:
     import subprocess
     import sys
 
-    code = f"from mmrl.policies.compat import ensure_torchvision; ensure_torchvision(); import {module}"
+    probe = PROBES.get(module, f"import {module}")
+    code = f"from mmrl.policies.compat import ensure_torchvision; ensure_torchvision(); {probe}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         done = subprocess.run(

@@ -22,6 +22,7 @@ from mmrl.recipe.objective import Objective
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.answers import demonstrated_units
+from mmrl.rollouts.cameras import in_use, settle_cameras
 from mmrl.rollouts.episodes import Play
 from mmrl.rollouts.experts import refusals
 from mmrl.rollouts.normalisation import settle_statistics
@@ -74,7 +75,9 @@ def dry_run(recipe: Recipe) -> str:
         train[f"train.{i}"] = (config, open_dataset(config, rewarder.target_of))
     held_out = open_eval_sets(recipe, shape=rewarder.target_of)
     policy = open_policy(recipe, recipe.policy)
-    settle_statistics(policy, [rows for _, rows in train.values()], recipe.simulators)
+    datasets = [rows for _, rows in train.values()]
+    settle_statistics(policy, datasets, recipe.simulators)
+    settle_cameras(policy, datasets, in_use(recipe))
     with closing(open_engine(recipe.engine, policy)) as engine:
         _try_simulators(recipe, policy, engine)
     preparer = Preparer(policy, rewarder)

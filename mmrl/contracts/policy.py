@@ -136,6 +136,14 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class Adapted(Protocol):
+    """May be trained through LoRA adapters."""
+
+    def save_adapter(self, folder: Path) -> None:
+        """Writes the adapters in peft's layout. Raises ConfigError where there are none."""
+
+
+@runtime_checkable
 class Decoding(Protocol):
     """Samples token by token, from a cache that engines carry."""
 
@@ -162,13 +170,19 @@ class Denoising(Protocol):
     """Denoises whole chunks of actions."""
 
     def sample(
-        self, prompts: Sequence[Any], repeats: int, units: int, generator: torch.Generator, deterministic: bool = False
+        self,
+        prompts: Sequence[Any],
+        repeats: int,
+        units: int,
+        generator: torch.Generator | Sequence[torch.Generator],
+        deterministic: bool = False,
     ) -> list[Decision]:
         """`repeats` chunks of actions for each prompt, in order.
 
         Args:
             units: of a chunk: executed actions x action_dim.
-            generator: on the policy's device.
+            generator: on the policy's device; or one of each prompt, on the CPU, so that what is drawn for a prompt
+                does not depend on its place among the others.
             deterministic: follow the ODE; the decisions then have log-probs of 0 and no context.
 
         Raises:
@@ -200,6 +214,27 @@ class Acting(Protocol):
 
     def check_units(self, units: int) -> None:
         """Raises ConfigError where a decision of so many units is longer than what one model call predicts."""
+
+
+@runtime_checkable
+class Relative(Protocol):
+    """Acts in differences from the robot's state in some dimensions.
+
+    Attributes:
+        delta: these dimensions of an action; empty: its actions are as the simulator takes them.
+    """
+
+    delta: tuple[int, ...]
+
+    def absolute(self, actions_BCA: Tensor, prompts: Sequence[Any]) -> Tensor:
+        """float32 [B, C, A]: a chunk of predicted actions as the simulator takes them, for each observation.
+
+        Raises:
+            ConfigError: a dimension that the actions or the state do not have.
+        """
+
+    def relative(self, actions_BCA: Tensor, prompts: Sequence[Any]) -> Tensor:
+        """The inverse of `absolute`."""
 
 
 class ActingPolicy(Policy, Acting, Protocol):
@@ -242,6 +277,23 @@ class ChoosesStatistics(Protocol):
     @property
     def statistics(self) -> str | None:
         """The dataset; None: the only one."""
+
+
+@runtime_checkable
+class ChoosesCameras(Protocol):
+    """Params that say which cameras a policy sees."""
+
+    @property
+    def cameras(self) -> list[str] | None:
+        """Their names, in the policy's order; None: all that there are."""
+
+
+@runtime_checkable
+class Seeing(Protocol):
+    """Sees cameras by name."""
+
+    def take_cameras(self, names: Sequence[str]) -> None:
+        """Sets `params.cameras`, to be saved where the params are."""
 
 
 class Ahead(Protocol):
@@ -299,6 +351,24 @@ def media_of(policy: Policy) -> Media | None:
 def params_of(policy: Policy | PolicySettings) -> BaseModel | None:
     """The params of a policy or of its settings; None where its family has none."""
     return policy.params if isinstance(policy, Parametrised) else None
+
+
+def deltas_of(policy: Policy) -> tuple[int, ...]:
+    """The action dimensions that a policy predicts as differences from the state."""
+    return policy.delta if isinstance(policy, Relative) else ()
+
+
+def played(policy: ActingPolicy, units_BU: Tensor, action_dim: int, prompts: Sequence[Any]) -> Tensor:
+    """float32 [B, C, A]: what the units of decisions about these observations are in the simulator."""
+    actions_BCA = policy.actions(units_BU, action_dim)
+    return policy.absolute(actions_BCA, prompts) if isinstance(policy, Relative) and policy.delta else actions_BCA
+
+
+def recorded_units(policy: ActingPolicy, actions_BCA: Tensor, prompts: Sequence[Any]) -> Tensor:
+    """The units of actions of the simulator that followed these observations."""
+    if isinstance(policy, Relative) and policy.delta:
+        actions_BCA = policy.relative(actions_BCA, prompts)
+    return policy.action_units(actions_BCA)
 
 
 def acting(policy: Policy) -> ActingPolicy:

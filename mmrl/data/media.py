@@ -27,8 +27,8 @@ def resolve_media(
 
     Args:
         path: relative to `root`, or absolute and inside it.
-        root: folder that the path must stay under after symlinks are followed; None: any file, relative to the
-            working folder.
+        root: folder that the path must stay under after symlinks are followed, those of a hub cache into its own
+            blobs excepted; None: any file, relative to the working folder.
         where: the row, for the error message.
 
     Raises:
@@ -40,7 +40,7 @@ def resolve_media(
     try:
         base = Path(root or ".").resolve()
         full = (base / name).resolve()
-        if root is not None and not full.is_relative_to(base):
+        if root is not None and not (full.is_relative_to(base) or _in_hub_cache(full, base)):
             raise BadSample(where, f"path '{name}' leaves the media folder '{root}'", path=name)
         if not full.is_file() and not (folders and full.is_dir()):
             kind = "is a folder" if full.is_dir() else "does not exist"
@@ -50,6 +50,15 @@ def resolve_media(
     except (OSError, ValueError, RuntimeError) as error:
         raise BadSample(where, f"path {name!r} cannot be opened: {error}", path=name) from error
     return full
+
+
+def _in_hub_cache(full: Path, base: Path) -> bool:
+    """Whether `base` is a snapshot of a Hugging Face hub cache, and `full` one of the repository's own blobs.
+
+    There `snapshots/<revision>/…` are links to `blobs/<digest>` of the same repository.
+    """
+    repository = next((p.parent.parent for p in (base, *base.parents) if p.parent.name == "snapshots"), None)
+    return repository is not None and full.parent == repository / "blobs"
 
 
 def load_image(source: Any, root: str | os.PathLike[str] | None = None, where: str = "image") -> Image.Image:

@@ -76,19 +76,21 @@ class InProcess(ABC, Generic[Sampled]):
 
 
 def batch_requests(
-    requests: Sequence[Request], seed: int, rows: int, device: torch.device | str
+    requests: Sequence[Request], seed: int, rows: int, device: torch.device | str, apart: bool = True
 ) -> Iterator[tuple[list[int], torch.Generator]]:
     """Which requests are sampled together, at most `rows` rows unless one request has more, and from what generator.
 
     Those of one batch want equally many completions from one token set. A request with a seed of its own is alone in
-    its batch; the others share a generator of `seed`, batch after batch.
+    its batch, or without `apart` beside others with seeds; those without share a generator of `seed`, batch after
+    batch.
     """
     shared = torch.Generator(device=device).manual_seed(seed)
     alike: dict[tuple[int, str | None, int | None], list[int]] = {}
     for i, request in enumerate(requests):
-        alike.setdefault((request.n, request.restrict, None if request.seed is None else i), []).append(i)
+        own = None if request.seed is None else i if apart else 0
+        alike.setdefault((request.n, request.restrict, own), []).append(i)
     for (n, _, alone), indices in alike.items():
-        alone_seed = None if alone is None else requests[alone].seed
+        alone_seed = None if alone is None else requests[indices[0]].seed
         generator = shared if alone_seed is None else torch.Generator(device=device).manual_seed(alone_seed)
         size = max(1, rows // n)
         for start in range(0, len(indices), size):

@@ -25,7 +25,7 @@ class FlowEngine(InProcess[FlowPolicy]):
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling, seed: int) -> list[list[Completion]]:
-        """n chunks of actions of each request.
+        """n chunks of actions of each request; a request's own seed is that of its noise, whatever is beside it.
 
         Args:
             sampling: temperature 0 follows the ODE, any other value the policy's sampler, whose noise is a setting of
@@ -43,9 +43,13 @@ class FlowEngine(InProcess[FlowPolicy]):
         results: list[list[Completion]] = [[] for _ in requests]
         temperature, greedy = sampling.temperature or 1.0, sampling.temperature == 0.0
         with self.evaluating():
-            for indices, generator in batch_requests(requests, seed, self.settings.batch_size, self.policy.device):
+            size, device = self.settings.batch_size, self.policy.device
+            for indices, shared in batch_requests(requests, seed, size, device, apart=False):
                 n, prompts = requests[indices[0]].n, [requests[i].prompt for i in indices]
-                decisions = self.policy.sample(prompts, n, sampling.max_new_tokens, generator, deterministic=greedy)
+                seeds = [own for i in indices if (own := requests[i].seed) is not None]
+                # On the CPU: the same noise whatever device denoises it.
+                noise = [torch.Generator().manual_seed(own) for own in seeds] or shared
+                decisions = self.policy.sample(prompts, n, sampling.max_new_tokens, noise, deterministic=greedy)
                 for place, decision in enumerate(decisions):
                     units = self.spans(0, len(decision.tokens))
                     results[indices[place // n]].append(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from mmrl.policies.adapter import save_adapter
 from mmrl.policies.referenced import Referenced
 from mmrl.policies.training import Reference, plain_name, trained_beside_adapters
 from mmrl.policies.value_head import ValueHead, head_parameters
@@ -77,6 +79,10 @@ class AdaptedModel(Referenced):
             if parameter.requires_grad
         )
         return Towers(text, vision, trained, patches_per_token, text.vocab_size if vocabulary is None else vocabulary)
+
+    def save_adapter(self, folder: Path) -> None:
+        """See `Adapted.save_adapter`."""
+        save_adapter(self.module, self.config, Path(folder))
 
     def check_units(self, units: int) -> None:
         """Takes any number: units are predicted one after the other."""

@@ -1,8 +1,10 @@
-"""Lets transformers import torchvision on CPU-only torch."""
+"""Lets transformers import torchvision on CPU-only torch, and keeps it quiet."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # The fragment must outlive the process's use of torchvision: dropping it would undefine the operators again.
 _fragment = None
@@ -31,3 +33,17 @@ def ensure_torchvision() -> None:
         for name in ("nms", "qnms"):
             _fragment.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import torchvision  # noqa: F401
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Inside, transformers shows no progress and no table of weights that do not fit: those are errors here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from mmrl.contracts.errors import CheckpointError, ConfigError, first_line, nearest
-from mmrl.policies.compat import ensure_torchvision
+from mmrl.policies.compat import ensure_torchvision, quiet_transformers
+from mmrl.policies.saving import ABOUT, Source, source_folder
 from mmrl.recipe.policies.registry import POLICIES, alternatives, attribute, entry_of, policies_of
 from mmrl.recipe.policy import PolicyConfig
 
@@ -91,7 +92,7 @@ def local_folder(path: str, kind: str, also: Sequence[str] = ()) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        patterns = ["*.safetensors", *(f"*{suffix}" for suffix in COMPANIONS), *also]
+        patterns = ["*.safetensors", *(f"*{suffix}" for suffix in COMPANIONS), *ABOUT, *also]
         return Path(snapshot_download(path, allow_patterns=patterns))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise CheckpointError(f"policy.path: '{path}' cannot be fetched: {first_line(error)}") from None
@@ -163,8 +164,8 @@ def _sizes(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield prefix + key, value
 
 
-def load_checkpoint(config: PolicyConfig, device: torch.device) -> tuple[Any, Any]:
-    """(model, processor) of a checkpoint of one of transformers' own models.
+def load_checkpoint(config: PolicyConfig, device: torch.device) -> tuple[Any, Any, Source]:
+    """(model, processor, the files beside the weights) of a checkpoint of one of transformers' own models.
 
     Raises:
         CheckpointError: not there, of another family, weights missing or of other shapes.
@@ -177,10 +178,11 @@ def load_checkpoint(config: PolicyConfig, device: torch.device) -> tuple[Any, An
     model = load_pretrained(AutoModelForImageTextToText, path, config)
     with load_errors(config.path):
         processor = AutoProcessor.from_pretrained(path)
+    source = Source(source_folder(path), processor)
     types = getattr(model.config.get_text_config(), "layer_types", None) or []
     if config.packing == "group" and any("sliding" in t for t in types):
         raise ConfigError("policy.packing: 'group' does not fit sliding-window layers; set it to 'row'")
-    return model.to(device).train(), processor
+    return model.to(device).train(), processor, source
 
 
 def load_pretrained(
@@ -224,20 +226,6 @@ def load_errors(shown: str) -> Iterator[None]:
         ) from None
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise CheckpointError(f"policy.path: '{shown}' does not load: {first_line(error)}") from None
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Inside, transformers shows no progress and no table of weights that do not fit: those are errors here."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def refuse_incomplete(info: Mapping[str, Any], shown: str) -> None:

@@ -77,12 +77,14 @@ class SmolVLM(TextPolicy):
             CheckpointError: nothing there, not a SmolVLM, or weights missing or of other shapes.
             ConfigError: tiles that the checkpoint has no names for.
         """
-        model, processor = load_checkpoint(config, resolve_device(config.device))
+        model, processor, source = load_checkpoint(config, resolve_device(config.device))
         _set_tiles(processor, config.params)
         model = training.prepare(model, config)
         size = model.config.get_text_config().hidden_size
         head = load_value_head(config.value_head, size, config.path, next(model.parameters()).device)
-        return cls(model, processor, config, head)
+        policy = cls(model, processor, config, head)
+        policy.source = source
+        return policy
 
     @property
     def towers(self) -> Towers:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
-from mmrl.policies.loading import quiet_transformers
 from mmrl.policies.lora import merged_state
+from mmrl.policies.saving import Source, write_model
 from mmrl.policies.token_policy import TokenPolicy
 from mmrl.policies.value_head import ValueHead, save_value_head
 from mmrl.recipe.policy import TrainedConfig
@@ -25,6 +25,9 @@ class TextPolicy(TokenPolicy):
         processor: transformers' own, of the checkpoint.
         placeholders: ids of tokens that stand for images or videos: never sampled, never demonstrated.
         end_of_turn: the token that ends an answer.
+
+    Attributes:
+        source: the files that the checkpoint came with.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class TextPolicy(TokenPolicy):
     ):
         super().__init__(model, config, value_head)
         self.processor = processor
+        self.source = Source(None)
         self._placeholders = sorted(placeholders)
         self.end_of_turn = processor.tokenizer.convert_tokens_to_ids(end_of_turn)
         eos = self._model.generation_config.eos_token_id
@@ -80,12 +84,9 @@ class TextPolicy(TokenPolicy):
         return ids[~torch.isin(ids, torch.tensor(self._placeholders))]
 
     def save_pretrained(self, folder: Path) -> None:
-        """Writes model and processor in the hub's layout; LoRA adapters are merged into the weights written."""
-        # transformers writes what differs from its defaults, and warns of defaults that are no model.
-        with quiet_transformers():
-            if self.config.lora:
-                self._model.save_pretrained(folder, state_dict=merged_state(self._model))
-            else:
-                self._model.save_pretrained(folder)
-            self.processor.save_pretrained(folder)
+        """Writes the hub's layout, with the source's own processor files; LoRA adapters are merged into the weights."""
+        folder = Path(folder)
+        state = merged_state(self._model) if self.config.lora else self._model.state_dict()
+        write_model(self._model, state, self.config.dtype, folder)
+        self.source.write(self.processor, folder)
         save_value_head(self.value_head, folder)

@@ -321,6 +321,11 @@ class RobotData(DatasetConfig):
     gripper_to: Gripper | None = Field(None, description="how the simulator reads it; None: as it is recorded")
     drop_noops: bool = Field(False, description="leave steps out that neither move nor open or close (delta actions)")
 
+    @property
+    def stateless(self) -> str | None:
+        """The setting by which samples come without the robot's state; None where they have it."""
+        return None
+
     @model_validator(mode="after")
     def _sensible(self) -> RobotData:
         if isinstance(self.episodes, str) and not re.fullmatch(r"\d*:\d*", self.episodes):
@@ -346,9 +351,15 @@ class LeRobotData(RobotData):
         "next.reward", description="the feature that holds the rewards; where it is absent: 1 at an episode's end"
     )
     cache: CacheConfig | None = Field(None, description="whole episodes decoded once; None decodes frame by frame")
-    statistics: Literal["file", "steps"] = Field(
-        "file", description="steps: exact, even where meta/stats.json has them"
+    statistics: Literal["steps", "file"] = Field(
+        "steps",
+        description="steps: over all that are read; file: meta/stats.json's, whose quantiles are episodes' means",
     )
+
+    @property
+    def stateless(self) -> str | None:
+        """See `RobotData.stateless`."""
+        return "state: null" if self.state is None else None
 
 
 class LiberoData(RobotData):
@@ -356,6 +367,11 @@ class LiberoData(RobotData):
 
     recorded_in = "libero"
     type: Literal["libero_hdf5"]
+    observations: Literal["auto", "before", "after"] = Field(
+        "auto",
+        description="whether obs[t] is what actions[t] was chosen in (before) or what it led to (after, LIBERO's own "
+        "files); auto: as the file's joint positions show, refused where they do not",
+    )
     rotate: bool = Field(True, description="files hold MuJoCo's upside-down pictures; policies see them turned by 180")
     gripper: Gripper = Field("close_positive", description="how the last dimension is recorded")
 
@@ -369,6 +385,11 @@ class ManiSkillData(RobotData):
     control_mode: str | None = Field(None, description="the one that the simulator has; another in the file is refused")
     successful_only: bool = Field(True, description="leave out trajectories that did not end in success")
     state: bool = Field(True, description="read the robot's state")
+
+    @property
+    def stateless(self) -> str | None:
+        """See `RobotData.stateless`."""
+        return None if self.state else "state: false"
 
 
 AnyData = Annotated[

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmrl.contracts.context import Context
 from mmrl.contracts.engine import Completion, Engine, Request, Sampling
 from mmrl.contracts.errors import BadSample
-from mmrl.contracts.policy import Policy, acting
+from mmrl.contracts.policy import Policy, acting, recorded_units
 from mmrl.contracts.source import Means, Ready, Scorer, Terms
 from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
 from mmrl.data.turns import answer_text, turns_of
@@ -140,10 +140,10 @@ def demonstrate(policy: Policy, ready: Ready, max_units: int) -> Group:
         return Group(sample, (Trajectory(decisions, origin=DEMO, text=last, info=answers),))
     (prompt,) = ready.prompts
     if sample.actions is not None:
-        decision = Decision(prompt, demonstrated_units(policy, sample, max_units), restrict="action")
+        decision = Decision(prompt, demonstrated_units(policy, sample, max_units, prompt), restrict="action")
         info = {"actions": sample.actions.tolist()}
         return Group(sample, (Trajectory((decision,), origin=DEMO, info=info),))
-    tokens = demonstrated_units(policy, sample, max_units)
+    tokens = demonstrated_units(policy, sample, max_units, prompt)
     trajectory = Trajectory((Decision(prompt, tokens),), origin=DEMO, text=sample.demonstration or "")
     return Group(sample, (trajectory,))
 
@@ -152,7 +152,7 @@ def _recorded_episode(policy: Policy, sample: Sample, prompts: Sequence[Prompt])
     """A recorded episode as a trajectory of a decision for each of its steps, with the rewards they earned."""
     decisions = []
     for step, prompt in zip(sample.steps, prompts, strict=True):
-        units = demonstrated_units(policy, step, 0)
+        units = demonstrated_units(policy, step, 0, prompt)
         decisions.append(
             Decision(prompt, units, restrict="action", reward=sum(step.rewards), step_rewards=step.rewards)
         )
@@ -162,12 +162,17 @@ def _recorded_episode(policy: Policy, sample: Sample, prompts: Sequence[Prompt])
     return Group(replace(sample.steps[0], id=sample.id), (trajectory,))
 
 
-def demonstrated_units(policy: Policy, sample: Sample, max_units: int) -> Tensor:
+def demonstrated_units(policy: Policy, sample: Sample, max_units: int, prompt: Prompt | None = None) -> Tensor:
     """The units of a sample's demonstration; `max_units` limits text, chunks of actions have their own length.
+
+    Args:
+        prompt: as the policy prepared the sample, from which actions may be differences; None: their number is wanted.
 
     Raises:
         BadSample: it has none, or one that this policy cannot represent.
     """
     if sample.actions is None:
         return policy.demonstration(sample, max_units)
-    return acting(policy).action_units(sample.actions[None])[0]
+    if prompt is None:
+        return acting(policy).action_units(sample.actions[None])[0]
+    return recorded_units(acting(policy), sample.actions[None], [prompt])[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from mmrl.contracts.engine import Engine, Request, Sampling
 from mmrl.contracts.errors import ConfigError
-from mmrl.contracts.policy import ActingPolicy, Policy
+from mmrl.contracts.policy import ActingPolicy, Denoising, Policy, deltas_of, played
 from mmrl.contracts.source import Worlds
 from mmrl.contracts.types import DEMO, POLICY, Decision, EpisodeFacts, Group, Prompt, Sample, StopReason, Trajectory
 from mmrl.recipe.rollout import of_actions
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
 from mmrl.rollouts.noisy_expert import disturb
-from mmrl.rollouts.pipeline import Lane, lane_seed, take_turns
+from mmrl.rollouts.pipeline import Lane, decision_seed, lane_seed, take_turns
 from mmrl.rollouts.simulators import place_errors
 from robotics.types import StepResult
 
@@ -39,13 +39,14 @@ def play(
 
     Every decision is one chunk of actions, in the policy's action units. An episode's reward is its return; a decision
     carries the reward of its own chunk, and no unit of actions that did not count. The same seed and weights give the
-    same episodes; of several groups of worlds, each samples from seeds of its own.
+    same episodes; of several groups of worlds, each samples from seeds of its own. What a policy that denoises draws
+    follows from the seed, the episode and its step alone: however many worlds there are, the episodes are the same.
 
     Args:
         bootstrap: prepare the last observation of truncated episodes, for a critic.
     """
     lanes = deal_episodes(simulators, samples, n)
-    seeds = [lane_seed(seed, number) for number in range(len(lanes))]
+    seeds = lane_seeds(policy, seed, len(lanes))
     run_lanes(
         lanes,
         [
@@ -64,11 +65,10 @@ def _act(
     worlds, call = (yield episodes.begin), 0
     while worlds:
         prompts = policy.prepare([episodes.view(i) for i in worlds])
-        requests = [Request(prompt, restrict="action") for prompt in prompts]
-        chosen = engine.generate(requests, sampling, seed + 7919 * call)
+        chosen = engine.generate(requests_of(policy, episodes, worlds, prompts, seed), sampling, seed + 7919 * call)
         actions = torch.zeros(len(episodes.decisions), chunk, action_dim)
         for i, prompt, (completion,) in zip(worlds, prompts, chosen):
-            actions[i] = policy.actions(completion.tokens[None], action_dim)[0]
+            actions[i] = played(policy, completion.tokens[None], action_dim, [prompt])[0]
             episodes.decisions[i].append(completion.decision(prompt, restrict="action"))
         worlds, call = (yield partial(episodes.advance, actions)), call + 1
     if bootstrap:
@@ -90,8 +90,9 @@ def demonstrate_episodes(
         bootstrap: prepare the last observation of truncated episodes, for a critic.
 
     Raises:
-        ConfigError: the simulator has no scripted expert.
+        ConfigError: the simulator has no scripted expert, or the policy predicts differences from the state.
     """
+    refuse_deltas(policy)
     lanes = deal_to_experts(simulators, samples)
     run_lanes(lanes, [_demonstrate(policy, lane, chunk, bootstrap) for lane in lanes])
     return gather_groups(lanes, 1, DEMO)
@@ -131,12 +132,39 @@ def _demonstrate(policy: ActingPolicy, episodes: Play, chunk: int, bootstrap: bo
         episodes.prepare_finals(policy)
 
 
+def lane_seeds(policy: Policy, seed: int, lanes: int) -> list[int]:
+    """The seeds of groups of worlds; all the same for a policy whose decisions have seeds of their own."""
+    return [seed if isinstance(policy, Denoising) else lane_seed(seed, lane) for lane in range(lanes)]
+
+
+def requests_of(
+    policy: Policy, episodes: Play, worlds: Sequence[int], prompts: Sequence[Prompt], seed: int
+) -> list[Request]:
+    """What the engine is asked about the episodes in progress; of a policy that denoises, each with its own seed.
+
+    Token policies draw place by place from the seed of the call: a seed of its own would have each decoded alone.
+    """
+    if not isinstance(policy, Denoising):
+        return [Request(prompt, restrict="action") for prompt in prompts]
+    return [
+        Request(prompt, restrict="action", seed=episodes.decision_seed(seed, i))
+        for i, prompt in zip(worlds, prompts, strict=True)
+    ]
+
+
 def deal_episodes(simulators: Worlds, samples: Sequence[Sample], n: int) -> list[Play]:
     """n episodes from each sample's start, dealt one by one to the groups of worlds of the samples' simulator."""
     starts, groups = [sample for sample in samples for _ in range(n)], simulators.pipeline
-    hands = [starts[lane::groups] for lane in range(min(groups, len(starts)))]
+    copies, count = [], Counter[int | None]()
+    for start in starts:
+        copies.append(count[start.episode])
+        count[start.episode] += 1
     name = str(samples[0].simulator)
-    return [Play(simulators.get(name, len(hand), lane), hand) for lane, hand in enumerate(hands)]
+    lanes = []
+    for lane in range(min(groups, len(starts))):
+        hand = starts[lane::groups]
+        lanes.append(Play(simulators.get(name, len(hand), lane), hand, copies[lane::groups]))
+    return lanes
 
 
 def deal_to_experts(simulators: Worlds, samples: Sequence[Sample]) -> list[Play]:
@@ -149,6 +177,15 @@ def deal_to_experts(simulators: Worlds, samples: Sequence[Sample]) -> list[Play]
             "their dataset, or use a method without demonstrations (grpo)"
         )
     return lanes
+
+
+def refuse_deltas(policy: Policy) -> None:
+    """Raises ConfigError on a policy whose actions are differences from the state, which no scripted expert's are."""
+    if delta := deltas_of(policy):
+        raise ConfigError(
+            f"policy.params.delta_actions: {list(delta)} are learnt from recorded actions alone; leave the scripted "
+            "expert's demonstrations out"
+        )
 
 
 def run_lanes(lanes: Sequence[Play], acting: Sequence[Lane]) -> None:
@@ -172,12 +209,16 @@ class Play:
     is copied to the CPU once per call: on a GPU each world read by itself would wait for the device. For what it raises
     see `mmrl.rollouts.simulators.place_errors`.
 
+    Args:
+        copies: which of the episodes from one start each is, of those that are played together; default: the first.
+
     Attributes:
         earned: of each episode, the reward of every step so far.
     """
 
-    def __init__(self, env: Any, starts: Sequence[Sample]):
+    def __init__(self, env: Any, starts: Sequence[Sample], copies: Sequence[int] | None = None):
         self.env, self.starts = env, starts
+        self._copies = copies or [0] * len(starts)
         self.decisions: list[list[Decision]] = [[] for _ in starts]
         self.earned: list[list[float]] = [[] for _ in starts]
         self.first_views: list[Sample | None] = [None] * len(starts)
@@ -210,6 +251,10 @@ class Play:
     def decided(self, episodes: Sequence[int]) -> list[int]:
         """Those of `episodes` in which the simulator has not failed since `begin`."""
         return [i for i in episodes if i not in self._lost]
+
+    def decision_seed(self, seed: int, episode: int) -> int:
+        """The seed of the noise of an episode's next decision."""
+        return decision_seed(seed, self.starts[episode], self._copies[episode], len(self.earned[episode]))
 
     def view(self, episode: int) -> Sample:
         """What the policy is shown of an episode in progress: its cameras and its instruction."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+from mmrl.contracts.types import Sample
 
 # A lane yields calls of its simulator and is sent what they return; between them it is the policy's turn.
 Lane = Generator[Callable[[], Any], Any, None]
@@ -50,6 +53,17 @@ def _run(lane: Lane) -> None:
 def lane_seed(seed: int, lane: int) -> int:
     """The seed of a lane's sampling; the first lane's is `seed` itself."""
     return seed + 15485863 * lane
+
+
+def decision_seed(seed: int, start: Sample, copy: int, step: int) -> int:
+    """The seed of one decision's noise, which no other episode and no place in a batch has a part in.
+
+    Args:
+        copy: which of the episodes from this start it is, of those that are played together.
+        step: of the episode.
+    """
+    digest = hashlib.blake2b(f"{seed}/{start.simulator}/{start.episode}/{copy}/{step}".encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "big") >> 1
 
 
 def count_worlds(worlds: int, lane: int, lanes: int) -> int:

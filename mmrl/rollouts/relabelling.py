@@ -8,14 +8,22 @@ from functools import partial
 
 from torch import Tensor
 
-from mmrl.contracts.engine import Engine, Request, Sampling
+from mmrl.contracts.engine import Engine, Sampling
 from mmrl.contracts.policy import ActingPolicy
 from mmrl.contracts.source import Labels, Worlds
 from mmrl.contracts.types import DEMO, Decision, Group, Sample
 from mmrl.recipe.rollout import of_actions
-from mmrl.rollouts.episodes import Play, deal_to_experts, gather_groups, run_lanes
+from mmrl.rollouts.episodes import (
+    Play,
+    deal_to_experts,
+    gather_groups,
+    lane_seeds,
+    refuse_deltas,
+    requests_of,
+    run_lanes,
+)
 from mmrl.rollouts.lookahead import actions_taught, look_ahead
-from mmrl.rollouts.pipeline import Lane, lane_seed
+from mmrl.rollouts.pipeline import Lane
 
 
 def relabelled_episodes(
@@ -35,10 +43,11 @@ def relabelled_episodes(
     A policy that predicts several actions is then shown those of all the steps in a row that the expert played.
 
     Raises:
-        ConfigError: the simulator has no scripted expert.
+        ConfigError: the simulator has no scripted expert, or the policy predicts differences from the state.
     """
+    refuse_deltas(policy)
     lanes = deal_to_experts(simulators, samples)
-    seeds = [lane_seed(seed, number) for number in range(len(lanes))]
+    seeds = lane_seeds(policy, seed, len(lanes))
     run_lanes(
         lanes,
         [_relabel(policy, engine, lane, sampling, settings, seed_of_lane) for lane, seed_of_lane in zip(lanes, seeds)],
@@ -56,8 +65,7 @@ def _relabel(
     while worlds:
         taught |= {i: {} for i in worlds if not episodes.earned[i]}
         prompts = policy.prepare([episodes.view(i) for i in worlds])
-        requests = [Request(prompt, restrict="action") for prompt in prompts]
-        chosen = engine.generate(requests, sampling, seed + 7919 * call)
+        chosen = engine.generate(requests_of(policy, episodes, worlds, prompts, seed), sampling, seed + 7919 * call)
         labels_BU = policy.action_units((yield episodes.expert_action)[:, None])
         expert_BCA = policy.actions(labels_BU, action_dim)
         actions_BCA = expert_BCA.clone()

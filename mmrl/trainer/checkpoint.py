@@ -1,6 +1,6 @@
 """Checkpoints that appear whole or not at all.
 
-    checkpoints/step_000012/{model/ (hub layout), trainer.safetensors, state.json}
+    checkpoints/step_000012/{model/ (hub layout), adapter/ (under LoRA, peft's layout), trainer.safetensors, state.json}
 
 A checkpoint is written into a hidden folder, synced, and renamed; its presence under its final name means it is whole.
 """
@@ -17,7 +17,8 @@ from typing import Any
 from torch import Tensor
 
 from mmrl.contracts.errors import CheckpointError, nearest
-from mmrl.contracts.policy import Policy
+from mmrl.contracts.policy import Adapted, Policy
+from mmrl.recipe.policy import TrainedConfig
 from mmrl.recipe.training import CheckpointConfig
 from mmrl.tracking.files import cannot_write
 
@@ -39,8 +40,11 @@ def save(folder: Path, step: int, policy: Policy, tensors: Mapping[str, Tensor],
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         policy.save_pretrained(aside / "model")
+        if adapted := with_adapters(policy):
+            adapted.save_adapter(aside / "adapter")
         save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, aside / "trainer.safetensors")
         (aside / "state.json").write_text(json.dumps({"format": FORMAT, **state}, indent=1))
+        give_modes(aside)
         _sync_tree(aside)
         discard(final)
         os.rename(aside, final)
@@ -50,6 +54,24 @@ def save(folder: Path, step: int, policy: Policy, tensors: Mapping[str, Tensor],
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return final
+
+
+def with_adapters(policy: Policy) -> Adapted | None:
+    """The policy, where it has LoRA adapters."""
+    config = policy.config
+    lora = isinstance(config, TrainedConfig) and config.lora is not None
+    return policy if lora and isinstance(policy, Adapted) else None
+
+
+def give_modes(folder: Path) -> None:
+    """Gives every file the mode that the umask gives new ones: safetensors writes for the owner alone."""
+    sample = folder / ".mode"
+    sample.touch()
+    mode = sample.stat().st_mode & 0o777
+    sample.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def load(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

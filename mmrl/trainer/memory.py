@@ -73,8 +73,9 @@ def estimate(recipe: Recipe, policy: Policy, longest_prompt: int, visual_tokens:
         longest_prompt: tokens of the longest prompt seen.
         visual_tokens: tokens of images and videos of that prompt.
     """
-    parameters = list(policy.module.parameters())
     trained = [p for _, p, _ in policy.trainable()]
+    # A value head lies beside the model, and an output that shares its weight with the input is one parameter.
+    parameters = list({id(p): p for p in (*policy.module.parameters(), *trained)}.values())
     weights = sum(p.numel() * p.element_size() for p in parameters)
     trainable = sum(p.numel() for p in trained)
     adapters = isinstance(recipe.policy, TrainedConfig) and recipe.policy.lora is not None

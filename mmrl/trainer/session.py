@@ -145,7 +145,7 @@ class Session:
         tensors = {f"optimizer/{k}": v for k, v in optimizer.state().items()}
         config = policy.config
         if (isinstance(config, TrainedConfig) and config.lora) or config.dtype != "float32":
-            # model/ then holds merged or rounded weights; the exact ones are kept here.
+            # model/ then holds merged or rounded weights; the exact ones, float32, are kept here.
             tensors |= {f"parameter/{name}": p.detach() for name, p, _ in policy.trainable()}
         reference = policy.reference_state() or {}
         tensors |= {f"reference/{k}": v.detach() for k, v in reference.items()}

@@ -119,6 +119,36 @@ def write_lerobot(root: Path, lengths=(23, 17), stored: bool = False, version: s
     return root
 
 
+def write_lerobot_v2(root: Path, lengths=(23, 17), version: str = "v2.1", chunks_size: int = 1) -> Path:
+    """The same dataset as `write_lerobot` in the layout of v2: a parquet file and videos for each episode."""
+    import pyarrow.parquet as pq
+
+    whole = write_lerobot(root.parent / f"{root.name}_v3", lengths)
+    table = pq.read_table(whole / "data/chunk-000/file-000.parquet")
+    starts = np.cumsum([0, *lengths])
+    info = json.loads((whole / "meta/info.json").read_text())
+    for episode, length in enumerate(lengths):
+        chunk, name = f"chunk-{episode // chunks_size:03d}", f"episode_{episode:06d}"
+        (root / "data" / chunk).mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.slice(starts[episode], length), root / "data" / chunk / f"{name}.parquet")
+        for camera, shift in (("observation.images.top", 0), ("observation.images.wrist", 100)):
+            numbers = np.arange(length) + starts[episode] + shift
+            write_video(root / "videos" / chunk / camera / f"{name}.mp4", numbers)
+    (root / "meta").mkdir()
+    info |= {
+        "codebase_version": version,
+        "chunks_size": chunks_size,
+        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+        "video_path": "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+    }
+    (root / "meta/info.json").write_text(json.dumps(info))
+    tasks = [{"task_index": 0, "task": "push the cube"}, {"task_index": 1, "task": "open the drawer"}]
+    (root / "meta/tasks.jsonl").write_text("\n".join(map(json.dumps, tasks)) + "\n")
+    episodes = [{"episode_index": i, "tasks": ["push the cube"], "length": n} for i, n in enumerate(lengths)]
+    (root / "meta/episodes.jsonl").write_text("\n".join(map(json.dumps, episodes)) + "\n")
+    return root
+
+
 def _png(pixels: np.ndarray) -> dict:
     import io
 
@@ -129,8 +159,19 @@ def _png(pixels: np.ndarray) -> dict:
     return {"bytes": buffer.getvalue(), "path": None}
 
 
-def write_libero(path: Path, lengths=(12, 9), instruction: str | list = "pick up the bowl", still=()) -> Path:
-    """A LIBERO file; pictures are stored upside down. Steps in `still` have an action of zeros, gripper kept."""
+def joints(numbers) -> np.ndarray:
+    """float64 [T, 7]: positions of an arm's joints that move at every step."""
+    return np.sin(np.asarray(numbers, dtype=np.float64)[:, None] / 5 + np.arange(7))
+
+
+def write_libero(
+    path: Path, lengths=(12, 9), instruction: str | list = "pick up the bowl", still=(), after: bool = False
+) -> Path:
+    """A LIBERO file; pictures are stored upside down. Steps in `still` have an action of zeros, gripper kept.
+
+    The observation that action `n` was chosen in spells `n`. With `after`, it lies under action `n - 1`, as in LIBERO's
+    own files.
+    """
     import h5py
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,6 +181,8 @@ def write_libero(path: Path, lengths=(12, 9), instruction: str | list = "pick up
         for demo, length in enumerate(lengths):
             numbers = np.arange(length) + 20 * demo
             actions = motion(numbers, 7)
+            states = np.concatenate([numbers[:, None] * 0.05, joints(numbers), np.zeros((length, 9))], axis=1)
+            numbers = numbers + after
             for step in still:
                 actions[step] = [0, 0, 0, 0, 0, 0, actions[step - 1, -1] if step else -1]
             group = data.create_group(f"demo_{demo}")
@@ -149,6 +192,9 @@ def write_libero(path: Path, lengths=(12, 9), instruction: str | list = "pick up
             group["obs/eye_in_hand_rgb"] = np.stack([picture(n + 100)[::-1, ::-1] for n in numbers])
             group["obs/ee_states"] = sensed(numbers, 6).astype(np.float64)
             group["obs/gripper_states"] = sensed(numbers, 2).astype(np.float64)
+            # Sensors lag the simulator by a fraction of a step.
+            group["obs/joint_states"] = joints(numbers - 0.05)
+            group["states"] = states
     return path
 
 

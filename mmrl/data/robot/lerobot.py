@@ -1,4 +1,4 @@
-"""LeRobot datasets (v3) as samples: parquet for numbers, mp4 or parquet for pictures."""
+"""LeRobot datasets (v2 and v3) as samples: parquet for numbers, mp4 or parquet for pictures."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ class Pictures:
         recorded: its entry in meta/episodes.
         rows_T: int64, its rows in its data file.
         times_T: float64, seconds from the start of the episode.
+        frames_T: int64, frames from the start of the episode.
     """
 
     recorded: Recorded
     rows_T: np.ndarray
     times_T: np.ndarray
+    frames_T: np.ndarray
 
 
 class LeRobotDataset(RobotRows):
     """Episodes have LeRobot's `episode_index`; a camera `observation.images.top` is `top` for the policy.
 
     Raises:
-        UserError: no folder, another version than v3, missing files, features or episodes.
+        UserError: no folder, another version, missing files, features or episodes, or times that are not the videos'.
     """
 
     def __init__(self, config: LeRobotData):
@@ -52,6 +54,9 @@ class LeRobotDataset(RobotRows):
             _check_feature(layout, "state", config.state)
         chosen = choose_episodes(config.episodes, sorted(layout.episodes), title)
         episodes = _episodes(layout, config, chosen)
+        if set(cameras) & set(layout.videos):
+            for episode in episodes:
+                _check_clock(layout, episode)
         self._cache = open_cache(config.cache)
         self._group = lru_cache(maxsize=4)(_row_group)
         super().__init__(config, Path(config.path).name, cameras, episodes)
@@ -104,18 +109,18 @@ class LeRobotDataset(RobotRows):
             raise BadSample(where, f"'{path}': column '{camera}' holds no encoded picture")
         return np.asarray(load_image(content, None, where))
 
-    def statistics(self) -> dict[str, Any]:
-        """The dataset's own (meta/stats.json) where they hold for what is read, else computed from the steps.
+    def statistics(self, delta: Sequence[int] = ()) -> dict[str, Any]:
+        """Computed from the steps; with `statistics: file` the dataset's own (meta/stats.json) where they hold.
 
-        LeRobot's quantiles are means of its episodes' quantiles; `statistics: steps` gives exact ones.
+        LeRobot's quantiles are means of its episodes' quantiles. See `RobotRows.statistics`.
         """
         config, whole = self.config, len(self.episodes) == len(self.layout.episodes)
         changed = config.drop_noops or (config.gripper_to or config.gripper) != config.gripper
         saved = self.layout.stats()
         parts = {"action": config.action, **({"proprio": config.state} if config.state else {})}
         complete = all(all(name in saved.get(feature, {}) for name in NEEDED) for feature in parts.values())
-        if config.statistics == "steps" or not whole or changed or not complete:
-            return super().statistics()
+        if config.statistics == "steps" or delta or not whole or changed or not complete:
+            return super().statistics(delta)
         entry: dict[str, Any] = {
             kind: {name: np.ravel(saved[feature][name]).tolist() for name in NEEDED} for kind, feature in parts.items()
         }
@@ -138,25 +143,38 @@ def _episodes(layout: LeRobotFiles, config: LeRobotData, chosen: Sequence[int]) 
     for path, numbers in by_file.items():
         steps = read_steps(layout, path, columns)
         for number in numbers:
-            episodes[number] = _episode(layout, config, layout.episodes[number], path, steps)
+            episodes[number] = _episode(layout, config, layout.episodes[number], steps)
     return [episodes[number] for number in chosen]
 
 
-def _episode(layout: LeRobotFiles, config: LeRobotData, recorded: Recorded, path: Path, steps: dict) -> Episode:
+def _episode(layout: LeRobotFiles, config: LeRobotData, recorded: Recorded, steps: dict) -> Episode:
     rows = np.flatnonzero(steps["episode_index"] == recorded.number)
     rows = rows[np.argsort(steps["frame_index"][rows], kind="stable")]
-    place = f"{path.relative_to(layout.root)} episode {recorded.number}"
+    place = f"{layout.data_name(recorded)} episode {recorded.number}"
     if len(rows) != recorded.length:
         raise UserError(
             f"{layout.title}: {place} has {len(rows)} rows, and meta/episodes says {recorded.length}; download it again"
         )
-    task = int(steps["task_index"][rows[0]]) if len(rows) else -1
-    instruction = layout.tasks.get(task, "")
+    told = tuple(layout.tasks.get(task, "") for task in steps["task_index"][rows].tolist())
     states = steps[config.state][rows] if config.state else None
     rewards = steps[config.reward][rows, 0] if config.reward in steps else final_reward(len(rows))
-    pictures = Pictures(recorded, rows, steps["timestamp"][rows])
+    pictures = Pictures(recorded, rows, steps["timestamp"][rows], steps["frame_index"][rows])
     actions = steps[config.action][rows]
-    return Episode(recorded.number, pictures, place, instruction, actions, states, np.arange(len(rows)), rewards)
+    return Episode(recorded.number, pictures, place, told, actions, states, np.arange(len(rows)), rewards)
+
+
+def _check_clock(layout: LeRobotFiles, episode: Episode) -> None:
+    """Raises UserError where a step's time is nearer to another frame of its video than to its own."""
+    pictures: Pictures = episode.key
+    apart_T = np.abs(pictures.times_T - pictures.frames_T / layout.fps)
+    step = int(np.argmax(apart_T)) if len(apart_T) else 0
+    if len(apart_T) and not apart_T[step] <= 0.5 / layout.fps:
+        raise UserError(
+            f"{layout.title}: {episode.place}, step {step}: its timestamp is {pictures.times_T[step]:.4f} s, and frame "
+            f"{pictures.frames_T[step]} of a video of {layout.fps:g} frames per second is at "
+            f"{pictures.frames_T[step] / layout.fps:.4f} s, so that it would be shown another step's picture; write "
+            "frame_index / fps into its timestamps, as lerobot asks for, or leave the episode out (`episodes`)"
+        )
 
 
 def _row_group(path: Path, group: int, column: str) -> Any:

@@ -1,8 +1,12 @@
-"""The files of a LeRobot v3 dataset.
+"""The files of a LeRobot dataset, v3 and v2.
 
-meta/{info.json, stats.json, tasks.parquet, episodes/chunk-*/file-*.parquet}
-data/chunk-*/file-*.parquet            rows of several episodes
-videos/<feature>/chunk-*/file-*.mp4    frames of several episodes, one after the other
+v3  meta/{info.json, stats.json, tasks.parquet, episodes/chunk-*/file-*.parquet}
+    data/chunk-*/file-*.parquet            rows of several episodes
+    videos/<feature>/chunk-*/file-*.mp4    frames of several episodes, one after the other
+v2  meta/{info.json, tasks.jsonl, episodes.jsonl}
+    data/chunk-*/episode_*.parquet, videos/chunk-*/<feature>/episode_*.mp4    one of each per episode
+
+Downloads in a hub cache, whose files are links into `blobs`, are read as they are.
 """
 
 from __future__ import annotations
@@ -20,15 +24,13 @@ from mmrl.data.media import resolve_media
 
 PICTURES = ("video", "image")
 INDICES = ("episode_index", "frame_index", "task_index")
-CONVERT = (
-    "convert it with lerobot 0.4: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id=<its name> "
-    "(v2.0 first to v2.1, with lerobot 0.1)"
-)
+# Episodes per folder of a v2 dataset that does not say.
+CHUNKS_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One row of meta/episodes: `columns` has its `data/…` and `videos/…` columns."""
+    """An episode: `columns` has the `data/…` and `videos/…` columns of its row in v3's meta/episodes."""
 
     number: int
     length: int
@@ -44,12 +46,14 @@ class LeRobotFiles:
         info: meta/info.json.
         tasks: task_index -> instruction.
         episodes: episode_index -> its entry.
+        split: whether each episode has files of its own (v2).
     """
 
     root: Path
     info: Mapping[str, Any]
     tasks: Mapping[int, str]
     episodes: Mapping[int, Recorded]
+    split: bool = False
 
     @property
     def title(self) -> str:
@@ -86,18 +90,28 @@ class LeRobotFiles:
     def video(self, recorded: Recorded, camera: str, where: str) -> tuple[Path, float]:
         """(mp4 file of an episode, the second at which the episode begins in it). Raises BadSample."""
         path = self._file("video_path", recorded, f"videos/{camera}", camera, where)
-        return path, float(recorded.columns[f"videos/{camera}/from_timestamp"])
+        return path, 0.0 if self.split else float(recorded.columns[f"videos/{camera}/from_timestamp"])
+
+    def data_name(self, recorded: Recorded) -> str:
+        """The parquet file of an episode, relative to the dataset's folder. Raises UserError."""
+        try:
+            return self._name("data_path", recorded, "data", "", self.title)
+        except BadSample as error:
+            raise UserError(f"{self.title}: {error.reason}") from None
 
     def _file(self, template: str, recorded: Recorded, columns: str, camera: str, where: str) -> Path:
+        return resolve_media(self._name(template, recorded, columns, camera, where), self.root, where)
+
+    def _name(self, template: str, recorded: Recorded, columns: str, camera: str, where: str) -> str:
         try:
-            name = self.info[template].format(
-                video_key=camera,
-                chunk_index=recorded.columns[f"{columns}/chunk_index"],
-                file_index=recorded.columns[f"{columns}/file_index"],
-            )
+            if self.split:
+                chunk = recorded.number // int(self.info.get("chunks_size", CHUNKS_SIZE))
+                numbers = {"episode_chunk": chunk, "episode_index": recorded.number}
+            else:
+                numbers = {name: recorded.columns[f"{columns}/{name}"] for name in ("chunk_index", "file_index")}
+            return self.info[template].format(video_key=camera, **numbers)
         except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             raise BadSample(where, f"meta says no {template} of episode {recorded.number}: {error!r}") from None
-        return resolve_media(name, self.root, where)
 
     def stats(self) -> dict[str, Any]:
         """meta/stats.json, empty where there is none. Raises UserError where it is not JSON."""
@@ -109,7 +123,7 @@ def read_layout(path: str) -> LeRobotFiles:
     """The metadata of a dataset's folder.
 
     Raises:
-        UserError: no LeRobot dataset, another version than v3, or files missing or damaged.
+        UserError: no LeRobot dataset, another version than v2 or v3, or files missing or damaged.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -122,12 +136,13 @@ def read_layout(path: str) -> LeRobotFiles:
         raise UserError(f"dataset '{path}' has no meta/info.json, so it is no LeRobot dataset")
     info = _json(root / "meta" / "info.json")
     version = str(info.get("codebase_version"))
-    if not version.startswith("v3."):
-        cure = f"; {CONVERT}" if version.startswith("v2") else ""
-        raise UserError(f"dataset '{path}' has codebase_version {version}, and only v3 is read{cure}")
+    if not version.startswith(("v2.", "v3.")):
+        raise UserError(f"dataset '{path}' has codebase_version {version}, and only v2 and v3 are read")
     for key in ("fps", "features", "data_path"):
         if key not in info:
             raise UserError(f"dataset '{path}': meta/info.json has no '{key}'; download it again")
+    if version.startswith("v2."):
+        return LeRobotFiles(root.resolve(), info, _tasks_v2(root), _episodes_v2(root), split=True)
     return LeRobotFiles(root.resolve(), info, _tasks(root), _episodes(root))
 
 
@@ -176,6 +191,29 @@ def _episodes(root: Path) -> dict[int, Recorded]:
             number = int(row["episode_index"])
             episodes[number] = Recorded(number, int(row["length"]), row)
     return episodes
+
+
+def _tasks_v2(root: Path) -> dict[int, str]:
+    lines = _json_lines(root / "meta" / "tasks.jsonl", ("task_index", "task"))
+    return {int(line["task_index"]): str(line["task"]) for line in lines}
+
+
+def _episodes_v2(root: Path) -> dict[int, Recorded]:
+    lines = _json_lines(root / "meta" / "episodes.jsonl", ("episode_index", "length"))
+    numbers = [(int(line["episode_index"]), int(line["length"])) for line in lines]
+    return {number: Recorded(number, length, {}) for number, length in numbers}
+
+
+def _json_lines(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """Raises UserError where the file is missing, or a line is no object with these keys."""
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' is not JSON lines: {error}; download it again") from None
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, dict) or any(key not in line for key in needed):
+            raise UserError(f"'{path}' line {number} is no object with {' and '.join(needed)}; download it again")
+    return lines
 
 
 def _parquet_names(path: Path) -> list[str]:

@@ -133,7 +133,8 @@ def _episode(
     # The last observation is what the last action led to, and no action follows it.
     states_before = None if states is None else states[:-1]
     steps_K = np.arange(len(actions))
-    return Episode(number, (path, f"traj_{number}"), place, instruction, actions, states_before, steps_K, rewards)
+    told = (instruction,) * len(actions)
+    return Episode(number, (path, f"traj_{number}"), place, told, actions, states_before, steps_K, rewards)
 
 
 def _states(observations: Any, place: str) -> np.ndarray:

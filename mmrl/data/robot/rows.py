@@ -29,7 +29,7 @@ class Episode:
         number: its number in the dataset.
         key: where its pictures are; read by the dataset's own `_pictures`.
         place: file and episode, for error messages.
-        instruction: what the robot was told.
+        instructions_T: what the robot was told at each step; empty where that is not known.
         actions_TA: float32 [T, A].
         states_TS: float32 [T, S], the state that each action was chosen in, or None.
         kept_K: int64 [K], the steps that become samples, ascending.
@@ -39,7 +39,7 @@ class Episode:
     number: int
     key: Any
     place: str
-    instruction: str
+    instructions_T: Sequence[str]
     actions_TA: np.ndarray
     states_TS: np.ndarray | None
     kept_K: np.ndarray
@@ -110,9 +110,10 @@ class RobotRows(Rows):
         kept_K = episode.kept_K
         if config.drop_noops:
             kept_K = kept_K[moving_steps(actions[kept_K], config.gripper is not None)]
-        return replace(
-            episode, actions_TA=actions, kept_K=kept_K, instruction=config.instruction or episode.instruction
-        )
+        told = episode.instructions_T
+        if config.instruction:
+            told = (config.instruction,) * len(told)
+        return replace(episode, actions_TA=actions, kept_K=kept_K, instructions_T=told)
 
     def _row(self, row: int) -> Sample:
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -125,10 +126,11 @@ class RobotRows(Rows):
         for what, values in (("action", actions), ("state", state), ("reward", rewards)):
             if values is not None and not np.isfinite(values).all():
                 raise BadSample(where, f"its {what} is not finite")
-        if not episode.instruction:
-            raise BadSample(where, "its episode has no instruction; set `instruction`")
+        instruction = episode.instructions_T[step]
+        if not instruction:
+            raise BadSample(where, "it has no instruction; set `instruction`")
         images = tuple(self._image(pixels) for pixels in self._pictures(episode, step, where))
-        content = [*({"type": "image"} for _ in images), {"type": "text", "text": episode.instruction}]
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": instruction}]
         return Sample(
             id=f"{self.name}/{episode.number}/{step}",
             messages=({"role": "user", "content": content},),
@@ -160,14 +162,36 @@ class RobotRows(Rows):
         size = self.episodes[0].actions_TA.shape[1]
         return [True] * (size - (self.config.gripper is not None)) + [False] * (self.config.gripper is not None)
 
-    def statistics(self) -> dict[str, Any]:
-        """Normalisation statistics of all kept steps, see `mmrl.data.robot.statistics`.
+    def differences(self, dims: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Per kept step: the actions of its chunk [C, A], those of `dims` less the step's state, and that state [C, S].
 
         Raises:
-            UserError: none of them has finite numbers.
+            UserError: there is no state, or it has fewer dimensions.
+        """
+        for episode in self.episodes:
+            states = episode.states_TS
+            if states is None or max(dims) >= min(states.shape[1], episode.actions_TA.shape[1]):
+                size = 0 if states is None else states.shape[1]
+                raise UserError(
+                    f"{self.title}: policy.params.delta_actions {list(dims)} are differences from a state of {size} "
+                    f"dimensions and actions of {episode.actions_TA.shape[1]}; name dimensions that both have"
+                )
+            for index, step in enumerate(episode.kept_K):
+                chunk = episode.chunk(index, self.config.chunk).copy()
+                chunk[:, dims] -= states[step, dims]
+                yield chunk, states[step][None].repeat(len(chunk), axis=0)
+
+    def statistics(self, delta: Sequence[int] = ()) -> dict[str, Any]:
+        """Normalisation statistics of all kept steps, see `mmrl.data.robot.statistics`.
+
+        Args:
+            delta: action dimensions that are taken as differences from the state at the beginning of their chunk.
+
+        Raises:
+            UserError: none of them has finite numbers; also as `differences`.
         """
         try:
-            statistics = compute_statistics(self.steps(), self.action_mask)
+            statistics = compute_statistics(self.differences(delta) if delta else self.steps(), self.action_mask)
         except ValueError as error:
             raise UserError(f"dataset '{self.name}': {error}") from error
         return {**statistics, "num_trajectories": len(self.episodes)}

@@ -15,11 +15,16 @@ from typing import Any
 import numpy as np
 
 from mmrl.contracts.errors import ConfigError, UserError
-from mmrl.contracts.policy import Normalising, Policy
+from mmrl.contracts.policy import Normalising, Policy, deltas_of
 
 FILE = "dataset_statistics.json"
 # A controller's bounds, plus what float32 and a little overshoot of a recorder make of them.
 RANGE_SLACK = 1e-3
+
+# Commands beyond so many times a simulator's range are in other units than it takes, not overshoot.
+FAR = 2.0
+# Share of values that a policy may clip without a word: 2 % lie outside the 1st and 99th percentile of their dimension.
+CLIPPED_QUIETLY = 0.05
 
 # Steps kept for the quantiles: 2^20 steps of 16 float32 are 64 MiB.
 EXACT_STEPS = 2**20
@@ -134,7 +139,7 @@ def share_statistics(policy: Policy, datasets: Iterable[Any]) -> dict[str, Any]:
         ConfigError: actions that this policy cannot represent.
     """
     shared: dict[str, Any] = {}
-    for rows in map(_inmost, datasets):
+    for rows in map(inmost, datasets):
         if not hasattr(rows, "statistics"):
             continue
         if rows.name in shared:
@@ -144,7 +149,8 @@ def share_statistics(policy: Policy, datasets: Iterable[Any]) -> dict[str, Any]:
         keeper = keeper_of(policy, rows.name)
         known = keeper.statistics.get(rows.name)
         if known is None:
-            keeper.set_statistics(rows.name, rows.statistics())
+            delta = deltas_of(policy)
+            keeper.set_statistics(rows.name, rows.statistics(delta) if delta else rows.statistics())
         entry: Mapping[str, Any] = keeper.statistics[rows.name]
         shared[rows.name] = {"from": "dataset" if known is None else "checkpoint", **entry}
     return shared
@@ -160,12 +166,51 @@ def check_range(entry: Mapping[str, Any], key: str, policy: str) -> None:
         )
 
 
+def recorded_actions(rows: Any) -> np.ndarray | None:
+    """float32 [N, A]: the finite actions of a dataset of recorded episodes, inside its wrappers; None for others."""
+    rows = inmost(rows)
+    if not hasattr(rows, "steps"):
+        return None
+    actions_NA = np.concatenate([actions for actions, _ in rows.steps()])
+    return actions_NA[np.isfinite(actions_NA).all(1)]
+
+
+def clipped_share(actions_NA: np.ndarray, entry: Mapping[str, Any]) -> float:
+    """Share of the values, of dimensions that are normalised, that clipping to q01 and q99 changes.
+
+    Args:
+        entry: the statistics that the policy follows.
+    """
+    limits = entry["action"]
+    low_A, high_A = (np.asarray(limits[name], dtype=np.float64) for name in QUANTILES)
+    mask_A = np.asarray(limits.get("mask", [True] * len(low_A)), dtype=bool)
+    # What one bin of 256 cannot tell apart is not lost.
+    slack_A = (high_A - low_A) / 256 + 1e-6
+    outside_NA = (actions_NA < low_A - slack_A) | (actions_NA > high_A + slack_A)
+    return float(outside_NA[:, mask_A].mean()) if mask_A.any() else 0.0
+
+
+def far_outside(actions_NA: np.ndarray, dataset: str) -> str | None:
+    """What is wrong with commands of which more than 1 in 100 lies far outside a simulator's range; None: nothing."""
+    low_A, high_A = (np.quantile(actions_NA, q, axis=0) for q in QUANTILES.values())
+    far_A = np.maximum(-low_A, high_A)
+    dim = int(far_A.argmax())
+    if far_A[dim] <= FAR:
+        return None
+    share = float((np.abs(actions_NA) > 1.0 + RANGE_SLACK).mean())
+    return (
+        f"dataset '{dataset}': simulators take actions from -1 to 1, and dimension {dim} runs from {low_A[dim]:.4g} to "
+        f"{high_A[dim]:.4g} (1st and 99th percentile); {share:.0%} of the values would be cut there. Convert them to "
+        "the simulator's units, or evaluate in one that takes these"
+    )
+
+
 def save_statistics(statistics: Mapping[str, Any], folder: Path) -> None:
     """Writes `dataset_statistics.json`."""
     (folder / FILE).write_text(json.dumps(statistics, indent=1))
 
 
-def _inmost(rows: Any) -> Any:
+def inmost(rows: Any) -> Any:
     """The dataset itself, without the wrappers that cut it or give it budgets."""
     while not hasattr(rows, "statistics") and hasattr(rows, "rows"):
         rows = rows.rows

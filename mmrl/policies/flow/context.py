@@ -20,12 +20,14 @@ class FlowPrompt:
         pixels: float32 [N, 3, S, S] of the cameras, normalised.
         state: float32 [max_state_dim], normalised and padded with 0; None where the state is in the text.
         digest: of all of them.
+        sensed: float32 [S], the state as the robot gave it.
     """
 
     input_ids: Tensor
     pixels: Tensor
     state: Tensor | None
     digest: bytes
+    sensed: Tensor
 
     @property
     def length(self) -> int:
@@ -69,6 +71,36 @@ class Prefix:
         layers = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.layers]
         state = None if self.state_PS is None else self.state_PS.index_select(0, rows)
         return Prefix(layers, self.seen_PT.index_select(0, rows), self.mean_PH.index_select(0, rows), state)
+
+
+class Noise:
+    """What a batch of rows draws: all from one generator, or each row from that of its prompt.
+
+    Args:
+        source: a generator on `device`, or one of each prompt on the CPU.
+        rows: in all.
+        repeats: rows of a prompt, which follow each other.
+    """
+
+    def __init__(
+        self, source: torch.Generator | Sequence[torch.Generator], rows: int, repeats: int, device: torch.device
+    ):
+        self._source, self._rows, self._repeats, self._device = source, rows, repeats, device
+
+    def normal(self, *shape: int) -> Tensor:
+        """float32 [rows, *shape], standard normal."""
+        if isinstance(self._source, torch.Generator):
+            return torch.randn(self._rows, *shape, device=self._device, generator=self._source)
+        drawn = [torch.randn(self._repeats, *shape, generator=each) for each in self._source]
+        return torch.cat(drawn).to(self._device)
+
+    def below(self, end: int) -> Tensor:
+        """int64 [rows], uniform from 0 to `end` - 1."""
+        if isinstance(self._source, torch.Generator):
+            return torch.randint(end, (self._rows,), device=self._device, generator=self._source)
+        return torch.cat([torch.randint(end, (self._repeats,), generator=each) for each in self._source]).to(
+            self._device
+        )
 
 
 def digest_of(*parts: Any) -> bytes:

@@ -15,6 +15,8 @@ Kind = Literal["mean_std", "quantiles"]
 # The statistics that each kind reads, and what the published code adds to the divisor.
 READS = {"mean_std": ("mean", "std"), "quantiles": ("q01", "q99")}
 EPSILON = {"mean_std": 1e-8, "quantiles": 1e-6}
+# A spread below this share of the values themselves is rounding of float32, whose step is 1.2e-7 of a value.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,8 @@ class Rescaling:
 def make_normaliser(kind: Kind, statistics: Mapping[str, Any], key: str, part: str) -> Rescaling:
     """`mean_std`: (x - mean) / (std + 1e-8). `quantiles`: 2 (x - q01) / (q99 - q01 + 1e-6) - 1, not clipped.
 
-    By `mean_std`, a dimension of the state that never moved in the data is centred and no more: the published divisor
-    would make 1e8 of a gripper that closes for the first time.
+    A dimension of the state that never moved in the data is shifted and no more: the published divisor would make 1e6
+    and more of a gripper that closes for the first time.
 
     Args:
         statistics: dataset -> {"action" | "proprio" -> {mean, std, q01, q99, …}}.
@@ -54,8 +56,21 @@ def make_normaliser(kind: Kind, statistics: Mapping[str, Any], key: str, part: s
     first, second = (torch.tensor(entry[name], dtype=torch.float64).flatten() for name in names)
     if len(first) != len(second):
         raise ConfigError(f"{where}: {names[0]} has {len(first)} values and {names[1]} {len(second)}")
-    if kind == "mean_std":
-        scale = second + EPSILON[kind]
-        return Rescaling(first, scale.where(second > 0, 1.0) if part == "proprio" else scale)
-    half = (second - first + EPSILON[kind]) / 2
-    return Rescaling(first + half, half)
+    spread = second if kind == "mean_std" else second - first
+    scale = spread + EPSILON[kind]
+    if kind == "quantiles":
+        scale = scale / 2
+    if part == "proprio":
+        scale = scale.where(~_constant(entry, first, spread), 1.0)
+    return Rescaling(first if kind == "mean_std" else first + scale, scale)
+
+
+def _constant(entry: Mapping[str, Any], middle: Tensor, spread: Tensor) -> Tensor:
+    """bool [A]: dimensions that never moved, by their bounds where both are known, else by a spread that is rounding.
+
+    lerobot's deviation of such a dimension is some 1e-8, not 0.
+    """
+    bounds = [torch.tensor(entry[name], dtype=torch.float64).flatten() for name in ("min", "max") if name in entry]
+    if len(bounds) == 2 and all(len(bound) == len(middle) for bound in bounds):
+        return bounds[0] == bounds[1]
+    return spread <= ROUNDING * middle.abs()

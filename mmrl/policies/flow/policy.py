@@ -20,7 +20,7 @@ from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Decision, Likelihood, PolicyBatch, Sample
 from mmrl.policies.adapted_model import AdaptedModel
 from mmrl.policies.flow import sampling
-from mmrl.policies.flow.context import FlowContext, FlowPrompt, Prefix, generator_of
+from mmrl.policies.flow.context import FlowContext, FlowPrompt, Noise, Prefix, generator_of
 from mmrl.policies.flow.normaliser import Kind, Rescaling, make_normaliser
 from mmrl.policies.statistics import choose, cure_of_sizes
 from mmrl.policies.value_head import ValueHead
@@ -77,8 +77,14 @@ class FlowPolicy(AdaptedModel):
         kind: Kind,
         shape: FlowShape,
         value_head: ValueHead | None = None,
+        delta: Sequence[int] = (),
     ):
+        """
+        Args:
+            delta: action dimensions that are predicted as differences from the state of the same number.
+        """
         super().__init__(model, config, value_head)
+        self.delta = tuple(delta)
         self.statistics: dict[str, Any] = dict(statistics)
         self.params, self.kind = params, kind
         self._shape = shape
@@ -119,6 +125,10 @@ class FlowPolicy(AdaptedModel):
         self.statistics[key] = dict(entry)
         self._normalisers = {}
 
+    def take_cameras(self, names: Sequence[str]) -> None:
+        """See `Seeing.take_cameras`."""
+        self.params = self.params.model_copy(update={"cameras": list(names)})
+
     @property
     def action_dim(self) -> int:
         """Dimensions of the robot's actions; the network's others are padding."""
@@ -149,6 +159,29 @@ class FlowPolicy(AdaptedModel):
         """float32 [B, C x A]: the simulator's actions, normalised."""
         self.units_per_action(actions_BCA.shape[-1])
         return self.normaliser("action").normalise(actions_BCA).flatten(1)
+
+    def absolute(self, actions_BCA: Tensor, prompts: Sequence[FlowPrompt]) -> Tensor:
+        """See `Relative.absolute`."""
+        return actions_BCA + self._from_state(actions_BCA, prompts)
+
+    def relative(self, actions_BCA: Tensor, prompts: Sequence[FlowPrompt]) -> Tensor:
+        """See `Relative.relative`."""
+        return actions_BCA - self._from_state(actions_BCA, prompts)
+
+    def _from_state(self, actions_BCA: Tensor, prompts: Sequence[FlowPrompt]) -> Tensor:
+        """float32 [B, 1, A]: the state in dimensions that are differences from it, 0 in others."""
+        size, sensed = actions_BCA.shape[-1], [prompt.sensed for prompt in prompts]
+        beyond = [dim for dim in self.delta if dim >= size or any(dim >= len(state) for state in sensed)]
+        if beyond:
+            raise ConfigError(
+                f"policy.params.delta_actions: {beyond[0]} is beyond the {size} dimensions of an action or the "
+                f"{min(map(len, sensed))} of the state; name dimensions that both have"
+            )
+        shift_BA = torch.zeros(len(prompts), size)
+        for row, state in enumerate(sensed):
+            for dim in self.delta:
+                shift_BA[row, dim] = state[dim]
+        return shift_BA[:, None]
 
     def localise(self, sample: Sample, prompt: FlowPrompt) -> Sample:
         """The sample as it is: actions have no boxes."""
@@ -183,14 +216,14 @@ class FlowPolicy(AdaptedModel):
         prompts: Sequence[FlowPrompt],
         repeats: int,
         units: int,
-        generator: torch.Generator,
+        generator: torch.Generator | Sequence[torch.Generator],
         deterministic: bool = False,
     ) -> list[Decision]:
         """`repeats` chunks of actions for each prompt, in order.
 
         Args:
             units: of a chunk: executed actions x action_dim.
-            generator: on the policy's device.
+            generator: see `Denoising.sample`.
             deterministic: follow the ODE; the decisions then have log-probs of 0 and no context.
 
         Raises:
@@ -206,8 +239,9 @@ class FlowPolicy(AdaptedModel):
             prefix = self._prefix(prompts).take(
                 torch.arange(len(prompts), device=self.device).repeat_interleave(repeats)
             )
-        x = torch.randn(count, self.horizon, self.dims, device=self.device, generator=generator)
-        noisy_BK = self._draw_steps(count, generator)
+        noise_of = Noise(generator, count, repeats, self.device)
+        x = noise_of.normal(self.horizon, self.dims)
+        noisy_BK = self._draw_steps(count, noise_of)
         befores, afters = [], []
         whole = self.params.mean_over == "chain"
         density = sampling.noise_density(x) if whole else torch.zeros_like(x)
@@ -217,7 +251,7 @@ class FlowPolicy(AdaptedModel):
             with self._autocast():
                 v, states = self._velocity(prefix, x, time_B)
             chosen = noisy_BK[:, step, None, None]
-            noise = torch.randn(x.shape, device=self.device, generator=generator)
+            noise = noise_of.normal(self.horizon, self.dims)
             after = sampling.ode(x, v, time_B[:, None, None], 1 / self.steps).mean
             if not deterministic:
                 move = self._transition(x, v, states, time_B)
@@ -238,14 +272,14 @@ class FlowPolicy(AdaptedModel):
             for b in range(count)
         ]
 
-    def _draw_steps(self, count: int, generator: torch.Generator) -> Tensor:
+    def _draw_steps(self, count: int, noise: Noise) -> Tensor:
         """bool [B, K]: the noisy steps of each row."""
         noisy = torch.zeros(count, self.steps, dtype=torch.bool, device=self.device)
         allowed = torch.tensor(self._noisy_steps, device=self.device)
         if self.params.trained != "one":
             noisy[:, allowed] = True
             return noisy
-        drawn = torch.randint(len(allowed), (count,), device=self.device, generator=generator)
+        drawn = noise.below(len(allowed))
         return noisy.scatter(1, allowed[drawn][:, None], True)
 
     @staticmethod

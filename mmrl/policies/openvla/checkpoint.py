@@ -14,6 +14,7 @@ from mmrl.data.robot.statistics import FILE, save_statistics
 from mmrl.policies.loading import COMPANIONS, load_pretrained, read_own_config
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import OpenVLAForActionPrediction
+from mmrl.policies.saving import ABOUT, write_model
 from mmrl.recipe.policy import PolicyConfig
 
 # Published checkpoints are cut into files of this size.
@@ -133,7 +134,7 @@ def read_companions(folder: Path) -> dict[str, bytes]:
     return {
         path.name: path.read_bytes()
         for path in sorted(folder.iterdir())
-        if path.is_file() and path.suffix in COMPANIONS and path.name not in WRITTEN_ANEW
+        if path.is_file() and (path.suffix in COMPANIONS or path.name in ABOUT) and path.name not in WRITTEN_ANEW
     }
 
 
@@ -142,6 +143,7 @@ def save(
     state: Mapping[str, Tensor],
     norm_stats: Mapping[str, Any],
     companions: Mapping[str, bytes],
+    dtype: str,
     folder: Path,
 ) -> None:
     """Writes weights (in shards, with their index), config.json, the statistics and the companion files."""
@@ -150,7 +152,7 @@ def save(
     proprio = {k.removeprefix(PROPRIO): v.detach().contiguous() for k, v in state.items() if k.startswith(PROPRIO)}
     rest = {k: v for k, v in state.items() if not k.startswith(PROPRIO)}
     model.config.norm_stats = dict(norm_stats)
-    model.save_pretrained(folder, state_dict=rest, max_shard_size=SHARD_SIZE)
+    write_model(model, rest, dtype, folder, max_shard_size=SHARD_SIZE)
     if proprio:
         save_file(proprio, folder / PROPRIO_FILE)
     for name, content in companions.items():

@@ -121,6 +121,11 @@ class OpenVLA(TokenPolicy):
         self.statistics[key] = dict(entry)
         self._tokens = None
 
+    def take_cameras(self, names: Sequence[str]) -> None:
+        """See `Seeing.take_cameras`."""
+        self.params = self.params.model_copy(update={"cameras": list(names)})
+        self._model.config.params = {**(self._model.config.params or {}), "cameras": list(names)}
+
     @property
     def images_seen(self) -> int | None:
         """Images of one observation; None for any number."""
@@ -224,7 +229,7 @@ class OpenVLA(TokenPolicy):
     def save_pretrained(self, folder: Path) -> None:
         """Writes the published layout; LoRA adapters are merged into the weights written."""
         state = merged_state(self._model) if self.config.lora else self._model.state_dict()
-        checkpoint.save(self._model, state, self.statistics, self._companions, Path(folder))
+        checkpoint.save(self._model, state, self.statistics, self._companions, self.config.dtype, Path(folder))
         save_value_head(self.value_head, Path(folder))
 
 

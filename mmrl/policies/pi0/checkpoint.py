@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mmrl.policies.compat import ensure_torchvision
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.loading import load_pretrained, local_folder, read_own_config
 from mmrl.policies.pi0 import lerobot, lerobot_config
+from mmrl.policies.saving import Source, write_model
 from mmrl.policies.statistics import read_statistics
 from mmrl.recipe.policies.flow import FlowParams, Pi0Settings
 
@@ -27,13 +28,18 @@ PROCESSOR_STATISTICS = {"action": ("actions_mean", "actions_std"), "proprio": ("
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checkpoint: model, transformers' PI0Processor, statistics by dataset and how they normalise, and its folder."""
+    """A checkpoint: model, transformers' PI0Processor, statistics by dataset and how they normalise, and its folder.
+
+    `delta` are the action dimensions that it predicts as differences from the state; None: it does not say.
+    """
 
     model: Any
     processor: Any
     statistics: dict[str, Any]
     kind: Kind
     folder: Path
+    delta: list[int] | None
+    source: Source
 
 
 def model_class(family: str) -> Any:
@@ -64,14 +70,33 @@ def load(config: Pi0Settings, params: FlowParams, family: str, default_kind: Kin
             "only 1.0 is known"
         )
     if lerobot_config.is_lerobot(folder):
-        kind, statistics = lerobot.read_statistics(folder)
+        processing = lerobot.read_processing(folder)
+        kind, statistics, delta = processing.kind, processing.statistics, processing.delta
         model = lerobot.load_model(cls, sizes, folder, config)
     else:
-        kind = getattr(sizes, "normalization", default_kind)
+        kind, delta = getattr(sizes, "normalization", default_kind), getattr(sizes, "delta_actions", None)
         statistics = read_statistics(_processor_statistics(folder), folder)
         # The expert gets embeddings, never tokens: its table is read by nothing, and files often lack it.
         model = load_pretrained(cls, folder, config, lambda name: name == "model.dit.embed_tokens.weight")
-    return Loaded(model, _load_processor(folder, model.config, params, config.path), statistics, kind, folder)
+    processor = _load_processor(folder, model.config, params, config.path)
+    # lerobot's files describe its own processors, and a tokenizer of the recipe's is not the checkpoint's.
+    own = (folder / PROCESSOR).is_file() and params.tokenizer is None
+    return Loaded(model, processor, statistics, kind, folder, delta, Source(folder, processor if own else None))
+
+
+def settle_delta(asked: Sequence[int] | None, saved: Sequence[int] | None, shown: str) -> list[int]:
+    """The action dimensions that are differences from the state. Raises ConfigError where recipe and checkpoint differ.
+
+    Args:
+        asked: `policy.params.delta_actions`.
+        saved: what the checkpoint says; None: nothing.
+        shown: what the recipe calls it.
+    """
+    if asked is not None and saved is not None and sorted(asked) != sorted(saved):
+        raise ConfigError(
+            f"policy.params.delta_actions: {list(asked)}, and '{shown}' was trained with {list(saved)}; leave it out"
+        )
+    return sorted(asked if asked is not None else saved or [])
 
 
 def _load_processor(folder: Path, sizes: Any, params: FlowParams, shown: str) -> Any:
@@ -123,11 +148,22 @@ def _processor_statistics(folder: Path) -> dict[str, Any] | None:
 
 
 def save(
-    model: Any, state: Mapping[str, Tensor], processor: Any, statistics: Mapping[str, Any], kind: Kind, folder: Path
+    model: Any,
+    state: Mapping[str, Tensor],
+    statistics: Mapping[str, Any],
+    kind: Kind,
+    delta: Sequence[int],
+    dtype: str,
+    folder: Path,
 ) -> None:
-    """Writes weights, config.json, the processor's files and the statistics."""
+    """Writes weights, config.json and the statistics.
+
+    Args:
+        dtype: `policy.dtype`.
+    """
     model.config.normalization = kind
-    model.save_pretrained(folder, state_dict=dict(state), max_shard_size=SHARD_SIZE)
-    processor.save_pretrained(folder)
+    if delta:
+        model.config.delta_actions = list(delta)
+    write_model(model, state, dtype, folder, max_shard_size=SHARD_SIZE)
     if statistics:
         (folder / STATISTICS).write_text(json.dumps(dict(statistics), indent=1))

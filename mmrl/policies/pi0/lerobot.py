@@ -7,6 +7,7 @@ policy_postprocessor.json, each naming the files that hold its normalisation sta
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmrl.contracts.errors import CheckpointError, ConfigError
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.loading import load_errors, refuse_incomplete
 from mmrl.policies.pi0.lerobot_config import read_json
+from mmrl.policies.pi0.lerobot_keys import processor_files, read_steps, relative_dims
 from mmrl.recipe.policy import PolicyConfig
 
 KINDS: dict[str, Kind] = {"MEAN_STD": "mean_std", "QUANTILES": "quantiles"}
@@ -74,11 +76,28 @@ def load_model(cls: Any, config: Any, folder: Path, policy: PolicyConfig) -> Any
     return model
 
 
-def read_statistics(folder: Path) -> tuple[Kind, dict[str, Any]]:
-    """How actions are normalised, and {"lerobot": {"action" | "proprio": {mean, std, q01, …}}}.
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """What a folder's processors do.
+
+    Attributes:
+        kind: how actions and states are normalised.
+        statistics: {"lerobot": {"action" | "proprio": {mean, std, q01, …}}}, empty where there are none.
+        delta: action dimensions that are differences from the state.
+    """
+
+    kind: Kind
+    statistics: dict[str, Any]
+    delta: list[int]
+
+
+def read_processing(folder: Path) -> Processing:
+    """What the folder's config.json and processor files say of states and actions.
 
     Raises:
-        ConfigError: a normalisation that is not known here, or one for actions and another for states.
+        CheckpointError: a step or setting that is not known.
+        ConfigError: a normalisation that is not known here, one for actions and another for states, or steps that
+            contradict config.json.
     """
     raw = read_json(folder / "config.json")
     mapping = raw.get("normalization_mapping", {})
@@ -89,6 +108,7 @@ def read_statistics(folder: Path) -> tuple[Kind, dict[str, Any]]:
             f"policy.path: config.json of '{folder}' has normalization_mapping {dict(mapping)}; actions and states "
             f"must share one of {', '.join(KINDS)}"
         )
+    steps = read_steps(processor_files(folder, read_json), mapping, str(folder))
     tensors: dict[str, Tensor] = {}
     for name in ("policy_postprocessor.json", "policy_preprocessor.json"):
         tensors |= _step_tensors(folder, name)
@@ -101,7 +121,9 @@ def read_statistics(folder: Path) -> tuple[Kind, dict[str, Any]]:
         }
         if values:
             entry[part] = values
-    return KINDS[modes.pop()], {"lerobot": entry} if entry else {}
+    size = len(next(iter(entry["action"].values()))) if "action" in entry else raw.get("max_action_dim", 32)
+    delta = relative_dims(raw, steps, size, str(folder))
+    return Processing(KINDS[modes.pop()], {"lerobot": entry} if entry else {}, delta or [])
 
 
 def _step_tensors(folder: Path, name: str) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import CheckpointError, unknown
+from mmrl.policies.pi0.lerobot_keys import STATE_STEP, check_config
 
 FAMILIES = ("pi0", "pi05")
 VOCABULARY = 257152
@@ -17,14 +18,15 @@ VARIANTS: dict[str, dict[str, int]] = {
     "gemma_300m": {"hidden_size": 1024, "num_hidden_layers": 18, "intermediate_size": 4096},
 }
 HEADS = {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256}
+# Of the same name and meaning in transformers' config.
+SETTINGS = (
+    "chunk_size", "max_state_dim", "max_action_dim", "num_inference_steps", "min_period", "max_period",
+    "time_sampling_beta_alpha", "time_sampling_beta_beta", "time_sampling_scale", "time_sampling_offset",
+)  # fmt: skip
 SIGLIP = {
     "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "patch_size": 14,
     "num_hidden_layers": 27, "num_attention_heads": 16, "vision_use_head": False,
 }  # fmt: skip
-
-
-# The step of policy_preprocessor.json that writes π0.5's prompts.
-STATE_STEP = "pi05_prepare_state_tokenizer_processor_step"
 
 
 def is_lerobot(folder: Path) -> bool:
@@ -40,13 +42,14 @@ def config_of(folder: Path) -> Any | None:
     """transformers' config of a lerobot checkpoint; None for a folder that is none.
 
     Raises:
-        CheckpointError: sizes that are not known.
+        CheckpointError: sizes, or other settings, that are not known.
     """
     if not is_lerobot(folder):
         return None
     from transformers import PI0Config
 
     raw = read_json(folder / "config.json")
+    check_config(raw, str(folder))
     if raw["type"] == "pi05":
         from mmrl.policies.pi0.pi05_model import PI05Config as Config
     else:
@@ -64,8 +67,7 @@ def config_of(folder: Path) -> Any | None:
         "projection_dim": text["hidden_size"],
         "image_token_id": VOCABULARY,
     }
-    names = ("chunk_size", "max_state_dim", "max_action_dim", "num_inference_steps", "min_period", "max_period")
-    settings = {name: raw[name] for name in names if name in raw}
+    settings = {name: raw[name] for name in SETTINGS if name in raw}
     if raw["type"] == "pi05":
         settings["prompt_state_dim"] = _prompt_state_dim(folder, raw)
     dit = {"model_type": "gemma", "vocab_size": VOCABULARY, **expert}

@@ -21,6 +21,7 @@ from mmrl.policies.loading import resolve_device
 from mmrl.policies.lora import merged_state
 from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.pi0 import checkpoint
+from mmrl.policies.saving import Source
 from mmrl.policies.statistics import cure_of_sizes
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
 from mmrl.recipe.policies.flow import FlowParams, Pi0Settings
@@ -43,9 +44,10 @@ class Pi0(FlowPolicy):
         config: Pi0Settings,
         kind: Kind,
         value_head: ValueHead | None = None,
+        delta: Sequence[int] = (),
     ):
-        super().__init__(model, statistics, params, config, kind, self._shape_of(model.config), value_head)
-        self.processor = processor
+        super().__init__(model, statistics, params, config, kind, self._shape_of(model.config), value_head, delta)
+        self.processor, self.source = processor, Source(None)
 
     @classmethod
     def from_pretrained(cls, config: Pi0Settings) -> Pi0:
@@ -66,7 +68,10 @@ class Pi0(FlowPolicy):
         unread = model.model.dit.embed_tokens.parameters() if hasattr(model.model.dit, "embed_tokens") else ()
         model = training.prepare(model.to(device).train(), config, unread)
         head = load_value_head(config.value_head, cls.critic_size(sizes), str(loaded.folder), device)
-        return cls(model, loaded.processor, loaded.statistics, params, config, loaded.kind, head)
+        delta = checkpoint.settle_delta(params.delta_actions, loaded.delta, config.path)
+        policy = cls(model, loaded.processor, loaded.statistics, params, config, loaded.kind, head, delta)
+        policy.source = loaded.source
+        return policy
 
     @staticmethod
     def _shape_of(sizes: Any) -> FlowShape:
@@ -112,7 +117,8 @@ class Pi0(FlowPolicy):
             )
         prompt_state = self._given_state(state)
         # A copy: a slice would keep the pixels of every sample prepared with this one.
-        return FlowPrompt(ids, pixels_N3SS.clone(), prompt_state, digest_of(ids, pixels_N3SS, prompt_state))
+        digest = digest_of(ids, pixels_N3SS, prompt_state)
+        return FlowPrompt(ids, pixels_N3SS.clone(), prompt_state, digest, sample.state.flatten().float())
 
     def _state(self, sample: Sample) -> Tensor:
         """float32 [S], normalised."""
@@ -203,7 +209,8 @@ class Pi0(FlowPolicy):
         state = merged_state(self._model) if self.config.lora else self._model.state_dict()
         noise = {k.removeprefix(NOISE): v for k, v in state.items() if k.startswith(NOISE)}
         rest = {k: v for k, v in state.items() if not k.startswith(NOISE)}
-        checkpoint.save(self._model, rest, self.processor, self.statistics, self.kind, folder)
+        checkpoint.save(self._model, rest, self.statistics, self.kind, self.delta, self.config.dtype, folder)
+        self.source.write(self.processor, folder)
         save_value_head(self.value_head, folder)
         if noise:
             save_noise_head(noise, folder)

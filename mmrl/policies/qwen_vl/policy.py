@@ -19,6 +19,7 @@ from mmrl.policies.boxes import Canvas, Coordinates, localise
 from mmrl.policies.loading import load_checkpoint, resolve_device
 from mmrl.policies.qwen_vl import prompt as qwen_prompt
 from mmrl.policies.qwen_vl.prompt import QwenPrompt
+from mmrl.policies.saving import Source
 from mmrl.policies.text_policy import TextPolicy
 from mmrl.policies.value_head import ValueHead, load_value_head
 from mmrl.recipe.policies.qwen_vl import QwenVLSettings
@@ -56,16 +57,18 @@ class QwenVL(TextPolicy):
         Raises:
             CheckpointError: nothing there, not a Qwen-VL, or weights missing or of other shapes.
         """
-        model, processor = cls.load(config)
+        model, processor, source = cls.load(config)
         model = training.prepare(model, config)
         size = model.config.get_text_config().hidden_size
         head = load_value_head(config.value_head, size, config.path, next(model.parameters()).device)
-        return cls(model, processor, config, head)
+        policy = cls(model, processor, config, head)
+        policy.source = source
+        return policy
 
     @staticmethod
-    def load(config: QwenVLSettings) -> tuple[Any, Any]:
-        """(model, processor) as the checkpoint has them, with the recipe's budget of pixels. See `from_pretrained`."""
-        model, processor = load_checkpoint(config, resolve_device(config.device))
+    def load(config: QwenVLSettings) -> tuple[Any, Any, Source]:
+        """What `load_checkpoint` gives, with the recipe's budget of pixels. See `from_pretrained`."""
+        model, processor, source = load_checkpoint(config, resolve_device(config.device))
         size = processor.image_processor.size
         budget = {
             "shortest_edge": config.image.min_pixels or size["shortest_edge"],
@@ -77,7 +80,7 @@ class QwenVL(TextPolicy):
                 "(the checkpoint fills in what the recipe leaves out)"
             )
         processor.image_processor.size = budget
-        return model, processor
+        return model, processor, source
 
     @property
     def towers(self) -> Towers:

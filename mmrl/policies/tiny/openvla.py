@@ -49,7 +49,7 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessor(sizes["image"]), indent=1))
-    checkpoint.save(model, model.state_dict(), _statistics(sizes), {}, folder)
+    checkpoint.save(model, model.state_dict(), _statistics(sizes), {}, "float32", folder)
     return folder
 
 

@@ -78,6 +78,12 @@ def check_data(data: Any, policy: PolicyConfig) -> None:
                     f"does not do; set policy.type to {alternatives(policies_for(dataset.gives))}, or give it "
                     f"{_describe_types(entry.learns)}"
                 )
+            stateless = getattr(dataset, "stateless", None)
+            if entry.state and stateless is not None:
+                raise ConfigError(
+                    f"data.{key}.{i}.{stateless} leaves out the robot's state, and policy.type '{policy.type}' reads "
+                    "it; name the feature that holds it, or use a policy without"
+                )
             # A family without the key has the bins of its checkpoint, or none.
             if dataset.gives != "answers" and isinstance(policy, Binned) and policy.action_bins is None:
                 raise ConfigError(

@@ -18,6 +18,11 @@ class FlowParams(Settings):
     tokenizer: str | None = Field(
         None, description="folder or hub name; null: the checkpoint's own (lerobot's have none)"
     )
+    delta_actions: list[int] | None = Field(
+        None,
+        description="action dimensions that the policy predicts as differences from the state of the same number, as "
+        "openpi's DeltaActions does; null: as its checkpoint says",
+    )
     steps: PositiveInt | None = Field(None, description="denoising steps K; None: the checkpoint's")
     sampler: Literal["sde", "noise", "cps"] = Field(
         "sde", description="noise while exploring: Flow-SDE, Flow-Noise's learned deviation, or Flow-CPS"
@@ -50,6 +55,9 @@ class FlowParams(Settings):
                 raise ValueError(
                     f"{name} {value} is read by sampler {reader} alone; leave it out beside sampler {self.sampler}"
                 )
+        delta = self.delta_actions or []
+        if len(set(delta)) < len(delta) or min(delta, default=0) < 0:
+            raise ValueError(f"delta_actions {delta} must name different dimensions, counted from 0")
         listed = self.trained if isinstance(self.trained, list) else [0]
         if not listed or len(set(listed)) < len(listed) or min(listed) < 0:
             raise ValueError(f"trained {self.trained} must name different steps, counted from 0")

@@ -56,6 +56,8 @@ class Entry:
         writer: the module that writes those: `SIZES` by family and `write(family, folder, seed, size)`.
         engine: the one engine that can sample it, or None.
         horizon: a demonstration may show it more actions than it executes, see `Policy.horizon`.
+        clips: actions beyond q01 and q99 of its statistics are cut there.
+        state: it cannot do without the robot's state.
         sampled: what it gives of units that it sampled: see `mmrl.recipe.parts.ModelPart.needs`.
         shown: what it gives of demonstrated ones; nothing where it has a loss of its own for them.
         rules: settings that it limits.
@@ -73,6 +75,8 @@ class Entry:
     writer: str | None = None
     engine: str | None = None
     horizon: bool = False
+    clips: bool = False
+    state: bool = False
     sampled: frozenset[str] = LIKELIHOOD
     shown: frozenset[str] = LIKELIHOOD
     rules: tuple[Rule, ...] = ()
@@ -98,7 +102,7 @@ _QWEN: Mapping[str, Any] = {
     "tiny": ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe"),
     "writer": "mmrl.policies.tiny.qwen_vl",
 }
-_OPENVLA: Mapping[str, Any] = {"reads": ("openvla",), "writer": "mmrl.policies.tiny.openvla"}
+_OPENVLA: Mapping[str, Any] = {"reads": ("openvla",), "writer": "mmrl.policies.tiny.openvla", "clips": True}
 
 # What limits the tokens that are drawn, and its value that limits none.
 _TOKENS = (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0))
@@ -178,6 +182,7 @@ _ENTRIES = {
             backbone=("vision", "projector", "language"),
             engine="flow",
             horizon=True,
+            state=True,
             reads=(name,),
             layout="mmrl.policies.pi0.lerobot_config:config_of",
             tiny=(name,),

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,14 @@ def test_doctor_tells_a_broken_package(workplace, monkeypatch):
     assert doctor.package_state("splintered") == (
         "broken of unknown version (ImportError: libgone.so: cannot open); pip install --force-reinstall splintered"
     )
+
+
+@pytest.mark.skipif(util.find_spec("libero") is None, reason="the package hf-libero is not installed")
+def test_doctor_tries_libero_as_the_simulator_does(monkeypatch):
+    """A plain import asks a question on the terminal; the simulator's does not, and works."""
+    monkeypatch.setattr(doctor, "libero_problems", lambda: iter(["libero: no assets"]))
+    state = doctor.package_state("libero.libero")
+    assert state.startswith(("present 0.1.4; libero: no assets", "broken 0.1.4 (ValueError: libero: renderer"))
 
 
 def test_doctor_fails_with_the_smoke_check(capsys, monkeypatch):

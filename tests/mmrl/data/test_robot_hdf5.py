@@ -56,6 +56,46 @@ def test_libero_rows_show_the_step_that_their_actions_start_at(libero):
     assert (words(rows[0]), words(rows[27])) == ("pick up the bowl", "open the drawer")
 
 
+def test_observations_that_an_action_led_to_are_paired_with_the_next_action(tmp_path):
+    """LIBERO's own files: obs[t] is what actions[t] led to; observation n spells n, and action n was chosen in it."""
+    path = write_libero(tmp_path / "task.hdf5", (12, 9), after=True)
+    rows = opened_libero(path, chunk=2)
+    numbers = [*range(1, 12), *range(21, 29)]
+    assert len(rows) == len(numbers), "an action whose observation was not kept, and an observation no action follows"
+    for row, number in enumerate(numbers):
+        sample = rows[row]
+        assert [spelled(image) for image in sample.images] == [number, number + 100]
+        end = 12 if number < 12 else 29
+        assert torch.equal(sample.actions, torch.from_numpy(motion(range(number, min(number + 2, end)), 7)))
+        assert float(sample.state[0]) == number
+    assert rows[10].rewards == (1.0,), "the last action earns the success"
+    assert float(opened_libero(path, observations="before")[0].state[0]) == 1.0, "as it lies there, by choice"
+    assert rows.statistics()["num_transitions"] == len(numbers)
+
+
+def test_files_of_both_writers_in_one_folder_are_paired_each_its_own_way(tmp_path):
+    write_libero(tmp_path / "a.hdf5", (6,), after=True)
+    write_libero(tmp_path / "b.hdf5", (6,))
+    assert [spelled(sample.images[0]) for sample in opened_libero(tmp_path)] == [*range(1, 6), *range(6)]
+
+
+def test_an_unclear_order_of_observations_is_refused_with_the_key_to_set(tmp_path):
+    still = write_libero(tmp_path / "still.hdf5", (6,))
+    with h5py.File(still, "a") as file:
+        for name in ("states", "obs/joint_states"):
+            file[f"data/demo_0/{name}"][...] = 0.5
+    with pytest.raises(
+        UserError, match=r"still\.hdf5' does not show .*fit both orders\); set `observations` to before"
+    ):
+        opened_libero(still)
+    with h5py.File(still, "a") as file:
+        del file["data/demo_0/states"]
+    with pytest.raises(UserError, match="demo_0 has no states or no obs/joint_states"):
+        opened_libero(still)
+    assert spelled(opened_libero(still, observations="before")[0].images[0]) == 0
+    assert len(opened_libero(still, observations="after")) == 5
+
+
 def test_libero_pictures_can_stay_as_they_are_stored(libero):
     upright, stored = opened_libero(libero)[5].images[0], opened_libero(libero, rotate=False)[5].images[0]
     assert np.array_equal(np.asarray(stored)[::-1, ::-1], np.asarray(upright))

@@ -1,6 +1,7 @@
 """LeRobot v3 datasets: the picture, the state and the actions of a sample are those of one step."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import torch
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.data.mixture import open_dataset
 from mmrl.recipe.data import LeRobotData
-from tests.support.robot_data import FPS, motion, sensed, spelled, write_lerobot, write_video
+from tests.support.robot_data import FPS, motion, sensed, spelled, write_lerobot, write_lerobot_v2, write_video
 
 LENGTHS = (23, 17)
 
@@ -104,10 +105,85 @@ def test_float32_times_of_long_episodes_find_their_frame(tmp_path, start):
     assert [spelled(rows[i].images[0]) for i in range(count)] == list(range(count))
 
 
-def test_another_version_says_how_to_convert(tmp_path):
-    folder = write_lerobot(tmp_path / "arm", version="v2.1")
-    with pytest.raises(UserError, match=r"codebase_version v2\.1, and only v3 is read; convert it .*v21_to_v30"):
+@pytest.mark.parametrize("chunks_size", [1, 1000])
+def test_format_v2_reads_as_v3(folder, tmp_path, chunks_size):
+    old, new = (
+        opened(write_lerobot_v2(tmp_path / "arm", LENGTHS, chunks_size=chunks_size), chunk=5),
+        opened(folder, chunk=5),
+    )
+    assert len(old) == len(new)
+    for number in (0, 22, 23, 39):
+        a, b = old[number], new[number]
+        assert (
+            [spelled(image) for image in a.images] == [spelled(image) for image in b.images] == [number, number + 100]
+        )
+        assert torch.equal(a.actions, b.actions)
+        assert torch.equal(a.state, b.state)
+        assert a.messages == b.messages
+    assert old.statistics() == new.statistics()
+
+
+def test_format_v2_names_what_is_missing(tmp_path):
+    root = write_lerobot_v2(tmp_path / "arm", (6,))
+    (root / "meta/episodes.jsonl").write_text('{"episode_index": 0}\n')
+    with pytest.raises(UserError, match=r"episodes\.jsonl' line 1 is no object with episode_index and length"):
+        opened(root)
+
+
+def test_another_version_is_refused(tmp_path):
+    folder = write_lerobot(tmp_path / "arm", version="v1.6")
+    with pytest.raises(UserError, match=r"codebase_version v1\.6, and only v2 and v3 are read"):
         opened(folder)
+
+
+def test_a_download_in_a_hub_cache_reads_as_a_folder_does(folder, tmp_path):
+    """There every file is a link to ../../blobs/<digest>, which says nothing of its kind."""
+    repository = tmp_path / "datasets--me--arm"
+    snapshot, blobs = repository / "snapshots" / "abc", repository / "blobs"
+    blobs.mkdir(parents=True)
+    for number, path in enumerate(sorted(p for p in folder.rglob("*") if p.is_file())):
+        link = snapshot / path.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        (blobs / f"{number:064x}").write_bytes(path.read_bytes())
+        link.symlink_to(os.path.relpath(blobs / f"{number:064x}", link.parent))
+    rows = opened(snapshot)
+    assert [spelled(rows[i].images[0]) for i in (0, 23, 39)] == [0, 23, 39]
+    (tmp_path / "elsewhere.mp4").write_bytes(b"")
+    video = snapshot / "videos/observation.images.top/chunk-000/file-000.mp4"
+    video.unlink()
+    video.symlink_to(tmp_path / "elsewhere.mp4")
+    with pytest.raises(BadSample, match="leaves the media folder"):
+        rows[0]
+
+
+def test_each_step_has_its_own_instruction(tmp_path):
+    root = write_lerobot(tmp_path / "arm", (6,), stored=True)
+    tasks = pa.array([0, 0, 1, 1, 1, 7])
+    rewrite(root / "data/chunk-000/file-000.parquet", lambda t: t.set_column(6, "task_index", tasks))
+    rows = opened(root)
+    words = [rows[i].messages[0]["content"][-1]["text"] for i in range(5)]
+    assert words == ["push the cube"] * 2 + ["open the drawer"] * 3
+    with pytest.raises(BadSample, match=r"row 5 .*step 5\): it has no instruction"):
+        rows[5]
+    assert opened(root, instruction="wave")[5].messages[0]["content"][-1]["text"] == "wave"
+
+
+def test_times_that_are_not_the_videos_are_refused(tmp_path):
+    """A clock that is 3 % slow names, from the 17th step on, a neighbour's frame."""
+
+    def slow(table):
+        times = pa.array((np.arange(40) * 1.03 / FPS).astype(np.float32))
+        return table.set_column(table.column_names.index("timestamp"), "timestamp", times)
+
+    root = write_lerobot(tmp_path / "arm", (40,))
+    rewrite(root / "data/chunk-000/file-000.parquet", slow)
+    with pytest.raises(
+        UserError, match=r"episode 0, step 39: its timestamp is 1\.3390 s, and frame 39 .* at 1\.3000 s"
+    ):
+        opened(root)
+    stored = write_lerobot(tmp_path / "stored", (40,), stored=True)
+    rewrite(stored / "data/chunk-000/file-000.parquet", slow)
+    assert spelled(opened(stored)[39].images[0]) == 39, "pictures that lie beside the numbers need no clock"
 
 
 def test_what_is_missing_is_named(folder, tmp_path):

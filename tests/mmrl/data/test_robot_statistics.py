@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.data.mixture import Budgeted, Head, open_dataset
-from mmrl.data.robot.statistics import Running, compute_statistics, share_statistics
+from mmrl.data.robot.statistics import (
+    Running,
+    clipped_share,
+    compute_statistics,
+    far_outside,
+    recorded_actions,
+    share_statistics,
+)
 from mmrl.recipe.data import LeRobotData
 from mmrl.recipe.policies.registry import policy_settings
 from tests.support.robot_data import motion, sensed, write_lerobot
@@ -107,7 +114,8 @@ def test_lerobots_own_statistics_hold_for_the_whole_dataset_only(folder):
     names = ("mean", "std", "min", "max", "q01", "q10", "q50", "q90", "q99")
     own = {"action": {n: [0.5, 0.5, 0.5] for n in names}, "observation.state": {n: [2.0] * 4 for n in names}}
     (folder / "meta/stats.json").write_text(json.dumps(own))
-    whole = opened(folder, gripper="close_positive").statistics()
+    assert opened(folder).statistics()["action"]["mean"] != [0.5] * 3, "all steps, unless the file's are asked for"
+    whole = opened(folder, statistics="file", gripper="close_positive").statistics()
     assert whole["action"] == {**{n: [0.5] * 3 for n in ("mean", "std", "min", "max", "q01", "q99")}, "mask": [1, 1, 0]}
     assert whole["proprio"]["q99"] == [2.0] * 4
     for other in (
@@ -115,11 +123,30 @@ def test_lerobots_own_statistics_hold_for_the_whole_dataset_only(folder):
         {"statistics": "steps"},
         {"gripper": "close_positive", "gripper_to": "open_fraction"},
     ):
-        assert opened(folder, **other).statistics()["action"]["mean"] != [0.5] * 3
+        assert opened(folder, **{"statistics": "file", **other}).statistics()["action"]["mean"] != [0.5] * 3
     del own["observation.state"]["q01"]
     (folder / "meta/stats.json").write_text(json.dumps(own))
-    assert opened(folder).statistics()["action"]["mean"] != [0.5] * 3
-    assert opened(folder, state=None).statistics()["action"]["mean"] == [0.5] * 3
+    assert opened(folder, statistics="file").statistics()["action"]["mean"] != [0.5] * 3
+    assert opened(folder, statistics="file", state=None).statistics()["action"]["mean"] == [0.5] * 3
+
+
+def test_the_share_that_a_policy_clips_is_that_of_its_own_bounds(folder):
+    rows = opened(folder, gripper="close_positive")
+    actions = recorded_actions(Budgeted(Head(rows, 40), {}))
+    assert np.array_equal(actions, motion(range(40)))
+    assert clipped_share(actions, rows.statistics()) <= 0.02
+    narrow = {"action": {"q01": [-0.5, -0.5, 0.0], "q99": [0.5, 0.5, 0.0], "mask": [True, True, False]}}
+    slack = 1 / 256 + 1e-6
+    wanted = (np.abs(motion(range(40))[:, :2]) > 0.5 + slack).mean()
+    assert clipped_share(actions, narrow) == pytest.approx(wanted)
+    assert recorded_actions(["no", "robot"]) is None
+
+
+def test_commands_in_other_units_than_a_simulators_are_told():
+    actions = motion(range(40)) * np.float32(1.9)
+    assert far_outside(actions, "arm") is None, "an overshoot that the simulator cuts, as when it was recorded"
+    told = far_outside(actions * np.array([1, 90, 1], np.float32), "arm")
+    assert "dataset 'arm': simulators take actions from -1 to 1, and dimension 1 runs from -1" in told
 
 
 class Taker:

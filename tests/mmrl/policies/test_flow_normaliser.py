@@ -30,6 +30,32 @@ def test_a_state_that_moves_for_the_first_time_stays_a_small_number():
     assert action.restore(torch.tensor([0.0, 0.0, 3.0])).tolist() == pytest.approx([1.0, -2.0, 0.0], abs=1e-7)
 
 
+@pytest.mark.parametrize("bounds", [{}, {"min": [0.3, 0.0, -1.0], "max": [0.3, 1.0, 1.0]}])
+@pytest.mark.parametrize("kind", ["mean_std", "quantiles"])
+def test_a_joint_whose_deviation_is_rounding_never_moved(kind, bounds):
+    """lerobot's own std of a constant 0.3 over two episodes."""
+    entry = {
+        "mean": [0.30000001192092896, 0.5, 0.0],
+        "std": [1.4839458397983587e-08, 1e-3, 1.0],
+        "q01": [0.30000001, 0.4, -1.0],
+        "q99": [0.30000001, 0.6, 1.0],
+    }
+    state = make_normaliser(kind, {"arm": {"proprio": entry | bounds}}, "arm", "proprio")
+    still = -1.0 if kind == "quantiles" else 0.0
+    seen = torch.tensor([[0.3, 0.5, 0.0], [0.31, 0.5, 0.0], [0.8, 0.501, 0.0]])
+    wanted = [still, still + 0.01, still + 0.5]
+    assert torch.allclose(state.normalise(seen)[:, 0], torch.tensor(wanted), atol=1e-6)
+    if kind == "mean_std":
+        assert state.normalise(seen)[2, 1] == pytest.approx(1.0, abs=1e-3), "a joint that moves little is scaled"
+
+
+def test_bounds_say_that_a_joint_moved_however_little():
+    entry = {"mean": [1000.0], "std": [1e-4], "min": [999.9], "max": [1000.1]}
+    state = make_normaliser("mean_std", {"arm": {"proprio": entry}}, "arm", "proprio")
+    assert state.normalise(torch.tensor([1000.0])).tolist() == [0.0]
+    assert float(state.scale_A) == pytest.approx(1e-4, rel=1e-3)
+
+
 def test_missing_entries_are_named():
     short = {"arm": {"action": {"mean": [0.0]}}}
     with pytest.raises(ConfigError, match=r"'arm', entry 'action': std is missing"):

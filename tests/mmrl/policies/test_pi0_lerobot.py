@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmrl.contracts.errors import CheckpointError, ConfigError
+from mmrl.contracts.policy import played, recorded_units
 from mmrl.policies.pi0 import lerobot, lerobot_config
 from tests.support.flow import FAMILIES, load, sampled_rows
 from tests.support.openvla import observation, observations
@@ -82,7 +83,13 @@ def published(tiny_qwen, tmp_path, monkeypatch):
             tensors = {f"{features[p]}.{k}": torch.tensor(v) for p in kept for k, v in stats[p].items()}
             file = f"policy_{name}processor_step_2_normalizer.safetensors"
             save_file(tensors, folder / file)
-            steps = [{"registry_name": "rename"}, {"registry_name": "normalizer", "state_file": file}]
+            normaliser = {"pre": "normalizer_processor", "post": "unnormalizer_processor"}[name]
+            modes = {"eps": 1e-8, "features": {}, "norm_map": config["normalization_mapping"]}
+            steps = [
+                {"registry_name": "rename_observations_processor", "config": {"rename_map": {}}},
+                {"registry_name": "to_batch_processor", "config": {}},
+                {"registry_name": normaliser, "config": modes, "state_file": file},
+            ]
             (folder / f"policy_{name}processor.json").write_text(json.dumps({"steps": steps}))
         return folder, policy
 
@@ -180,8 +187,121 @@ def test_configs_that_are_not_known_stop_the_load(published):
 
 def test_a_statistics_file_outside_the_checkpoint_is_refused(published):
     folder, _ = published("pi0")
-    (folder / "policy_preprocessor.json").write_text(json.dumps({"steps": [{"state_file": "../x.safetensors"}]}))
+    (folder / "policy_preprocessor.json").write_text(
+        json.dumps({"steps": [{"registry_name": "normalizer_processor", "state_file": "../x.safetensors"}]})
+    )
     with pytest.raises(CheckpointError, match="outside the checkpoint"):
+        load(folder, awake=False)
+
+
+# lerobot 0.4's config.json of π0, less sizes and features.
+PUBLISHED = {
+    "n_obs_steps": 1, "device": "cuda", "use_amp": False, "push_to_hub": True, "repo_id": "me/pi0", "private": None,
+    "tags": None, "license": None, "dtype": "bfloat16", "n_action_steps": 4, "time_sampling_beta_alpha": 1.5,
+    "time_sampling_beta_beta": 1.0, "time_sampling_scale": 0.999, "time_sampling_offset": 0.001, "min_period": 0.004,
+    "max_period": 4.0, "rtc_config": None, "empty_cameras": 0, "gradient_checkpointing": True, "compile_model": False,
+    "compile_mode": "max-autotune", "optimizer_lr": 2.5e-05, "optimizer_betas": [0.9, 0.95], "optimizer_eps": 1e-08,
+    "optimizer_weight_decay": 0.01, "optimizer_grad_clip_norm": 1.0, "scheduler_warmup_steps": 1000,
+    "scheduler_decay_steps": 30000, "scheduler_decay_lr": 2.5e-06, "tokenizer_max_length": 48, "pretrained_path": None,
+    "input_features": {}, "output_features": {}, "freeze_vision_encoder": False, "train_expert_only": False,
+    "use_peft": False, "use_relative_actions": False, "relative_exclude_joints": ["gripper"],
+    "action_feature_names": None,
+}  # fmt: skip
+
+
+def rewritten(folder, name, change):
+    """The folder with one of its JSON files changed."""
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+
+
+def test_a_whole_published_config_is_read(published):
+    folder, _ = published("pi0")
+    rewritten(folder, "config.json", lambda raw: raw.update(PUBLISHED, time_sampling_scale=0.9))
+    policy = load(folder, awake=False)
+    assert policy.delta == ()
+    assert policy._shape.time_scale == 0.9
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"optimiser_lr": 1e-4}, r"has optimiser_lr: 0\.0001, a key that is not known.*Did you mean 'optimizer_lr'"),
+        ({"adapt_to_pi_aloha": True}, r"has adapt_to_pi_aloha: True; only False is known"),
+        ({"use_delta_joint_actions_aloha": True}, r"has use_delta_joint_actions_aloha: True"),
+        ({"n_obs_steps": 2}, "has n_obs_steps: 2; only 1 is known"),
+        ({"use_peft": True}, "has use_peft: True"),
+        ({"rtc_config": {"enabled": True}}, "has rtc_config"),
+        ({"normalization_mapping": {"VISUAL": "MEAN_STD"}}, "normalises pictures by MEAN_STD"),
+    ],
+)
+def test_a_key_that_would_change_what_is_computed_stops_the_load(published, changed, message):
+    folder, _ = published("pi0")
+    rewritten(folder, "config.json", lambda raw: raw.update(changed))
+    with pytest.raises(CheckpointError, match=message):
+        load(folder, awake=False)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"registry_name": "image_crop_resize_processor"}, "unknown processor step 'image_crop_resize_processor'"),
+        ({"class": "mine.Step"}, r"unknown processor step 'mine\.Step'"),
+        ({"registry_name": "to_batch_processor", "config": {"twice": 1}}, "unknown setting 'twice'"),
+        ({"registry_name": "tokenizer_processor", "config": {"padding_side": "left"}}, "has padding_side: 'left'"),
+        ({"registry_name": "normalizer_processor", "config": {"eps": 1e-3}}, "has eps: 0.001; only 1e-08 is known"),
+        (
+            {"registry_name": "normalizer_processor", "config": {"norm_map": {"STATE": "QUANTILES"}}},
+            "normalises STATE by QUANTILES, and config.json by MEAN_STD",
+        ),
+    ],
+)
+def test_a_processor_step_that_is_not_known_stops_the_load(published, step, message):
+    folder, _ = published("pi0")
+    rewritten(folder, "policy_preprocessor.json", lambda content: content["steps"].append(step))
+    with pytest.raises(CheckpointError, match=message):
+        load(folder, awake=False)
+
+
+def relative(folder, names=("x", "y", "left_gripper"), **config):
+    """The folder as lerobot writes one that was trained on relative actions."""
+    settings = {"enabled": True, "exclude_joints": ["gripper"], "action_names": names and list(names)}
+    before = {"registry_name": "relative_actions_processor", "config": settings}
+    after = {"registry_name": "absolute_actions_processor", "config": {"enabled": True}}
+    rewritten(folder, "config.json", lambda raw: raw.update({"use_relative_actions": True, **config}))
+    rewritten(folder, "policy_preprocessor.json", lambda content: content["steps"].insert(0, before))
+    rewritten(folder, "policy_postprocessor.json", lambda content: content["steps"].append(after))
+
+
+def test_relative_actions_are_added_to_the_state_that_they_were_chosen_in(published, tmp_path):
+    folder, policy = published("pi0")
+    relative(folder)
+    other = load(folder, awake=False)
+    assert other.delta == (0, 1), "lerobot leaves out every dimension whose name holds an excluded one"
+    prompts = other.prepare(observations(2, size=(28, 28)))
+    units = torch.randn(2, 6)
+    states = torch.stack([prompt.sensed for prompt in prompts])
+    shown = played(other, units, 3, prompts)
+    assert torch.allclose(shown[..., :2], policy.actions(units, 3)[..., :2] + states[:, None, :2])
+    assert torch.allclose(shown[..., 2], policy.actions(units, 3)[..., 2])
+    assert torch.allclose(recorded_units(other, shown, prompts), units, atol=1e-5)
+    other.save_pretrained(tmp_path / "ours")
+    assert load(tmp_path / "ours", awake=False).delta == (0, 1)
+    with pytest.raises(ConfigError, match=r"delta_actions: \[0\], and .* was trained with \[0, 1\]"):
+        load(tmp_path / "ours", awake=False, params={"delta_actions": [0]})
+
+
+def test_without_names_lerobot_excludes_nothing(published):
+    folder, _ = published("pi0")
+    relative(folder, names=None)
+    assert load(folder, awake=False).delta == (0, 1, 2)
+
+
+def test_a_config_that_its_steps_contradict_is_refused(published):
+    folder, _ = published("pi0")
+    rewritten(folder, "config.json", lambda raw: raw.update(use_relative_actions=True))
+    with pytest.raises(ConfigError, match="use_relative_actions True, and its processors' steps are not there"):
         load(folder, awake=False)
 
 

@@ -81,6 +81,17 @@ def test_what_fits_is_read():
     load_recipe(mixed)
 
 
+@pytest.mark.parametrize("type", ["pi0", "pi05"])
+def test_a_policy_that_reads_the_state_is_not_given_data_without(type):
+    for data, said in (
+        ({"type": "lerobot", "path": "x", "state": None}, "data.train.0.state: null leaves out the robot's state"),
+        ({"type": "maniskill_h5", "path": "x.h5", "state": False}, "data.train.0.state: false leaves out"),
+    ):
+        raw = recipe(type, "recorded", "sft") | {"data": {"train": [data]}}
+        assert refused(raw).startswith(said)
+        load_recipe({**raw, "policy": {"type": "openvla", "path": "anywhere"}})
+
+
 @pytest.mark.parametrize("data", ["episodes", "recorded"])
 def test_text_policies_need_bins_to_act(data):
     assert refused(recipe("qwen_vl", data)).startswith("policy.action_bins is unset, and data of type ")

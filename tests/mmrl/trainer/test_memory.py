@@ -63,6 +63,16 @@ def test_adapters_bfloat16_and_checkpointing_take_less(tiny_qwen, tiny_recipe):
     assert whole.peak == whole.weights + whole.moments + whole.gradients + whole.activations + whole.logits
 
 
+def test_a_value_head_is_among_the_parameters_that_it_is_a_share_of(tiny_qwen, tiny_recipe):
+    ppo = tiny_recipe | {"method": "ppo", "objective": {}}
+    plain, headed = (
+        memory.estimate(*opened(raw, tiny_qwen(**SIZE), **more)[:2], 40, 10)
+        for raw, more in ((tiny_recipe, {}), (ppo, {"value_head": {"width": 8}}))
+    )
+    assert headed.trainable == headed.parameters > plain.parameters
+    assert headed.weights - plain.weights == 4 * (headed.parameters - plain.parameters)
+
+
 def test_readable_sizes():
     sizes = {0: "0 B", 999: "999 B", 1000: "1 KB", 348_992: "349 KB", 24e9: "24 GB", 1.5e15: "1500 TB"}
     assert {size: memory.readable(size) for size in sizes} == sizes
