@@ -179,8 +179,6 @@ class OwnReward:
         return [self._score(answer, value) for answer, value in zip(answers, values, strict=True)]
 
     def _score(self, answer: Answer, value: Any) -> Score:
-        if value is None:
-            return Score(None)
         figures = dict(value) if isinstance(value, Mapping) else {"reward": value}
         total = next((key for key in TOTALS if key in figures), None)
         if total is None:

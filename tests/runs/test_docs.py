@@ -57,7 +57,9 @@ def my_rewards(tmp_path, monkeypatch):
         "def brevity(completion, sample): ...\n\n\ndef exact(completion, sample): ...\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "my_rewards", raising=False)
+    sys.modules.pop("my_rewards", None)
+    yield
+    sys.modules.pop("my_rewards", None)
 
 
 @pytest.mark.usefixtures("my_rewards")
