@@ -17,15 +17,15 @@ def one_worker():
 
 
 def hard_texts(gold, kinds, is_answer):
-    """What one kind of target meets: every hostile answer bare, or in one of its wrappings, and whole completions.
+    """What one kind of target meets: every hostile answer, and whole completions.
 
-    The first kind meets each answer bare and in one wrapping more; what follows is read alike by the kinds after it, so
-    that those share the wrappings out. Whole completions are looked through before the target matters, but where the
-    reward reads no answer.
+    The first kind meets each answer in each wrapping; what follows is read alike by the kinds after it, so that those
+    share the wrappings out. Whole completions are looked through before the target matters, but where the reward reads
+    no answer.
     """
     forms = [wrapped(answer) for answer in hostile_answers(gold)]
     if kinds == 0:
-        texts = [text for place, form in enumerate(forms) for text in (form[0], form[1 + place % 2])]
+        texts = [text for form in forms for text in form]
     else:
         texts = [form[(place + kinds) % len(form)] for place, form in enumerate(forms)]
     return texts + (hostile_completions(gold) if kinds == 0 or not is_answer else [])
