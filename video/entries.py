@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 # Goes into every key: raise it whenever equal settings would give other pixels, or the layout changes.
-FORMAT = 2
+FORMAT = 3
 HEADER = {"identity", "provenance", "frames", "layout", "checksum"}
 
 

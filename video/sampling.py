@@ -29,7 +29,10 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Choice:
-    """Frame numbers taken, and how many per second of the clip (None where times were given)."""
+    """Frame numbers taken, and how many per second of the clip.
+
+    None where times were given, and where frames of uneven times were taken by their numbers.
+    """
 
     indices: tuple[int, ...]
     sampled_fps: float | None
@@ -126,11 +129,23 @@ def on_screen(timeline: Timeline, seconds: tuple[float, ...]) -> tuple[int, ...]
     return tuple(int(i) for i in np.maximum(indices, 0))
 
 
+def is_steady(timeline: Timeline) -> bool:
+    """Whether frames come evenly, so that their numbers tell their times: none is off by half an interval or more."""
+    if len(timeline) < 3:
+        return True
+    times = timeline.times
+    even = np.linspace(times[0], times[-1], len(times))
+    return bool(np.abs(times - even).max() < (times[-1] - times[0]) / (len(times) - 1) / 2)
+
+
 def choose(sampling: Sampling, timeline: Timeline, budget: Budget | None = None) -> Choice:
     """The frames that a sampling takes of a source, within the frame budget.
 
+    A source with fewer frames than are asked for gives those that it has, and the last one again where they fill no
+    temporal patch. Clips of sources whose frames do not come evenly are cut by true times.
+
     Raises:
-        VideoError: `bad_interval`, `bad_timestamp`, `too_few_frames`, `over_budget`.
+        VideoError: `bad_interval`, `bad_timestamp`, `over_budget`; `too_few_frames` where the bounds leave none.
     """
     limit = None if budget is None else budget.max_frames
     if sampling.timestamps is not None:
@@ -142,21 +157,26 @@ def choose(sampling: Sampling, timeline: Timeline, budget: Budget | None = None)
                 "name fewer times or raise the budget's max_frames",
             )
         return Choice(on_screen(timeline, sampling.timestamps), None)
-    timed = sampling.rounding == "time"
-    first, last = (timed_range if timed else clip_range)(timeline, sampling.start, sampling.end)
+    timed, steady = sampling.rounding == "time", is_steady(timeline)
+    # The seconds asked for: their frames' numbers are what an average rate says of steady sources alone.
+    first, last = (timed_range if timed or not steady else clip_range)(timeline, sampling.start, sampling.end)
     total = last - first + 1
-    rate = _rate(timeline, first, last) if timed else timeline.fps
-    if sampling.all_frames:
-        return _all_frames(sampling, timeline, first, last, rate, limit)
-    count = _count(sampling, timeline.name, total, rate, limit)
-    spread = _spread_times(timeline, first, last, count) if timed else _spread(first, last, count)
-    return Choice(spread, count / total * rate)
+    rate = _rate(timeline, first, last) if timed or not steady else timeline.fps
+    if sampling.all_frames or total < sampling.frame_factor:
+        choice = _all_frames(sampling, timeline, first, last, rate, limit)
+    else:
+        count = _count(sampling, timeline.name, total, rate, limit)
+        spread = _spread_times(timeline, first, last, count) if timed else _spread(first, last, count)
+        choice = Choice(spread, count / total * rate)
+    # Frames taken by number lie at no rate where their times do not.
+    return choice if timed or steady else Choice(choice.indices, None)
 
 
 def _count(sampling: Sampling, name: str, total: int, rate: float, limit: int | None) -> int:
     factor = sampling.frame_factor
     if sampling.frames is not None:
-        most = sampling.frames if limit is None else min(sampling.frames, limit // factor * factor)
+        most = min(sampling.frames, total // factor * factor)
+        most = most if limit is None else min(most, limit // factor * factor)
         return smart_frames(total, rate, frames=most, frame_factor=factor, name=name)
     upper, lower = sampling.max_frames, sampling.min_frames
     if limit is not None:

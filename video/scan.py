@@ -21,6 +21,8 @@ from video.types import VideoError, VideoMetadata
 
 # Playlists and protocols name further files or hosts; pictures and text are no videos, though FFmpeg opens them.
 REFUSED_CONTAINERS = ("hls", "dash", "concat", "image2", "tty", "sdp", "rtsp", "rtp", "lavfi", "ffmetadata")
+# A stated frame rate may be off by as much from the true one: rounding, and a last frame of unknown duration.
+RATE_SLACK = 1.2
 # Matroska announces its length only as a duration, rounded by writers; less missing than this is no sign of a cut.
 DURATION_SLACK = 0.25
 # Files whose scans a process remembers: 0.3 MB for 20,000 frames.
@@ -291,7 +293,7 @@ def _assemble(path: Path, container: Any, stream: Any, best: bool, packets: _Pac
         last_duration=last,
         keys=keys,
         time_base=stream.time_base,
-        fps=float(stream.average_rate or (len(pts) / length if length else 1)),
+        fps=_frame_rate(stream.average_rate, len(pts), int(pts[-1] - pts[0]) * stream.time_base, length),
         announced=stream.frames,
         trimmed=packets.trimmed,
         closed=packets.refreshing and closed_groups(in_file, np.isin(in_file, packets.keys)),
@@ -299,6 +301,24 @@ def _assemble(path: Path, container: Any, stream: Any, best: bool, packets: _Pac
         suspect=suspect,
         clean=np.zeros(len(pts), bool),
     )
+
+
+def _frame_rate(stated: Any, frames: int, span: Fraction, length: float) -> float:
+    """Frames per second: what the header states, unless the frames' own times say otherwise.
+
+    Matroska's headers hold what their writer thought of: 1000 in the recordings of browsers. The duration of the last
+    frame comes from there too, so that the times of the others decide.
+
+    Args:
+        span: seconds from the first frame to the last.
+        length: seconds to the end of the last.
+    """
+    true = float((frames - 1) / span) if span > 0 else frames / length if length > 0 else None
+    if stated is None or not float(stated) > 0:
+        return frames / length if length > 0 else 1.0
+    if true is not None and not 1 / RATE_SLACK <= float(stated) / true <= RATE_SLACK:
+        return true
+    return float(stated)
 
 
 def _suspect(path: Path, container: Any, pts: np.ndarray, packets: _Packets) -> np.ndarray:

@@ -48,10 +48,13 @@ def smart_resize(
         high = max(factor, math.floor(height / shrink / factor) * factor)
         wide = max(factor, math.floor(width / shrink / factor) * factor)
     elif high * wide < min_pixels:
-        grow = math.sqrt(min_pixels / (height * width))
-        high = math.ceil(height * grow / factor) * factor
-        wide = math.ceil(width * grow / factor) * factor
+        return _grown(height, width, factor, min_pixels)
     return high, wide
+
+
+def _grown(height: int, width: int, factor: int, min_pixels: float) -> tuple[int, int]:
+    grow = math.sqrt(min_pixels / (height * width))
+    return math.ceil(height * grow / factor) * factor, math.ceil(width * grow / factor) * factor
 
 
 def image_bounds(budget: Budget) -> tuple[int, int]:
@@ -83,10 +86,18 @@ def _lower(budget: Budget, tokens: int) -> int:
 
 
 def image_size(height: int, width: int, budget: Budget | None, name: str = "picture") -> tuple[int, int]:
-    """(height, width) of one image under the budget; its own size without one."""
+    """(height, width) of one image under the budget; its own size without one.
+
+    That of transformers' image processors, which are what sizes pictures that are not read here: a side under half a
+    visual token is no token, so that the least area decides (13 x 2500 becomes 28 x 784). qwen-vl-utils makes the side
+    one token first and leaves the other as it is, above the bounds.
+    """
     if budget is None:
         return height, width
-    return smart_resize(height, width, budget.factor, *image_bounds(budget), name)
+    size = smart_resize(height, width, budget.factor, *image_bounds(budget), name)
+    if round(min(height, width) / budget.factor) == 0:
+        return _grown(height, width, budget.factor, image_bounds(budget)[0])
+    return size
 
 
 def video_size(

@@ -65,8 +65,6 @@ KINDS = {
     "h264.mp4": {},
     "h264.mkv": {"g": 8},
     "odd_sizes.mp4": {"fmt": "yuv444p", "pixels": scene(24, 77, 101)},
-    "uneven.mp4": {"pts": uneven(), "base": Fraction(1, 1000)},
-    "uneven.mkv": {"pts": uneven(), "base": Fraction(1, 1000)},
     "late.mp4": {"offset": 200},
     "turned.mp4": {"rotation": 90},
     "upside_down.mp4": {"rotation": 180},
@@ -88,6 +86,17 @@ def test_generated_files(qwen, tmp_path, kind, patch):  # noqa: F811
     path = write(tmp_path / kind, **settings)
     for name in SETTINGS:
         assert compare(qwen, path, name, patch).metadata.backend == "decord"
+
+
+@pytest.mark.parametrize("kind", ["uneven.mp4", "uneven.mkv"])
+def test_uneven_files_give_the_same_frames_by_number(qwen, tmp_path, kind):  # noqa: F811
+    """Their rates differ: qwen-vl-utils takes the average that the file states for the times of its frames."""
+    path = encode(tmp_path / kind, pts=uneven(), base=Fraction(1, 1000))
+    expected, about = qwen.fetch_video({"video": str(path), "nframes": 8, **SMALL}, return_video_metadata=True)
+    found = video.read_frames(path, frames=8, budget=Budget(28, **SMALL))
+    assert list(found.metadata.indices) == list(about["frames_indices"])
+    assert torch.equal(found.pixels.float(), expected.round())
+    assert found.metadata.sampled_fps is None
 
 
 @pytest.mark.parametrize("patch", PATCHES)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.qwen import qwen  # noqa: F401
 from video import Budget, Sampling, VideoError
-from video.sampling import Timeline, choose, clip_range, smart_frames
+from video.sampling import Choice, Timeline, choose, clip_range, is_steady, smart_frames
 
 rates = st.sampled_from([10.0, 23.976, 24.0, 25.0, 29.97002997002997, 30.0, 59.94, 120.0])
 fixture_is_constant = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -111,13 +111,23 @@ def test_times_outside_are_refused(time):
         choose(Sampling(timestamps=(time,)), UNEVEN)
 
 
-def test_clips_by_average_rate_and_by_true_time():
-    """The average rate puts second 1 at frame 2, though at 1.2 s only frame 3 begins."""
-    by_rate = choose(Sampling(all_frames=True, start=1.0, end=4.5, frame_factor=1), UNEVEN)
-    by_time = choose(Sampling(all_frames=True, start=1.0, end=4.5, frame_factor=1, rounding="time"), UNEVEN)
-    assert by_rate.indices == (2, 3, 4, 5)
-    assert by_time.indices == (3, 4, 5, 6)
-    assert by_time.sampled_fps == pytest.approx(1.0)
+@pytest.mark.parametrize("rounding", ["qwen", "time"])
+def test_clips_of_uneven_times_show_the_seconds_asked_for(rounding):
+    """The average rate would put second 1 at frame 2, though at 1.2 s only frame 3 begins."""
+    clip = choose(Sampling(all_frames=True, start=1.0, end=4.5, frame_factor=1, rounding=rounding), UNEVEN)
+    assert clip.indices == (3, 4, 5, 6)
+    assert clip.sampled_fps == (None if rounding == "qwen" else pytest.approx(1.0))
+
+
+def test_frames_of_uneven_times_have_no_rate_unless_they_are_taken_by_time():
+    assert choose(Sampling(frames=4), UNEVEN) == Choice((0, 3, 6, 9), None)
+    assert choose(Sampling(frames=4, rounding="time"), UNEVEN).sampled_fps == pytest.approx(4 / 8.2)
+
+
+def test_steady_is_what_rounded_times_are_too():
+    rounded = np.round(np.arange(100) / 29.97, 3)
+    assert is_steady(Timeline("a.mkv", rounded, 100 / 29.97, 29.97))
+    assert not is_steady(UNEVEN)
 
 
 def test_true_times_are_spread_evenly():
@@ -150,9 +160,14 @@ def test_all_frames_repeat_the_last_up_to_a_whole_patch():
 
 
 @pytest.mark.parametrize("asked", [{"frames": 40}, {"frames": 12}, {"fps": 5}])
-def test_too_few_frames(asked):
-    with pytest.raises(VideoError, match=r"between 2 and 1 can be taken \[too_few_frames\]"):
-        choose(Sampling(**asked), steady(1))
+def test_one_frame_is_taken_twice_where_a_patch_takes_two(asked):
+    assert choose(Sampling(**asked), steady(1)).indices == (0, 0)
+    assert choose(Sampling(**asked, frame_factor=1), steady(1)).indices == (0,)
+
+
+@pytest.mark.parametrize(("frames", "taken"), [(3, (0, 2)), (4, (0, 1, 2, 3)), (5, (0, 1, 3, 4))])
+def test_frames_above_the_length_are_capped(frames, taken):
+    assert choose(Sampling(frames=16), steady(frames)).indices == taken
 
 
 def test_the_frame_budget_caps_every_way():
