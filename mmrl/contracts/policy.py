@@ -371,6 +371,22 @@ def recorded_units(policy: ActingPolicy, actions_BCA: Tensor, prompts: Sequence[
     return policy.action_units(actions_BCA)
 
 
+@runtime_checkable
+class Opens(Protocol):
+    """A policy whose prompts begin the answer.
+
+    Attributes:
+        opening: with what, such as `<think>` and a line break; empty: with nothing.
+    """
+
+    opening: str
+
+
+def opening_of(policy: Policy) -> str:
+    """What the policy's prompts begin of each answer, which rewards read before the sampled text."""
+    return policy.opening if isinstance(policy, Opens) else ""
+
+
 def acting(policy: Policy) -> ActingPolicy:
     """The policy as one that acts. Raises ConfigError where it does not."""
     if not isinstance(policy, Acting):

@@ -21,6 +21,7 @@ from mmrl.data.media import load_image
 from mmrl.policies import training
 from mmrl.policies.adapted_model import Towers
 from mmrl.policies.boxes import Canvas, Coordinates, localise
+from mmrl.policies.chat_template import rendered_sample
 from mmrl.policies.loading import load_checkpoint, resolve_device
 from mmrl.policies.text_policy import TextPolicy
 from mmrl.policies.value_head import ValueHead, load_value_head
@@ -106,12 +107,8 @@ class SmolVLM(TextPolicy):
             )
         refuse_wrong_marks(sample, self._marks)
         images = [load_image(source, sample.root, sample.where) for source in sample.images]
-        text = self.processor.tokenizer.apply_chat_template(
-            [{**message, "content": _parts(message["content"])} for message in sample.messages],
-            chat_template=self.processor.chat_template,
-            add_generation_prompt=True,
-            tokenize=False,
-        )
+        messages = [{**message, "content": _parts(message["content"])} for message in sample.messages]
+        text = rendered_sample(self.processor, sample, messages)
         try:
             encoded = self.processor(text=[text], images=[images] if images else None, return_tensors="pt")
         except ValueError as error:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
+from mmrl.policies.chat_template import continuation, opening
 from mmrl.policies.lora import merged_state
 from mmrl.policies.saving import Source, write_model
 from mmrl.policies.token_policy import TokenPolicy
@@ -28,6 +29,7 @@ class TextPolicy(TokenPolicy):
 
     Attributes:
         source: the files that the checkpoint came with.
+        opening: what the prompt begins of each answer, such as `<think>`; rewards read it before the sampled text.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TextPolicy(TokenPolicy):
         self.end_of_turn = processor.tokenizer.convert_tokens_to_ids(end_of_turn)
         eos = self._model.generation_config.eos_token_id
         ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
+        self.opening = opening(processor)
         self.eos_ids = tuple(sorted({self.end_of_turn, *ends}))
         self._allowed: dict[str | None, Tensor] = {}
 
@@ -53,7 +56,8 @@ class TextPolicy(TokenPolicy):
         """int64 [U]: the demonstration's tokens and the end-of-turn token."""
         if not sample.demonstration:
             raise BadSample(sample.where, "has no demonstration, which this method needs")
-        ids = self.processor.tokenizer(sample.demonstration, add_special_tokens=False)["input_ids"]
+        text = continuation(sample.demonstration, self.opening, sample)
+        ids = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         tokens = torch.tensor([*ids, self.end_of_turn], dtype=torch.long)
         if len(tokens) > max_units:
             raise BadSample(

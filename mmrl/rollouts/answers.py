@@ -11,7 +11,7 @@ from torch import Tensor
 from mmrl.contracts.context import Context
 from mmrl.contracts.engine import Completion, Engine, Request, Sampling
 from mmrl.contracts.errors import BadSample
-from mmrl.contracts.policy import Policy, acting, recorded_units
+from mmrl.contracts.policy import Policy, acting, opening_of, recorded_units
 from mmrl.contracts.source import Means, Ready, Scorer, Terms
 from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
 from mmrl.data.turns import answer_text, turns_of
@@ -97,9 +97,9 @@ def scored_groups(
     policy: Policy, ready: Sequence[Ready], completions: Sequence[Sequence[Completion]], rewarder: Scorer
 ) -> list[Group]:
     """A group of each sample's completions, with their rewards."""
-    drafts = []
+    drafts, begun = [], opening_of(policy)
     for item, answers in zip(ready, completions):
-        texts = [c.text if c.text is not None else policy.decode_text(c.tokens) for c in answers]
+        texts = [begun + (c.text if c.text is not None else policy.decode_text(c.tokens)) for c in answers]
         sample = rewarder.with_group(texts, item.sample) if len(answers) > 1 else item.sample
         for completion, text in zip(answers, texts):
             decision = completion.decision(item.prompts[0])

@@ -192,6 +192,11 @@ class FrameSelector(Referenced):
         """Raises ConfigError: no dataset says which frames to choose."""
         raise ConfigError("policy.type: frame_selector learns from rewards; choose a method without demonstrations")
 
+    @property
+    def opening(self) -> str:
+        """As the reader's prompts."""
+        return self.reader.opening
+
     def decode_text(self, tokens: Tensor) -> str:
         """The numbers of the moments; what is scored is the reader's answer, which the engine gives."""
         return " ".join(map(str, tokens.tolist()))

@@ -14,6 +14,7 @@ from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
 from mmrl.data.marks import refuse_wrong_marks
 from mmrl.data.media_reader import MediaReader, image_budget
+from mmrl.policies.chat_template import rendered_sample
 from mmrl.policies.qwen_vl.mrope import mrope_positions
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def prepare_prompt(
     size = image_budget(videos.image_size, sample)
     images, sizes, image_settings = _load_images(sample, videos, size)
     frames = videos.read(sample)
-    text = processor.apply_chat_template(list(sample.messages), add_generation_prompt=True, tokenize=False)
+    text = rendered_sample(processor, sample)
     try:
         encoded = processor(
             text=[text],

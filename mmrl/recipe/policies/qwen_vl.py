@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mmrl.recipe.policy import Binned, Checkpointed, Packed, Sighted, TrainedConfig
+from mmrl.recipe.policy import Binned, Checkpointed, Packed, Sighted, Templated, TrainedConfig
 
 
-class QwenVLSettings(Binned, Sighted, Checkpointed, Packed, TrainedConfig):
+class QwenVLSettings(Binned, Sighted, Templated, Checkpointed, Packed, TrainedConfig):
     """A Qwen-VL, which answers in text and acts with the tokens that stand for its bins."""
 
     type: str = Field("qwen_vl", description="adapter: a name in mmrl.recipe.policies.registry")
