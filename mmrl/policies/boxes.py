@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from mmrl.contracts.errors import BadSample, unknown
 from mmrl.contracts.types import Sample
+from mmrl.policies.written_places import WrittenPlace, answer_start, moved, places_in
 from vision_rewards.places import move_places
 from vision_rewards.registry import place_keys
 
 # How a model writes boxes: in pixels of the image or frame as it sees it, or in thousandths of its sides.
 Coordinates = Literal["resized_pixel", "norm1000"]
-# A bracketed list of exactly four numbers: how every dataset format here writes a box inside text.
-_BOX = re.compile(
-    r"\[\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*\]"
-)
+# A list of numbers in a thought is taken for a box where its sides are at least this share of the picture's.
+LEAST_SIDE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +62,101 @@ def localise(
     scale = (goal[0] / source[0], goal[1] / source[1])
     text = sample.demonstration
     if text is not None:
-        text = _BOX.sub(lambda m: str(_scaled([float(g) for g in m.groups()], scale)), text)
+        text = _moved(text, _places_of(sample.target, places), set(places.values()), source, scale)
     try:
         target = move_places(sample.target, places, lambda numbers: _scaled(numbers, scale))
     except ValueError as error:
         raise BadSample(sample.where, f"the target's {error}") from None
     return replace(sample, target=target, demonstration=text, coordinates=name)
+
+
+def agrees(sample: Sample) -> bool:
+    """Whether a demonstration's answer holds one of the boxes or points of its target, or holds none at all.
+
+    Points in a target's box count. Numbers may differ by one unit, as rounding makes them.
+    """
+    places = {key: kind for key, kind in place_keys().items() if key in sample.target}
+    if sample.demonstration is None or not places:
+        return True
+    targets = _places_of(sample.target, places)
+    start = answer_start(sample.demonstration)
+    written = [
+        place.numbers for place in places_in(sample.demonstration) if place.whole[0] >= start and not place.timed
+    ]
+    named = _named(written, pointed=any(len(target) == 2 for target in targets))
+    return not named or any(_same_place(numbers, target) for numbers in named for target in targets)
+
+
+def _named(written: Sequence[list[float]], pointed: bool) -> list[list[float]]:
+    """What an answer names: its boxes, two corners one after the other as one, or its points."""
+    boxes = [numbers for numbers in written if len(numbers) == 4]
+    points = [numbers for numbers in written if len(numbers) == 2]
+    if pointed:
+        return boxes + points
+    if not boxes and points and len(points) % 2 == 0:
+        return [[*first, *second] for first, second in zip(points[::2], points[1::2])]
+    return boxes or points
+
+
+def _same_place(written: Sequence[float], target: Sequence[float]) -> bool:
+    if len(written) == len(target):
+        turned = [value for x, y in zip(written[::2], written[1::2]) for value in (y, x)]
+        return any(all(abs(a - b) <= 1 for a, b in zip(order, target)) for order in (written, turned))
+    if len(written) == 2 and len(target) == 4:
+        return target[0] - 1 <= written[0] <= target[2] + 1 and target[1] - 1 <= written[1] <= target[3] + 1
+    return False
+
+
+def _places_of(target: Mapping[str, Any], places: Mapping[str, str]) -> list[list[float]]:
+    """The boxes and points of a target, as lists of numbers; what holds none is left to `move_places` to refuse."""
+    held: list[list[float]] = []
+
+    def keep(numbers: Sequence[float]) -> list:
+        held.append([float(number) for number in numbers])
+        return list(numbers)
+
+    with suppress(ValueError):
+        move_places(target, places, keep)
+    return held
+
+
+def _moved(
+    text: str, targets: Sequence[Sequence[float]], kinds: set[str], size: tuple[int, int], scale: tuple[float, float]
+) -> str:
+    """A demonstration whose boxes and points are in another size; numbers that are neither stay.
+
+    In the answer that is all that the rewards read as such. In the thinking before it, it is what a name, a mark or the
+    target tells to be one, and lists of four that can be boxes of the picture.
+    """
+    start, written = answer_start(text), places_in(text)
+    answers = [place for place in written if place.whole[0] >= start and not place.timed]
+    boxed = any(len(place.numbers) == 4 for place in answers)
+    chosen = []
+    for place in written:
+        told = place.keyed or any(place.numbers == list(numbers) for numbers in targets)
+        if place.timed:
+            continue
+        if place.whole[0] >= start:
+            # Beside boxes, pairs are mostly times.
+            if len(place.numbers) == 4 or told or not boxed or "point" in kinds:
+                chosen.append(place)
+        elif told or (len(place.numbers) == 4 and _could_be(place.numbers, size)):
+            chosen.append(place)
+
+    def move(place: WrittenPlace) -> list[int]:
+        turned = [value for x, y in zip(place.numbers[::2], place.numbers[1::2]) for value in (y, x)]
+        if place.numbers not in [list(t) for t in targets] and turned in [list(t) for t in targets]:
+            # Written with y first, as the target shows.
+            return _scaled(place.numbers, (scale[1], scale[0]))
+        return _scaled(place.numbers, scale)
+
+    return moved(text, chosen, move)
+
+
+def _could_be(box: Sequence[float], size: tuple[int, int]) -> bool:
+    """Whether four numbers are a box inside a picture of this size, with sides that something to be seen has."""
+    inside = all(-0.01 * side <= value <= 1.01 * side for value, side in zip(box, (*size, *size)))
+    return inside and all(box[i + 2] - box[i] >= LEAST_SIDE * size[i] for i in (0, 1))
 
 
 def _canvas(sample: Sample, tracked: bool, images: Sequence[Canvas], videos: Sequence[Canvas]) -> Canvas:

@@ -132,6 +132,12 @@ _ENTRIES = (
     Metric("video/cache_evicted", "entries", "Entries that had to go for `max_gb`.", False),
     Metric("video/cache_not_stored", "videos", "Decoded and not kept: no space, no permission, or too large.", False),
     Metric("data/skipped", "samples", "Bad samples skipped since the start.", False),
+    Metric(
+        "data/other_places",
+        "share",
+        "The step's demonstrations that name another box or point than their target; absent where none does.",
+        False,
+    ),
     Metric("data/epoch", "epochs", "Passes over the training mixture since the start."),
     Metric("episode/success_once", "share", "Episodes that reached success at any step.", True),
     Metric("episode/success_at_end", "share", "Episodes that were in success at their last step.", True),

@@ -11,6 +11,7 @@ from mmrl.contracts.policy import media_of
 from mmrl.data.reading_ahead import reading_ahead
 from mmrl.objectives.controllers import Controllers
 from mmrl.objectives.schedules import stream_weights
+from mmrl.policies.boxes import agrees
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder, StepBatch
 from mmrl.tracking.metrics import is_wall_clock
@@ -132,4 +133,6 @@ def train_step(session: Session, stage, objective, batch: StepBatch, optimizer: 
     update_seconds = time.perf_counter() - update_start
     metrics |= resources(rows, batch.metrics["time/rollout"] + update_seconds, update_seconds)
     metrics |= {"data/skipped": float(session.mixture.skipped), "data/epoch": float(max(session.mixture.epochs))}
+    if elsewhere := sum(not agrees(group.sample) for group in batch.demonstrations):
+        metrics["data/other_places"] = elsewhere / len(batch.demonstrations)
     return metrics
