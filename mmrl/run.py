@@ -201,7 +201,8 @@ def open_recipe(
 def with_cure(error: BadSample, recipe: Recipe) -> BadSample:
     """The error, which also says that bad samples can be skipped where the recipe stops at them."""
     if recipe.data.on_bad_sample == "stop":
-        reason = f"{error.reason}; mend it, or set data.on_bad_sample: skip"
+        said = f"{error.reason} Mend it" if error.reason.endswith((".", "?")) else f"{error.reason}; mend it"
+        reason = f"{said}, or set data.on_bad_sample: skip"
         return BadSample(error.where, reason, path=error.path, task=error.task)
     return error
 

@@ -23,7 +23,7 @@ from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
 from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
-from mmrl.policies.loading import difference, resolve_dtype
+from mmrl.policies.loading import PACKAGED, checkpoint_path, difference, resolve_dtype
 from mmrl.policies.opening import load_policy
 from mmrl.policies.statistics import read_statistics
 from mmrl.recipe.checks.evaluation import check_held_out
@@ -33,12 +33,14 @@ from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.cameras import in_use, settle_cameras
 from mmrl.rollouts.experts import refusals
+from mmrl.rollouts.first_rows import check_first_rows
 from mmrl.rollouts.normalisation import settle_statistics
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.files import cannot_write
 from mmrl.tracking.opening import opening_line
+from mmrl.tracking.sinks import check_sinks
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
 from mmrl.trainer.loop import Place
@@ -64,23 +66,22 @@ def open_run(
     Args:
         began: when the run was started (Unix seconds).
     """
-    recipe = with_dtype(recipe)
+    recipe = with_model(with_dtype(recipe))
     apply_threads(recipe)
     seed_everything(derive(recipe.seed, "setup"))
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
     tensors, state = checkpoint.load(source) if source else (None, None)
     rewarder = open_rewarder(recipe, reward, train_data, eval_data)
+    check_sinks(recipe.tracking)
+    datasets = open_train_sets(recipe, rewarder, train_data)
     eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
     policy = open_policy(recipe, resumed_policy(recipe, source))
     preparer = Preparer(policy, rewarder)
-    mixture = open_train(recipe, preparer, train_data)
+    mixture = open_train(recipe, preparer, datasets, train_data is not None)
     statistics = settle_statistics(policy, mixture.datasets, recipe.simulators)
     settle_cameras(policy, mixture.datasets, in_use(recipe))
     recipe = with_params(recipe, policy)
-    if policy.device.type == "cpu":
-        # Repeated indices are otherwise summed in the order in which threads arrive.
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+    _make_deterministic(policy.device)
     place = Place()
     if source is not None and state is not None and tensors is not None:
         place = _resume_run(recipe, state, policy, mixture, source)
@@ -97,7 +98,7 @@ def open_run(
         tracker.environment(policy=recipe.policy.path, device=str(policy.device), **statistics)
         if recipe.resume != "never":
             checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
-        mixture.note = partial(tracker.bad_sample, "train")
+        mixture.note, preparer.tell = partial(tracker.bad_sample, "train"), tracker.say
         # Data given from Python draw from nothing that the recipe names.
         uses = refusals(recipe.data.train, recipe.stages) if train_data is None else {}
         simulators = Simulators(recipe.simulators, recipe.pipeline, uses)
@@ -108,6 +109,13 @@ def open_run(
     facts = {"resumed": tensors, "resumed_state": state}
     session = Session(recipe, policy, engine, mixture, evaluator, preparer, simulators, tracker, stop, **facts)
     return session, place
+
+
+def _make_deterministic(device: torch.device) -> None:
+    if device.type == "cpu":
+        # Repeated indices are otherwise summed in the order in which threads arrive.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 @contextmanager
@@ -189,6 +197,17 @@ def with_dtype(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"policy": resolve_dtype(recipe.policy)})
 
 
+def with_model(recipe: Recipe) -> Recipe:
+    """The recipe with the model's folder where `policy.path` names a run or a checkpoint, as a run records it."""
+    policy = recipe.policy
+    if policy.path in PACKAGED or not Path(policy.path).expanduser().is_dir():
+        return recipe
+    model = checkpoint_path(policy.path, policy.type)
+    if Path(model) == Path(policy.path).expanduser():
+        return recipe
+    return recipe.model_copy(update={"policy": policy.model_copy(update={"path": model})})
+
+
 def apply_threads(recipe: Recipe) -> None:
     """Sets torch's CPU threads where the recipe asks for a number."""
     if recipe.threads is not None:
@@ -243,14 +262,28 @@ def release_folders(new_folders: Sequence[Path]) -> None:
             path.rmdir()
 
 
-def open_train(recipe: Recipe, preparer: Preparer, data: Sequence[Sample] | None) -> Mixture:
-    """The training mixture; `data` replaces the recipe's."""
-    if data is None:
-        return open_mixture(recipe.data, recipe.seed, preparer.check, preparer.rewarder.target_of)
-    if isinstance(data, Rows):
-        data.shape_targets(preparer.rewarder.target_of)
+def open_train_sets(recipe: Recipe, rewarder: Rewarder, data: Sequence[Sample] | None) -> list[Sequence[Sample]]:
+    """The training datasets, their first rows checked; `data` replaces the recipe's."""
+    if data is not None:
+        if isinstance(data, Rows):
+            data.shape_targets(rewarder.target_of)
+        return [data]
+    datasets = [open_dataset(config, rewarder.target_of) for config in recipe.data.train]
+    check_first_rows(recipe.data, datasets, recipe.stages, rewarder)
+    return datasets
+
+
+def open_train(recipe: Recipe, preparer: Preparer, datasets: Sequence[Sequence[Sample]], passed: bool) -> Mixture:
+    """The training mixture.
+
+    Args:
+        datasets: as `open_train_sets` gives them.
+        passed: they are given from Python, and are none of the recipe's.
+    """
+    if not passed:
+        return open_mixture(recipe.data, recipe.seed, preparer.check, datasets)
     seed = recipe.data.seed if recipe.data.seed is not None else recipe.seed
-    return Mixture([data], seed=seed, on_bad=recipe.data.on_bad_sample, check=preparer.check)
+    return Mixture(datasets, seed=seed, on_bad=recipe.data.on_bad_sample, check=preparer.check)
 
 
 def open_eval_sets(

@@ -13,8 +13,12 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from vision_rewards.parsers import parse_intervals, parse_timestamp
+from vision_rewards.parsers.json_values import parse_written_json
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_GROUPED = re.compile(r"\s*[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?\s*")
+# `Position` is Visual-RFT's.
+_BOX_KEYS = ("box", "boxes", "bbox_2d", "bbox", "Position")
 _OPTION = re.compile(r"^\s*\(?([A-Z])\s*[.:)]\s*(.*)$", re.DOTALL)
 
 
@@ -50,6 +54,9 @@ def read_options(options: Any) -> dict[str, str]:
         return {}
     if isinstance(options, Mapping):
         texts = {str(key).strip().upper(): value for key, value in options.items() if value is not None}
+        marked = {key: _OPTION.match(scalar_of(value)) for key, value in texts.items()}
+        if texts and all(match and match[1] == key for key, match in marked.items()):
+            texts = {key: match[2] for key, match in marked.items() if match}
     elif isinstance(options, Sequence) and not isinstance(options, (str, bytes)):
         values = [scalar_of(value) for value in options]
         letters = [chr(ord("A") + i) for i in range(len(values))]
@@ -88,12 +95,18 @@ def text_of(value: Any) -> str:
 
 
 def number_of(value: Any) -> float:
-    """A finite number, from a number or from text such as `1,024.5`, `1/2` or `5%` (5)."""
+    """A finite number, from a number or from text such as `1,024.5`, `1/2` or `5%` (5).
+
+    A comma is a mark of thousands or an error: `3,5` may be read as 35 or as 3.5.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"{value!r:.80} is not a number")
+    written = value.strip().rstrip("%") if isinstance(value, str) else ""
+    if "," in written and not all(map(_GROUPED.fullmatch, written.split("/"))):
+        raise ValueError(f"{value!r:.80} has a comma that marks no thousands; write it with a point, such as 3.5")
     try:
         if isinstance(value, str):
-            top, slash, bottom = value.replace(",", "").strip().rstrip("%").partition("/")
+            top, slash, bottom = written.replace(",", "").partition("/")
             number = float(top) / float(bottom) if slash else float(top)
         else:
             number = float(value)
@@ -105,9 +118,12 @@ def number_of(value: Any) -> float:
 
 
 def structure_of(value: Any) -> Any:
-    """A list or mapping as it is; from text, the first JSON list or object in it."""
+    """A list or mapping as it is; from text, the first JSON list or object in it, or one as Python writes it."""
     if not isinstance(value, str):
         return value
+    written, reason = parse_written_json(value) if "'" in value else (None, "")
+    if reason == "ok" and isinstance(written, (list, dict)):
+        return written
     decoder = json.JSONDecoder()
     for start in islice(re.finditer(r"[\[{]", value), 100):
         try:
@@ -132,7 +148,7 @@ def labelled_box_of(value: Any) -> dict[str, Any]:
     value, label = structure_of(value), None
     if isinstance(value, Mapping):
         label = value.get("label")
-        boxes = [value[key] for key in ("box", "boxes", "bbox_2d", "bbox") if value.get(key) is not None]
+        boxes = [value[key] for key in _BOX_KEYS if value.get(key) is not None]
         if not boxes:
             raise ValueError(f"no box among the keys {sorted(map(str, value))[:20]}")
         value = boxes[0]

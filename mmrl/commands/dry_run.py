@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from mmrl.commands.alike import first_of_each
 from mmrl.contracts.engine import Engine, Request
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.policy import Policy, acting
@@ -16,6 +17,7 @@ from mmrl.contracts.types import Sample
 from mmrl.data.mixture import open_dataset
 from mmrl.data.turns import turns_of
 from mmrl.engines import open_engine
+from mmrl.policies.boxes import agrees
 from mmrl.policies.loading import resolve_device
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.objective import Objective
@@ -31,7 +33,16 @@ from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
 from mmrl.rollouts.sources import SOURCES
 from mmrl.run import with_cure
-from mmrl.setup import apply_threads, claim_folder, open_eval_sets, open_policy, release_folders, with_dtype
+from mmrl.setup import (
+    apply_threads,
+    claim_folder,
+    open_eval_sets,
+    open_policy,
+    release_folders,
+    with_dtype,
+    with_model,
+)
+from mmrl.tracking.sinks import check_sinks
 from mmrl.trainer import checkpoint, memory
 from mmrl.trainer.memory import readable
 
@@ -52,6 +63,7 @@ class Probe:
     demonstrations: list[int] = field(default_factory=list)
     chunks: list[int] = field(default_factory=list)
     unseen: Counter[str] = field(default_factory=Counter)  # kind -> rows whose prompts only sampling makes
+    other_places: int = 0  # demonstrations that name another box or point than their target
     bad: list[BadSample] = field(default_factory=list)
 
 
@@ -62,13 +74,15 @@ def dry_run(recipe: Recipe) -> str:
     whose docstring has the formulas; they hold for prompts as long as the probed ones.
 
     Raises:
-        UserError: whatever would stop the run; bad samples one per line, unless `data.on_bad_sample` is `skip`.
+        UserError: whatever would stop the run; bad samples, one line per kind of fault, unless `data.on_bad_sample` is
+            `skip`.
     """
-    recipe = with_dtype(recipe)
+    recipe = with_model(with_dtype(recipe))
     apply_threads(recipe)
     release_folders(claim_folder(recipe.folder, recipe.resume))
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
     rewarder = Rewarder(recipe.rewards)
+    check_sinks(recipe.tracking)
     free = memory.available(resolve_device(recipe.policy.device))
     train = {}
     for i, config in enumerate(recipe.data.train):
@@ -91,12 +105,12 @@ def dry_run(recipe: Recipe) -> str:
     bad = [error for probe in probes for error in probe.bad]
     bad += _too_long(recipe, train, policy)
     if bad and recipe.data.on_bad_sample == "stop":
-        raise UserError("\n".join(dict.fromkeys(str(with_cure(error, recipe)) for error in bad)))
+        raise UserError("\n".join(first_of_each(with_cure(error, recipe) for error in bad)))
     lines = [f"recipe '{recipe.name}': {recipe.policy.path} on {policy.device}, run folder {recipe.folder}"]
     lines += [f"resumes from {source}"] if source else []
     lines += _describe_data(probes, limit)
     lines += _cut_by_evaluation(recipe, probes)
-    lines += [f"  bad sample, skipped: {error}" for error in dict.fromkeys(map(str, bad))]
+    lines += [f"  bad sample, skipped: {line}" for line in first_of_each(bad)]
     lines += _describe_stages(recipe)
     lines += _describe_memory(recipe, policy, probes, free)
     return "\n".join(lines)
@@ -144,6 +158,7 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer, rewarded: bool
             probe.bad.append(error)
             continue
         sample = ready.sample
+        probe.other_places += not agrees(sample)
         if not ready.prompts:
             probe.unseen[sample.kind] += 1
             continue
@@ -214,6 +229,8 @@ def _describe_data(probes: Sequence[Probe], limit: int) -> list[str]:
         if probe.chunks:
             figures.append(f"{len(probe.chunks)} demonstrations of actions, {_spread(probe.chunks)} units each")
         figures += [f"{count} {kind}" for kind, count in probe.unseen.items()]
+        if probe.other_places:
+            figures.append(f"{probe.other_places} demonstrations name another box or point than their target")
         if probe.bad:
             figures.append(f"{len(probe.bad)} bad")
         lines.append(f"  {probe.name}: {'; '.join(figures)}")

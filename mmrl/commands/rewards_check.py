@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import vision_rewards
+from mmrl.commands.alike import first_of_each
 from mmrl.commands.parameters import read_params
 from mmrl.contracts.errors import BadSample, ConfigError, UserError
 from mmrl.contracts.types import Sample
@@ -165,6 +166,7 @@ def _describe(tally: Tally, show: int) -> str:
     lines += [f"  task {task}: {count} can be scored" for task, count in sorted(tally.good.items())]
     lines += [f"  {tally.unscored} episodes, which their simulator scores"] if tally.unscored else []
     lines += [f"  {tally.learned} demonstrations without a target, measured by their loss"] if tally.learned else []
-    lines += [f"  bad: {error}" for error in tally.bad[:show]]
-    lines += [f"  … and {len(tally.bad) - show} more"] if len(tally.bad) > show else []
+    faults = first_of_each(tally.bad)
+    lines += [f"  bad: {line}" for line in faults[:show]]
+    lines += [f"  … and {len(faults) - show} more kinds of fault"] if len(faults) > show else []
     return "\n".join(lines)

@@ -33,6 +33,13 @@ def first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def shortened(text: str, limit: int = 120) -> str:
+    """Text for one line of an error: where it is long, its beginning, its end and its number of characters."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 2]}…{text[-limit // 4 :]} ({len(text)} characters)"
+
+
 def nearest(word: str, known) -> str:
     """` Did you mean 'x'?` for the closest of `known`, or an empty string."""
     import difflib

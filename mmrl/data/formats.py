@@ -5,7 +5,6 @@ A new format is one function here and one line of `mmrl.recipe.formats`, or `mod
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,48 +12,30 @@ from typing import Any
 from mmrl.contracts.errors import BadSample, UserError, unknown
 from mmrl.contracts.types import Sample
 from mmrl.data.columns import Columns
-from mmrl.data.turns import MARK, any_marked, mark_the_rest, marked
-from mmrl.recipe.formats import AUTO, FORMATS
+from mmrl.data.messages import read_turns, text_message, user_message
+from mmrl.data.turns import any_marked
+from mmrl.recipe.formats import AUTO, FORMATS, OWN_COLUMNS
 from vision_rewards.plain import answer_text
 
+# The task of rows that are only learned from and name none.
+SFT = "sft"
 COORDINATES = ("pixel", "norm1000", "norm1")
-_TAG = re.compile(r"<(image|video)>")
 # Streaming question types of OVO-Bench, which name a protocol and not a kind of answer.
 _OVO_TASKS = {"rec": "counting", "crr": "yes_no", "ssr": "yes_no"}
 
 
-def split_tags(text: str) -> list[dict[str, Any]]:
-    """Message content of a text with `<image>` and `<video>` tags."""
-    pieces = _TAG.split(text)
-    parts: list[dict[str, Any]] = []
-    for number, piece in enumerate(pieces):
-        if number % 2:
-            parts.append({"type": piece})
-        elif piece.strip():
-            parts.append({"type": "text", "text": piece.strip("\n") if len(pieces) > 1 else piece})
-    return parts
-
-
-def user_message(text: str, images: int = 0, videos: int = 0) -> dict[str, Any]:
-    """A user message; media without any tag in the text come first."""
-    parts = split_tags(text)
-    if all(part["type"] == "text" for part in parts):
-        parts = [{"type": "image"}] * images + [{"type": "video"}] * videos + parts
-    return {"role": "user", "content": parts}
-
-
 def read_mmrl(row: Columns) -> Sample:
-    """mmrl's own columns: messages or prompt, images, videos, task, target, demonstration, coordinates."""
-    messages, demonstration = _messages(row) if row.has("messages") else ([_prompt(row)], None)
-    if row.has("demonstration"):
-        demonstration = row.text("demonstration")
-    target = row.written_target()
+    """mmrl's own columns, and those of TRL and ms-swift: messages or prompt, images, videos, task; target, answer or
+    solution; demonstration or completion; coordinates."""
+    messages, demonstration = _asked(row)
+    answer = next((column for column in ("target", "answer", "solution") if row.has(column)), "target")
+    target = row.written_target() if answer == "target" else row.any(answer)
     if target is None and demonstration is None and not any_marked(messages):
-        raise row.bad("column 'target' is missing, and there is no demonstration either")
-    task = row.task_of("task") if target is not None or row.has("task") or row.task else "sft"
+        raise row.bad(f"column '{row.called('target')}' is missing, and there is no demonstration either")
+    task = row.task_of("task") if target is not None or row.has("task") or row.task else SFT
     if target is not None and not isinstance(target, Mapping):
         learned = demonstration is not None
-        target = row.target(task, "target", target, row.options("options"), demonstrated=learned)
+        target = row.target(task, answer, target, row.options("options"), demonstrated=learned)
     coordinates = row.text("coordinates") if row.has("coordinates") else None
     if coordinates not in (None, *COORDINATES):
         raise row.bad(unknown("value in column 'coordinates':", coordinates, COORDINATES))
@@ -62,68 +43,69 @@ def read_mmrl(row: Columns) -> Sample:
         messages,
         task,
         target or {},
-        images=row.images("images"),
-        videos=row.videos("videos"),
+        images=row.media("image"),
+        videos=row.media("video"),
         demonstration=demonstration,
         coordinates=coordinates,
         own_id=True,
     )
 
 
-def _prompt(row: Columns) -> dict[str, Any]:
-    return {"role": "user", "content": split_tags(row.text("prompt"))}
+def _asked(row: Columns) -> tuple[list[dict[str, Any]], str | None]:
+    """What is asked, and the demonstration where there is one."""
+    if row.has("messages"):
+        turns = read_turns(row, "messages")
+        messages, demonstration = turns.messages, turns.demonstration
+    elif isinstance(row.values.get("prompt"), list):
+        messages, demonstration = read_turns(row, "prompt", answered=False).messages, None
+    else:
+        messages, demonstration = [text_message("user", row.text("prompt"))], None
+    if row.has("demonstration"):
+        demonstration = row.text("demonstration")
+    elif row.has("completion"):
+        demonstration = _completion(row)
+    return messages, demonstration
 
 
-def _messages(row: Columns) -> tuple[list[dict[str, Any]], str | None]:
-    """Messages up to the last user turn, and the text of a closing assistant turn."""
-    messages = []
-    for number, message in enumerate(row.items("messages")):
-        if not isinstance(message, Mapping) or message.get("role") not in ("system", "user", "assistant"):
-            raise row.bad(f"column 'messages'[{number}] needs a role: system, user or assistant")
-        content = message.get("content")
-        if isinstance(content, str):
-            parts = split_tags(content)
-        elif isinstance(content, list):
-            parts = [_part(row, part, number) for part in content]
-        else:
-            raise row.bad(f"column 'messages'[{number}].content is {type(content).__name__}, expected text or a list")
-        messages.append(_marked(row, "messages", number, {"role": message["role"], "content": parts}, message))
-    last = messages.pop() if messages and messages[-1]["role"] == "assistant" else None
-    if not messages or messages[-1]["role"] != "user":
-        raise row.bad("column 'messages' has no user message before the answer")
-    if last and any(part["type"] != "text" for part in last["content"]):
-        raise row.bad("column 'messages': the closing assistant message is not plain text")
-    if last and last.get(MARK) is False:
-        mark_the_rest(messages)
-        return messages, None
-    return messages, "".join(part["text"] for part in last["content"]) if last else None
+def _completion(row: Columns) -> str:
+    """TRL's completion: text, or a list of one assistant message."""
+    written = row.any("completion")
+    if isinstance(written, list) and len(written) == 1 and isinstance(written[0], Mapping):
+        content = written[0].get("content")
+        parts = content if isinstance(content, list) else [{"text": content}]
+        texts = [part.get("text") if isinstance(part, Mapping) else None for part in parts]
+        if written[0].get("role") == "assistant" and all(isinstance(text, str) for text in texts) and "".join(texts):
+            return "".join(texts)
+    return row.text("completion")
 
 
-def _marked(row: Columns, column: str, number: int, message: dict[str, Any], turn: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return marked(message, turn)
-    except ValueError as error:
-        raise row.bad(f"column '{column}'[{number}]: {error}") from error
-
-
-def _part(row: Columns, part: Any, number: int) -> dict[str, Any]:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind == "text" and isinstance(part.get("text"), str):
-        return {"type": "text", "text": part["text"]}
-    if kind in ("image", "video"):
-        return {"type": kind}
-    raise row.bad(f"column 'messages'[{number}].content: a part is text with a text, image or video")
+def read_verl(row: Columns) -> Sample:
+    """verl: prompt (messages), reward_model.ground_truth, images, videos; the task is the dataset's."""
+    messages = read_turns(row, "prompt", answered=False).messages
+    model = row.any("reward_model")
+    if not isinstance(model, Mapping) or model.get("ground_truth") is None:
+        raise row.bad("column 'reward_model' has no ground_truth")
+    task = row.task_of("task")
+    answer = model["ground_truth"]
+    return row.sample(
+        messages,
+        task,
+        row.target(task, "reward_model", answer, row.options("options")),
+        images=row.media("image"),
+        videos=row.media("video"),
+    )
 
 
 def read_easyr1(row: Columns) -> Sample:
-    """EasyR1: problem with tags, answer, images, videos; the task is the dataset's."""
+    """EasyR1 and Visual-RFT: problem with tags, answer or solution, images, videos; the task is the dataset's."""
     task, learned = row.task_of("task"), row.has("demonstration")
+    answer = "answer" if row.has("answer") or not row.has("solution") else "solution"
     return row.sample(
-        [{"role": "user", "content": split_tags(row.text("problem"))}],
+        [text_message("user", row.text("problem"))],
         task,
-        row.target(task, "answer", row.any("answer"), row.options("options"), demonstrated=learned),
-        images=row.images("images"),
-        videos=row.videos("videos"),
+        row.target(task, answer, row.any(answer), row.options("options"), demonstrated=learned),
+        images=row.media("image"),
+        videos=row.media("video"),
         demonstration=row.text("demonstration") if learned else None,
     )
 
@@ -136,8 +118,12 @@ def read_easyvideor1(row: Columns) -> Sample:
     task = row.task_of("problem_type")
     task = _OVO_TASKS.get(task, task)
     options, solution = row.options("options"), row.any("solution")
-    images = row.images("images") + (row.images("path") if kind == "image" else ())
-    videos = row.videos("videos") + (row.videos("path") if kind == "video" else ())
+    if row.has("path"):
+        # `image` and `video` are notes of where it came from.
+        images = row.images("images") + (row.images("path") if kind == "image" else ())
+        videos = row.videos("videos") + (row.videos("path") if kind == "video" else ())
+    else:
+        images, videos = row.media("image"), row.media("video")
     if kind != "text" and not images and not videos:
         raise row.bad(f"column 'path' is missing, and data_type is '{kind}'")
     problem = row.text("problem")
@@ -163,32 +149,59 @@ def _offline(row: Columns, solution: Any) -> str | None:
     return None
 
 
-def read_vlm_r1(row: Columns) -> Sample:
-    """VLM-R1: image (text or list), conversations of human and gpt, accu_reward_method; gpt's turn is the answer."""
-    turns = row.items("conversations")
-    senders = [turn.get("from") if isinstance(turn, Mapping) else None for turn in turns]
-    start = 1 if senders[:1] == ["system"] else 0
-    talk = senders[start:]
-    if len(talk) < 2 or talk != ["human", "gpt"] * (len(talk) // 2):
-        raise row.bad(f"column 'conversations' needs turns of human and gpt in turn, got {senders[:8]}")
-    if not all(isinstance(turn.get("value"), str) for turn in turns):
-        raise row.bad("column 'conversations' has a turn whose value is not text")
-    roles = {"system": "system", "human": "user", "gpt": "assistant"}
-    messages = [
-        _marked(row, "conversations", i, {"role": roles[turn["from"]], "content": split_tags(turn["value"])}, turn)
-        for i, turn in enumerate(turns)
-    ]
-    last = messages.pop()
-    images = row.images("image")
-    if not any(part["type"] == "image" for message in messages for part in message["content"]):
-        messages[start] = user_message(turns[start]["value"], len(images))
-    task = row.task_of("accu_reward_method")
-    answer = turns[-1]["value"]
-    target = row.target(task, "conversations", answer, demonstrated=True)
-    if last.get(MARK) is False:
-        mark_the_rest(messages)
-    demonstration = None if last.get(MARK) is False else answer.strip()
-    return row.sample(messages, task, target, images=images, demonstration=demonstration)
+def read_conversations(row: Columns) -> Sample:
+    """LLaVA, LLaMA-Factory and VLM-R1: conversations of human and gpt, a system prompt, images, videos.
+
+    The last answer of gpt is the demonstration and, where there is a task, the plain answer too.
+    """
+    messages, answer, learned = read_turns(row, "conversations")
+    roles = [message["role"] for message in messages if message["role"] != "system"]
+    if answer is None or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+        raise row.bad(f"column '{row.called('conversations')}' needs turns of human and gpt in turn, and gpt's last")
+    messages = _with_system(row, messages)
+    named = row.task or row.has("accu_reward_method") or row.has("task")
+    task = row.task_of("accu_reward_method", "task") if named else SFT
+    target = row.target(task, "conversations", answer, row.options("options"), demonstrated=True) if named else {}
+    return row.sample(
+        messages,
+        task,
+        target,
+        images=row.media("image"),
+        videos=row.media("video"),
+        demonstration=answer.strip() if learned else None,
+    )
+
+
+def read_alpaca(row: Columns) -> Sample:
+    """Alpaca, as LLaMA-Factory and ms-swift have it: instruction, input, output, system, history, images, videos."""
+    asked = "\n".join(row.text(column) for column in ("instruction", "input") if row.has(column))
+    if not asked:
+        raise row.bad(f"column '{row.called('instruction')}' is empty")
+    messages = []
+    for number, turn in enumerate(row.items("history")):
+        if not isinstance(turn, (list, tuple)) or len(turn) != 2 or not all(isinstance(text, str) for text in turn):
+            raise row.bad(f"column '{row.called('history')}'[{number}] is no pair of a question and an answer")
+        messages += [text_message("user", turn[0]), text_message("assistant", turn[1])]
+    answer = row.text("output")
+    named = row.task or row.has("task")
+    task = row.task_of("task") if named else SFT
+    target = row.target(task, "output", answer, row.options("options"), demonstrated=True) if named else {}
+    return row.sample(
+        _with_system(row, [*messages, text_message("user", asked)]),
+        task,
+        target,
+        images=row.media("image"),
+        videos=row.media("video"),
+        demonstration=answer,
+    )
+
+
+def _with_system(row: Columns, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not row.has("system"):
+        return messages
+    if messages[0]["role"] == "system":
+        raise row.bad("has a system prompt in its turns and another in a column; leave one out")
+    return [{"role": "system", "content": [{"type": "text", "text": row.text("system")}]}, *messages]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +214,8 @@ class Format:
         absent: columns that mark another format.
         tasks: columns that may name a row's task.
         renamed: what these call a task -> its name here.
+        columns: all that are read, which `columns` of a dataset may give; empty: any.
+        plain: rows may do without a task, and are then only learned from.
     """
 
     read: Callable[[Columns], Sample]
@@ -208,6 +223,8 @@ class Format:
     absent: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ("task",)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    plain: bool = False
 
     def known_task(self, row: Columns) -> str | None:
         """The task of a row that may be bad otherwise; None where neither it nor its dataset names one."""
@@ -218,40 +235,77 @@ class Format:
         return self.renamed.get(task, task)
 
 
-MMRL = Format(read_mmrl, (("messages", "prompt"), ("target", "demonstration", "messages")))
-EASYR1 = Format(read_easyr1, (("problem",), ("answer",)), absent=("problem_type", "data_type"))
+_MEDIA = ("images", "image", "videos", "video")
+MMRL = Format(
+    read_mmrl,
+    (("messages", "prompt"), ("target", "answer", "solution", "demonstration", "completion", "messages")),
+    absent=("reward_model",),
+    columns=OWN_COLUMNS,
+    plain=True,
+)
+VERL = Format(read_verl, (("prompt",), ("reward_model",)), columns=("prompt", "reward_model", "task", *_MEDIA))
+EASYR1 = Format(
+    read_easyr1,
+    (("problem",), ("answer", "solution")),
+    absent=("problem_type", "data_type"),
+    columns=("problem", "answer", "solution", "demonstration", "options", "target", "task", "id", *_MEDIA),
+)
 EASYVIDEOR1 = Format(
     read_easyvideor1,
     (("problem",), ("solution",), ("problem_type", "data_type")),
     tasks=("problem_type",),
     renamed=_OVO_TASKS,
 )
-VLM_R1 = Format(read_vlm_r1, (("conversations",),), tasks=("accu_reward_method",))
+CONVERSATIONS = Format(
+    read_conversations,
+    (("conversations",),),
+    tasks=("accu_reward_method", "task"),
+    columns=("conversations", "system", "accu_reward_method", "task", "options", "target", "id", *_MEDIA),
+    plain=True,
+)
+ALPACA = Format(
+    read_alpaca,
+    (("instruction",), ("output",)),
+    columns=("instruction", "input", "output", "system", "history", "task", "options", "target", "id", *_MEDIA),
+    plain=True,
+)
 
 
-def find_format(name: str, columns: Iterable[str], source: str) -> str:
+def find_format(name: str, columns: Iterable[str], source: str, mapped: bool = False) -> str:
     """The format of a file with these columns.
 
     Args:
         name: of a format, whose required columns are then checked, or `auto`.
+        mapped: the dataset names columns of its own; they are mmrl's where no format fits.
 
     Raises:
         UserError: missing columns, or none or several formats fit; the message lists the columns seen.
     """
     columns = list(columns)
     listing = f"columns seen: {', '.join(sorted(columns)) or 'none'}"
-    if name != AUTO:
+    fitting = _fitting(columns) if name == AUTO else []
+    if name != AUTO or (mapped and len(fitting) != 1):
+        name = "mmrl" if name == AUTO else name
         for group in FORMATS.get(name).required:
             if not set(group) & set(columns):
                 wanted = " or ".join(f"'{column}'" for column in group)
                 raise UserError(f"{source}: format '{name}' needs the column {wanted}; {listing}")
         return name
-    fitting = [
-        key
-        for key, form in ((key, FORMATS.get(key)) for key in FORMATS.names())
-        if all(set(group) & set(columns) for group in form.required) and not set(form.absent) & set(columns)
-    ]
     if len(fitting) == 1:
         return fitting[0]
     problem = f"columns fit the formats {' and '.join(fitting)}" if fitting else "columns fit no known format"
-    raise UserError(f"{source}: {problem}; set `format` to one of {', '.join(FORMATS.names())}; {listing}")
+    cure = f"set `format` to one of {', '.join(FORMATS.names())}"
+    if not fitting:
+        cure = "say which is which with `columns`, such as {prompt: question, answer: label, images: img}, or " + cure
+    raise UserError(f"{source}: {problem}; {cure}; {listing}")
+
+
+def _fitting(columns: list[str]) -> list[str]:
+    """Names of the formats that columns fit; one that has several names once."""
+    fitting: list[str] = []
+    for key in FORMATS.names():
+        form = FORMATS.get(key)
+        fits = all(set(group) & set(columns) for group in form.required) and not set(form.absent) & set(columns)
+        if fits and all(FORMATS.get(other) is not form for other in fitting):
+            fitting.append(key)
+    return fitting

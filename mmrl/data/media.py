@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from mmrl.contracts.errors import BadSample, nearest
+from mmrl.contracts.errors import BadSample, nearest, shortened
+from mmrl.data.references import local_path
 
 # Twice Pillow's MAX_IMAGE_PIXELS, where Pillow itself stops; kept here so that a global override does not lift it.
 MAX_PIXELS = 178_956_970
@@ -34,21 +35,24 @@ def resolve_media(
     Raises:
         BadSample: the path is a URL, leaves the root, or names no file.
     """
-    name = os.fspath(path)
+    name = local_path(os.fspath(path))
+    short = shortened(name)
     if "://" in name[:16]:
-        raise BadSample(where, f"'{name}' is a URL; download the file and give its path", path=name)
+        raise BadSample(where, f"'{short}' is a URL; download the file and give its path", path=short)
     try:
         base = Path(root or ".").resolve()
         full = (base / name).resolve()
         if root is not None and not (full.is_relative_to(base) or _in_hub_cache(full, base)):
-            raise BadSample(where, f"path '{name}' leaves the media folder '{root}'", path=name)
+            raise BadSample(where, _outside(name, root, full), path=short)
         if not full.is_file() and not (folders and full.is_dir()):
             kind = "is a folder" if full.is_dir() else "does not exist"
             siblings = islice(full.parent.iterdir(), NAMES_COMPARED) if full.parent.is_dir() else ()
             hint = nearest(full.name, [path.name for path in siblings])
-            raise BadSample(where, f"file '{name}' {kind} under '{root or '.'}'.{hint}", path=name)
+            cure = f".{hint}" if hint else "; paths start from `root` of their dataset"
+            raise BadSample(where, f"file '{short}' {kind} under '{root or '.'}'{cure}", path=short)
     except (OSError, ValueError, RuntimeError) as error:
-        raise BadSample(where, f"path {name!r} cannot be opened: {error}", path=name) from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadSample(where, f"path '{short}' cannot be opened: {reason}", path=short) from error
     return full
 
 
@@ -59,6 +63,15 @@ def _in_hub_cache(full: Path, base: Path) -> bool:
     """
     repository = next((p.parent.parent for p in (base, *base.parents) if p.parent.name == "snapshots"), None)
     return repository is not None and full.parent == repository / "blobs"
+
+
+def _outside(name: str, root: str | os.PathLike[str], full: Path) -> str:
+    if not Path(name).is_absolute():
+        return f"path '{shortened(name)}' leaves the media folder '{root}'; set `root` of its dataset to a folder above"
+    return (
+        f"path '{shortened(name)}' is absolute and leaves the media folder '{root}'; set `root` of its dataset to a "
+        f"folder that holds it, such as {full.parent}"
+    )
 
 
 def load_image(source: Any, root: str | os.PathLike[str] | None = None, where: str = "image") -> Image.Image:
@@ -85,7 +98,7 @@ def opened_image(source: Any, root: str | os.PathLike[str] | None, where: str) -
     elif isinstance(source, (bytes, bytearray, memoryview)):
         name, opened = f"image of {len(source)} bytes", io.BytesIO(source)
     elif path is not None:
-        name, opened = f"image '{path}'", resolve_media(source, root, where)
+        name, opened = f"image '{shortened(path)}'", resolve_media(source, root, where)
     else:
         raise BadSample(where, f"an image is bytes, a path or a PIL image, not {type(source).__name__}")
     try:

@@ -19,7 +19,8 @@ from mmrl.contracts.types import Sample
 from mmrl.data.augmentation import augmented, draw_key
 from mmrl.data.media import load_image, opened_image, resolve_media
 from mmrl.data.videos import locate, video_key, video_spec
-from mmrl.recipe.data import CacheConfig, VideoBudget
+from mmrl.recipe.budgets import VideoBudget
+from mmrl.recipe.data import CacheConfig
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -123,7 +123,7 @@ def open_mixture(
     config: DataConfig,
     seed: int = 0,
     check: Callable[[Sample, bool], object] | None = None,
-    shape: Shape | None = None,
+    datasets: Sequence[Sequence[Sample]] | None = None,
 ) -> Mixture:
     """The training mixture of a recipe.
 
@@ -131,10 +131,10 @@ def open_mixture(
         config: its datasets, weights, order seed and bad-sample policy.
         seed: the recipe's seed, used where `config.seed` is unset.
         check: see `Mixture`.
-        shape: see `open_dataset`.
+        datasets: those of `config.train`, in order, where they are open already.
     """
     return Mixture(
-        [open_dataset(data, shape) for data in config.train],
+        [open_dataset(data) for data in config.train] if datasets is None else datasets,
         [data.weight for data in config.train],
         seed if config.seed is None else config.seed,
         on_bad=config.on_bad_sample,

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 
 import vision_rewards
-from mmrl.contracts.errors import BadSample, UserError, first_line, nearest
+from mmrl.contracts.errors import BadSample, UserError, first_line, nearest, unknown
 from mmrl.contracts.types import Sample
 from mmrl.data.columns import Columns
 from mmrl.data.formats import find_format
+from mmrl.data.llamafactory import Entry, info_file, read_entry
+from mmrl.data.prompting import prompted
+from mmrl.data.renaming import check_sources, renamed, sources_of
 from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
 from mmrl.data.turns import settle
 from mmrl.recipe.data import FileData
-from mmrl.recipe.formats import FORMATS
+from mmrl.recipe.formats import AUTO, FORMATS
 
 # Parquet above this uncompressed size is converted once to memory-mapped Arrow by `datasets`.
 PARQUET_IN_MEMORY = 2 * 2**30
@@ -130,33 +133,48 @@ class FileDataset(Rows):
     The columns are checked when it is opened, and each row when it is read.
 
     Args:
-        config: path, format, split, media root, and defaults for the task and the coordinates.
+        config: path, format, split, columns, prompts, media root, and defaults for the task and the coordinates.
         tables: its rows; None: those at its path.
 
     Raises:
         UserError: no such file, an unknown kind of file, no rows, or columns that fit no format.
         BadSample: on access to a row: a missing or ill-typed column, tags that do not match the media, a media file
-            that is missing or lies outside the root, an empty prompt.
+            that is missing or lies outside the root, media in a column that is not read, an empty prompt.
     """
 
     def __init__(self, config: FileData, tables: list[Table] | None = None):
         self.config = config
         self.shape: Shape = vision_rewards.target_of
         self.name = config.name or Path(config.path).name
-        self._tables, root = open_tables(config.path, config.split) if tables is None else (tables, None)
+        source = open_source(config) if tables is None else Source(tables, None)
+        self._tables, self._entry = source.tables, source.entry
         self._ends = list(accumulate(len(table) for table in self._tables))
         if not self._ends or self._ends[-1] == 0:
             raise UserError(f"dataset '{config.path}' has no rows")
-        self.root = config.root or root
+        self.root = config.root or source.root
         if config.root and not Path(config.root).is_dir():
             raise UserError(f"dataset '{config.path}': root '{config.root}' is not a folder")
-        columns = set().union(*(table.columns() for table in self._tables))
-        self.format = find_format(config.format, columns, f"dataset '{config.path}'")
-        tasks = FORMATS.get(self.format).tasks
-        if config.task is None and self.format != "mmrl" and not set(tasks) & columns:
-            raise UserError(
-                f"dataset '{config.path}': rows of format '{self.format}' name no task; set `task`, e.g. task: numeric"
-            )
+        self._choose_format(set().union(*(table.columns() for table in self._tables)))
+
+    def _choose_format(self, there: set[str]) -> None:
+        """Settles how rows are read, and refuses columns that fit nothing."""
+        config, place = self.config, f"dataset '{self.config.path}'"
+        check_sources(config.columns, there, place)
+        check_sources({name: name for name in config.ignore}, there, f"{place}: ignore")
+        entry = dict(self._entry.columns) if self._entry else {}
+        self._columns: dict[str, Any] = {
+            **{key: name for key, name in entry.items() if name in there},
+            **config.columns,
+        }
+        left = there - {*sources_of(self._columns), *config.ignore}
+        columns = left | self._columns.keys()
+        asked = config.format if config.format != AUTO or not self._entry else self._entry.format
+        self.format = find_format(asked, columns, place, mapped=bool(config.columns))
+        form = FORMATS.get(self.format)
+        if form.columns and (foreign := sorted(config.columns.keys() - set(form.columns))):
+            raise UserError(f"{place}: columns: {unknown(f'column of format {self.format}', foreign[0], form.columns)}")
+        if config.task is None and not form.plain and not set(form.tasks) & columns:
+            raise UserError(f"{place}: rows of format '{self.format}' name no task; set `task`, e.g. task: numeric")
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -168,14 +186,28 @@ class FileDataset(Rows):
         index = bisect_right(self._ends, row)
         table = self._tables[index]
         local = row - (self._ends[index - 1] if index else 0)
-        values = table.get(local)
+        raw = table.get(local)
         place = f"{table.name} row {local}"
-        if not isinstance(values, dict):
-            raise BadSample(place, f"the row is {type(values).__name__}, expected an object with columns")
+        if not isinstance(raw, dict):
+            raise BadSample(place, f"the row is {type(raw).__name__}, expected an object with columns")
+        return self._sample(raw, row, place)
+
+    def _sample(self, raw: dict[str, Any], row: int, place: str) -> Sample:
         config, form = self.config, FORMATS.get(self.format)
-        parsed = Columns(values, row, place, self.name, self.root, config.task, config.coordinates, self.shape)
+        values = renamed({key: value for key, value in raw.items() if key not in config.ignore}, self._columns)
+        if self._entry is not None:
+            values = self._entry.turned(values)
+        names = {column: name if isinstance(name, str) else ", ".join(name) for column, name in self._columns.items()}
+        parsed = Columns(
+            values, row, place, self.name, self.root, config.task, config.coordinates, self.shape, names=names
+        )
         try:
-            return replace(settle(form.read(parsed), config.turns), columns=plain_columns(values))
+            sample = form.read(parsed)
+            parsed.refuse_unread(sample)
+            known = {**raw, **values}
+            if config.system is not None or config.prompt_template is not None:
+                sample = prompted(sample, known, config.system, config.prompt_template)
+            return replace(settle(sample, config.turns), columns=plain_columns(known))
         except BadSample as error:
             error.task = form.known_task(parsed)
             raise
@@ -194,24 +226,68 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def open_tables(path: str, split: str) -> tuple[list[Table], str | None]:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a dataset's path leads to.
+
+    Attributes:
+        tables: its raw rows.
+        root: the folder that media paths start from; None: there is none.
+        entry: what LLaMA-Factory's dataset_info.json says of it.
+    """
+
+    tables: list[Table]
+    root: str | None
+    entry: Entry | None = None
+
+
+def open_source(config: FileData) -> Source:
+    """Opens what a dataset's path leads to.
+
+    Raises:
+        UserError: nothing there, nothing that can be read, or a `split` or `subset` that is not read there.
+    """
+    local = Path(config.path).expanduser()
+    info = info_file(local)
+    if info is None:
+        return Source(*open_tables(config.path, config.split, config.subset))
+    entry = read_entry(info, config.subset)
+    tables, root = open_tables(entry.path, entry.split or config.split, entry.subset)
+    # Its paths start from the folder of the dataset_info.json, whatever folder the file itself is in.
+    return Source(tables, str(info.parent) if root is not None else None, entry)
+
+
+def open_tables(path: str, split: str, subset: str | None = None) -> tuple[list[Table], str | None]:
     """The raw tables of a dataset's path and the folder that its media paths start from.
 
     Raises:
-        UserError: nothing there, or nothing that can be read.
+        UserError: nothing there, nothing that can be read, or a `split` or `subset` that is not read there.
     """
     local = Path(path).expanduser()
+    if subset is not None and local.exists():
+        raise UserError(
+            f"dataset '{path}': subset '{subset}' is not read: only names on the hub have one; leave it out"
+        )
     if local.is_file():
-        return [open_file(local)], str(local.parent)
+        return [open_file(_of_split(local, split))], str(local.parent)
     if local.is_dir():
         if (local / "dataset_dict.json").exists() or (local / "state.json").exists():
             return [_load_datasets(path, split, saved=True)], str(local)
         return [open_file(file) for file in _folder_files(local, split)], str(local)
-    looks_local = local.suffix.lower() in READERS or path.startswith((".", "/", "~")) or path.count("/") > 1
+    parent = local.parent.is_dir() and local.parent != Path(".")
+    looks_local = local.suffix.lower() in READERS or path.startswith((".", "/", "~")) or path.count("/") > 1 or parent
     if looks_local:
         siblings = [p.name for p in local.parent.iterdir()] if local.parent.is_dir() else []
         raise UserError(f"dataset file '{path}' does not exist.{nearest(local.name, siblings)}")
-    return [_load_datasets(path, split, saved=False)], None
+    return [_load_datasets(path, split, saved=False, subset=subset)], None
+
+
+def _of_split(path: Path, split: str) -> Path:
+    """The file itself. Raises UserError where `split` asks for another than it holds."""
+    wanted, named = SPLIT_WORDS.get(split.lower(), split.lower()), _split_of(Path(path.name), Path())
+    if wanted not in ("train", named):
+        raise UserError(f"dataset '{path}': split '{split}' is not read: it is one file; leave it out")
+    return path
 
 
 def open_file(path: Path) -> Table:
@@ -283,9 +359,13 @@ def _folder_files(folder: Path, split: str) -> list[Path]:
     if len(kinds) > 1:
         raise UserError(f"dataset folder '{folder}' mixes {' and '.join(kinds)} files; name one file")
     splits = {path: _split_of(path, folder) for path in paths}
-    if not any(splits.values()):
-        return paths
     wanted = SPLIT_WORDS.get(split.lower(), split.lower())
+    if not any(splits.values()):
+        if wanted != "train":
+            raise UserError(
+                f"dataset folder '{folder}': split '{split}' is not read: no file there names one; leave it out"
+            )
+        return paths
     chosen = [path for path, name in splits.items() if name == wanted]
     if not chosen:
         there = sorted({name for name in splits.values() if name})
@@ -298,12 +378,12 @@ def _split_of(path: Path, folder: Path) -> str | None:
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
-def _load_datasets(path: str, split: str, *, saved: bool) -> Table:
+def _load_datasets(path: str, split: str, *, saved: bool, subset: str | None = None) -> Table:
     """A `datasets` name, or a folder written by `save_to_disk`."""
     import datasets
 
     try:
-        data = datasets.load_from_disk(path) if saved else datasets.load_dataset(path, split=split)
+        data = datasets.load_from_disk(path) if saved else datasets.load_dataset(path, subset, split=split)
     # Every backend of `datasets` (hub, fsspec, builders) has exceptions of its own.
     except Exception as error:
         reason = first_line(error)[:300]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmrl.contracts.errors import BadSample, unknown
 from mmrl.contracts.types import Sample
 from mmrl.data.media import resolve_media
-from mmrl.recipe.data import VideoBudget
+from mmrl.recipe.budgets import VideoBudget
 
 if TYPE_CHECKING:
     from video import VideoSpec

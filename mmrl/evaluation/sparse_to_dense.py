@@ -21,7 +21,7 @@ from mmrl.contracts.engine import Engine
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.source import Ready, Scorer
 from mmrl.contracts.types import Group, Sample, Trajectory, VideoPrompt
-from mmrl.recipe.data import BY_NAME
+from mmrl.recipe.budgets import BY_NAME
 from mmrl.recipe.evaluation import SparseToDense
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.answers import answer

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mmrl.contracts.errors import CheckpointError, ConfigError, first_line, nearest
+from mmrl.policies.chat_template import settle_template
 from mmrl.policies.compat import ensure_torchvision, quiet_transformers
 from mmrl.policies.saving import ABOUT, Source, source_folder
 from mmrl.recipe.policies.registry import POLICIES, alternatives, attribute, entry_of, policies_of
@@ -21,6 +23,8 @@ _SIZE = re.compile("(size|layers|heads|depth|dim|experts)$")
 _ASSETS = Path(__file__).resolve().parents[1] / "assets"
 PACKAGED = {name: _ASSETS / name for name in ("quickstart", "quickstart_robot")}
 
+# How long the hub may take to say whether it has a model.
+HUB_SECONDS = 10.0
 # Tokenizer, preprocessor and published code beside the weights.
 COMPANIONS = (".json", ".model", ".txt", ".py", ".jinja")
 
@@ -59,11 +63,9 @@ def checkpoint_path(path: str, kind: str) -> str:
         return str(PACKAGED[path])
     folder = Path(path).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise CheckpointError(f"policy.path: '{path}' holds no config.json, so it is no checkpoint")
-        return str(folder)
+        return str(_model_in(folder, path))
     is_hub_name = path.count("/") == 1 and not path.startswith((".", "/", "~")) and not folder.parent.is_dir()
-    if not is_hub_name:
+    if not is_hub_name or not _is_on_hub(path):
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         entry = entry_of(kind)
         allowed = ["a folder", "a hub name (owner/name)", *entry.packaged]
@@ -73,6 +75,49 @@ def checkpoint_path(path: str, kind: str) -> str:
             f"Give {alternatives(allowed)}{cure}"
         )
     return path
+
+
+def _model_in(folder: Path, shown: str) -> Path:
+    """The folder itself, or the model of a checkpoint folder, or of a run's newest whole checkpoint."""
+    if (folder / "config.json").is_file():
+        return folder
+    saved = [folder / "model"]
+    if (folder / "checkpoints").is_dir():
+        whole = [step for step in folder.glob("checkpoints/step_*") if (step / "state.json").is_file()]
+        if not whole:
+            raise CheckpointError(f"policy.path: the run '{shown}' has no checkpoint yet")
+        saved = [max(whole) / "model"]
+    for model in saved:
+        if (model / "config.json").is_file():
+            return model
+    raise CheckpointError(f"policy.path: '{shown}' holds no config.json, so it is no checkpoint")
+
+
+@cache
+def _is_on_hub(name: str) -> bool:
+    """Whether the hub, or its cache on this machine, has a model of this name; one that may not be seen counts too.
+
+    Raises:
+        CheckpointError: the hub does not answer, and the cache has no such model.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return True
+        HfApi().model_info(name, timeout=HUB_SECONDS)
+    except GatedRepoError:
+        return True
+    except (RepositoryNotFoundError, HFValidationError):
+        return False
+    # Its client has exceptions of its own for every way in which a network fails.
+    except Exception as error:
+        raise CheckpointError(
+            f"policy.path: no checkpoint folder at '{name}', and as a hub name it cannot be looked up: "
+            f"{first_line(error)}"
+        ) from None
+    return True
 
 
 def local_folder(path: str, kind: str, also: Sequence[str] = ()) -> Path:
@@ -179,6 +224,7 @@ def load_checkpoint(config: PolicyConfig, device: torch.device) -> tuple[Any, An
     with load_errors(config.path):
         processor = AutoProcessor.from_pretrained(path)
     source = Source(source_folder(path), processor)
+    settle_template(processor, getattr(config, "chat_template", None), config.path)
     types = getattr(model.config.get_text_config(), "layer_types", None) or []
     if config.packing == "group" and any("sliding" in t for t in types):
         raise ConfigError("policy.packing: 'group' does not fit sliding-window layers; set it to 'row'")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from mmrl.recipe.base import Settings
-from mmrl.recipe.data import PixelBudget, VideoBudget
+from mmrl.recipe.budgets import PixelBudget, VideoBudget
+from mmrl.recipe.prompt_templates import read_template
 
 
 class Lora(Settings):
@@ -93,6 +94,20 @@ class Checkpointed(Settings):
     """Activations that backward computes again."""
 
     gradient_checkpointing: bool = False
+
+
+class Templated(Settings):
+    """Questions and answers in the form of a chat."""
+
+    chat_template: str | None = Field(
+        None, description="Jinja, or a .jinja file, instead of the checkpoint's chat template; saved with the model"
+    )
+
+    @field_validator("chat_template")
+    @classmethod
+    def _text(cls, written: str | None) -> str | None:
+        # The text, so that a run's record needs no other file.
+        return None if written is None else read_template(written, "chat_template")
 
 
 class Sighted(Settings):

@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt, model_validator
 from mmrl.contracts.errors import unknown
 from mmrl.contracts.policy import params_of
 from mmrl.recipe.base import Settings
-from mmrl.recipe.checks.data import check_budgets, check_episodes, check_recorded, check_rewarded
+from mmrl.recipe.checks.data import check_budgets, check_episodes, check_read, check_recorded, check_rewarded
 from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.objectives import check_adapters, check_critic, check_objective, check_value_head
 from mmrl.recipe.checks.policies import (
@@ -97,6 +97,7 @@ class Recipe(Settings):
         check_sources(self.stages, self.evaluation, self.data)
         check_pictures(self.data, self.simulators)
         check_budgets(self.data, self.policy)
+        check_read(self.data)
         for data in (*self.data.train, *self.data.eval):
             if isinstance(data, EpisodeData) and data.simulator not in self.simulators:
                 raise ValueError(unknown("simulator", data.simulator, self.simulators))

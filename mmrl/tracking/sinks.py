@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from mmrl.contracts.errors import UserError
 from mmrl.recipe.tracking import SINKS, TrackingConfig
@@ -23,8 +24,22 @@ class Sink(Protocol):
         """Flushes and lets go."""
 
 
+def check_sinks(config: TrackingConfig) -> None:
+    """Raises UserError where the package of a sink that is on is not installed."""
+    for name in config.open:
+        package = getattr(SINKS.get(name), "package", None)
+        if package is None:
+            continue
+        try:
+            import_module(package)
+        except ImportError:
+            raise missing(package) from None
+
+
 class TensorBoard:
     """Event files under `tensorboard/`; on resume, later steps of the old files are marked as purged."""
+
+    package: ClassVar[str] = "tensorboard"
 
     def __init__(self, folder: Path, project: str, resume_step: int | None):
         # tensorboard logs a banner at import when TensorFlow is absent.
@@ -59,6 +74,8 @@ class TensorBoard:
 class Wandb:
     """Weights & Biases. The run's id is kept in `wandb_id`, so a resumed run goes on in the same place."""
 
+    package: ClassVar[str] = "wandb"
+
     def __init__(self, folder: Path, project: str, resume_step: int | None):
         try:
             import wandb
@@ -80,6 +97,8 @@ class Wandb:
 
 class Trackio:
     """trackio, Hugging Face's local-first tracker."""
+
+    package: ClassVar[str] = "trackio"
 
     def __init__(self, folder: Path, project: str, resume_step: int | None):
         try:

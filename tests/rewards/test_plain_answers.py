@@ -193,3 +193,32 @@ def test_readers_shape_what_none_of_them_could_read():
     assert target_of("mine", "370", None, [Angle(), get_reward("ocr")]) == {"degrees": 10.0}
     assert target_of("mine", "370", None, [Angle(), get_reward("math")]) == {"answer": "370"}
     assert combine([("route", 1), ("format", 1)]).readers("mine") == []
+
+
+@pytest.mark.parametrize("task", ["numeric", "counting"])
+@pytest.mark.parametrize("written", ["3,5", "1.234,5", "1,2345", "12,34,567", "1,0", ",5"])
+def test_a_comma_that_marks_no_thousands_is_refused(task, written):
+    with pytest.raises(ValueError, match=r"has a comma that marks no thousands; write it with a point, such as 3\.5"):
+        target_of(task, written)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("1,024.5", 1024.5), ("-12,345,678", -12345678), ("1,000/2,000", 0.5), ("1,500%", 1500)]
+)
+def test_marks_of_thousands_are_read(written, value):
+    assert target_of("numeric", written)["answer"] == value
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["A. cat", "B. dog"], {"A": "A. cat", "B": "B. dog"}, {"A": "cat", "B": "dog"}, {"a": "A) cat", "b": "(B) dog"}],
+)
+def test_letters_before_options_are_no_part_of_them(options):
+    assert target_of("multiple choice", "B", options) == {"answer": "B", "options": {"A": "cat", "B": "dog"}}
+    assert target_of("multiple choice", "dog", options)["answer"] == "B"
+    assert target_of("multiple select", "A,B", options)["answer"] == ["A", "B"]
+
+
+def test_boxes_as_visual_rft_writes_them():
+    written = "<answer>[{'Position': [1, 2, 3, 4], 'Confidence': 1}]</answer>"
+    assert target_of("grounding", written) == {"box": [1, 2, 3, 4]}

@@ -54,7 +54,7 @@ def test_rows_reads_other_forms(rows):
     assert (made[1].task, made[1].target, made[1].dataset) == ("counting", {"count": 1}, "mine")
     assert made[1].columns["answer"] == "1"
     with pytest.raises(
-        UserError, match=r"rows: unknown option 'tsk'\. Did you mean 'task'\? Allowed: coordinates, format"
+        UserError, match=r"rows: unknown option 'tsk'\. Did you mean 'task'\? Allowed: columns, coordinates, format"
     ):
         mmrl.rows(rows, tsk="counting")
 

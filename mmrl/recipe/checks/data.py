@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmrl.recipe.budgets import IMAGE_BOUNDS, VIDEO_BOUNDS
 from mmrl.recipe.data import (
-    IMAGE_BOUNDS,
-    VIDEO_BOUNDS,
     AnyData,
     DataConfig,
+    DatasetConfig,
+    DigitsData,
     EpisodeData,
     PythonData,
     RobotData,
+    VideoDigitsData,
 )
 from mmrl.recipe.policy import PolicyConfig, Sighted
 from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS
@@ -20,6 +23,49 @@ from mmrl.recipe.simulators import SimulatorConfig
 
 Bounds = tuple[tuple[str, str], ...]
 BOUNDS: dict[str, Bounds] = {"image": IMAGE_BOUNDS, "video": VIDEO_BOUNDS}
+# Keys of a dataset that are read in one part of `data` alone, and why not in the other.
+UNREAD: dict[str, dict[str, str]] = {
+    "train": {
+        "control": "it keeps a held-out set out of the mean, and this one is trained on",
+        "seen": "it marks held-out starts that training plays too, and these are trained on",
+    },
+    "eval": {
+        "weight": "a held-out set is read whole, each row once",
+        "use": "a held-out set is read whole; only training draws by it",
+        "expert_noise": "it is of the demonstrations that training draws",
+    },
+}
+# Budgets that no row of a type can need.
+NO_BUDGET: tuple[tuple[type[DatasetConfig], str, str], ...] = (
+    (DigitsData, "video", "holds pictures alone"),
+    (VideoDigitsData, "image", "holds videos alone"),
+    (EpisodeData, "video", "shows pictures alone"),
+    (RobotData, "video", "gives pictures alone"),
+)
+
+
+def check_read(data: DataConfig) -> None:
+    """Every key of a dataset is read in the part of `data` where it stands, and by data of its type.
+
+    Raises:
+        ValueError: a key that was changed is not.
+    """
+    for part, sets in (("train", data.train), ("eval", data.eval)):
+        for i, dataset in enumerate(sets):
+            for key, reason in UNREAD[part].items():
+                field = type(dataset).model_fields.get(key)
+                # By value: a resolved recipe carries every default.
+                if field is not None and getattr(dataset, key) != field.get_default():
+                    value = json.dumps(getattr(dataset, key))
+                    other = "train" if part == "eval" else "eval"
+                    raise ValueError(
+                        f"data.{part}.{i}.{key}: {value} is not read here: {reason}; leave it out "
+                        f"(data.{other} reads it)"
+                    )
+            for kind, budget, reason in NO_BUDGET:
+                if isinstance(dataset, kind) and budget in dataset.budgets:
+                    place = f"data.{part}.{i}.{budget}"
+                    raise ValueError(f"{place}: is not read: type '{dataset.type}' {reason}; leave it out")
 
 
 def check_rewarded(stage: Any, train: Sequence[AnyData]) -> None:

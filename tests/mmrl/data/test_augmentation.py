@@ -12,7 +12,7 @@ from mmrl.data.augmentation import augmented
 from mmrl.data.media_reader import MediaReader
 from mmrl.data.mixture import Mixture
 from mmrl.data.rows import Rows
-from mmrl.recipe.data import VideoBudget
+from mmrl.recipe.budgets import VideoBudget
 from tests.support.runs import assert_same_run, recipe
 from tests.support.videos import video_sample, write_video
 

@@ -9,7 +9,8 @@ from PIL import Image
 from mmrl.cli import main
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.data.media_reader import MediaReader, image_budget, open_cache
-from mmrl.recipe.data import CacheConfig, PixelBudget, VideoBudget
+from mmrl.recipe.budgets import PixelBudget, VideoBudget
+from mmrl.recipe.data import CacheConfig
 from mmrl.recipe.schema import load_recipe
 from tests.support.policy import load
 from tests.support.videos import video_sample, write_video
@@ -19,7 +20,7 @@ POLICY = {"video": {"max_pixels": 50176, "max_frames": 8}, "image": {"max_pixels
 
 def raw(own, key="train", policy=POLICY):
     data = {"train": [{"type": "digits"}], "eval": []}
-    data[key] = [{"type": "video_digits", "size": 2}, {"type": "video_digits", "size": 2, **own}]
+    data[key] = [{"type": "video_digits", "size": 2}, {"type": "file", "path": "rows.jsonl", **own}]
     return {"name": "x", "policy": {"path": "quickstart", **policy}, "data": data, "method": "sft", "steps": 1}
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from mmrl.contracts.errors import BadSample
 from mmrl.data.media_reader import MediaReader
 from mmrl.data.mixture import open_dataset
-from mmrl.recipe.data import FileData, VideoBudget
+from mmrl.recipe.budgets import VideoBudget
+from mmrl.recipe.data import FileData
 from tests.support.policy import load
 from tests.support.qwen import qwen  # noqa: F401
 from tests.support.videos import video_sample, write_video

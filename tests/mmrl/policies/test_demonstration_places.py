@@ -41,6 +41,7 @@ def moved(target, text, convention="resized_pixel", canvas=CANVAS):
         (BOX, "(200, 200)", "(95, 90)"),
         (POINT, '{"point_2d": [500, 250], "label": "cup"}', '{"point_2d": [238, 112], "label": "cup"}'),
         (POINT, "x=500, y=250", "x=238, y=112"),
+        (POINT, '{"time": [1, 2], "point": [500, 250]}', '{"time": [1, 2], "point": [238, 112]}'),
         (POINT, "<point>500 250</point>", "<point>238 112</point>"),
         (POINT, '<point x="500" y="250" alt="a">cup</point>', '<point x="238" y="112" alt="a">cup</point>'),
         (CLICK, "click(500, 250)", "click(238, 112)"),

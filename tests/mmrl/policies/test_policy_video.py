@@ -10,7 +10,8 @@ from PIL import Image
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.data.ahead import ReadAhead
 from mmrl.data.media_reader import open_cache
-from mmrl.recipe.data import CacheConfig, VideoBudget
+from mmrl.recipe.budgets import VideoBudget
+from mmrl.recipe.data import CacheConfig
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.rollout import SamplingConfig
@@ -275,7 +276,8 @@ def test_budgets_that_contradict_are_refused_when_read():
 
 def test_a_resolved_recipe_reads_as_it_was_written(tiny_recipe, tmp_path):
     """A run's config.yaml carries every default, beside a fixed number of frames and a dataset's own settings."""
-    data = {"type": "video_digits", "video": {"shuffle": True, "max_frames": 4}, "image": {"max_pixels": 3136}}
+    budgets = {"image": {"max_pixels": 3136}, "video": {"shuffle": True, "max_frames": 4}}
+    data = {"type": "file", "path": "rows.jsonl", **budgets}
     raw = {**tiny_recipe, "data": {"train": [data]}}
     raw["policy"] = {**raw["policy"], "video": {"frames": 6, "max_pixels": 3136}}
     first = load_recipe(raw)
@@ -284,7 +286,7 @@ def test_a_resolved_recipe_reads_as_it_was_written(tiny_recipe, tmp_path):
     assert again == first
     for recipe in (first, again):
         (train,) = recipe.data.train
-        assert train.budgets == {"image": {"max_pixels": 3136}, "video": {"shuffle": True, "max_frames": 4}}
+        assert train.budgets == budgets
         merged = recipe.policy.video.merged(train.budgets["video"])
         assert (merged.frames, merged.max_frames, merged.max_pixels, merged.shuffle) == (None, 4, 3136, True)
 

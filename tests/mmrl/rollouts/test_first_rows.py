@@ -1,0 +1,121 @@
+"""What the first rows of training data show is said before a model is loaded."""
+
+import json
+
+import pytest
+
+import mmrl
+from mmrl.commands.alike import first_of_each
+from mmrl.contracts.errors import BadSample, CheckpointError, UserError
+from mmrl.policies import loading
+from mmrl.policies.loading import checkpoint_path
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """`start(rows, **settings)`: what stops a run whose policy must not be loaded."""
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*arguments, **keywords):
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("mmrl.setup.open_policy", refuse)
+
+    def said(rows, dataset=None, **settings):
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        data = {"type": "file", "path": "rows.jsonl", **(dataset or {})}
+        raw = {"name": "run", "policy": {"path": "quickstart"}, "steps": 1, "data": {"train": [data]}, **settings}
+        with pytest.raises(UserError) as caught:
+            mmrl.train(raw, overrides=["tracking.console=none"])
+        assert not (tmp_path / "runs").exists()
+        return str(caught.value)
+
+    return said
+
+
+QUESTION = {"problem": "2 + 1?", "answer": "3"}
+
+
+def test_data_are_opened_before_a_model(start):
+    assert "dataset file 'nope.jsonl' does not exist" in start([], {"path": "nope.jsonl"}, method="grpo")
+
+
+def test_a_dataset_without_demonstrations_is_refused_where_a_stage_draws_them(start):
+    said = start([QUESTION] * 40, {"task": "numeric"}, method="sft")
+    assert "dataset 'rows.jsonl': none of the 40 rows has a demonstration, which stage 'sft' draws" in said
+
+
+def test_a_task_that_no_reward_knows_is_refused(start):
+    said = start([QUESTION], {"task": "numric"}, method="grpo")
+    assert "rows.jsonl row 0 (id 0): reward 'route' cannot read the target: no reward for the task 'numric'" in said
+
+
+def test_a_sink_that_is_not_installed_is_refused(start, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    said = start([QUESTION], {"task": "numeric"}, method="grpo", tracking={"wandb": True})
+    assert "wandb is not installed; run: pip install wandb" in said
+
+
+def test_a_missing_folder_is_not_sought_on_the_hub(start, tmp_path):
+    (tmp_path / "data").mkdir()
+    assert "dataset file 'data/vqa' does not exist" in start([], {"path": "data/vqa"}, method="grpo")
+
+
+def test_faults_of_one_kind_are_said_once():
+    rows = [
+        BadSample(f"a.jsonl row {i} (id {i})", f"column 'images': file '{i}.png' does not exist") for i in range(32)
+    ]
+    other = BadSample("a.jsonl row 3 (id 3)", "column 'answer': 'many' is not a number")
+    elsewhere = BadSample("b.jsonl row 0 (id 0)", rows[0].reason)
+    assert first_of_each([*rows, other, elsewhere, rows[0]]) == [
+        "a.jsonl row 0 (id 0): column 'images': file '0.png' does not exist (and 31 rows alike)",
+        str(other),
+        str(elsewhere),
+    ]
+
+
+def saved(folder, *steps):
+    for step in steps:
+        model = folder / "checkpoints" / f"step_{step:06d}" / "model"
+        model.mkdir(parents=True)
+        (model / "config.json").write_text("{}")
+        (model.parent / "state.json").write_text("{}")
+    return folder
+
+
+def test_a_run_stands_for_its_newest_whole_checkpoint(tmp_path):
+    run = saved(tmp_path / "run", 5, 10)
+    broken = run / "checkpoints" / "step_000015" / "model"
+    broken.mkdir(parents=True)
+    newest = run / "checkpoints" / "step_000010"
+    assert checkpoint_path(str(run), "qwen_vl") == str(newest / "model")
+    assert checkpoint_path(str(newest), "qwen_vl") == str(newest / "model")
+    assert checkpoint_path(str(newest / "model"), "qwen_vl") == str(newest / "model")
+    (tmp_path / "new" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
+        checkpoint_path(str(tmp_path / "new"), "qwen_vl")
+
+
+@pytest.mark.parametrize("answer", ["offline", "absent"])
+def test_a_hub_name_is_looked_up_once_and_quickly(monkeypatch, answer):
+    from huggingface_hub import HfApi
+
+    asked = []
+
+    def model_info(self, name, timeout=None):
+        asked.append(timeout)
+        raise ConnectionError("no route") if answer == "offline" else loading_error()
+
+    def loading_error():
+        import httpx
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        return RepositoryNotFoundError("404", response=httpx.Response(404, request=httpx.Request("GET", "http://x")))
+
+    monkeypatch.setattr(HfApi, "model_info", model_info)
+    loading._is_on_hub.cache_clear()
+    said = "cannot be looked up: no route" if answer == "offline" else "no checkpoint folder at 'ckpts/qwen'"
+    with pytest.raises(CheckpointError, match=said):
+        checkpoint_path("ckpts/qwen", "qwen_vl")
+    assert asked == [loading.HUB_SECONDS]
+    loading._is_on_hub.cache_clear()
