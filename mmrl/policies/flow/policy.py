@@ -229,11 +229,7 @@ class FlowPolicy(AdaptedModel):
         Raises:
             ConfigError: a chunk beyond the horizon that the checkpoint predicts.
         """
-        if units > self.horizon * self.action_dim:
-            raise ConfigError(
-                f"rollout.action_chunk {units // self.action_dim} is beyond the {self.horizon} actions that the policy "
-                f"predicts; set it to at most {self.horizon}"
-            )
+        self._check_chunk(units)
         count = len(prompts) * repeats
         with self._autocast():
             prefix = self._prefix(prompts).take(
@@ -243,7 +239,7 @@ class FlowPolicy(AdaptedModel):
         x = noise_of.normal(self.horizon, self.dims)
         noisy_BK = self._draw_steps(count, noise_of)
         befores, afters = [], []
-        whole = self.params.mean_over == "chain"
+        whole = self.params.mean_over == "chain" and not deterministic
         density = sampling.noise_density(x) if whole else torch.zeros_like(x)
         for step in range(self.steps):
             steps_B = torch.full((count,), step, device=self.device)
@@ -271,6 +267,13 @@ class FlowPolicy(AdaptedModel):
             Decision(prompts[b // repeats], tokens[b].clone(), log_probs[b].clone(), "action", context=contexts[b])
             for b in range(count)
         ]
+
+    def _check_chunk(self, units: int) -> None:
+        if units > self.horizon * self.action_dim:
+            raise ConfigError(
+                f"rollout.action_chunk {units // self.action_dim} is beyond the {self.horizon} actions that the policy "
+                f"predicts; set it to at most {self.horizon}"
+            )
 
     def _draw_steps(self, count: int, noise: Noise) -> Tensor:
         """bool [B, K]: the noisy steps of each row."""

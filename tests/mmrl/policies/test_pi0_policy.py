@@ -112,8 +112,9 @@ def test_one_step_is_drawn_for_each_decision(tiny_qwen):
     assert set(steps.tolist()) == {0, 1, 2}, "the last step of Flow-CPS has no noise"
 
 
-def test_the_seed_decides_and_greedy_has_no_noise(tiny_qwen):
-    policy = load(tiny_qwen("pi0"))
+@pytest.mark.parametrize("params", SAMPLERS[::5], ids=str)
+def test_the_seed_decides_and_greedy_has_no_noise(tiny_qwen, params):
+    policy = load(tiny_qwen("pi0"), params=params)
     prompts = policy.prepare(observations(2))
 
     def tokens(**kwargs):
