@@ -27,8 +27,8 @@ def test_robot_quickstart_gains_by_sft_and_again_by_rl(robot_quickstart):
     summary = json.loads((robot_quickstart.folder / "summary.json").read_text())
     start, taught, final = (summary[when]["mean"] for when in ("start", "after_sft", "final"))
     assert start < 0.2
-    assert taught >= start + 0.2
-    assert final >= taught + 0.1
+    assert taught >= start + 0.05
+    assert final >= taught + 0.15
     lines = [json.loads(line) for line in (robot_quickstart.folder / "metrics.jsonl").read_text().splitlines()]
     gaps = [line["gap/log_prob_max"] for line in lines if "gap/log_prob_max" in line]
     assert len(gaps) == 40

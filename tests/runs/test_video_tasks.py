@@ -128,7 +128,7 @@ def test_a_frame_that_leads_out_of_the_root_is_refused(tiny_qwen, tmp_path):
     policy = load(tiny_qwen(), video={**SMALL, "frames": 2})
     assert policy.prepare([opened(tmp_path / "root", "rows.jsonl")[0]])[0].frames == 2
     (folder / "2.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(BadSample, match=r"rows\.jsonl row 0 .*2\.png' leaves the media folder"):
+    with pytest.raises(BadSample, match=r"rows\.jsonl row 0 .*2\.png' .*leaves the media folder"):
         policy.prepare([opened(tmp_path / "root", "rows.jsonl")[0]])
 
 

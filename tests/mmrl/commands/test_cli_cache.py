@@ -246,7 +246,7 @@ def test_errors_name_the_cure(capsys, dataset, recipe_file):
 
 
 def test_a_clip_that_cannot_be_is_one_broken_row(capsys, dataset, workplace):
-    clips = [{"path": "a.mp4", "start": 5, "end": 3}, {"path": "b.mp4"}, {"path": "c.mp4", "video_start": 1}]
+    clips = [{"path": "a.mp4", "start": 5, "end": 3}, {"path": "b.mp4"}, {"path": "c.mp4", "strat": 1}]
     dataset.write_text("".join(row("<video>?", clip) + "\n" for clip in clips))
     assert build(dataset) == 2
     printed = capsys.readouterr().out.splitlines()
@@ -255,7 +255,7 @@ def test_a_clip_that_cannot_be_is_one_broken_row(capsys, dataset, workplace):
     assert "row 0" in broken[0]
     assert "a.mp4': start=5.0 is not before end=3.0" in broken[0]
     assert "row 2" in broken[1]
-    assert "column 'videos': unknown key of a video 'video_start'. Did you mean 'start'" in broken[1]
+    assert "column 'videos': unknown key of a video 'strat'. Did you mean 'start'" in broken[1]
 
 
 def test_cache_that_cannot_be_written_stops_the_build(capsys, dataset):

@@ -14,7 +14,7 @@ from mmrl.recipe.data import FileData
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.rewarding import Rewarder
-from mmrl.setup import open_eval_sets, open_train
+from mmrl.setup import open_eval_sets, open_train, open_train_sets
 from tests.support.rewards import PARAMS
 from vision_rewards import plain_answers
 
@@ -134,7 +134,8 @@ def test_training_and_evaluation_shape_rows_by_the_recipes_rewards(workplace, si
     rewarder = Rewarder(recipe.rewards)
     preparer = SimpleNamespace(rewarder=rewarder, check=lambda sample, rewarded=True: None)
     wanted = {"signs": ["EXIT"], "task": "gui_action"}
-    assert open_train(recipe, preparer, None).next(1)[0].target == wanted
+    datasets = open_train_sets(recipe, rewarder, None)
+    assert open_train(recipe, preparer, datasets, passed=False).next(1)[0].target == wanted
     (rows,) = open_eval_sets(recipe, shape=rewarder.target_of).values()
     assert rows[0].target == wanted
 
