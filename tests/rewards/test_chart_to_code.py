@@ -132,6 +132,7 @@ def test_pictures_of_other_sizes_are_scaled():
 drawing = pytest.mark.skipif(sys.platform != "linux", reason="drawings are confined by Linux's seccomp")
 
 
+@pytest.mark.slow
 @drawing
 def test_pictures_are_compared_where_asked():
     pytest.importorskip("matplotlib", reason="matplotlib draws")

@@ -158,6 +158,7 @@ keys = st.sampled_from(
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4))
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(task=st.sampled_from(sorted(task_table())), answer=values | values.map(json.dumps), options=st.none() | values)
 def test_any_answer_is_a_target_or_a_value_error(task, answer, options):

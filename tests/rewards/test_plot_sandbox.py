@@ -125,6 +125,7 @@ def test_what_is_refused(code, reason):
     assert draw(LINE)[1] == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -201,6 +202,7 @@ def test_threads_take_turns():
     assert all((found[place] == expected[code]).all() for place, code in enumerate(codes))
 
 
+@pytest.mark.slow
 def test_a_killed_helper_is_replaced(monkeypatch):
     draw(LINE)
     for wait in (True, False):
@@ -217,6 +219,7 @@ def test_a_killed_helper_is_replaced(monkeypatch):
         draw(LINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["_read", "_outcome"])
 def test_an_interrupted_drawing_does_not_answer_for_the_next(monkeypatch, call):
     other = PLT + "plt.figure(figsize=(4, 2))\nplt.plot([1])"

@@ -23,6 +23,7 @@ def checkpoints(folder):
     return sorted(path.name for path in (folder / "checkpoints").glob("step_*"))
 
 
+@pytest.mark.slow
 # 4 held-out answers at the start, 8 rollouts per step, 4 held-out answers after the third.
 @pytest.mark.parametrize(
     ("fails_at", "step"),

@@ -29,6 +29,7 @@ def recipe(tiny_recipe):
     return {key: value for key, value in tiny_recipe.items() if key != "data"} | {"evaluation": {}}
 
 
+@pytest.mark.slow
 def test_every_form_trains_as_the_file_does(recipe, rows, workplace):
     import datasets
 

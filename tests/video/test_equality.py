@@ -53,6 +53,7 @@ def compare(qwen, path, name, patch, tolerance=0):  # noqa: F811
     return found
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize("name", SETTINGS)

@@ -186,6 +186,7 @@ def test_doctor_tells_a_broken_package(workplace, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(util.find_spec("libero") is None, reason="the package hf-libero is not installed")
 def test_doctor_tries_libero_as_the_simulator_does(monkeypatch):
     """A plain import asks a question on the terminal; the simulator's does not, and works."""
