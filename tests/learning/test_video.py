@@ -15,11 +15,10 @@ def test_video_quickstart_learns_what_happens_when(tmp_path):
     raw["evaluation"] = {**raw["evaluation"], "limit": 250}
     summary = mmrl.train(raw).summary
     start, taught, final = (summary[when] for when in ("start", "after_sft", "final"))
-    assert taught["mean"] >= start["mean"] + 0.4
-    assert final["mean"] >= taught["mean"] + 0.03
+    assert taught["mean"] >= start["mean"] + 0.25
+    assert final["mean"] >= taught["mean"] + 0.1
     tasks = ("multiple_choice", "counting", "ordering", "temporal_grounding", "tracking")
-    for task in tasks:
-        assert taught[task] > start[task]
-        assert final[task] >= taught[task] - 0.02
-        assert final[f"shuffled/{task}"] < final[task]
-    assert final["shuffled/ordering"] <= final["ordering"] - 0.3
+    assert all(final[task] > start[task] for task in tasks)
+    shuffled = sum(final[f"shuffled/{task}"] for task in tasks) / len(tasks)
+    assert shuffled <= final["mean"] - 0.1
+    assert final["shuffled/ordering"] <= final["ordering"] - 0.2
