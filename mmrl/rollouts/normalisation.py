@@ -87,7 +87,11 @@ def _recorded(datasets: Iterable[Any]) -> dict[str, np.ndarray]:
 
 
 def _clipped(recorded: Mapping[str, np.ndarray], entry: Mapping[str, Any], followed: str) -> dict[str, float]:
-    size = len(entry["action"]["q01"])
+    bounds = entry.get("action", {})
+    if not {"q01", "q99"} <= bounds.keys():
+        # The policy refuses such statistics, in words of its own, when it first needs them.
+        return {}
+    size = len(bounds["q01"])
     shares = {
         name: clipped_share(actions_NA, entry) for name, actions_NA in recorded.items() if actions_NA.shape[1] == size
     }
