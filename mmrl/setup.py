@@ -218,7 +218,7 @@ def claim_folder(folder: Path, resume: str) -> list[Path]:
     """Makes the run's folder.
 
     Returns:
-        the folders that this call made, innermost first, for `release`.
+        the folders that this call made, innermost first, for `release_folders`.
 
     Raises:
         UserError: it cannot be written, or holds a run that is not to be resumed.
@@ -254,7 +254,7 @@ def _make_folder(folder: Path) -> bool:
 
 
 def release_folders(new_folders: Sequence[Path]) -> None:
-    """Removes what `claim` made and all that is in the run's folder; its parents only where nobody else uses them."""
+    """Removes what `claim_folder` made and all in the run's folder; its parents only where nobody else uses them."""
     for path in new_folders[:1]:
         shutil.rmtree(path, ignore_errors=True)
     for path in new_folders[1:]:
@@ -269,7 +269,7 @@ def open_train_sets(recipe: Recipe, rewarder: Rewarder, data: Sequence[Sample] |
             data.shape_targets(rewarder.target_of)
         return [data]
     datasets = [open_dataset(config, rewarder.target_of) for config in recipe.data.train]
-    check_first_rows(recipe.data, datasets, recipe.stages, rewarder)
+    check_first_rows(recipe, datasets, rewarder)
     return datasets
 
 

@@ -157,11 +157,12 @@ def choose(sampling: Sampling, timeline: Timeline, budget: Budget | None = None)
                 "name fewer times or raise the budget's max_frames",
             )
         return Choice(on_screen(timeline, sampling.timestamps), None)
-    timed, steady = sampling.rounding == "time", is_steady(timeline)
+    timed = sampling.rounding == "time"
     # The seconds asked for: their frames' numbers are what an average rate says of steady sources alone.
-    first, last = (timed_range if timed or not steady else clip_range)(timeline, sampling.start, sampling.end)
+    by_time = timed or not is_steady(timeline)
+    first, last = (timed_range if by_time else clip_range)(timeline, sampling.start, sampling.end)
     total = last - first + 1
-    rate = _rate(timeline, first, last) if timed or not steady else timeline.fps
+    rate = _rate(timeline, first, last) if by_time else timeline.fps
     if sampling.all_frames or total < sampling.frame_factor:
         choice = _all_frames(sampling, timeline, first, last, rate, limit)
     else:
@@ -169,7 +170,7 @@ def choose(sampling: Sampling, timeline: Timeline, budget: Budget | None = None)
         spread = _spread_times(timeline, first, last, count) if timed else _spread(first, last, count)
         choice = Choice(spread, count / total * rate)
     # Frames taken by number lie at no rate where their times do not.
-    return choice if timed or steady else Choice(choice.indices, None)
+    return Choice(choice.indices, None) if by_time and not timed else choice
 
 
 def _count(sampling: Sampling, name: str, total: int, rate: float, limit: int | None) -> int:

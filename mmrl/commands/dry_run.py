@@ -17,6 +17,7 @@ from mmrl.contracts.types import Sample
 from mmrl.data.mixture import open_dataset
 from mmrl.data.turns import turns_of
 from mmrl.engines import open_engine
+from mmrl.evaluation.loss import NO_LIMIT
 from mmrl.policies.boxes import agrees
 from mmrl.policies.loading import resolve_device
 from mmrl.recipe.data import EpisodeData
@@ -101,7 +102,8 @@ def dry_run(recipe: Recipe) -> str:
         for key, (config, data) in train.items()
     ]
     probes += [_probe(f"eval {name}", data, preparer) for name, data in held_out.items()]
-    _check_demonstrations(recipe, policy, probes[: len(train)])
+    drawn = [probe for probe, (config, _) in zip(probes, train.values()) if config.use != "rollouts"]
+    _check_demonstrations(recipe, policy, drawn)
     bad = [error for probe in probes for error in probe.bad]
     bad += _too_long(recipe, train, policy)
     if bad and recipe.data.on_bad_sample == "stop":
@@ -169,7 +171,7 @@ def _probe(name: str, data: Sequence[Sample], preparer: Preparer, rewarded: bool
         elif sample.demonstrated:
             # Chunks of actions have their own length, which rollout.max_new_tokens does not limit.
             lengths = probe.demonstrations if sample.actions is None else probe.chunks
-            lengths += [len(demonstrated_units(policy, turn, max_units=2**31)) for turn in ready.turns or (sample,)]
+            lengths += [len(demonstrated_units(policy, turn, NO_LIMIT)) for turn in ready.turns or (sample,)]
     return probe
 
 
@@ -241,6 +243,8 @@ def _describe_data(probes: Sequence[Probe], limit: int) -> list[str]:
 
 def _cut_by_evaluation(recipe: Recipe, probes: Sequence[Probe]) -> list[str]:
     """A line where demonstrations are longer than evaluation lets an answer become."""
+    if not recipe.asks_held_out:
+        return []
     limit = max(recipe.evaluation_limit(stage) for stage in recipe.stages)
     lengths = [length for probe in probes for length in probe.demonstrations]
     over = sum(length > limit for length in lengths)

@@ -8,7 +8,7 @@ What every policy does is `Policy`. What only some do is a Protocol of its own, 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -341,6 +341,17 @@ class ReadsVideo(Protocol):
     @property
     def videos(self) -> Media:
         """What reads them."""
+
+
+@contextmanager
+def without_dropout(policy: Policy) -> Iterator[None]:
+    """The policy without dropout inside, and as it was after it."""
+    training = policy.module.training
+    policy.module.eval()
+    try:
+        yield
+    finally:
+        policy.module.train(training)
 
 
 def media_of(policy: Policy) -> Media | None:

@@ -74,7 +74,8 @@ class Sample:
         rewards: [C], what each of `actions` earned.
         steps: a whole recorded episode: the samples of its decisions, in time order; read when it is iterated over.
         epoch: passes over its dataset before this draw, which augmentation is drawn by; 0 where it is held out.
-        columns: the row's own columns, media left out, for rewards that ask for them by name; empty where it has none.
+        columns: the row's own columns without bytes and pictures, for rewards that ask for them by name; empty where
+            it has none.
         draw: (dataset, row) as the sampler drew them, by which it is told the outcome; None where it is held out.
     """
 

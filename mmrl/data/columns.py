@@ -24,7 +24,7 @@ SOURCE = "source"
 MEDIA = {"image": ("images", "image"), "video": ("videos", "video")}
 _CLIP_NAMES = {"video_start": "start", "video_end": "end"}
 _CLIP_SOURCES = ("path", "video", "video_url", "url", "type", "bytes")
-_TAGS = re.compile(r"<(image|video)>")
+TAG = re.compile(r"<(image|video)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,17 +191,16 @@ class Columns:
 
     def _another_file(self, value: Any, read: tuple[Any, ...]) -> bool:
         """Whether a name, or one of a list, is a file under the root that is not among those that were read."""
-        names = value if isinstance(value, (list, tuple)) else [value]
-        for name in names:
-            if not isinstance(name, str) or self.root is None:
-                continue
+        if self.root is None:
+            return False
+        paths = [item.get("path") if isinstance(item, Mapping) else item for item in read]
+        known = {Path(self.root, path).resolve() for path in paths if isinstance(path, str)}
+        for name in value if isinstance(value, (list, tuple)) else [value]:
             try:
-                full = resolve_media(name, self.root, self.where, folders=True)
+                if isinstance(name, str) and resolve_media(name, self.root, self.where, folders=True) not in known:
+                    return True
             except BadSample:
                 continue
-            known = [item.get("path") if isinstance(item, Mapping) else item for item in read]
-            if all(not isinstance(item, str) or Path(self.root, item).resolve() != full for item in known):
-                return True
         return False
 
     def task_of(self, *columns: str) -> str:
@@ -294,7 +293,7 @@ class Columns:
         messages = [dict(message) for message in messages]
         marked = any(part["type"] != "text" for message in messages for part in message["content"])
         first = next((message for message in messages if message["role"] == "user"), None)
-        if (images or videos) and not marked and first is not None and not _TAGS.search(_text(first)):
+        if (images or videos) and not marked and first is not None and not TAG.search(_text(first)):
             marks = [{"type": "image"}] * len(images) + [{"type": "video"}] * len(videos)
             first["content"] = [*marks, *first["content"]]
         ordered: dict[str, list[Any]] = {"image": [], "video": []}

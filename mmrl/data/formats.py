@@ -12,7 +12,7 @@ from typing import Any
 from mmrl.contracts.errors import BadSample, UserError, unknown
 from mmrl.contracts.types import Sample
 from mmrl.data.columns import Columns
-from mmrl.data.messages import read_turns, text_message, user_message
+from mmrl.data.messages import read_turns, text_message
 from mmrl.data.turns import any_marked
 from mmrl.recipe.formats import AUTO, FORMATS, OWN_COLUMNS
 from vision_rewards.plain import answer_text
@@ -132,7 +132,7 @@ def read_easyvideor1(row: Columns) -> Sample:
         problem = "\n".join([problem, *lines])
     demonstration = _offline(row, solution)
     return row.sample(
-        [user_message(problem, len(images), len(videos))],
+        [text_message("user", problem)],
         task,
         row.target(task, "solution", solution, options, demonstrated=demonstration is not None),
         images=images,
@@ -159,9 +159,7 @@ def read_conversations(row: Columns) -> Sample:
     if answer is None or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
         raise row.bad(f"column '{row.called('conversations')}' needs turns of human and gpt in turn, and gpt's last")
     messages = _with_system(row, messages)
-    named = row.task or row.has("accu_reward_method") or row.has("task")
-    task = row.task_of("accu_reward_method", "task") if named else SFT
-    target = row.target(task, "conversations", answer, row.options("options"), demonstrated=True) if named else {}
+    task, target = _taught(row, "conversations", answer, "accu_reward_method", "task")
     return row.sample(
         messages,
         task,
@@ -183,9 +181,7 @@ def read_alpaca(row: Columns) -> Sample:
             raise row.bad(f"column '{row.called('history')}'[{number}] is no pair of a question and an answer")
         messages += [text_message("user", turn[0]), text_message("assistant", turn[1])]
     answer = row.text("output")
-    named = row.task or row.has("task")
-    task = row.task_of("task") if named else SFT
-    target = row.target(task, "output", answer, row.options("options"), demonstrated=True) if named else {}
+    task, target = _taught(row, "output", answer, "task")
     return row.sample(
         _with_system(row, [*messages, text_message("user", asked)]),
         task,
@@ -194,6 +190,14 @@ def read_alpaca(row: Columns) -> Sample:
         videos=row.media("video"),
         demonstration=answer,
     )
+
+
+def _taught(row: Columns, column: str, answer: str, *tasks: str) -> tuple[str, dict[str, Any]]:
+    """Task and target of a row that is learned from, and that may name no task."""
+    if not (row.task or any(map(row.has, tasks))):
+        return SFT, {}
+    task = row.task_of(*tasks)
+    return task, row.target(task, column, answer, row.options("options"), demonstrated=True)
 
 
 def _with_system(row: Columns, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -36,9 +36,7 @@ def rows(data: Any, *, name: str = "data", **options: Any) -> Sequence[Sample]:
     elif isinstance(data, list | tuple):
         table = ListTable(name, list(data))
     else:
-        raise UserError(
-            f"'{name}' is {type(data).__name__}; hand over a datasets.Dataset, a list of mappings, or Samples"
-        )
+        raise _refusal(data, name)
     for key in options:
         if key not in OPTIONS:
             raise UserError(f"rows: {unknown('option', key, OPTIONS)}")
@@ -61,7 +59,9 @@ def as_samples(data: Any, name: str) -> Sequence[Sample]:
     if (plain and data and not isinstance(data[0], Sample)) or hasattr(data, "with_format"):
         return rows(data, name=name)
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, str | Mapping):
-        raise UserError(
-            f"'{name}' is {type(data).__name__}; hand over a datasets.Dataset, a list of mappings, or Samples"
-        )
+        raise _refusal(data, name)
     return data
+
+
+def _refusal(data: Any, name: str) -> UserError:
+    return UserError(f"'{name}' is {type(data).__name__}; hand over a datasets.Dataset, a list of mappings, or Samples")

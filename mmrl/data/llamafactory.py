@@ -57,7 +57,7 @@ class Entry:
         turns = row.get("conversations")
         if not self.tags or not isinstance(turns, list):
             return row
-        roles = {self.tags[f"{role}_tag"]: name for role, name in zip(("user", "assistant", "system"), _ROLES)}
+        roles = {self.tags[key]: _TAGS[key] for key in ("user_tag", "assistant_tag", "system_tag")}
         changed = []
         for turn in turns:
             if isinstance(turn, Mapping):
@@ -66,9 +66,6 @@ class Entry:
                 turn = {"from": named, "value": content}
             changed.append(turn)
         return {**row, "conversations": changed}
-
-
-_ROLES = ("human", "gpt", "system")
 
 
 def info_file(path: Path) -> Path | None:
@@ -107,6 +104,8 @@ def _entry(raw: Mapping[str, Any], folder: Path, place: str) -> Entry:
         raise UserError(f"{place}: ranking: pairs of answers are not read")
     if raw.get("num_samples"):
         raise UserError(f"{place}: num_samples is not read; set `limit` of the dataset")
+    if raw.get("folder"):
+        raise UserError(f"{place}: folder is not read; download the files, and name them by file_name")
     formatting = raw.get("formatting", "alpaca")
     if formatting not in ("alpaca", "sharegpt"):
         raise UserError(f"{place}: {unknown('formatting', str(formatting), ('alpaca', 'sharegpt'))}")
@@ -122,6 +121,9 @@ def _entry(raw: Mapping[str, Any], folder: Path, place: str) -> Entry:
             raise UserError(f"{place}: tags: {unknown('tag', key, _TAGS)}")
     tags = {**_TAGS, **{key: value for key, value in tags.items() if key in _TAGS}} if formatting == "sharegpt" else {}
     if "file_name" in raw:
+        for key, unset in (("subset", None), ("split", "train")):
+            if raw.get(key) not in (None, unset):
+                raise UserError(f"{place}: {key} is not read beside file_name; leave it out")
         return Entry(str(folder / raw["file_name"]), formatting, columns, tags)
     if "hf_hub_url" not in raw:
         named = next((key for key in _SOURCES if key in raw), "no file_name")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mmrl.contracts.errors import nearest
-from mmrl.data.columns import SOURCE, Columns
+from mmrl.data.columns import SOURCE, TAG, Columns
 from mmrl.data.references import IMAGE_KEYS, VIDEO_KEYS
 from mmrl.data.turns import MARK, mark_the_rest, marked
 
-TAG = re.compile(r"<(image|video)>")
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 # What a part may hold beside its picture or video.
 _PART_KEYS = {
@@ -32,14 +30,6 @@ def split_tags(text: str) -> list[dict[str, Any]]:
         elif piece.strip():
             parts.append({"type": "text", "text": piece.strip("\n") if len(pieces) > 1 else piece})
     return parts
-
-
-def user_message(text: str, images: int = 0, videos: int = 0) -> dict[str, Any]:
-    """A user message; media without any tag in the text come first."""
-    parts = split_tags(text)
-    if all(part["type"] == "text" for part in parts):
-        parts = [{"type": "image"}] * images + [{"type": "video"}] * videos + parts
-    return {"role": "user", "content": parts}
 
 
 def text_message(role: str, text: str) -> dict[str, Any]:

@@ -170,11 +170,15 @@ class FileDataset(Rows):
         columns = left | self._columns.keys()
         asked = config.format if config.format != AUTO or not self._entry else self._entry.format
         self.format = find_format(asked, columns, place, mapped=bool(config.columns))
-        form = FORMATS.get(self.format)
+        self._form = form = FORMATS.get(self.format)
         if form.columns and (foreign := sorted(config.columns.keys() - set(form.columns))):
             raise UserError(f"{place}: columns: {unknown(f'column of format {self.format}', foreign[0], form.columns)}")
         if config.task is None and not form.plain and not set(form.tasks) & columns:
             raise UserError(f"{place}: rows of format '{self.format}' name no task; set `task`, e.g. task: numeric")
+        # What the file calls each column, for errors.
+        self._names = {
+            column: name if isinstance(name, str) else ", ".join(name) for column, name in self._columns.items()
+        }
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -193,13 +197,12 @@ class FileDataset(Rows):
         return self._sample(raw, row, place)
 
     def _sample(self, raw: dict[str, Any], row: int, place: str) -> Sample:
-        config, form = self.config, FORMATS.get(self.format)
+        config, form = self.config, self._form
         values = renamed({key: value for key, value in raw.items() if key not in config.ignore}, self._columns)
         if self._entry is not None:
             values = self._entry.turned(values)
-        names = {column: name if isinstance(name, str) else ", ".join(name) for column, name in self._columns.items()}
         parsed = Columns(
-            values, row, place, self.name, self.root, config.task, config.coordinates, self.shape, names=names
+            values, row, place, self.name, self.root, config.task, config.coordinates, self.shape, names=self._names
         )
         try:
             sample = form.read(parsed)
@@ -214,7 +217,7 @@ class FileDataset(Rows):
 
 
 def plain_columns(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's columns of text, numbers, lists and mappings; those with media in them, and nulls, left out."""
+    """A row's columns of text, numbers, lists and mappings; nulls, and those that hold bytes or pictures, left out."""
     return {str(name): value for name, value in values.items() if value is not None and _is_plain(value)}
 
 
@@ -269,7 +272,8 @@ def open_tables(path: str, split: str, subset: str | None = None) -> tuple[list[
             f"dataset '{path}': subset '{subset}' is not read: only names on the hub have one; leave it out"
         )
     if local.is_file():
-        return [open_file(_of_split(local, split))], str(local.parent)
+        _check_split(local, split)
+        return [open_file(local)], str(local.parent)
     if local.is_dir():
         if (local / "dataset_dict.json").exists() or (local / "state.json").exists():
             return [_load_datasets(path, split, saved=True)], str(local)
@@ -282,12 +286,15 @@ def open_tables(path: str, split: str, subset: str | None = None) -> tuple[list[
     return [_load_datasets(path, split, saved=False, subset=subset)], None
 
 
-def _of_split(path: Path, split: str) -> Path:
-    """The file itself. Raises UserError where `split` asks for another than it holds."""
-    wanted, named = SPLIT_WORDS.get(split.lower(), split.lower()), _split_of(Path(path.name), Path())
+def _check_split(path: Path, split: str) -> None:
+    """Raises UserError where `split` asks for another than a file holds."""
+    wanted, named = _split_word(split), _split_of(Path(path.name), Path())
     if wanted not in ("train", named):
         raise UserError(f"dataset '{path}': split '{split}' is not read: it is one file; leave it out")
-    return path
+
+
+def _split_word(split: str) -> str:
+    return SPLIT_WORDS.get(split.lower(), split.lower())
 
 
 def open_file(path: Path) -> Table:
@@ -359,7 +366,7 @@ def _folder_files(folder: Path, split: str) -> list[Path]:
     if len(kinds) > 1:
         raise UserError(f"dataset folder '{folder}' mixes {' and '.join(kinds)} files; name one file")
     splits = {path: _split_of(path, folder) for path in paths}
-    wanted = SPLIT_WORDS.get(split.lower(), split.lower())
+    wanted = _split_word(split)
     if not any(splits.values()):
         if wanted != "train":
             raise UserError(

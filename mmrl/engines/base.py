@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
@@ -62,17 +61,6 @@ class InProcess(ABC, Generic[Sampled]):
         """Raises ConfigError where a request has a prefix, for engines whose units are not drawn one by one."""
         if any(request.prefix is not None for request in requests):
             raise ConfigError(f"engine '{self.settings.name}' samples whole decisions, and continues no prefix")
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """The policy without dropout inside, and as it was after it."""
-        module = self.policy.module
-        training = module.training
-        module.eval()
-        try:
-            yield
-        finally:
-            module.train(training)
 
 
 def batch_requests(

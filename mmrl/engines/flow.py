@@ -8,7 +8,7 @@ import torch
 
 from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.errors import ConfigError
-from mmrl.contracts.policy import Denoising, FlowPolicy, Policy
+from mmrl.contracts.policy import Denoising, FlowPolicy, Policy, without_dropout
 from mmrl.contracts.types import StopReason
 from mmrl.engines.base import InProcess, batch_requests
 from mmrl.recipe.policies.registry import alternatives, policies_for
@@ -42,7 +42,7 @@ class FlowEngine(InProcess[FlowPolicy]):
         self.refuse_prefixes(requests)
         results: list[list[Completion]] = [[] for _ in requests]
         temperature, greedy = sampling.temperature or 1.0, sampling.temperature == 0.0
-        with self.evaluating():
+        with without_dropout(self.policy):
             size, device = self.settings.batch_size, self.policy.device
             for indices, shared in batch_requests(requests, seed, size, device, apart=False):
                 n, prompts = requests[indices[0]].n, [requests[i].prompt for i in indices]

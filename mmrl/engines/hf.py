@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrl.contracts.engine import Completion, Request, Sampling
-from mmrl.contracts.policy import Decoding, Policy, TokenPolicy
+from mmrl.contracts.policy import Decoding, Policy, TokenPolicy, without_dropout
 from mmrl.contracts.types import StopReason
 from mmrl.engines.base import InProcess, batch_requests
 from mmrl.engines.sampling import sample_tokens
@@ -46,7 +46,7 @@ class HFEngine(InProcess[TokenPolicy]):
             ValueError: a prefix is not shorter than the limit of units, or holds an end.
         """
         results: list[list[Completion]] = [[] for _ in requests]
-        with self.evaluating():
+        with without_dropout(self.policy):
             for indices, generator in batch_requests(requests, seed, self.settings.batch_size, self.policy.device):
                 part = [requests[i] for i in indices]
                 rows, n = self._decode(part, sampling, generator), part[0].n

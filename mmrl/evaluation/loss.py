@@ -9,7 +9,7 @@ import torch
 
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.heldout import LOSS
-from mmrl.contracts.policy import Policy
+from mmrl.contracts.policy import Policy, without_dropout
 from mmrl.contracts.source import Ready
 from mmrl.evaluation.rows import BadRows
 from mmrl.objectives.batching import micro_batches
@@ -44,14 +44,11 @@ class LossSums:
             rows += [Row(decision, LOSS, 1.0, number, trajectory.units) for decision in trajectory.decisions]
         if not rows:
             return
-        training = policy.module.training
-        policy.module.eval()
-        for batch in micro_batches(rows, policy, budget):
-            with torch.no_grad():
+        with torch.no_grad(), without_dropout(policy):
+            for batch in micro_batches(rows, policy, budget):
                 likelihood = policy.log_probs(collate(batch))
-            self.nll[dataset] = self.nll.get(dataset, 0.0) - float(likelihood.log_probs_RU.double().sum())
-            self.units[dataset] = self.units.get(dataset, 0) + int(likelihood.mask_RU.sum())
-        policy.module.train(training)
+                self.nll[dataset] = self.nll.get(dataset, 0.0) - float(likelihood.log_probs_RU.double().sum())
+                self.units[dataset] = self.units.get(dataset, 0) + int(likelihood.mask_RU.sum())
 
     def figures(self, controls: Collection[str] = ()) -> dict[str, float]:
         """`loss`, the mean over the datasets but `controls`, and `loss/<dataset>` of each where there are several.

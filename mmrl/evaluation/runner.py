@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,9 +22,7 @@ from mmrl.evaluation.sparse_to_dense import Prepare, Reading, settle
 from mmrl.evaluation.sparse_to_dense import figures as dense_figures
 from mmrl.evaluation.tally import Tally
 from mmrl.recipe.benchmarks import BENCHMARKS, BenchmarkConfig
-from mmrl.recipe.data import gives_of
 from mmrl.recipe.evaluation import EvalConfig
-from mmrl.recipe.rewards import uses_rewards
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
@@ -105,12 +103,6 @@ class Evaluator:
             measured.accuracy.update(scores)
             groups += asked
         return replace(measured, figures=_truncated(groups) | measured.figures)
-
-    @property
-    def asks(self) -> bool:
-        """Whether some of what is measured are answers, which a limit of tokens may cut."""
-        kinds = [None] if "eval_data" in self.recipe.code else [gives_of(data) for data in self.recipe.data.eval]
-        return bool(self.recipe.evaluation.benchmarks) or uses_rewards(kinds)
 
     @property
     def measures(self) -> bool:
@@ -199,8 +191,7 @@ def evaluate(
             bad = BadRows(name, on_bad, note)
             for samples, coming in batches(dataset, sizes[name], config.batch_size, ahead.count, bad):
                 prepare = partial(_prepare, preparer=preparer, bad=bad, ahead=ahead, coming=coming)
-                learned = [sample for sample in samples if preparer.rewarder.only_learned(sample)]
-                asked = [sample for sample in samples if not any(sample is other for other in learned)]
+                learned, asked = _divide(samples, preparer.rewarder.only_learned)
                 new_groups, climbed, ready = _sample(name, asked, means, terms, config, prepare, film)
                 learned += [sample for sample in asked if loss and sample.learned and not sample.videos]
                 shown = [item for item in prepare(learned, scored=False) if item is not None]
@@ -252,6 +243,14 @@ def _prepare(
                 bad.add_unmeasured(error, sample.row)
             ready.append(None)
     return ready
+
+
+def _divide(samples: Sequence[Sample], chosen: Callable[[Sample], bool]) -> tuple[list[Sample], list[Sample]]:
+    """The samples that are chosen, and the others."""
+    parts: tuple[list[Sample], list[Sample]] = ([], [])
+    for sample in samples:
+        parts[not chosen(sample)].append(sample)
+    return parts
 
 
 def _sample(

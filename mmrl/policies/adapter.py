@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from mmrl.contracts.errors import ConfigError
+from mmrl.policies.lora import ADAPTED
 from mmrl.policies.training import plain_name, trained_beside_adapters
 from mmrl.recipe.policies.registry import entry_of
 from mmrl.recipe.policy import TrainedConfig
@@ -37,9 +38,7 @@ def save_adapter(module: Any, config: TrainedConfig, folder: Path) -> None:
     whole = trained_beside_adapters(module.get_base_model(), entry_of(config.type).parts)
     state = get_peft_model_state_dict(module, adapter_name=NAME, save_embedding_layers=False)
     state |= {
-        f"base_model.model.{name}.{key}": value
-        for name, part in whole.items()
-        for key, value in part.state_dict().items()
+        f"{ADAPTED}{name}.{key}": value for name, part in whole.items() for key, value in part.state_dict().items()
     }
     settings = copy.deepcopy(module.peft_config[NAME])
     settings.base_model_name_or_path, settings.inference_mode = config.path, True

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mmrl.contracts.errors import BadSample, unknown
 from mmrl.contracts.types import Sample
-from mmrl.policies.written_places import WrittenPlace, answer_start, moved, places_in
+from mmrl.policies.written_places import WrittenPlace, moved, places_in
 from vision_rewards.places import move_places
 from vision_rewards.registry import place_keys
 
@@ -75,14 +75,13 @@ def agrees(sample: Sample) -> bool:
 
     Points in a target's box count. Numbers may differ by one unit, as rounding makes them.
     """
+    if sample.demonstration is None:
+        return True
     places = {key: kind for key, kind in place_keys().items() if key in sample.target}
-    if sample.demonstration is None or not places:
+    if not places:
         return True
     targets = _places_of(sample.target, places)
-    start = answer_start(sample.demonstration)
-    written = [
-        place.numbers for place in places_in(sample.demonstration) if place.whole[0] >= start and not place.timed
-    ]
+    written = [place.numbers for place in places_in(sample.demonstration) if place.answered and not place.timed]
     named = _named(written, pointed=any(len(target) == 2 for target in targets))
     return not named or any(_same_place(numbers, target) for numbers in named for target in targets)
 
@@ -100,11 +99,15 @@ def _named(written: Sequence[list[float]], pointed: bool) -> list[list[float]]:
 
 def _same_place(written: Sequence[float], target: Sequence[float]) -> bool:
     if len(written) == len(target):
-        turned = [value for x, y in zip(written[::2], written[1::2]) for value in (y, x)]
-        return any(all(abs(a - b) <= 1 for a, b in zip(order, target)) for order in (written, turned))
+        return any(all(abs(a - b) <= 1 for a, b in zip(order, target)) for order in (written, _turn(written)))
     if len(written) == 2 and len(target) == 4:
         return target[0] - 1 <= written[0] <= target[2] + 1 and target[1] - 1 <= written[1] <= target[3] + 1
     return False
+
+
+def _turn(numbers: Sequence[float]) -> list[float]:
+    """With y before x, or back."""
+    return [value for x, y in zip(numbers[::2], numbers[1::2]) for value in (y, x)]
 
 
 def _places_of(target: Mapping[str, Any], places: Mapping[str, str]) -> list[list[float]]:
@@ -121,22 +124,19 @@ def _places_of(target: Mapping[str, Any], places: Mapping[str, str]) -> list[lis
 
 
 def _moved(
-    text: str, targets: Sequence[Sequence[float]], kinds: set[str], size: tuple[int, int], scale: tuple[float, float]
+    text: str, targets: Sequence[list[float]], kinds: set[str], size: tuple[int, int], scale: tuple[float, float]
 ) -> str:
     """A demonstration whose boxes and points are in another size; numbers that are neither stay.
 
     In the answer that is all that the rewards read as such. In the thinking before it, it is what a name, a mark or the
     target tells to be one, and lists of four that can be boxes of the picture.
     """
-    start, written = answer_start(text), places_in(text)
-    answers = [place for place in written if place.whole[0] >= start and not place.timed]
-    boxed = any(len(place.numbers) == 4 for place in answers)
+    written = [place for place in places_in(text) if not place.timed]
+    boxed = any(len(place.numbers) == 4 for place in written if place.answered)
     chosen = []
     for place in written:
-        told = place.keyed or any(place.numbers == list(numbers) for numbers in targets)
-        if place.timed:
-            continue
-        if place.whole[0] >= start:
+        told = place.keyed or place.numbers in targets
+        if place.answered:
             # Beside boxes, pairs are mostly times.
             if len(place.numbers) == 4 or told or not boxed or "point" in kinds:
                 chosen.append(place)
@@ -144,8 +144,7 @@ def _moved(
             chosen.append(place)
 
     def move(place: WrittenPlace) -> list[int]:
-        turned = [value for x, y in zip(place.numbers[::2], place.numbers[1::2]) for value in (y, x)]
-        if place.numbers not in [list(t) for t in targets] and turned in [list(t) for t in targets]:
+        if place.numbers not in targets and _turn(place.numbers) in targets:
             # Written with y first, as the target shows.
             return _scaled(place.numbers, (scale[1], scale[0]))
         return _scaled(place.numbers, scale)

@@ -81,15 +81,14 @@ def _model_in(folder: Path, shown: str) -> Path:
     """The folder itself, or the model of a checkpoint folder, or of a run's newest whole checkpoint."""
     if (folder / "config.json").is_file():
         return folder
-    saved = [folder / "model"]
+    saved = folder / "model"
     if (folder / "checkpoints").is_dir():
         whole = [step for step in folder.glob("checkpoints/step_*") if (step / "state.json").is_file()]
         if not whole:
             raise CheckpointError(f"policy.path: the run '{shown}' has no checkpoint yet")
-        saved = [max(whole) / "model"]
-    for model in saved:
-        if (model / "config.json").is_file():
-            return model
+        saved = max(whole) / "model"
+    if (saved / "config.json").is_file():
+        return saved
     raise CheckpointError(f"policy.path: '{shown}' holds no config.json, so it is no checkpoint")
 
 

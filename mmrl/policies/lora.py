@@ -12,6 +12,9 @@ from mmrl.contracts.errors import ConfigError, nearest
 from mmrl.recipe.policies.parts import ModelPart, owner_of
 from mmrl.recipe.policy import Lora
 
+# What peft puts before the names of the model that it wraps, and what the names of its adapter weights hold.
+ADAPTED = "base_model.model."
+ADAPTER = ".lora_"
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -71,14 +74,14 @@ def _named(target: str, layers: Sequence[str]) -> list[str]:
 
 @torch.no_grad()
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """State dict of the plain model with every adapter added to its weight.
+    """State dict of the plain model with every adapter added to its weight; of one without adapters, its own.
 
     Computed aside: merging in place and back would change the base weights by rounding.
     """
     modules = dict(model.named_modules())
     state = {}
     for key, value in model.state_dict().items():
-        if ".lora_" in key:
+        if ADAPTER in key:
             continue
         owner, _, leaf = key.rpartition(".")
         if owner.endswith(".base_layer"):

@@ -90,7 +90,7 @@ class TextPolicy(TokenPolicy):
     def save_pretrained(self, folder: Path) -> None:
         """Writes the hub's layout, with the source's own processor files; LoRA adapters are merged into the weights."""
         folder = Path(folder)
-        state = merged_state(self._model) if self.config.lora else self._model.state_dict()
+        state = merged_state(self._model)
         write_model(self._model, state, self.config.dtype, folder)
         self.source.write(self.processor, folder)
         save_value_head(self.value_head, folder)

@@ -15,15 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from mmrl.contracts.errors import ConfigError
-from mmrl.policies.lora import add_lora
+from mmrl.policies.lora import ADAPTED, ADAPTER, add_lora
 from mmrl.recipe.policies.parts import ModelPart, owner_of
 from mmrl.recipe.policies.registry import Entry, entry_of
 from mmrl.recipe.policy import Checkpointed, TrainedConfig
-
-# What peft puts before the names of the model that it wraps.
-_ADAPTED = "base_model.model."
-# What the names of peft's adapter weights hold.
-_ADAPTER = ".lora_"
 
 
 def prepare(model: Any, config: TrainedConfig, unread: Iterable[nn.Parameter] = ()) -> Any:
@@ -81,7 +76,7 @@ def trained_beside_adapters(model: nn.Module, parts: Mapping[str, ModelPart]) ->
 
 def plain_name(name: str) -> str:
     """A parameter's name in the transformers model, whether or not peft wraps that."""
-    return name.removeprefix(_ADAPTED)
+    return name.removeprefix(ADAPTED)
 
 
 class Reference:
@@ -111,7 +106,7 @@ class Reference:
     def _live_adapters(self) -> dict[str, nn.Parameter]:
         if self._wrapper is None:
             return {}
-        return {name: parameter for name, parameter in self._wrapper.named_parameters() if _ADAPTER in name}
+        return {name: parameter for name, parameter in self._wrapper.named_parameters() if ADAPTER in name}
 
     def keep(self, base: bool = False) -> None:
         """Makes the current weights the reference.
@@ -169,7 +164,7 @@ class Reference:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Restores what `state` gave."""
-        self.keep(base=self._wrapper is not None and not any(_ADAPTER in name for name in state))
+        self.keep(base=self._wrapper is not None and not any(ADAPTER in name for name in state))
         with torch.no_grad():
             for name, parameter in (self.state() or {}).items():
                 parameter.copy_(state[name])

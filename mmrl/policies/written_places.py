@@ -6,34 +6,27 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-_SPACE = r"\s{0,20}"
-_NUMBER = r"[-+]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][-+]?\d{1,3})?"
-_ONE = rf"[\"']?({_NUMBER})[\"']?(?:{_SPACE}(?:px|pixels)\b)?"
-_SEPARATOR = rf"(?:{_SPACE},{_SPACE}|\s{{1,20}})"
-_COMMA = rf"{_SPACE},{_SPACE}"
-_OPEN, _CLOSE = rf"[\[({{]{_SPACE}", rf"{_SPACE}[\])}}]"
-_NEXT = rf"{_SEPARATOR}{_ONE}"
-_IS = rf"[\"']?{_SPACE}[:=]{_SPACE}"
-_AND = rf"{_SPACE}[,;]?{_SPACE}[\"']?"
-_CORNERS = (
-    *(("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max")),
-    ("left", "top", "right", "bottom"),
-)
+from vision_rewards.parsers.extract import ANSWER, OPENED, closes, last_think_tags
+from vision_rewards.parsers.geometry import BRACKETS, COMMA, CORNERS, IS, NUMBER, SEP, SEPARATOR, SPACE
+
+_ONE = rf"[\"']?({NUMBER})[\"']?(?:{SPACE}(?:px|pixels)\b)?"
+_OPEN, _CLOSE = rf"[\[({{]{SPACE}", rf"{SPACE}[\])}}]"
+_NEXT = rf"{SEPARATOR}{_ONE}"
 _TAGS = "box|bbox|click|point|coords?|coordinates?|position"
 _FORMS = (
     # A list of four, perhaps with a confidence behind it.
-    rf"{_OPEN}{_ONE}{_NEXT}{_NEXT}{_NEXT}(?:{_SPACE},{_SPACE}0?\.\d{{1,20}})?{_CLOSE}",
+    rf"{_OPEN}{_ONE}{_NEXT}{_NEXT}{_NEXT}(?:{SPACE},{SPACE}0?\.\d{{1,20}})?{_CLOSE}",
     rf"{_OPEN}{_ONE}{_NEXT}{_CLOSE}",
-    rf"<(?:{_TAGS})>{_SPACE}{_ONE}{_NEXT}(?:{_NEXT}{_NEXT})?{_SPACE}</",
+    rf"<(?:{_TAGS})>{SPACE}{_ONE}{_NEXT}(?:{_NEXT}{_NEXT})?{SPACE}</",
     rf'<point\s{{1,20}}x="{_ONE}"\s{{1,20}}y="{_ONE}"',
-    *(rf"\b{_AND.join(f'{name}{_IS}{_ONE}' for name in names)}" for names in _CORNERS),
-    rf"\bx{_IS}{_ONE}{_SPACE}[,;]{_SPACE}(?:and\s)?[\"']?y{_IS}{_ONE}",
+    *(rf"\b{SEP.join(f'{name}{IS}{_ONE}' for name in names)}" for names in CORNERS),
+    rf"\bx{IS}{_ONE}{SPACE}[,;]{SPACE}(?:and\s)?[\"']?y{IS}{_ONE}",
     # A list in quotes.
-    rf"[\"']{_SPACE}({_NUMBER}){_COMMA}({_NUMBER})(?:{_COMMA}({_NUMBER}){_COMMA}({_NUMBER}))?{_SPACE}[\"']",
+    rf"[\"']{SPACE}({NUMBER}){COMMA}({NUMBER})(?:{COMMA}({NUMBER}){COMMA}({NUMBER}))?{SPACE}[\"']",
 )
 _PLACE = re.compile("|".join(_FORMS), re.IGNORECASE)
 # An answer that is nothing but its numbers.
-_BARE = re.compile(rf"{_SPACE}{_ONE}{_NEXT}(?:{_NEXT}{_NEXT})?{_SPACE}\.?")
+_BARE = re.compile(rf"{SPACE}{_ONE}{_NEXT}(?:{_NEXT}{_NEXT})?{SPACE}\.?")
 # What comes before a place that its form alone does not tell from other lists of numbers.
 _KEYED = re.compile(
     r"(?:box|bbox|bbox_2d|box_2d|bounding_box|point|point_2d|points|coord\w*|position|center|click|start_box|end_box"
@@ -41,7 +34,7 @@ _KEYED = re.compile(
     re.IGNORECASE,
 )
 _OTHER = re.compile(r"(?:time|times|interval|span|segment|frames?|size|range|window)[\"']?\s{0,5}[:=]\s{0,5}\[?$", re.I)
-_FULL_WIDTH = str.maketrans("［］【】（），：＝０１２３４５６７８９．－", "[][](),:=0123456789.-")
+_INNER = re.compile(r"(?:<answer>)?(.*?)(?:</answer>\s*)?", re.DOTALL | re.IGNORECASE)
 
 
 class WrittenPlace(NamedTuple):
@@ -53,6 +46,7 @@ class WrittenPlace(NamedTuple):
         whole: where the place with its brackets stands.
         keyed: a name before it says that it is a place.
         timed: a name before it says that it is none.
+        answered: it stands in the answer.
     """
 
     numbers: list[float]
@@ -60,24 +54,26 @@ class WrittenPlace(NamedTuple):
     whole: tuple[int, int]
     keyed: bool
     timed: bool
+    answered: bool
 
 
 def answer_start(text: str) -> int:
     """Where a text's answer begins: behind its thinking, or at its last <answer>."""
-    tagged, closed = text.rfind("<answer>"), text.rfind("</think>")
-    if tagged >= 0:
-        return tagged
-    return closed + len("</think>") if closed >= 0 else 0
+    opened = [match.start() for match in OPENED.finditer(text)]
+    if opened:
+        return opened[-1]
+    tags = last_think_tags(text, 1)
+    return tags[0].end() if tags and closes(tags[0]) else 0
 
 
 def places_in(text: str) -> list[WrittenPlace]:
     """Every place of a text, in order, whether it is one or a list of numbers that looks alike."""
     # One character for one: what is found stands at the same place.
-    plain = text.translate(_FULL_WIDTH)
+    plain = text.translate(BRACKETS)
     matches: Iterator[re.Match[str]] = _PLACE.finditer(plain)
     start = answer_start(plain)
-    if not re.search(r"[\[({<]", plain[start:].replace("<answer>", "").replace("</answer>", "")):
-        inner = re.compile(r"(?:<answer>)?(.*?)(?:</answer>\s*)?", re.DOTALL).fullmatch(plain, start)
+    if not re.search(r"[\[({<]", ANSWER.sub("", plain[start:])):
+        inner = _INNER.fullmatch(plain, start)
         if inner and (bare := _BARE.fullmatch(plain, *inner.span(1))):
             matches = iter([*_PLACE.finditer(plain, 0, start), bare])
     found = []
@@ -91,6 +87,7 @@ def places_in(text: str) -> list[WrittenPlace]:
                 match.span(),
                 bool(_KEYED.search(before)) or match.group()[0] in "<bxlBXL",
                 bool(_OTHER.search(before)),
+                match.start() >= start,
             )
         )
     return found

@@ -37,7 +37,7 @@ def with_rewards(raw: Any) -> Any:
     data = raw.get("data", {})
     sets = {key: data.get(key) if isinstance(data, Mapping) else getattr(data, key, None) for key in ("train", "eval")}
     datasets = {key: rows if isinstance(rows, Sequence) else () for key, rows in sets.items()}
-    kinds = _kinds_of(datasets, raw.get("code") or {})
+    kinds = kinds_of(datasets, raw.get("code") or {})
     return {**raw, "rewards": [] if kinds and not uses_rewards(kinds) else [RewardConfig()]}
 
 
@@ -46,7 +46,7 @@ def uses_rewards(kinds: Sequence[str | None]) -> bool:
     return any(kind not in ("episodes", "actions") for kind in kinds)
 
 
-def _kinds_of(sets: Mapping[str, Sequence[Any]], passed: Collection[str]) -> list[str | None]:
+def kinds_of(sets: Mapping[str, Sequence[Any]], passed: Collection[str]) -> list[str | None]:
     """What the datasets give, None where that is not known: of data from Python, which take the place of a section."""
     known = [gives_of(each) for key, rows in sets.items() if f"{key}_data" not in passed for each in rows]
     return known + [None for key in sets if f"{key}_data" in passed]
@@ -80,7 +80,7 @@ def check_rewards(rewards: Sequence[RewardConfig], data: DataConfig, passed: Col
     Raises:
         ValueError: otherwise.
     """
-    if not uses_rewards(_kinds_of({"train": data.train, "eval": data.eval}, passed)):
+    if not uses_rewards(kinds_of({"train": data.train, "eval": data.eval}, passed)):
         if rewards:
             raise ValueError(
                 "rewards: nothing calls them: data.train and data.eval hold episodes and recorded actions alone, and a "

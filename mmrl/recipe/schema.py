@@ -33,7 +33,7 @@ from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
 from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.policies.registry import AnyPolicy
 from mmrl.recipe.reading import apply_overrides, read_yaml, validate
-from mmrl.recipe.rewards import RewardConfig, check_own, check_rewards, with_rewards
+from mmrl.recipe.rewards import RewardConfig, check_own, check_rewards, kinds_of, uses_rewards, with_rewards
 from mmrl.recipe.simulators import AnySimulator
 from mmrl.recipe.stages import expand
 from mmrl.recipe.tracking import TrackingConfig
@@ -119,6 +119,11 @@ class Recipe(Settings):
         """Whether held-out demonstrations are measured beside answers to their rows."""
         wanted = self.evaluation.loss
         return any(stage.objective.demonstrations for stage in self.stages) if wanted is None else wanted
+
+    @property
+    def asks_held_out(self) -> bool:
+        """Whether some of what evaluation measures are answers, which a limit of tokens may cut."""
+        return bool(self.evaluation.benchmarks) or uses_rewards(kinds_of({"eval": self.data.eval}, self.code))
 
     def rolls_out(self, data: AnyData) -> bool:
         """Whether some stage has the policy answer the rows of a training set, so that something must reward them."""

@@ -195,7 +195,7 @@ def run_lanes(lanes: Sequence[Play], acting: Sequence[Lane]) -> None:
 
 
 def gather_groups(lanes: Sequence[Play], n: int, origin: str) -> list[Group]:
-    """The finished episodes that `deal` dealt, n per group; the group's sample shows its first observation."""
+    """The finished episodes that `deal_episodes` dealt, n per group; the group's sample shows its first observation."""
     count = sum(len(lane.starts) for lane in lanes)
     played = [lanes[i % len(lanes)].played(i // len(lanes), origin) for i in range(count)]
     groups = [played[first : first + n] for first in range(0, count, n)]

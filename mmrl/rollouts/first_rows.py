@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Sample
-from mmrl.recipe.data import DataConfig
+from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.sources import SOURCES
 
@@ -16,26 +15,22 @@ REWARDED_ROWS = 32
 SEARCHED_ROWS = 1024
 
 
-def check_first_rows(
-    data: DataConfig, datasets: Sequence[Sequence[Sample]], stages: Sequence[Any], rewarder: Rewarder
-) -> None:
+def check_first_rows(recipe: Recipe, datasets: Sequence[Sequence[Sample]], rewarder: Rewarder) -> None:
     """Refuses training data of which the first rows show that a stage cannot use it.
 
     Args:
         datasets: those of `data.train`, in order. Rows that take long to build are not looked at.
-        stages: of the recipe, `StageConfig`.
 
     Raises:
         UserError: a stage draws demonstrations, and a dataset that was read to its end has none.
         BadSample: a row cannot be read, or its reward cannot read its target, and the recipe stops at bad samples.
     """
-    drawing = [stage.name for stage in stages if stage.objective.demonstrations]
-    sampling = any(stage.objective.rollouts for stage in stages)
-    for config, rows in zip(data.train, datasets, strict=True):
+    drawing = [stage.name for stage in recipe.stages if stage.objective.demonstrations]
+    for config, rows in zip(recipe.data.train, datasets, strict=True):
         if getattr(rows, "threaded", False):
             continue
-        if sampling and config.use != "demonstrations":
-            _check_rewards(rows, rewarder, data.on_bad_sample == "stop")
+        if recipe.rolls_out(config):
+            _check_rewards(rows, rewarder, recipe.data.on_bad_sample == "stop")
         if drawing and config.use != "rollouts" and len(rows) <= SEARCHED_ROWS and not _demonstrated(rows):
             raise UserError(
                 f"dataset '{config.name or getattr(rows, 'name', config.type)}': none of the {len(rows)} rows has a "

@@ -71,10 +71,9 @@ class Rewarder:
             ConfigError: a user's `target_of` returned something else than a mapping.
         """
         for name, _, reward, is_user in self.parts:
-            reward_object = reward.function if is_user else reward
-            if is_user and hasattr(reward_object, "target_of") and _shapes(reward_object, task):
+            if is_user and hasattr(reward.function, "target_of") and _shapes(reward.function, task):
                 text = answer_text(answer) if isinstance(answer, str) else answer
-                target = reward_object.target_of(text, read_options(options), task)
+                target = reward.function.target_of(text, read_options(options), task)
                 if not isinstance(target, Mapping):
                     raise ConfigError(f"reward '{name}': target_of returned {type(target).__name__}, not a mapping")
                 return dict(target)

@@ -41,7 +41,7 @@ class Simulators:
 
         Raises:
             ConfigError: it cannot be made, has fewer worlds than there are groups, or lacks the expert that is asked.
-            UserError: see `named`.
+            UserError: see `place_errors`.
         """
         config = self.configs[name]
         with place_errors(name):

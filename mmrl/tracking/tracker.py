@@ -105,7 +105,7 @@ class Tracker:
         self.starts.begin(step, now, config, changes)
         write_atomic(self.folder / "config.yaml", config)
         for line in changes:
-            self._console.warn(line)
+            self.say(line)
 
     def say(self, text: str) -> None:
         """Shows a line on the console."""
@@ -168,10 +168,6 @@ class Tracker:
             UserError: the line could not be written.
         """
         self._bad.add(data, error, dataset, row)
-
-    def warn(self, line: str) -> None:
-        """Shows a line beside the figures."""
-        self._console.warn(line)
 
     def summary(self, facts: Mapping[str, Any]) -> None:
         """Writes summary.json whole.

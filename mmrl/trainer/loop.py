@@ -117,7 +117,7 @@ def train_step(session: Session, stage, objective, batch: StepBatch, optimizer: 
     policy, budget = session.policy, session.recipe.micro_tokens
     measured = measure_references(batch.rollouts, objective, policy, budget)
     rows, groups = make_rows(batch, objective, stage, measured)
-    rows = score_rollouts(rows, objective, stage, policy, budget)
+    rows = score_rollouts(rows, objective, stage, policy, budget, measured)
     shuffle = torch.Generator().manual_seed(derive(seed, "minibatches"))
     weights = stream_weights(objective.streams, place.stage_step)
     figures = []

@@ -21,10 +21,17 @@ from mmrl.rollouts.collect import StepBatch
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Log-probs of a decision's units before the first update, and under the reference policy: float32 [U]."""
+    """What is known of a decision before the first update.
+
+    Attributes:
+        old: float32 [U], log-probs of its units.
+        reference: float32 [U], those under the reference policy.
+        values: the critic's, as `Row.values`; None without one.
+    """
 
     old: Tensor
     reference: Tensor
+    values: Tensor | None = None
 
 
 def make_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -22,12 +22,20 @@ from mmrl.trainer.step import score
 
 
 def score_rollouts(
-    rows: Sequence[Row], objective: Objective, stage: StageConfig, policy: Policy, budget: int
+    rows: Sequence[Row],
+    objective: Objective,
+    stage: StageConfig,
+    policy: Policy,
+    budget: int,
+    measured: Mapping[int, Measured] | None = None,
 ) -> list[Row]:
     """The rows with the log-probs, advantages and targets that the objective asks for.
 
     Those of rollouts come first, and masked ones, of which nothing is asked, last. A single update needs no old
     log-probs: they are the current ones. Under `offline`, demonstrations get targets, and weights as their advantages.
+
+    Args:
+        measured: as `measure_references` gives it: what it knows of a decision is not computed again.
     """
     in_groups = set(objective.of("rollouts", "injected"))
     masked = [row for row in rows if row.masked]
@@ -37,15 +45,19 @@ def score_rollouts(
     if taught and critic is not None and objective.offline is not None:
         taught = weigh(score(taught, "old", policy, budget), critic, policy, budget, objective.offline)
     elif several:
-        taught = _score_streams(taught, objective.reading_ratios(), "old", policy, budget)
+        reading = objective.reading_ratios()
+        taught = _score_where(taught, lambda row: row.stream in reading, "old", policy, budget)
     if sampled and (critic is not None or several):
-        sampled = score(sampled, "old", policy, budget)
+        known = measured or {}
+        sampled = _score_where(sampled, lambda row: id(row.decision) not in known, "old", policy, budget)
+        sampled = [_with_old(row, known.get(id(row.decision))) for row in sampled]
     if sampled and critic is not None:
         sampled = weigh(sampled, critic, policy, budget)
     everything = [*sampled, *taught]
     if everything and objective.kl.in_loss:
+        under_kl = objective.under("kl")
         with policy.reference():
-            everything = _score_streams(everything, objective.under("kl"), "reference", policy, budget)
+            everything = _score_where(everything, lambda row: row.stream in under_kl, "reference", policy, budget)
     return [*everything, *masked]
 
 
@@ -66,13 +78,19 @@ def measure_references(
     rows = score(rows, "old", policy, budget)
     with policy.reference():
         rows = score(rows, "reference", policy, budget)
-    return {id(row.decision): Measured(row.old, row.reference) for row in rows}
+    return {id(row.decision): Measured(row.old, row.reference, row.values) for row in rows}
 
 
-def _score_streams(rows: Sequence[Row], streams: Collection[str], field: str, policy: Policy, budget: int) -> list[Row]:
-    """`rows` in their order, those of `streams` scored."""
-    scored = iter(score([row for row in rows if row.stream in streams], field, policy, budget))
-    return [next(scored) if row.stream in streams else row for row in rows]
+def _score_where(
+    rows: Sequence[Row], chosen: Callable[[Row], bool], field: str, policy: Policy, budget: int
+) -> list[Row]:
+    """`rows` in their order, the chosen ones scored."""
+    scored = iter(score([row for row in rows if chosen(row)], field, policy, budget))
+    return [next(scored) if chosen(row) else row for row in rows]
+
+
+def _with_old(row: Row, known: Measured | None) -> Row:
+    return row if known is None else replace(row, old=known.old, values=known.values)
 
 
 def weigh(

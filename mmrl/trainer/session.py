@@ -96,7 +96,7 @@ class Session:
     def warn_of_lengths(self, groups: Sequence[Group], stage: StageConfig) -> None:
         """Says, once, that a rollout or demonstration is longer than what evaluation lets an answer become."""
         limit = self.recipe.evaluation_limit(stage)
-        if self._warned or not self.evaluator.asks:
+        if self._warned or not self.recipe.asks_held_out:
             return
         answers = [t for group in groups for t in group.trajectories if t.text]
         lengths = [
@@ -105,7 +105,7 @@ class Session:
         longest, origin = max(lengths, default=(0, ""))
         if longest > limit:
             what = "a demonstration" if origin == DEMO else "a rollout"
-            self.tracker.warn(
+            self.tracker.say(
                 f"evaluation cuts answers at {limit} tokens, and {what} has {longest}: held-out figures may be "
                 "too low; raise evaluation.sampling.max_new_tokens, or leave it out for rollout.max_new_tokens"
             )
@@ -165,7 +165,7 @@ class Session:
         folder = self.folder / f"step_{place.step:06d}"
         if place.step and not folder.exists():
             self.save(place, optimizer, controllers)
-            self.tracker.warn(f"checkpoint before the failure: {folder}; go on from it with resume=auto")
+            self.tracker.say(f"checkpoint before the failure: {folder}; go on from it with resume=auto")
 
     @contextmanager
     def kept_on_error(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> Iterator[None]:

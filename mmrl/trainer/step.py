@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mmrl.contracts.policy import Policy
+from mmrl.contracts.policy import Policy, without_dropout
 from mmrl.objectives import kernel
 from mmrl.objectives.batching import micro_batches
 from mmrl.objectives.rows import Row, collate, normaliser
@@ -24,16 +24,14 @@ def score(rows: Sequence[Row], field: str, policy: Policy, budget: int) -> list[
     Under `old` they also carry the critic's values, where the policy has one.
     """
     scored: dict[int, dict[str, Tensor]] = {}
-    training = policy.module.training
-    policy.module.eval()
-    for batch in micro_batches(rows, policy, budget):
-        likelihood = policy.log_probs(collate(batch))
-        log_probs, values = likelihood.log_probs_RU.cpu(), likelihood.value_RV
-        for i, row in enumerate(batch):
-            scored[id(row)] = {field: log_probs[i, : row.units].clone()}
-            if field == "old" and values is not None:
-                scored[id(row)]["values"] = values[i].cpu().clone()
-    policy.module.train(training)
+    with without_dropout(policy):
+        for batch in micro_batches(rows, policy, budget):
+            likelihood = policy.log_probs(collate(batch))
+            log_probs, values = likelihood.log_probs_RU.cpu(), likelihood.value_RV
+            for i, row in enumerate(batch):
+                scored[id(row)] = {field: log_probs[i, : row.units].clone()}
+                if field == "old" and values is not None:
+                    scored[id(row)]["values"] = values[i].cpu().clone()
     return [replace(row, **scored[id(row)]) for row in rows]
 
 

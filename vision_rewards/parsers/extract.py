@@ -21,8 +21,8 @@ _LEFT_OVER = re.compile(
     r"(?:\s{0,5}(?:<\|(?:im_end|endoftext|eot_id|end|end_of_text|eom_id)\|>|</s>|<eos>|<end_of_turn>)){1,8}\s{0,5}\Z"
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
-_ANSWER = re.compile(r"</?answer>", re.IGNORECASE | re.ASCII)
-_OPENED, _CLOSED = (re.compile(rf"<{slash}answer>", re.IGNORECASE | re.ASCII) for slash in ("", "/"))
+ANSWER = re.compile(r"</?answer>", re.IGNORECASE | re.ASCII)
+OPENED, _CLOSED = (re.compile(rf"<{slash}answer>", re.IGNORECASE | re.ASCII) for slash in ("", "/"))
 
 
 def extract_answer(completion: str, mode: str) -> tuple[str | None, str]:
@@ -102,17 +102,14 @@ def _last_tagged(text: str) -> tuple[bool, str | None]:
     text = text.strip()
     if text.startswith("<answer>") and text.endswith("</answer>") and text.count("<") == 2:
         return True, text[len("<answer>") : -len("</answer>")]
-    opened, closed = _OPENED.search(text), _CLOSED.search(text)
+    opened, closed = OPENED.search(text), _CLOSED.search(text)
     if opened is None or closed is None:
         return opened is not closed, None
     later = None
-    for tag in _from_the_end(_ANSWER, text):
-        if tag.group().startswith("</"):
-            later = tag
-        elif later is not None and later.group().startswith("</"):
+    for tag in _from_the_end(ANSWER, text):
+        if not closes(tag) and later is not None and closes(later):
             return True, text[tag.end() : later.start()]
-        else:
-            later = tag
+        later = tag
     return True, None
 
 

@@ -17,22 +17,22 @@ PAIR = rf"[\[(]{SPACE}({NUMBER}){SEPARATOR}({NUMBER}){SPACE}[\])]"
 LIST = re.compile(
     rf"[\[(]{SPACE}(?:{NUMBER}|[-+]?(?:nan|inf)[a-z]{{0,8}}){SPACE}(?:,|\s{{1,20}}[-+.0-9])", re.IGNORECASE
 )
-_BRACKETS = str.maketrans("［］【】（），：＝０１２３４５６７８９．－", "[][](),:=0123456789.-")
+BRACKETS = str.maketrans("［］【】（），：＝０１２３４５６７８９．－", "[][](),:=0123456789.-")
 # Spellings that come down to a bracket of numbers. Each is bounded, and leaves the count of brackets even.
-_COMMA = rf"{SPACE},{SPACE}"
+COMMA = rf"{SPACE},{SPACE}"
 _TAGGED = re.compile(
     rf"<(box|bbox|click|point|coords?|coordinates?|position)>{SPACE}({NUMBER}(?:{SEPARATOR}{NUMBER}){{1,3}}){SPACE}</\1>"
 )
-_BRACED = re.compile(rf"\{{{SPACE}({NUMBER}(?:{_COMMA}{NUMBER}){{1,3}}){SPACE}\}}")
+_BRACED = re.compile(rf"\{{{SPACE}({NUMBER}(?:{COMMA}{NUMBER}){{1,3}}){SPACE}\}}")
 _QUOTED = re.compile(rf"[\"']({NUMBER})[\"'](?={SPACE}[,\]])")
-_QUOTED_LIST = re.compile(rf"[\"']{SPACE}({NUMBER}(?:{_COMMA}{NUMBER}){{1,3}}){SPACE}[\"']")
+_QUOTED_LIST = re.compile(rf"[\"']{SPACE}({NUMBER}(?:{COMMA}{NUMBER}){{1,3}}){SPACE}[\"']")
 _NAMES_OFCORNERS = re.compile(
-    rf"\({SPACE}x_?[12]?{_COMMA}y_?[12]?{SPACE}\){SPACE}(?:=|is){SPACE}(?=[\[(])", re.IGNORECASE
+    rf"\({SPACE}x_?[12]?{COMMA}y_?[12]?{SPACE}\){SPACE}(?:=|is){SPACE}(?=[\[(])", re.IGNORECASE
 )
 _PIXELS = re.compile(rf"({NUMBER}){SPACE}(?:px|pixels)\b")
-_IS = rf"[\"']?{SPACE}[:=]{SPACE}"
+IS = rf"[\"']?{SPACE}[:=]{SPACE}"
 _NAMED_POINT = re.compile(
-    rf"[\"']?\bx{_IS}({NUMBER}){SPACE}[,;]{SPACE}(?:and\s)?[\"']?y{_IS}({NUMBER})"
+    rf"[\"']?\bx{IS}({NUMBER}){SPACE}[,;]{SPACE}(?:and\s)?[\"']?y{IS}({NUMBER})"
     rf"(?!{SPACE},{SPACE}[\"']?(?:w|h|width|height|x2|z)\b)",
     re.IGNORECASE,
 )
@@ -40,9 +40,9 @@ CORNERS = (
     *(("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max")),
     ("left", "top", "right", "bottom"),
 )
-_SEP = rf"{SPACE}[,;]?{SPACE}[\"']?"
+SEP = rf"{SPACE}[,;]?{SPACE}[\"']?"
 _NAMED_BOX = re.compile(
-    "|".join(rf"[\"']?\b{_SEP.join(f'{name}{_IS}({NUMBER})' for name in names)}" for names in CORNERS), re.IGNORECASE
+    "|".join(rf"[\"']?\b{SEP.join(f'{name}{IS}({NUMBER})' for name in names)}" for names in CORNERS), re.IGNORECASE
 )
 _JOINED = re.compile(
     rf"({PAIR}){SPACE}(?:,|;|and|to|-|–|→)?{SPACE}(?:the\s)?(?:bottom|lower)[- ]?right(?: corner)?(?:\s(?:is|at))?:?"
@@ -52,7 +52,7 @@ _JOINED = re.compile(
 )
 _BRACKET = re.compile(r"[\[(]")
 _BARE_LIST = re.compile(
-    rf"(?:[A-Za-z][\w ]{{0,20}}[:=])?{SPACE}({NUMBER}{_COMMA}{NUMBER}(?:{_COMMA}{NUMBER}{_COMMA}{NUMBER})?){SPACE}\.?"
+    rf"(?:[A-Za-z][\w ]{{0,20}}[:=])?{SPACE}({NUMBER}{COMMA}{NUMBER}(?:{COMMA}{NUMBER}{COMMA}{NUMBER})?){SPACE}\.?"
 )
 _STRING = re.compile(r'"[^"\\\n]{0,200}"')
 
@@ -78,7 +78,7 @@ def in_brackets(text: str) -> str:
     gets its brackets.
     """
     if not text.isascii():
-        text = text.translate(_BRACKETS)
+        text = text.translate(BRACKETS)
     if not _BRACKET.search(text) and (bare_list := _BARE_LIST.fullmatch(statements(text)[-1])):
         return f"[{bare_list[1]}]"
     if "p" in text:

@@ -98,7 +98,7 @@ def statements(answer: str, *, faces: bool = True) -> list[str]:
 
 
 def readings(answer: str, *, faces: bool = True) -> Iterator[str]:
-    """`statements`, each made when it is asked for: most right answers are what stands there first."""
+    """`statements`; the others are made when a second is asked for: most right answers are what stands there first."""
     yield fold_width(answer).strip()
     yield from statements(answer, faces=faces)[1:]
 

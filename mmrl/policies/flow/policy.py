@@ -322,11 +322,14 @@ class FlowPolicy(AdaptedModel):
         density, spread, split = [], [], len(points.row_E) - len(shown)
         if sampled:
             after = torch.cat([contexts[r].after_SHD for r in sampled]).to(self.device)
-            start = torch.stack([contexts[r].before_SHD[0] for r in sampled]).to(self.device)  # [rows, H, D]
+            start = None  # [rows, H, D]: the noise that each chain starts from, where it counts
+            if self.params.mean_over == "chain":
+                start = torch.stack([contexts[r].before_SHD[0] for r in sampled]).to(self.device)
             move = self._transition(points.x_EHD[:split], v[:split], states[:split], points.time_E[:split])
-            density.append(self._units(sampling.log_density(after, move), sampling.noise_density(start), width))
-            std = move.std.expand_as(after)
-            spread.append(self._units(sampling.entropy(std), sampling.entropy(torch.ones_like(start)), width))
+            noise = None if start is None else sampling.noise_density(start)
+            density.append(self._units(sampling.log_density(after, move), len(sampled), width, noise))
+            noise = None if start is None else sampling.entropy(torch.ones_like(start))
+            spread.append(self._units(sampling.entropy(move.std.expand_as(after)), len(sampled), width, noise))
         if shown:
             target = torch.stack([velocity for _, _, velocity in demos]).to(self.device)
             density.append(-self._matching_loss(v[split:], target)[:, :width])
@@ -353,14 +356,14 @@ class FlowPolicy(AdaptedModel):
         times += [time.reshape(1) for _, time, _ in demos]
         return Evaluations(*(part.to(self.device) for part in (torch.tensor(rows), torch.cat(x), torch.cat(times))))
 
-    def _units(self, values_EHD: Tensor, start_RHD: Tensor, width: int) -> Tensor:
+    def _units(self, values_EHD: Tensor, rows: int, width: int, start_RHD: Tensor | None) -> Tensor:
         """[rows, U]: the mean over each row's evaluations, of the real dimensions of the executed actions.
 
         Args:
-            start_RHD: the term of the noise that each chain starts from, which counts under `mean_over: chain`.
+            start_RHD: the term of the noise that each chain starts from, under `mean_over: chain`.
         """
-        values_REU = values_EHD[..., : self.action_dim].flatten(1).unflatten(0, (len(start_RHD), -1))
-        if self.params.mean_over == "chain":
+        values_REU = values_EHD[..., : self.action_dim].flatten(1).unflatten(0, (rows, -1))
+        if start_RHD is not None:
             values_REU = torch.cat([start_RHD[..., : self.action_dim].flatten(1)[:, None], values_REU], 1)
         return values_REU.mean(1)[:, :width]
 

@@ -228,7 +228,7 @@ class OpenVLA(TokenPolicy):
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the published layout; LoRA adapters are merged into the weights written."""
-        state = merged_state(self._model) if self.config.lora else self._model.state_dict()
+        state = merged_state(self._model)
         checkpoint.save(self._model, state, self.statistics, self._companions, self.config.dtype, Path(folder))
         save_value_head(self.value_head, Path(folder))
 

@@ -206,7 +206,7 @@ class Pi0(FlowPolicy):
     def save_pretrained(self, folder: Path) -> None:
         """Writes transformers' layout, statistics and heads; LoRA adapters are merged into the weights written."""
         folder = Path(folder)
-        state = merged_state(self._model) if self.config.lora else self._model.state_dict()
+        state = merged_state(self._model)
         noise = {k.removeprefix(NOISE): v for k, v in state.items() if k.startswith(NOISE)}
         rest = {k: v for k, v in state.items() if not k.startswith(NOISE)}
         checkpoint.save(self._model, rest, self.statistics, self.kind, self.delta, self.config.dtype, folder)

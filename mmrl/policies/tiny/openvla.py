@@ -9,6 +9,7 @@ from typing import Any
 
 from mmrl.contracts.errors import UserError
 from mmrl.policies.tiny import CORPUS
+from mmrl.policies.tiny.saving import prepare_libraries
 
 SIZE: dict[str, Any] = {
     "hidden": 128, "layers": 2, "heads": 4, "kv_heads": 4, "mlp": 256, "vocab": 896,
@@ -27,16 +28,12 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
         size: overrides of `SIZES`; `image` is the side in pixels, a multiple of `patch`; the `_dim`s are those of the
             simulator (default: tabletop's); fewer `bins` than the published 256 learn sooner.
     """
-    from mmrl.policies.compat import ensure_torchvision
-
-    ensure_torchvision()
+    prepare_libraries()
     import torch
-    import transformers
 
     from mmrl.policies.openvla import checkpoint
     from mmrl.policies.openvla.model import OpenVLAForActionPrediction
 
-    transformers.utils.logging.disable_progress_bar()
     sizes = {**SIZES[family], **size}
     tokenizer = train_tokenizer(sizes["vocab"], sizes["bins"])
     config = _config(family, sizes, len(tokenizer) - 1)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmrl.policies.tiny.saving import prepare_libraries
+
 SIZE: dict[str, Any] = {
     "hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32, "mlp": 128, "vocab": 896,
     "vision_hidden": 64, "vision_layers": 2, "vision_heads": 2, "vision_mlp": 128, "image": 28, "patch": 7,
@@ -26,11 +28,8 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
         size: overrides of `SIZES`; `image` is the side in pixels, a multiple of `patch`; `horizon` the actions that are
             predicted at once; the `_dim`s are those of the simulator (default: tabletop's).
     """
-    from mmrl.policies.compat import ensure_torchvision
-
-    ensure_torchvision()
+    prepare_libraries()
     import torch
-    import transformers
     from transformers import PI0Processor
     from transformers.models.pi0.image_processing_pi0 import PI0ImageProcessor
 
@@ -38,7 +37,6 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     from mmrl.policies.pi0.checkpoint import model_class
     from mmrl.policies.tiny.openvla import train_tokenizer
 
-    transformers.utils.logging.disable_progress_bar()
     sizes = {**SIZES[family], **size}
     side = {"height": sizes["image"], "width": sizes["image"]}
     features = (sizes["image"] // sizes["patch"]) ** 2

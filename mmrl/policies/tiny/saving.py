@@ -59,7 +59,7 @@ def save_random(folder: Path, seed: int, config: Any, processor: Any, eos_ids: i
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from mmrl.policies.loading import quiet_transformers
+    from mmrl.policies.compat import quiet_transformers
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

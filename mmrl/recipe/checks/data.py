@@ -143,7 +143,7 @@ def check_episodes(stage: Any, train: Sequence[AnyData]) -> None:
                 f"{where}: objective.reward_transforms.{name} limits answers, not episodes; set it to null"
             )
     for name, stream in objective.streams.items():
-        if stream.normalise == "constant" and stream.max_units is None:
+        if stream.normalise in ("constant", "sum") and stream.max_units is None:
             key = f"objective.streams.{name}.max_units"
             raise ValueError(f"{where}: {key} is needed for episodes: steps x action_dim of the longest one")
 

@@ -58,7 +58,7 @@ class Entry:
         horizon: a demonstration may show it more actions than it executes, see `Policy.horizon`.
         clips: actions beyond q01 and q99 of its statistics are cut there.
         state: it cannot do without the robot's state.
-        sampled: what it gives of units that it sampled: see `mmrl.recipe.parts.ModelPart.needs`.
+        sampled: what it gives of units that it sampled: see `mmrl.recipe.parts.Part.needs`.
         shown: what it gives of demonstrated ones; nothing where it has a loss of its own for them.
         rules: settings that it limits.
     """

@@ -196,6 +196,15 @@ def test_dry_run_misses_demonstrations(capsys, workplace, recipe_file):
     assert line.startswith("train.0 file: none of the 1 rows has a demonstration, which stage 'sft' draws")
 
 
+def test_dry_run_asks_for_no_demonstrations_where_only_rollouts_are_drawn(capsys, workplace, recipe_file):
+    """As training does."""
+    (workplace / "taught.jsonl").write_text(json.dumps({**GOOD, "demonstration": "1"}) + "\n")
+    write_rows(workplace, GOOD)
+    data = "data.train=[{type: file, path: taught.jsonl}, {type: file, path: rows.jsonl, name: b, use: rollouts}]"
+    assert main(["train", str(recipe_file), "--dry-run", data, "method=co_train"]) == 0
+    assert "train.1 b: first 1 of 1 rows" in capsys.readouterr().out
+
+
 def test_demonstration_that_is_too_long(capsys, workplace, recipe_file):
     data = write_rows(workplace, {**GOOD, "demonstration": "1 2 3 4 5 6 7 8 9"})
     before = content(workplace)

@@ -152,6 +152,9 @@ INFO = {
     "elsewhere": {"ms_hub_url": "x/y"},
     "typo": {"file_name": "rows.json", "column": {}},
     "wrong": {"file_name": "rows.json", "columns": {"promt": "q"}},
+    "part": {"file_name": "rows.json", "subset": "en"},
+    "test": {"file_name": "rows.json", "split": "test"},
+    "inside": {"hf_hub_url": "x/y", "folder": "data"},
 }
 
 
@@ -173,12 +176,15 @@ def test_entries_of_llamafactory(folder):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (None, "holds 6 data sets; set `subset` to one of talk, plain"),
+        (None, "holds 9 data sets; set `subset` to one of talk, plain"),
         ("tlak", "unknown subset 'tlak'. Did you mean 'talk'"),
         ("pairs", "ranking: pairs of answers are not read"),
         ("elsewhere", "ms_hub_url: only file_name and hf_hub_url are read"),
         ("typo", "unknown key 'column'. Did you mean 'columns'"),
         ("wrong", "unknown column 'promt'. Did you mean 'prompt'"),
+        ("part", "subset is not read beside file_name"),
+        ("test", "split is not read beside file_name"),
+        ("inside", "folder is not read"),
     ],
 )
 def test_entries_that_are_not_read_are_refused(folder, name, said):

@@ -111,6 +111,20 @@ def test_references_are_measured_before_the_advantage_and_once(tiny_qwen):
     assert measure_references([group], plain, policy, 10_000) == {}
 
 
+def test_what_was_measured_for_the_kl_is_not_computed_again(tiny_qwen, monkeypatch):
+    policy = load(tiny_qwen("qwen2_5_vl"))
+    objective = resolve_objective("rloo", {"kl": {"weight": 0.4, "place": "reward"}})
+    policy.keep_reference()
+    rows = sampled_rows(policy, digits(1, "ocr"), 2)
+    group = Group(digits(1, "ocr")[0], tuple(Trajectory((row.decision,), reward=1.0) for row in rows))
+    measured = measure_references([group], objective, policy, 10_000)
+    several = StageConfig(name="s", method="rloo", steps=1, minibatches=2, prompts=2)
+    computed = score_rollouts(rows, objective, several, policy, 10_000)
+    monkeypatch.setattr(policy, "log_probs", None)
+    known = score_rollouts(rows, objective, several, policy, 10_000, measured)
+    assert all(torch.equal(a.old, b.old) for a, b in zip(computed, known, strict=True))
+
+
 def test_a_run_pays_for_its_distance_from_where_it_began(tiny_qwen, tmp_path):
     raw = recipe(tiny_qwen(), tmp_path, method="rloo", steps=2)
     raw["objective"] = {"kl": {"weight": 0.5, "kind": "k1", "place": "reward"}}

@@ -103,12 +103,13 @@ def test_limits_of_tokens_have_no_effect_on_greedy_answers(key):
     load_recipe(raw, [f"evaluation.sampling.{key}", "evaluation.sparse_to_dense={}"])
 
 
-def test_a_constant_normaliser_of_episodes_does_not_fall_back_on_the_tokens_of_answers():
-    line = refused(recipe(EPISODES, method="sft"), "objective.streams.demo.normalise=constant")
+@pytest.mark.parametrize("normalise", ["constant", "sum"])
+def test_a_constant_normaliser_of_episodes_does_not_fall_back_on_the_tokens_of_answers(normalise):
+    line = refused(recipe(EPISODES, method="sft"), f"objective.streams.demo.normalise={normalise}")
     assert line.endswith(
         "objective.streams.demo.max_units is needed for episodes: steps x action_dim of the longest one"
     )
-    load_recipe(recipe(ANSWERS, method="sft"), ["objective.streams.demo.normalise=constant"])
+    load_recipe(recipe(ANSWERS, method="sft"), [f"objective.streams.demo.normalise={normalise}"])
 
 
 @pytest.mark.parametrize("key", ["top_p=0.9", "top_k=3", "min_p=0.1"])
