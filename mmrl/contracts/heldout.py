@@ -11,6 +11,11 @@ UNREADABLE = "unreadable"
 TRUNCATED = "eval/truncated"
 
 
+def is_taken(name: str) -> bool:
+    """Whether `eval/<name>` is a figure of its own, so that no task may be called so."""
+    return name in (MEAN, UNREADABLE) or f"eval/{name}" == TRUNCATED or is_loss(name)
+
+
 def is_loss(name: str) -> bool:
     """Whether a held-out figure is a loss, `loss` or `loss/<dataset>`, of which less is better."""
     return name == LOSS or name.startswith(f"{LOSS}/")

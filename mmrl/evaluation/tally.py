@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from mmrl.contracts.heldout import MEAN, UNREADABLE
+from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.heldout import MEAN, UNREADABLE, is_taken
 from mmrl.contracts.types import Group
 from mmrl.evaluation.rows import BadRows
 
@@ -20,22 +21,31 @@ class Tally:
     unknown: Counter[str] = field(default_factory=Counter)
 
     def add(self, dataset: str, groups: Iterable[Group]) -> None:
-        """Counts a dataset's groups of one trajectory."""
+        """Counts a dataset's groups of one trajectory. Raises ConfigError where a task's name is taken."""
         for trajectory, task in ((group.trajectories[0], group.sample.task) for group in groups):
-            self.scores.setdefault((dataset, task), []).append(trajectory.measured())
+            self._scores_of(dataset, task).append(trajectory.measured())
             if trajectory.episode is not None:
                 self.ends[dataset, task] += trajectory.episode.success_at_end
 
     def add_bad(self, dataset: str, bad: BadRows) -> None:
         """Counts a dataset's bad rows as wrong: those of no known task too, where all others have one task."""
         for task, count in bad.tasks.items():
-            self.scores.setdefault((dataset, task), []).extend([0.0] * count)
+            self._scores_of(dataset, task).extend([0.0] * count)
         of_dataset = [key for key in self.scores if key[0] == dataset]
         if len(of_dataset) == 1:
             self.scores[of_dataset[0]] += [0.0] * bad.unknown
         else:
             self.unknown[dataset] += bad.unknown
         self.unknown[dataset] += bad.unmeasured
+
+    def _scores_of(self, dataset: str, task: str) -> list[float]:
+        for name, renamed in ((task, "the task"), (f"{dataset}/{task}", "the held-out set")):
+            if is_taken(name):
+                raise ConfigError(
+                    f"data.eval: held-out set '{dataset}' has a task '{task}', and '{name}' is the name of another "
+                    f"held-out figure; rename {renamed}"
+                )
+        return self.scores.setdefault((dataset, task), [])
 
     def accuracy(self, rows: int, controls: Collection[str]) -> dict[str, float]:
         """The accuracies of `mmrl.evaluation.runner.evaluate`, over `rows` rows; empty where nothing was scored."""

@@ -1,4 +1,4 @@
-"""Two runs beside each other: settings that differ, held-out accuracy, and the last figures of training."""
+"""Two runs beside each other: settings that differ, held-out accuracy and loss, and the last figures of training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from mmrl.contracts.heldout import LOSS, MEAN, is_loss
 from mmrl.recipe.changes import Change, differences
 from mmrl.tracking.heldout import evaluations_in, evaluations_of, heldout_table
 from mmrl.tracking.report.charts import curves, render_comparison
@@ -41,7 +42,8 @@ class Comparison:
     Attributes:
         labels: what they are called: their names, or the paths given where these are equal.
         settings: those that differ.
-        heldout: held-out accuracy per task, of the last evaluation of each run, `mean` last.
+        accuracy: held-out, per task, of the last evaluation of each run, `mean` last.
+        loss: held-out, of the same evaluation, the mean over the sets last.
         figures: means over the last steps of each.
         notes: what is missing or damaged.
     """
@@ -49,7 +51,8 @@ class Comparison:
     labels: tuple[str, str]
     runs: tuple[Run, Run]
     settings: Sequence[Change]
-    heldout: Sequence[Compared]
+    accuracy: Sequence[Compared]
+    loss: Sequence[Compared]
     figures: Sequence[Compared]
     notes: Sequence[str]
 
@@ -65,12 +68,15 @@ def compare(first: Path, second: Path) -> Comparison:
     labels = names if names[0] != names[1] else (str(first), str(second))
     notes = [f"{label}: {note}" for label, run in zip(labels, runs) for note in run.notes]
     settings = differences(runs[0].config, runs[1].config) if all(run.config for run in runs) else []
-    return Comparison(labels, runs, settings, _heldout(runs), _figures(runs), notes)
+    heldout = _heldout(runs)
+    accuracy = [row for row in heldout if not is_loss(row.name)]
+    loss = [row for row in heldout if is_loss(row.name)]
+    return Comparison(labels, runs, settings, accuracy, loss, _figures(runs), notes)
 
 
 def _heldout(runs: Sequence[Run]) -> list[Compared]:
     first, second = (_last_evaluation(run) for run in runs)
-    names = [*sorted({*first, *second} - {"mean"}), *(["mean"] if "mean" in {*first, *second} else [])]
+    names = sorted({*first, *second}, key=lambda name: (name in (MEAN, LOSS), name))
     return [Compared(name, first.get(name), second.get(name)) for name in names]
 
 
@@ -96,8 +102,10 @@ def render_text(comparison: Comparison) -> str:
     lines = [f"{label}: step {run.last_step}, {run.folder}" for label, run in zip(comparison.labels, comparison.runs)]
     lines += ["", "settings that differ" if comparison.settings else "no setting differs"]
     lines += [f"  {change}" for change in comparison.settings]
-    if comparison.heldout:
-        lines += ["", *_table("held-out accuracy", comparison.heldout, first, second)]
+    if comparison.accuracy:
+        lines += ["", *_table("held-out accuracy", comparison.accuracy, first, second)]
+    if comparison.loss:
+        lines += ["", *_table("held-out loss, nats per token", comparison.loss, first, second)]
     if comparison.figures:
         lines += ["", *_table(f"mean of the last {LAST_STEPS} steps", comparison.figures, first, second)]
     lines += ["", *comparison.notes] if comparison.notes else []
@@ -127,7 +135,8 @@ def render_page(comparison: Comparison) -> str:
         f"<header><h1>{escape(title)}</h1></header>",
         f'<div class="notes" role="note"><ul>{notes}</ul></div>' if notes else "",
         f"<section><h2>Settings that differ</h2>{f'<ul>{changes}</ul>' if changes else '<p>None.</p>'}</section>",
-        _html_table("Held-out accuracy", comparison.heldout, comparison.labels),
+        _html_table("Held-out accuracy", comparison.accuracy, comparison.labels),
+        _html_table("Held-out loss, nats per token", comparison.loss, comparison.labels),
         _html_table(f"Mean of the last {LAST_STEPS} steps", comparison.figures, comparison.labels),
         render_comparison(dict(zip(comparison.labels, comparison.runs))),
     ]

@@ -53,6 +53,23 @@ def test_settings_accuracy_and_figures_of_both(pair, capsys):
     assert "b: The run has not finished: summary.json is missing." in lines
 
 
+def test_losses_stand_apart_from_accuracies(pair, tmp_path, capsys):
+    for run, loss in zip(pair, (0.5, 0.25)):
+        last = {"step": 100, "stage": "rl", "time": 1.7e9, "eval/ocr": 0.9, "eval/mean": 0.9}
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(last | {"eval/loss": loss, "eval/loss/talk": 2 * loss}) + "\n")
+    (pair[0] / "summary.json").unlink()
+    page = tmp_path / "both.html"
+    assert main(["compare", *map(str, pair), "--output", str(page)]) == 0
+    tables = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")]
+    rows = {" ".join(block[0].split()[:2]): [line.split() for line in block[1:]] for block in tables}
+    assert rows["held-out accuracy"][-2:] == [["ocr", "0.9", "0.9", "+0"], ["mean", "0.9", "0.9", "+0"]]
+    assert rows["held-out loss,"] == [["loss/talk", "1", "0.5", "-0.5"], ["loss", "0.5", "0.25", "-0.25"]]
+    parts = page.read_text().split("<section>")
+    assert [">loss" in part for part in parts if "<h2>Held-out accuracy</h2>" in part] == [False]
+    assert [part.count(">loss") for part in parts if "<h2>Held-out loss" in part and "<table" in part] == [2]
+
+
 def test_page_has_a_curve_per_run(pair, tmp_path, capsys):
     assert main(["compare", *map(str, pair), "--output", str(tmp_path / "both.html")]) == 0
     assert capsys.readouterr().out.endswith(f"written: {tmp_path / 'both.html'}\n")
