@@ -177,14 +177,19 @@ class Reward(ABC):
 
     def applies(self, target: Mapping[str, Any]) -> bool:
         """Whether the target has every required key; a null, as columnar files fill in, counts as absent."""
-        return all(target.get(key) is not None for key in self.target_keys if not key.endswith("?"))
+        return self.missing(target) is None
+
+    def missing(self, target: Mapping[str, Any]) -> str | None:
+        """The first key that the target lacks and the reward needs."""
+        needed = (key for key in self.target_keys if not key.endswith("?"))
+        return next((key for key in needed if target.get(key) is None), None)
 
     def check(self, target: Mapping[str, Any]) -> None:
         """Raise TargetError, with a one-line reason, if the target cannot be scored."""
-        for key in self.target_keys:
-            if not key.endswith("?") and target.get(key) is None:
-                present = sorted(key for key in target if target[key] is not None)
-                raise TargetError(f"reward {self.name!r} needs the key {key!r}; the target has {present}")
+        key = self.missing(target)
+        if key is not None:
+            present = sorted(key for key in target if target[key] is not None)
+            raise TargetError(f"reward {self.name!r} needs the key {key!r}; the target has {present}")
         self.check_target(target)
 
     @classmethod
@@ -332,6 +337,8 @@ class AnswerReward(Reward):
     def check(self, target: Mapping[str, Any]) -> None:
         """Raise TargetError if the target cannot be scored, or its answer cannot be written under `extract`."""
         super().check(target)
+        if not self.proves(target):
+            return
         text = self.gold_answer(target)
         if self.place.read(self.place.write(text))[0] != text.strip():
             raise TargetError(f"the answer {text[:60]!r} cannot be read back with extract={self.extract!r}")

@@ -18,7 +18,7 @@ from mmrl.contracts.policy import Ahead
 from mmrl.contracts.types import Sample
 from mmrl.data.augmentation import augmented, draw_key
 from mmrl.data.media import load_image, opened_image, resolve_media
-from mmrl.data.videos import locate, video_key, video_spec
+from mmrl.data.videos import clip_start, locate, video_key, video_spec
 from mmrl.recipe.budgets import VideoBudget
 from mmrl.recipe.data import CacheConfig
 
@@ -77,6 +77,12 @@ class MediaReader:
     def read(self, sample: Sample) -> list[Frames]:
         """The frames of each of the sample's videos, in order. Raises BadSample with the row, path and reason."""
         return [self._read(source, sample, position) for position, source in enumerate(sample.videos)]
+
+    def origins(self, sample: Sample) -> list[float]:
+        """The second of its file that each of the sample's videos counts as 0, in what a policy is shown as in targets:
+        the clip's start, unless `clock` is `file`. Call it of a sample that was `read`."""
+        budget = self.budget.merged(sample.budgets.get("video", {}))
+        return [0.0 if budget.clock == "file" else clip_start(source) for source in sample.videos]
 
     def picture(self, source: Any, sample: Sample, min_pixels: int, max_pixels: int) -> Frames | None:
         """A large image, a file or encoded bytes, through the cache and sized for the policy.

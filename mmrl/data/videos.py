@@ -85,6 +85,12 @@ def locate(source: Any, sample: Sample) -> tuple[Any, Mapping[str, Any]]:
     raise BadSample(sample.where, f"a video is a path or a list of images, not {type(source).__name__}")
 
 
+def clip_start(source: Any) -> float:
+    """The second of its file at which a video of a row begins: 0, unless it is a clip that says otherwise."""
+    start = source.get("start") if isinstance(source, Mapping) else None
+    return max(0.0, float(start)) if start is not None else 0.0
+
+
 def foreign_key(clip: Mapping[str, Any]) -> str | None:
     """What is wrong with the first key, by name, that no clip has; None where there is none."""
     foreign = sorted(set(clip) - set(CLIP_KEYS), key=str)

@@ -50,6 +50,7 @@ class VideoOverrides(Settings):
     max_pixels: PositiveInt | None = None
     total_pixels: PositiveInt | None = None
     rounding: Literal["qwen", "time"] | None = None
+    clock: Literal["clip", "file"] | None = None
     source_fps: PositiveFloat | None = None
     stream: int | None = Field(None, ge=0)
     backend: str | None = None
@@ -80,6 +81,9 @@ class VideoBudget(Settings):
     max_pixels: PositiveInt | None = Field(None, description="pixels per frame")
     total_pixels: PositiveInt | None = Field(None, description="pixels per video, counted over temporal patches")
     rounding: Literal["qwen", "time"] = Field("qwen", description="time: by true timestamps, for varying frame rates")
+    clock: Literal["clip", "file"] = Field(
+        "clip", description="what 0 seconds are in targets and answers: the start of a row's clip, or of its file"
+    )
     source_fps: PositiveFloat = Field(2.0, description="frames per second that folders and lists of images hold")
     stream: int | None = Field(None, ge=0, description="of files with several videos; null: the best, as FFmpeg has it")
     backend: str = Field("auto", description="auto, or a name of video.backends")

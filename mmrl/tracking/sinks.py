@@ -15,7 +15,8 @@ from mmrl.tracking.files import cannot_write, write_atomic
 
 
 class Sink(Protocol):
-    """A receiver of figures. Made with (run folder, project name, step resumed from or None)."""
+    """A receiver of figures. Made with (run folder, project name, step resumed from or None), once its `package`, where
+    it names one, is known to be there."""
 
     def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
         """Takes finite figures of one step."""
@@ -33,7 +34,9 @@ def check_sinks(config: TrackingConfig) -> None:
         try:
             import_module(package)
         except ImportError:
-            raise missing(package) from None
+            raise UserError(
+                f"tracking.{package} is true, but {package} is not installed; run: pip install {package}"
+            ) from None
 
 
 class TensorBoard:
@@ -44,10 +47,8 @@ class TensorBoard:
     def __init__(self, folder: Path, project: str, resume_step: int | None):
         # tensorboard logs a banner at import when TensorFlow is absent.
         logging.getLogger("tensorboard").setLevel(logging.ERROR)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise missing("tensorboard") from None
+        from torch.utils.tensorboard import SummaryWriter
+
         purge = None if resume_step is None else resume_step + 1
         self._folder = folder / "tensorboard"
         with self._errors():
@@ -77,10 +78,8 @@ class Wandb:
     package: ClassVar[str] = "wandb"
 
     def __init__(self, folder: Path, project: str, resume_step: int | None):
-        try:
-            import wandb
-        except ImportError:
-            raise missing("wandb") from None
+        import wandb
+
         note = folder / "wandb_id"
         known = note.read_text().strip() if resume_step is not None and note.is_file() else None
         self._run = wandb.init(project=project, name=folder.name, dir=str(folder), id=known, resume="allow")
@@ -101,10 +100,8 @@ class Trackio:
     package: ClassVar[str] = "trackio"
 
     def __init__(self, folder: Path, project: str, resume_step: int | None):
-        try:
-            import trackio
-        except ImportError:
-            raise missing("trackio") from None
+        import trackio
+
         resume = "never" if resume_step is None else "allow"
         self._run = trackio.init(project=project, name=folder.name, resume=resume, embed=False)
 
@@ -115,15 +112,11 @@ class Trackio:
         self._run.finish()
 
 
-def missing(package: str) -> UserError:
-    """The error for a sink whose package is not installed."""
-    return UserError(f"tracking.{package} is true, but {package} is not installed; run: pip install {package}")
-
-
 def open_sinks(folder: Path, config: TrackingConfig, resume_step: int | None) -> list[Sink]:
     """The sinks that `config` switches on.
 
     Raises:
         UserError: a package is missing; the message has the pip command.
     """
+    check_sinks(config)
     return [SINKS.get(name)(folder, config.project, resume_step) for name in config.open]

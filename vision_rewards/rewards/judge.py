@@ -68,20 +68,15 @@ class Judged(AnswerReward):
 
     def check(self, target):
         """As of every answer reward; also raises where no judge is configured, or its key is not set."""
-        if not self.applies(target):
-            present = sorted(key for key in target if target[key] is not None)
-            raise TargetError(f"reward {self.name!r} needs the key {self.demanded(target)!r}; the target has {present}")
-        if self.proves(target):
-            super().check(target)
-        self.check_target(target)
+        super().check(target)
         try:
             session_of(self)
         except Failure as error:
             raise TargetError(f"reward {self.name!r}: {error}") from None
 
     @abstractmethod
-    def demanded(self, target: Mapping[str, Any]) -> str:
-        """The key without which this target cannot be judged."""
+    def missing(self, target: Mapping[str, Any]) -> str | None:
+        """The key for want of which this target cannot be judged."""
 
     def gold_answer(self, target):
         return target.get("answer") or ""
@@ -162,11 +157,9 @@ class Judge(Judged):
 
     rubric: str | None = param(None, f"how to grade; null: `{RUBRIC}`, or, without a reference: `{UNAIDED}`")
 
-    def demanded(self, target):
-        return "answer" if self.reference else "question"
-
-    def applies(self, target):
-        return target.get(self.demanded(target)) is not None
+    def missing(self, target):
+        key = "answer" if self.reference else "question"
+        return key if target.get(key) is None else None
 
     def check_target(self, target):
         check_texts(target, ("question", "answer", "rubric"))

@@ -105,14 +105,13 @@ class Rubric(Judged):
             except ValueError as error:
                 raise ValueError(f"reward 'rubric': parameter 'criteria': {error}") from None
 
-    def demanded(self, target):
-        return "criteria" if self.criteria is None else "question"
-
-    def applies(self, target):
+    def missing(self, target):
         if target.get("criteria") is not None:
-            return True
+            return None
+        if self.criteria is None:
+            return "criteria"
         known = target.get("question") is not None or self.reference_of(target) is not None
-        return self.criteria is not None and known
+        return None if known else "question"
 
     def check_target(self, target):
         check_texts(target, ("question", "answer"))

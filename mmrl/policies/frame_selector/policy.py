@@ -102,6 +102,8 @@ class _Given:
     def __init__(self, frames: Frames, reader: MediaReader):
         self.frames, self.image, self.image_size = frames, reader.image, reader.image_size
 
+        self.origins = reader.origins
+
     def read(self, sample: Sample) -> list[Frames]:
         return [self.frames]
 
@@ -159,7 +161,7 @@ class FrameSelector(Referenced):
     def _features(self, frames: Frames) -> Tensor:
         """float32 [N, H]. The tower does not attend across temporal patches: a moment's features are its own."""
         pixels = self.reader.processor.video_processor(
-            videos=[frames.pixels], return_tensors="pt", **qwen_prompt.video_settings([frames])
+            videos=[frames.pixels], return_tensors="pt", **qwen_prompt.video_settings([frames], [0.0])
         )
         grid = pixels["video_grid_thw"].to(self.device)
         values = pixels["pixel_values_videos"].to(self.device)

@@ -14,6 +14,7 @@ from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
 from mmrl.data.marks import refuse_wrong_marks
 from mmrl.data.media_reader import MediaReader, image_budget
+from mmrl.data.videos import clip_start
 from mmrl.policies.chat_template import rendered_sample
 from mmrl.policies.qwen_vl.mrope import mrope_positions
 
@@ -26,11 +27,11 @@ class PromptVideo:
     """One video of a prompt.
 
     Attributes:
-        timestamps: seconds of each frame read.
+        timestamps: seconds of each frame read, on the clock that its targets are in (`MediaReader.origins`).
         size: (width, height) of the source.
         resized: (width, height) as the model sees it.
-        patch_seconds: seconds between temporal patches, or of each since the first where they do not come evenly; what
-            Qwen2.5-VL's time positions count.
+        patch_seconds: seconds between temporal patches, the first at 0, or those of each on that clock where they do
+            not come evenly or begin later; what Qwen2.5-VL's time positions count.
     """
 
     timestamps: tuple[float, ...]
@@ -93,7 +94,7 @@ def prepare_prompt(
     refuse_wrong_marks(sample, (processor.image_token, processor.video_token))
     size = image_budget(videos.image_size, sample)
     images, sizes, image_settings = _load_images(sample, videos, size)
-    frames = videos.read(sample)
+    frames, origins = videos.read(sample), videos.origins(sample)
     text = rendered_sample(processor, sample)
     try:
         encoded = processor(
@@ -101,7 +102,7 @@ def prepare_prompt(
             images=images or None,
             videos=[video.pixels for video in frames] or None,
             images_kwargs=image_settings,
-            videos_kwargs=video_settings(frames),
+            videos_kwargs=video_settings(frames, origins),
             return_tensors="pt",
         )
     except ValueError as error:
@@ -114,7 +115,9 @@ def prepare_prompt(
             "raise it or lower policy.image.max_pixels, policy.video.max_pixels or the number of frames",
         )
     grid, video_grid = encoded.get("image_grid_thw"), encoded.get("video_grid_thw")
-    clips = tuple(_clip(video, processor.video_processor.temporal_patch_size) for video in frames)
+    factor = processor.video_processor.temporal_patch_size
+    starts = [clip_start(source) for source in sample.videos]
+    clips = tuple(_clip(*video, factor) for video in zip(frames, origins, starts, strict=True))
     seconds = [clip.patch_seconds for clip in clips]
     merge, types = processor.image_processor.merge_size, encoded["mm_token_type_ids"][0]
     positions = mrope_positions(types, grid, video_grid, merge, seconds, tokens_per_second)
@@ -147,20 +150,25 @@ def _load_images(
     return images, sizes, {"do_resize": False}
 
 
-def video_settings(frames: Sequence[Frames]) -> dict[str, Any]:
-    """Frames come sampled and sized; what is left to the processor is patches and, for Qwen3-VL, written times."""
+def video_settings(frames: Sequence[Frames], origins: Sequence[float]) -> dict[str, Any]:
+    """Frames come sampled and sized; what is left to the processor is patches and, for Qwen3-VL, written times.
+
+    Args:
+        origins: of each video, the second that is written as 0.
+    """
     from transformers.video_utils import VideoMetadata
 
     if not frames:
         return {}
     metadata = []
-    for video in frames:
+    for video, origin in zip(frames, origins, strict=True):
         fps, taken = video.metadata.fps, len(video)
         # Qwen3-VL writes index / fps: true times where frames do not come at equal distances.
         regular = [index / fps for index in video.metadata.indices]
         times = video.timestamps.tolist()
         even = all(abs(a - b) < 1e-3 for a, b in zip(regular, times, strict=True))
-        indices = list(video.metadata.indices) if even else [time * fps for time in times]
+        own = even and origin == 0
+        indices = list(video.metadata.indices) if own else [time * fps for time in _since(times, origin)]
         # The processor takes the sampled rate for frames / total x fps.
         total = taken * fps / _sampled_fps(video)
         metadata.append(VideoMetadata(total_num_frames=total, fps=fps, frames_indices=indices))
@@ -176,12 +184,27 @@ def _sampled_fps(frames: Frames) -> float:
     return (len(times) - 1) / span if span > 0 else frames.metadata.fps
 
 
-def _clip(frames: Frames, temporal_patch: int) -> PromptVideo:
+def _clip(frames: Frames, origin: float, start: float, temporal_patch: int) -> PromptVideo:
+    """What was read of a video.
+
+    Args:
+        origin: the second that counts as 0.
+        start: where the clip begins.
+    """
     height, width = frames.pixels.shape[-2:]
     source = (frames.metadata.width, frames.metadata.height)
-    times, rate = tuple(frames.timestamps.tolist()), frames.metadata.sampled_fps
-    seconds = temporal_patch / rate if rate is not None else tuple(t - times[0] for t in times[::temporal_patch])
+    times, rate = _since(frames.timestamps.tolist(), origin), frames.metadata.sampled_fps
+    seconds: float | tuple[float, ...] = times[::temporal_patch]
+    if rate is not None:
+        seconds, first = temporal_patch / rate, start - origin
+        if first > 0:
+            seconds = tuple(first + patch * seconds for patch in range(len(times[::temporal_patch])))
     return PromptVideo(times, source, (width, height), seconds)
+
+
+def _since(times: Sequence[float], origin: float) -> tuple[float, ...]:
+    """Seconds since `origin`; a frame that is on screen there already counts from it."""
+    return tuple(max(0.0, time - origin) for time in times)
 
 
 def stack_pixels(prompts: Sequence[QwenPrompt], device: torch.device) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Prompts with videos: one prompt for engine and trainer, true times, budgets, coordinates, broken files."""
 
+import re
 import threading
 from dataclasses import replace
 
@@ -126,6 +127,51 @@ def test_qwen3_writes_the_true_times(tiny_qwen, clips):
     text = policy.processor.tokenizer.decode(prompt.input_ids)
     for first, second in zip(times[::2], times[1::2]):
         assert f"<{(first + second) / 2:.1f} seconds>" in text
+
+
+def shown_seconds(policy, sample):
+    """Of each temporal patch: what Qwen3-VL's text says, or what Qwen2.5-VL's positions count from the video's mark."""
+    (prompt,) = policy.prepare([sample])
+    video = prompt.input_ids == policy.module.config.video_token_id
+    if policy.module.config.model_type == "qwen3_vl":
+        text = policy.processor.tokenizer.decode(prompt.input_ids)
+        return [float(second) for second in re.findall(r"<([\d.]+) seconds>", text)]
+    first = int(video.nonzero()[0])
+    rate = policy.module.config.vision_config.tokens_per_second
+    times = prompt.positions[0][video] - prompt.positions[0][first - 1] - 1
+    return [int(time) / rate for time in times.unique()]
+
+
+@pytest.mark.parametrize(
+    ("clock", "qwen2_5", "qwen3"), [("clip", [0.0, 1.0], [0.2, 1.2]), ("file", [1.0, 2.0], [1.2, 2.2])]
+)
+def test_seconds_of_a_clip_are_one_thing_in_every_family(tiny_qwen, tmp_path, clock, qwen2_5, qwen3):
+    """Qwen2.5-VL counts to the start of a patch of two frames, Qwen3-VL to its middle: 0.25 s, written as 0.2."""
+    path = str(write_video(tmp_path / "long.mp4", 4, 2, 64, 48))
+    for family, expected in (("qwen2_5_vl", qwen2_5), ("qwen3_vl", qwen3)):
+        policy = load(tiny_qwen(family), video={"fps": 2.0, "clock": clock})
+        # The end is the last frame's own second.
+        assert shown_seconds(policy, video_sample({"path": path, "start": 1.0, "end": 2.5})) == expected
+        (prompt,) = policy.prepare([video_sample({"path": path, "start": 1.0, "end": 2.5})])
+        origin = 1.0 if clock == "clip" else 0.0
+        assert prompt.clips[0].timestamps == pytest.approx([second - origin for second in (1.0, 1.5, 2.0, 2.5)])
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_dataset_says_what_its_seconds_count_from_and_uneven_frames_keep_to_it(tiny_qwen, tmp_path, family):
+    path = str(write_video(tmp_path / "long.mp4", 8, 4, 64, 48))
+    policy = load(tiny_qwen(family), video={"fps": 4.0, "drop": 0.5, "min_pixels": 784, "max_pixels": 1024})
+    sample = video_sample({"path": path, "start": 4.0, "end": 7.75})
+    of_clip = shown_seconds(policy, sample)
+    of_file = shown_seconds(policy, replace(sample, budgets={"video": {"clock": "file"}}))
+    assert of_clip[0] < 1.0
+    assert of_file == pytest.approx([second + 4.0 for second in of_clip])
+
+
+def test_named_times_are_of_the_file_in_every_family(tiny_qwen, clips):
+    for family in ("qwen2_5_vl", "qwen3_vl"):
+        policy = load(tiny_qwen(family), video={"timestamps": [1.0, 1.0, 2.0, 2.0], "max_pixels": 1024})
+        assert shown_seconds(policy, video_sample(clips[0])) == [1.0, 2.0], family
 
 
 def test_image_and_video_budgets_are_apart_and_a_datasets_own_comes_first(tiny_qwen, clips):

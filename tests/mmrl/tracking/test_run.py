@@ -16,6 +16,7 @@ from mmrl.contracts.types import Decision, Group, Sample, StopReason, Trajectory
 from mmrl.recipe.tracking import SINKS, SWITCHES, TrackingConfig
 from mmrl.tracking.metrics import is_wall_clock
 from mmrl.tracking.rollouts import prompt_text
+from mmrl.tracking.sinks import open_sinks
 from mmrl.tracking.tracker import Tracker
 
 QUIET = TrackingConfig(console="none", tensorboard=False)
@@ -274,3 +275,10 @@ def test_importing_the_tracker_is_light():
     code = f"import sys, mmrl.tracking.tracker, mmrl.tracking.report.page; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_sink_without_its_package_is_refused_before_any_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="wandb is not installed; run: pip install wandb"):
+        open_sinks(tmp_path, TrackingConfig(wandb=True), None)
+    assert not list(tmp_path.iterdir())
