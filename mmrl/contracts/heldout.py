@@ -9,6 +9,8 @@ LOSS = "loss"
 UNREADABLE = "unreadable"
 # As it is logged: it stands beside an evaluation's results, not among them.
 TRUNCATED = "eval/truncated"
+# `eval_rows/<name>`: the rows behind `eval/<name>`.
+ROWS = "eval_rows/"
 
 
 def is_taken(name: str) -> bool:

@@ -41,12 +41,14 @@ class Measured:
         figures: as they are logged: `eval/truncated`, and what `evaluation.sparse_to_dense` took.
         groups: what was sampled.
         loss: of held-out demonstrations; see `LossSums.figures`.
+        rows: that each accuracy is over; see `Tally.rows`. Benchmarks sum up by rules of their own and are left out.
     """
 
     accuracy: dict[str, float]
     figures: dict[str, float]
     groups: tuple[Group, ...]
     loss: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, float] = field(default_factory=dict)
 
     @property
     def results(self) -> dict[str, float]:
@@ -203,7 +205,7 @@ def evaluate(
             tally.add_bad(name, bad)
     accuracy = tally.accuracy(sum(sizes.values()), controls)
     accuracy |= {} if losses.units or MEAN in accuracy else {MEAN: 0.0}
-    return Measured(accuracy, dense_figures(settled), tuple(groups), losses.figures(controls))
+    return Measured(accuracy, dense_figures(settled), tuple(groups), losses.figures(controls), tally.rows(controls))
 
 
 def _has_answer(ready: Ready) -> bool:

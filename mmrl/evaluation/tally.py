@@ -47,14 +47,31 @@ class Tally:
                 )
         return self.scores.setdefault((dataset, task), [])
 
+    def _names(self, controls: Collection[str]) -> dict[tuple[str, str], str]:
+        """What the accuracy of each (dataset, task) is called."""
+        tasks = [task for name, task in self.scores if name not in controls]
+        return {
+            (name, task): task if name not in controls and tasks.count(task) == 1 else f"{name}/{task}"
+            for name, task in self.scores
+        }
+
+    def rows(self, controls: Collection[str]) -> dict[str, float]:
+        """How many rows each accuracy is over, by its name.
+
+        That of the mean is the number over which one accuracy has the variance of a mean of tasks that weigh the same:
+        (tasks)^2 / sum(1 / rows), all rows where the tasks have equally many.
+        """
+        counts = {key: float(len(values)) for key, values in self.scores.items()}
+        counted = [count for key, count in counts.items() if key[0] not in controls]
+        named = self._names(controls)
+        rows = {named[key]: count for key, count in counts.items()}
+        rows |= {f"{named[key]}/success_at_end": counts[key] for key in self.ends}
+        return rows | ({MEAN: len(counted) ** 2 / sum(1 / count for count in counted)} if counted else {})
+
     def accuracy(self, rows: int, controls: Collection[str]) -> dict[str, float]:
         """The accuracies of `mmrl.evaluation.runner.evaluate`, over `rows` rows; empty where nothing was scored."""
-        tasks = [task for name, task in self.scores if name not in controls]
         means = {key: sum(values) / len(values) for key, values in self.scores.items()}
-        named = {
-            (name, task): task if name not in controls and tasks.count(task) == 1 else f"{name}/{task}"
-            for name, task in means
-        }
+        named = self._names(controls)
         results = {named[key]: mean for key, mean in means.items() if key[0] not in controls}
         if means:
             results[MEAN] = sum(results.values()) / len(results) if results else 0.0

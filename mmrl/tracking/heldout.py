@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmrl.contracts.heldout import LOSS, MEAN, TRUNCATED, is_loss
+from mmrl.contracts.heldout import LOSS, MEAN, ROWS, TRUNCATED, is_loss
 
 PREFIX = "eval/"
 LAST = ("final", "latest")
@@ -65,6 +65,15 @@ def evaluations_in(records: Sequence[Mapping[str, Any]], ends: Mapping[str, int]
             evaluations[f"after_{record['stage']}"] = figures
         evaluations["latest"] = figures
     return evaluations
+
+
+def rows_in(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """How many rows the last evaluation's accuracies are over, by task, and what `mean` counts for."""
+    counts: dict[str, float] = {}
+    for record in records:
+        now = {k.removeprefix(ROWS): v for k, v in record.items() if k.startswith(ROWS)}
+        counts = {name: number for name, value in now.items() if (number := _number(value)) is not None} or counts
+    return counts
 
 
 def _items(value: Any) -> Sequence[tuple[str, Any]]:

@@ -68,6 +68,12 @@ _ENTRIES = (
     ),
     Metric("eval/unreadable", "share", "Held-out rows of no known task that cannot be read: in no accuracy.", False),
     Metric(
+        "eval_rows/mean",
+        "rows",
+        "Held-out rows that would make one accuracy as sure as the mean; all where tasks have equally many.",
+    ),
+    Metric("eval_rows/<task>", "rows", "Held-out rows behind `eval/<task>`, bad ones included."),
+    Metric(
         "sparse_to_dense/frames", "frames", "Mean frames per video at the level whose answer stands, in evaluation."
     ),
     Metric("sparse_to_dense/frames_read", "frames", "Mean frames per video over all levels it was read at.", False),

@@ -11,7 +11,7 @@ import torch
 
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
-from mmrl.contracts.heldout import best_figure, is_loss
+from mmrl.contracts.heldout import ROWS, best_figure, is_loss
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import DEMO, Group
 from mmrl.data.mixture import Mixture
@@ -71,7 +71,8 @@ class Session:
         videos = EpisodeVideos(videos_folder(self.recipe.folder, step), {"step": step})
         measured = self.evaluator.run(stage, videos.keep)
         videos.close()
-        self._figures, results = measured.figures, measured.results
+        self._figures = measured.figures | {f"{ROWS}{name}": rows for name, rows in measured.rows.items()}
+        results = measured.results
         best = self.recipe.checkpoint.best
         if best is not None and best_figure(best, results) not in results:
             raise ConfigError(f"checkpoint.best: {unknown('held-out figure', best, results)}")

@@ -10,9 +10,10 @@ from fnmatch import fnmatchcase
 from html import escape
 from typing import Any
 
-from mmrl.contracts.heldout import TRUNCATED
+from mmrl.contracts.heldout import ROWS, TRUNCATED
 from mmrl.tracking.metrics import describe
-from mmrl.tracking.report.plots import COLOURS, Frame, Series, draw, number
+from mmrl.tracking.report.intervals import wilson
+from mmrl.tracking.report.plots import COLOURS, Frame, Point, Series, draw, number
 from mmrl.tracking.report.starts import changes_of
 from mmrl.tracking.run_files import Run
 
@@ -22,7 +23,14 @@ LEFT = (TRUNCATED, "eval/loss", "eval/loss/*")
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart: figures by name or pattern, in order, without those of `besides`; `each` draws one chart per figure."""
+    """A chart.
+
+    Attributes:
+        figures: by name or pattern, in order, without those of `besides`.
+        unit_range, least: see `make_scale`.
+        each: one chart per figure.
+        smooth: see `Series`.
+    """
 
     title: str
     figures: tuple[str, ...]
@@ -30,6 +38,8 @@ class Chart:
     unit_range: bool = False
     each: bool = False
     besides: tuple[str, ...] = ()
+    least: float = 0.0
+    smooth: bool = True
 
 
 SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
@@ -46,9 +56,9 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
     (
         "Held-out accuracy over training",
         (
-            Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True, besides=LEFT),
-            Chart("Held-out loss", ("eval/loss", "eval/loss/*"), "nats per token"),
-            Chart("Held-out answers cut by the limit of tokens", (TRUNCATED,), "share of answers", unit_range=True),
+            Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True, besides=LEFT, smooth=False),
+            Chart("Held-out loss", ("eval/loss", "eval/loss/*"), "nats per token", smooth=False),
+            Chart("Held-out answers cut by the limit", (TRUNCATED,), "share of answers", unit_range=True, smooth=False),
         ),
     ),
     (
@@ -65,7 +75,7 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Entropy", ("policy/entropy",), "nats per token"),
             Chart("KL to the reference", ("policy/kl_ref",), "nats per token"),
             Chart("Engine against trainer log-probs", ("gap/*",), "gap, nats"),
-            Chart("Clipped units", ("policy/clip_*",), "share of units"),
+            Chart("Clipped units", ("policy/clip_*",), "share of units", least=0.01),
             Chart("Probability ratio", ("policy/ratio_*",), "ratio"),
             Chart("Answer length", ("length/mean", "length/max"), "tokens"),
             Chart("Cut by the length limit", ("length/truncated",), "share of answers", unit_range=True),
@@ -76,8 +86,8 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
         (
             Chart("Loss", ("loss/total", "loss/*"), "loss"),
             Chart("Gradient norm before clipping", ("optim/grad_norm",), "norm"),
-            Chart("Learning rate", ("optim/lr", "optim/lr_*"), "learning rate"),
-            Chart("Stream weights", ("stream/*_weight",), "weight in the loss"),
+            Chart("Learning rate", ("optim/lr", "optim/lr_*"), "learning rate", smooth=False),
+            Chart("Stream weights", ("stream/*_weight",), "weight in the loss", smooth=False),
             Chart("Units per stream", ("stream/*_units",), "units per step"),
         ),
     ),
@@ -100,9 +110,14 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
     ),
 )
 OTHERS = 60
+# What is drawn, told where it is.
+LEGEND = (
+    ('class="raw ', "Light lines are single steps, strong ones means over neighbouring steps of a stage."),
+    ('class="bar ', "Bars are 95 % intervals (Wilson) over the held-out rows."),
+)
 
 
-def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float | None]]]:
+def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Point]]:
     """Points of every figure; a step logged twice keeps its last value."""
     values: dict[str, dict[int, float | None]] = {}
     for record in records:
@@ -117,7 +132,11 @@ def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, fl
 def render_charts(run: Run) -> str:
     """All charts as HTML sections; figures that no chart names come last, folded away."""
     points = curves(run.records)
-    left = {name for name, values in points.items() if any(value is not None for _, value in values)}
+    left = {
+        name
+        for name, values in points.items()
+        if any(value is not None for _, value in values) and not name.startswith(ROWS)
+    }
     steps = [record["step"] for record in run.records]
     frame = Frame(min(steps, default=0), max(steps, default=1), run.spans, changes_of(run))
     page = []
@@ -129,8 +148,12 @@ def render_charts(run: Run) -> str:
             figures += [_figure(chart, batch, points, frame) for batch in batches]
         if figures:
             page.append(f'<section><h2>{escape(title)}</h2><div class="charts">{"".join(figures)}</div></section>')
+    legend = [words for sign, words in LEGEND if any(sign in figure for figure in page)]
+    if legend:
+        page.insert(0, f'<p class="muted reading">{" ".join(legend)}</p>')
     others = [
-        _figure(Chart("", (name,), _unit(name), each=True), [name], points, frame) for name in sorted(left)[:OTHERS]
+        _figure(Chart("", (name,), unit, unit == "share", each=True), [name], points, frame)
+        for name, unit in ((name, _unit(name)) for name in sorted(left)[:OTHERS])
     ]
     if others:
         page.append(
@@ -156,7 +179,9 @@ def render_comparison(runs: Mapping[str, Run]) -> str:
         figures = []
         for chart in charts:
             for name in _take(chart.figures, left, chart.besides):
-                series = [Series(name, label, values[name]) for label, values in points.items() if name in values]
+                series = [
+                    _series(name, label, values, chart.smooth) for label, values in points.items() if name in values
+                ]
                 figures.append(_draw_figure(name, chart, series, frame))
         if figures:
             page.append(f'<section><h2>{escape(title)}</h2><div class="charts">{"".join(figures)}</div></section>')
@@ -184,12 +209,17 @@ def _unit(name: str) -> str:
     return "value" if unit == "1" else unit
 
 
-def _figure(
-    chart: Chart, names: Sequence[str], points: Mapping[str, list[tuple[int, float | None]]], frame: Frame
-) -> str:
+def _figure(chart: Chart, names: Sequence[str], points: Mapping[str, list[Point]], frame: Frame) -> str:
     title = chart.title if not chart.each else names[0].removeprefix("eval/")
-    series = [Series(name, _label(name), points[name]) for name in names]
-    return _draw_figure(title, chart, series, frame)
+    return _draw_figure(title, chart, [_series(name, _label(name), points, chart.smooth) for name in names], frame)
+
+
+def _series(name: str, label: str, points: Mapping[str, list[Point]], smooth: bool) -> Series:
+    """A figure's curve; a held-out accuracy with the interval around each of its values."""
+    rows = dict(points.get(f"{ROWS}{name.removeprefix('eval/')}", ())) if name.startswith("eval/") else {}
+    intervals = {step: wilson(value, rows.get(step) or 0) for step, value in points[name] if value is not None}
+    known = {step: interval for step, interval in intervals.items() if interval is not None}
+    return Series(name, label, points[name], smooth, known)
 
 
 def _draw_figure(title: str, chart: Chart, series: Sequence[Series], frame: Frame) -> str:
@@ -203,7 +233,7 @@ def _draw_figure(title: str, chart: Chart, series: Sequence[Series], frame: Fram
     note = f'<p class="gap-note">{gaps} value{"s" if gaps > 1 else ""} not finite or not defined</p>' if gaps else ""
     name = series[0].name
     under = f'<code title="{escape(_meaning(name))}">{escape(name)}</code>' if single else legend
-    svg = draw(series, frame, chart.axis, f"{title}: {chart.axis} by step", chart.unit_range)
+    svg = draw(series, frame, chart.axis, f"{title}: {chart.axis} by step", chart.unit_range, chart.least)
     return (
         f'<figure><figcaption><h3>{escape(title)}</h3>{latest}</figcaption><p class="keys">{under}</p>'
         f'{svg}<output class="tip" hidden></output>{note}</figure>'
@@ -221,5 +251,5 @@ def _meaning(name: str) -> str:
         return "not documented"
 
 
-def _latest(points: Sequence[tuple[int, float | None]]) -> float | None:
+def _latest(points: Sequence[Point]) -> float | None:
     return next((value for _, value in reversed(points) if value is not None), None)

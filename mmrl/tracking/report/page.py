@@ -14,13 +14,15 @@ from typing import Any
 from mmrl.contracts.heldout import TRUNCATED, is_loss
 from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
-from mmrl.tracking.heldout import LAST, column_title, evaluations_in, evaluations_of, heldout_table
+from mmrl.tracking.heldout import LAST, column_title, evaluations_in, evaluations_of, heldout_table, rows_in
 from mmrl.tracking.report.bad_samples import render_bad_samples
 from mmrl.tracking.report.charts import render_charts
 from mmrl.tracking.report.episodes import render_episodes
+from mmrl.tracking.report.intervals import wilson
 from mmrl.tracking.report.rollouts import cut, render_rollouts
+from mmrl.tracking.report.script import SCRIPT
 from mmrl.tracking.report.starts import render_starts
-from mmrl.tracking.report.style import SCRIPT, STYLE
+from mmrl.tracking.report.style import STYLE
 from mmrl.tracking.run_files import Run, StageSpan, read_run
 from mmrl.tracking.starts import ran_until
 
@@ -50,7 +52,7 @@ def render(run: Run, beside: Path) -> str:
     evaluations = evaluations_of(run.summary)
     if not evaluations:
         evaluations = evaluations_in(run.records, {span.name: span.end for span in run.planned})
-    table = _heldout(evaluations)
+    table = _heldout(evaluations, rows_in(run.records))
     notes = [*run.notes, *([] if table else ["No held-out evaluation yet."]), *_cut_answers(run)]
     films = render_episodes(run, beside)
     body = "".join(
@@ -144,7 +146,7 @@ def _cut_answers(run: Run) -> list[str]:
     ]
 
 
-def _heldout(evaluations: Mapping[str, Any]) -> str:
+def _heldout(evaluations: Mapping[str, Any], counts: Mapping[str, float]) -> str:
     table = heldout_table(evaluations)
     if not table.rows:
         return ""
@@ -154,7 +156,7 @@ def _heldout(evaluations: Mapping[str, Any]) -> str:
     rows = []
     for task, values in table.rows:
         cells = "".join(
-            f'<td class="{"final" if column in LAST else ""}">{"–" if value is None else f"{value:.3f}"}</td>'
+            f'<td class="{"final" if column in LAST else ""}">{_with_interval(value, counts.get(task, 0))}</td>'
             for column, value in zip(table.columns, values, strict=True)
         )
         cells += _change(values[0], values[-1], falls=is_loss(task)) if change else ""
@@ -164,6 +166,15 @@ def _heldout(evaluations: Mapping[str, Any]) -> str:
         f'<section><h2>{table.title.capitalize()}</h2><div class="card scroll">{table_tag}<thead><tr>'
         f'<th scope="col">task</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></section>'
     )
+
+
+def _with_interval(value: float | None, rows: float) -> str:
+    """A figure and, below it, the 95 % interval of one that is a share of rows."""
+    if value is None:
+        return "–"
+    interval = wilson(value, rows)
+    small = f'<small title="95 % interval">{interval[0]:.2f}–{interval[1]:.2f}</small>' if interval else ""
+    return f"{value:.3f}{small}"
 
 
 def _change(start: float | None, final: float | None, falls: bool) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 
 from mmrl.tracking.run_files import StageSpan
@@ -14,15 +14,31 @@ WIDTH, HEIGHT = 400, 232
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 36, 38
 POINTS = 300
 COLOURS = 6
+# Points up to which each is marked and none is smoothed.
+FEW = 24
+# A smoothed point stands for its neighbours within this share of the curve.
+SMOOTHING = 1 / 60
+# Below, a figure is 0 and a relative difference none.
+ZERO, ROUNDING = 1e-9, 1e-6
+
+Point = tuple[int, float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One curve: (step, value) in step order; None leaves a gap."""
+    """One curve.
+
+    Attributes:
+        points: (step, value) in step order; None leaves a gap.
+        smooth: draw a smoothed curve over a light one of the values, where there are many.
+        intervals: step -> (low, high) around the value there.
+    """
 
     name: str
     label: str
-    points: Sequence[tuple[int, float | None]]
+    points: Sequence[Point]
+    smooth: bool = False
+    intervals: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,7 @@ class Scale:
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
 
-def thin(points: Sequence[tuple[int, float | None]], limit: int = POINTS) -> list[tuple[int, float | None]]:
+def thin(points: Sequence[Point], limit: int = POINTS) -> list[Point]:
     """At most `limit` points: each the mean of its bucket at the bucket's last step."""
     if len(points) <= limit:
         return list(points)
@@ -65,17 +81,53 @@ def thin(points: Sequence[tuple[int, float | None]], limit: int = POINTS) -> lis
     return thinned
 
 
-def make_scale(values: Sequence[float], unit_range: bool = False) -> Scale:
-    """Round ticks around `values`; 0 is kept in view when it is near, and [0, 1] whole for `unit_range`."""
+def segments(points: Sequence[Point], breaks: Sequence[int] = ()) -> Iterator[list[tuple[int, float]]]:
+    """Runs of points with values, cut at gaps and after the steps of `breaks`."""
+    run: list[tuple[int, float]] = []
+    for step, value in points:
+        if run and (value is None or any(run[-1][0] <= at < step for at in breaks)):
+            yield run
+            run = []
+        if value is not None:
+            run.append((step, value))
+    if run:
+        yield run
+
+
+def smoothed(points: Sequence[tuple[int, float]], width: float) -> list[tuple[int, float]]:
+    """Each value as the mean of its neighbours, which weigh by a Gaussian of `width` points."""
+    reach = math.ceil(3 * width)
+    weights = [math.exp(-0.5 * (offset / width) ** 2) for offset in range(reach + 1)]
+    means = []
+    for index, (step, _) in enumerate(points):
+        near = range(max(0, index - reach), min(len(points), index + reach + 1))
+        total = sum(weights[abs(other - index)] for other in near)
+        means.append((step, sum(weights[abs(other - index)] * points[other][1] for other in near) / total))
+    return means
+
+
+def make_scale(values: Sequence[float], unit_range: bool = False, least: float = 0.0) -> Scale:
+    """Round ticks around `values`; 0 is kept in view when it is near.
+
+    Values that differ, or differ from 0, by no more than rounding are drawn as equal.
+
+    Args:
+        unit_range: show all of [0, 1].
+        least: values from 0 up have at least this range.
+    """
     if unit_range and all(0 <= value <= 1 for value in values):
         return Scale((0.0, 0.25, 0.5, 0.75, 1.0))
     low, high = min(values), max(values)
+    if max(abs(low), abs(high)) < ZERO:
+        return Scale((0.0, 0.25, 0.5, 0.75, 1.0))
+    if low >= 0:
+        high = max(high, least)
     if low > 0 and low < 0.75 * high:
         low = 0.0
     elif high < 0 and high > 0.75 * low:
         high = 0.0
-    if high - low <= 1e-12 * max(abs(high), abs(low)) or high == low:
-        margin = abs(high) * 0.1 or 1.0
+    if high - low <= ROUNDING * max(abs(high), abs(low)):
+        margin = abs(high) * 0.1
         low, high = (0.0, high + margin) if high > 0 else (low - margin, high + margin)
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
@@ -111,7 +163,9 @@ def _tick(value: float, step: float) -> str:
     return number(value)
 
 
-def draw(series: Sequence[Series], frame: Frame, axis: str, title: str, unit_range: bool = False) -> str:
+def draw(
+    series: Sequence[Series], frame: Frame, axis: str, title: str, unit_range: bool = False, least: float = 0.0
+) -> str:
     """One chart as an `<svg>`; empty text where no curve has a value.
 
     Args:
@@ -119,21 +173,29 @@ def draw(series: Sequence[Series], frame: Frame, axis: str, title: str, unit_ran
         frame: step axis and stages.
         axis: label of the value axis, with its unit.
         title: for screen readers.
-        unit_range: show all of [0, 1].
+        unit_range, least: as of `make_scale`.
     """
     curves = [(s, thin(s.points)) for s in series]
     values = [value for _, points in curves for _, value in points if value is not None]
     if not values:
         return ""
-    scale = make_scale(values, unit_range)
+    ends = [end for s in series for interval in s.intervals.values() for end in interval]
+    scale = make_scale([*values, *ends], unit_range, least)
     body = [*_grid(scale, axis), *_steps(frame), *_stages(frame), *_changes(frame)]
-    for index, (_, points) in enumerate(curves, start=1):
-        body.append(_curve(points, frame, scale, index))
+    for index, (s, points) in enumerate(curves, start=1):
+        body += _bars(s.intervals, frame, scale, index)
+        body += _curve(points, frame, scale, index, s.smooth)
     body.append(f'<line class="cross" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>')
     data = {
         "frame": [frame.first, frame.last, LEFT, WIDTH - RIGHT],
         "series": [
-            {"label": s.label, "x": [x for x, _ in points], "y": [_short(y) for _, y in points]} for s, points in curves
+            {
+                "label": s.label,
+                "x": [x for x, _ in points],
+                "y": [_short(y) for _, y in points],
+                **({"bars": {x: [_short(end) for end in ends] for x, ends in s.intervals.items()}} if ends else {}),
+            }
+            for s, points in curves
         ],
     }
     return (
@@ -198,16 +260,34 @@ def _changes(frame: Frame) -> list[str]:
     return parts
 
 
-def _curve(points: Sequence[tuple[int, float | None]], frame: Frame, scale: Scale, index: int) -> str:
-    path, marks, pen = [], [], "M"
-    few = sum(value is not None for _, value in points) <= 24
-    for step, value in points:
-        if value is None:
-            pen = "M"
-            continue
-        x, y = frame.x(step), scale.y(value)
-        path.append(f"{pen}{x:.1f} {y:.1f}")
-        pen = "L"
-        if few:
-            marks.append(f'<circle class="mark s{index}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>')
-    return f'<path class="curve s{index}" d="{"".join(path)}"/>' + "".join(marks)
+def _bars(intervals: Mapping[int, tuple[float, float]], frame: Frame, scale: Scale, index: int) -> list[str]:
+    return [
+        f'<line class="bar s{index}" x1="{frame.x(step):.1f}" x2="{frame.x(step):.1f}" y1="{scale.y(low):.1f}" '
+        f'y2="{scale.y(high):.1f}"/>'
+        for step, (low, high) in intervals.items()
+    ]
+
+
+def _curve(points: Sequence[Point], frame: Frame, scale: Scale, index: int, smooth: bool) -> list[str]:
+    count = sum(value is not None for _, value in points)
+    if count <= FEW:
+        runs = [*segments(points)]
+        marks = [
+            f'<circle class="mark s{index}" cx="{frame.x(step):.1f}" cy="{scale.y(value):.1f}" r="2.6"/>'
+            for run in runs
+            for step, value in run
+        ]
+        return [_path(runs, frame, scale, f"curve s{index}"), *marks]
+    if not smooth:
+        return [_path([*segments(points)], frame, scale, f"curve s{index}")]
+    # Stages differ in what they do: their figures are not averaged into each other.
+    runs = [smoothed(run, max(1.0, count * SMOOTHING)) for run in segments(points, [span.end for span in frame.spans])]
+    return [
+        _path([*segments(points)], frame, scale, f"raw s{index}"),
+        _path(runs, frame, scale, f"curve s{index}"),
+    ]
+
+
+def _path(runs: Sequence[Sequence[tuple[int, float]]], frame: Frame, scale: Scale, kind: str) -> str:
+    lines = ["L".join(f"{frame.x(step):.1f} {scale.y(value):.1f}" for step, value in run) for run in runs]
+    return f'<path class="{kind}" d="{"".join(f"M{line}" for line in lines)}"/>'

@@ -35,3 +35,15 @@ def test_other_names_are_counted():
     tally.add("set", [group("lossless"), group("means"), group("means", 0.0)])
     assert tally.accuracy(3, ()) == {"lossless": 1.0, "means": 0.5, "mean": 0.75}
     assert not is_taken("losses")
+
+
+def test_rows_behind_each_accuracy():
+    """Of the mean: 2^2 / (1/1 + 1/3) rows, over which one accuracy is as sure as the mean of these two."""
+    tally = Tally()
+    tally.add("set", [group("one"), *[group("three")] * 2])
+    tally.add("shuffled", [group("three")])
+    tally.add_bad("set", SimpleNamespace(tasks=Counter({"three": 1}), unknown=0, unmeasured=0))
+    rows = tally.rows({"shuffled"})
+    assert rows == {"one": 1, "three": 3, "shuffled/three": 1, "mean": pytest.approx(3.0)}
+    assert rows.keys() == tally.accuracy(5, {"shuffled"}).keys()
+    assert Tally().rows(()) == {}
