@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from mmrl.contracts.errors import unknown
 from mmrl.recipe.base import Settings
@@ -39,6 +39,9 @@ class TrackingConfig(Settings):
         [], description="further sinks: names of `mmrl list sink`, or module:name"
     )
     project: str = "mmrl"
+    report_every: PositiveFloat | None = Field(
+        60.0, description="seconds from one report.html of a run that goes on to the next; None: at evaluations alone"
+    )
     rollouts_every: PositiveInt = Field(1, description="steps between entries of rollouts/")
     rollouts_groups: int = Field(2, ge=0, description="groups written each time")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmrl.contracts.heldout import LOSS, MEAN, is_loss
 from mmrl.recipe.changes import Change, differences
-from mmrl.tracking.heldout import evaluations_in, evaluations_of, heldout_table
+from mmrl.tracking.heldout import heldout_table
 from mmrl.tracking.report.charts import curves, render_comparison
 from mmrl.tracking.report.page import wrap
 from mmrl.tracking.run_files import Run, read_run
@@ -81,9 +81,7 @@ def _heldout(runs: Sequence[Run]) -> list[Compared]:
 
 
 def _last_evaluation(run: Run) -> dict[str, float | None]:
-    ends = {span.name: span.end for span in run.planned}
-    table = heldout_table(evaluations_of(run.summary) or evaluations_in(run.records, ends))
-    return {task: values[-1] for task, values in table.rows}
+    return {task: values[-1] for task, values in heldout_table(run.evaluations).rows}
 
 
 def _figures(runs: Sequence[Run]) -> list[Compared]:

@@ -1,4 +1,4 @@
-"""The run's diary: metrics.jsonl, rollouts, summary and environment, and the services that mirror the figures."""
+"""The run's diary: metrics.jsonl, rollouts, summary, environment and report, and services that mirror the figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from mmrl.tracking.bad_samples import BadSamples
 from mmrl.tracking.console import make_console
 from mmrl.tracking.environment import read_environment
 from mmrl.tracking.files import cannot_write, json_line, json_text, write_atomic
+from mmrl.tracking.heldout import PREFIX
 from mmrl.tracking.metrics import describe
+from mmrl.tracking.report.live import LiveReport
 from mmrl.tracking.rollouts import write_rollouts
 from mmrl.tracking.run_files import BAD_SAMPLES, read_lines
 from mmrl.tracking.sinks import open_sinks
@@ -82,6 +84,8 @@ class Tracker:
         self._console = make_console(config.console, self.folder.name, total_steps, max(0, resume_step or 0))
         if resume_step == -1:
             (self.folder / BAD_SAMPLES).unlink(missing_ok=True)
+        self._report = LiveReport(self.folder, config.report_every, self._console.warn)
+        self._last_step = total_steps
         self._bad = BadSamples(self.folder / BAD_SAMPLES, self._console.warn)
 
     def __enter__(self) -> Tracker:
@@ -112,7 +116,7 @@ class Tracker:
         self._console.warn(text)
 
     def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
-        """Appends one line to metrics.jsonl and tells services and console.
+        """Appends one line to metrics.jsonl, tells services and console, and writes report.html where it is due.
 
         Args:
             step: optimization steps since the start of the run; not below an earlier call's.
@@ -134,6 +138,9 @@ class Tracker:
         for sink in self._sinks:
             sink.log(step, stage, finite)
         self._console.update(step, stage, finite)
+        if step < self._last_step:
+            # After the last step the run's end writes the page.
+            self._report.update(any(name.startswith(PREFIX) for name in values))
 
     def _value(self, name: str, value: Any, step: int) -> float | int | None:
         if name in RESERVED:

@@ -14,7 +14,7 @@ from typing import Any
 from mmrl.contracts.heldout import TRUNCATED, is_loss
 from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
-from mmrl.tracking.heldout import LAST, column_title, evaluations_in, evaluations_of, heldout_table, rows_in
+from mmrl.tracking.heldout import LAST, column_title, evaluations_of, heldout_table, rows_in
 from mmrl.tracking.report.bad_samples import render_bad_samples
 from mmrl.tracking.report.charts import render_charts
 from mmrl.tracking.report.episodes import render_episodes
@@ -49,10 +49,7 @@ def write_report(run: Path, output: Path | None = None) -> Path:
 
 def render(run: Run, beside: Path) -> str:
     """The page as HTML text, for a file in the folder `beside`: videos stay files, which it links to."""
-    evaluations = evaluations_of(run.summary)
-    if not evaluations:
-        evaluations = evaluations_in(run.records, {span.name: span.end for span in run.planned})
-    table = _heldout(evaluations, rows_in(run.records))
+    table = _heldout(run.evaluations, rows_in(run.records))
     notes = [*run.notes, *([] if table else ["No held-out evaluation yet."]), *_cut_answers(run)]
     films = render_episodes(run, beside)
     body = "".join(
