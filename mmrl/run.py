@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,7 @@ def measure(
     eval_data = _samples(eval_data, "eval_data")
     recipe = open_recipe(recipe, overrides, ("eval_data", "reward"), reward=reward, eval_data=eval_data)
     from mmrl.engines import open_engine
+    from mmrl.rollouts.first_rows import check_held_out_rows
     from mmrl.rollouts.normalisation import complete_statistics
     from mmrl.rollouts.preparing import Preparer
     from mmrl.rollouts.simulators import Simulators
@@ -142,19 +143,18 @@ def measure(
     sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
     if not sets and not recipe.evaluation.benchmarks:
         raise UserError("data.eval is empty, and evaluation.benchmarks too, so there is nothing to evaluate")
-    policy = open_policy(recipe, policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
-    if checkpoint is None:
-        complete_statistics(policy, recipe)
-    preparer = Preparer(policy, rewarder)
-    films = EpisodeVideos(Path(videos), {}) if videos is not None and recipe.evaluation.videos else None
-    simulators = Simulators(recipe.simulators, recipe.pipeline)
-    try:
+    with _curable(recipe):
+        noting = BadSamples()
+        noting.expect(check_held_out_rows(recipe, sets, rewarder))
+        policy = open_policy(recipe, policy_at(recipe, checkpoint) if checkpoint else recipe.policy)
+        if checkpoint is None:
+            complete_statistics(policy, recipe)
+        preparer = Preparer(policy, rewarder)
+        films = EpisodeVideos(Path(videos), {}) if videos is not None and recipe.evaluation.videos else None
+        simulators = Simulators(recipe.simulators, recipe.pipeline)
         with closing(simulators), closing(open_engine(recipe.engine, policy)) as engine:
-            noting = BadSamples().add
-            evaluator = open_evaluator(recipe, policy, engine, sets, preparer, simulators, noting)
+            evaluator = open_evaluator(recipe, policy, engine, sets, preparer, simulators, noting.add)
             measured = evaluator.run(stage_of(recipe, checkpoint), films.keep if films else None)
-    except BadSample as error:
-        raise with_cure(error, recipe) from None
     if films:
         films.close()
     return measured.results, measured.figures
@@ -203,8 +203,17 @@ def with_cure(error: BadSample, recipe: Recipe) -> BadSample:
     if recipe.data.on_bad_sample == "stop":
         said = f"{error.reason} Mend it" if error.reason.endswith((".", "?")) else f"{error.reason}; mend it"
         reason = f"{said}, or set data.on_bad_sample: skip"
-        return BadSample(error.where, reason, path=error.path, task=error.task)
+        return BadSample(error.where, reason, path=error.path, task=error.task, alike=error.alike)
     return error
+
+
+@contextmanager
+def _curable(recipe: Recipe) -> Iterator[None]:
+    """Inside, a bad sample says how it is cured, see `with_cure`."""
+    try:
+        yield
+    except BadSample as error:
+        raise with_cure(error, recipe) from None
 
 
 def run_recipe(folder: Path) -> Mapping[str, Any]:

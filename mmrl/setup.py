@@ -33,7 +33,7 @@ from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.cameras import in_use, settle_cameras
 from mmrl.rollouts.experts import refusals
-from mmrl.rollouts.first_rows import check_first_rows
+from mmrl.rollouts.first_rows import check_data
 from mmrl.rollouts.normalisation import settle_statistics
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder, UserReward
@@ -75,6 +75,7 @@ def open_run(
     check_sinks(recipe.tracking)
     datasets = open_train_sets(recipe, rewarder, train_data)
     eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
+    bad = check_data(recipe, datasets if train_data is None else None, eval_sets, rewarder)
     policy = open_policy(recipe, resumed_policy(recipe, source))
     preparer = Preparer(policy, rewarder)
     mixture = open_train(recipe, preparer, datasets, train_data is not None)
@@ -95,6 +96,7 @@ def open_run(
         )
         tracker.say(opening_line(recipe, policy, mixture.datasets))
         tracker.begin(place.step, began, to_yaml(recipe), changes)
+        tracker.expect(bad)
         tracker.environment(policy=recipe.policy.path, device=str(policy.device), **statistics)
         if recipe.resume != "never":
             checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
@@ -106,9 +108,8 @@ def open_run(
         if place.updates:
             engine.sync(policy, place.updates)
     evaluator = open_evaluator(recipe, policy, engine, eval_sets, preparer, simulators, tracker.bad_sample)
-    facts = {"resumed": tensors, "resumed_state": state}
-    session = Session(recipe, policy, engine, mixture, evaluator, preparer, simulators, tracker, stop, **facts)
-    return session, place
+    parts = (policy, engine, mixture, evaluator, preparer, simulators, tracker, stop)
+    return Session(recipe, *parts, resumed=tensors, resumed_state=state), place
 
 
 def _make_deterministic(device: torch.device) -> None:
@@ -263,14 +264,12 @@ def release_folders(new_folders: Sequence[Path]) -> None:
 
 
 def open_train_sets(recipe: Recipe, rewarder: Rewarder, data: Sequence[Sample] | None) -> list[Sequence[Sample]]:
-    """The training datasets, their first rows checked; `data` replaces the recipe's."""
+    """The training datasets; `data` replaces the recipe's."""
     if data is not None:
         if isinstance(data, Rows):
             data.shape_targets(rewarder.target_of)
         return [data]
-    datasets = [open_dataset(config, rewarder.target_of) for config in recipe.data.train]
-    check_first_rows(recipe, datasets, rewarder)
-    return datasets
+    return [open_dataset(config, rewarder.target_of) for config in recipe.data.train]
 
 
 def open_train(recipe: Recipe, preparer: Preparer, datasets: Sequence[Sequence[Sample]], passed: bool) -> Mixture:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from mmrl.commands.alike import first_of_each
 from mmrl.contracts.engine import Engine, Request
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.policy import Policy, acting
 from mmrl.contracts.types import Sample
+from mmrl.data.alike import first_of_each
 from mmrl.data.mixture import open_dataset
 from mmrl.data.turns import turns_of
 from mmrl.engines import open_engine
@@ -107,7 +107,7 @@ def dry_run(recipe: Recipe) -> str:
     bad = [error for probe in probes for error in probe.bad]
     bad += _too_long(recipe, train, policy)
     if bad and recipe.data.on_bad_sample == "stop":
-        raise UserError("\n".join(first_of_each(with_cure(error, recipe) for error in bad)))
+        raise UserError("\n".join(map(str, first_of_each(with_cure(error, recipe) for error in bad))))
     lines = [f"recipe '{recipe.name}': {recipe.policy.path} on {policy.device}, run folder {recipe.folder}"]
     lines += [f"resumes from {source}"] if source else []
     lines += _describe_data(probes, limit)

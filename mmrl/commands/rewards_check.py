@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import vision_rewards
-from mmrl.commands.alike import first_of_each
 from mmrl.commands.parameters import read_params
 from mmrl.contracts.errors import BadSample, ConfigError, UserError
 from mmrl.contracts.types import Sample
+from mmrl.data.alike import first_of_each
 from mmrl.data.mixture import open_dataset
 from mmrl.recipe.data import FileData
 from mmrl.recipe.rewards import RewardConfig

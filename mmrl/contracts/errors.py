@@ -1,5 +1,7 @@
 """Errors that end a command with one line and exit code 2."""
 
+from __future__ import annotations
+
 
 class UserError(Exception):
     """Something the user can cure: the message names the place, the value and the cure on one line."""
@@ -17,11 +19,17 @@ class BadSample(UserError):
         reason: what is wrong, naming the path or column.
         path: the file that is at fault, where one is.
         task: the row's task, where it is known of a row that cannot be read.
+        alike: further rows that are known to be bad in the same way.
     """
 
-    def __init__(self, where: str, reason: str, *, path: str | None = None, task: str | None = None):
-        super().__init__(f"{where}: {reason}")
-        self.where, self.reason, self.path, self.task = where, reason, path, task
+    def __init__(self, where: str, reason: str, *, path: str | None = None, task: str | None = None, alike: int = 0):
+        more = f" (and {alike} {'row' if alike == 1 else 'rows'} alike)" if alike else ""
+        super().__init__(f"{where}: {reason}{more}")
+        self.where, self.reason, self.path, self.task, self.alike = where, reason, path, task, alike
+
+    def with_alike(self, alike: int) -> BadSample:
+        """The error, which says how many further rows are alike."""
+        return BadSample(self.where, self.reason, path=self.path, task=self.task, alike=alike)
 
 
 class CheckpointError(UserError):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mmrl.contracts.errors import BadSample
+from mmrl.data.alike import Kind, kind_of, places_of
 from mmrl.tracking.files import cannot_write, json_line, write_atomic
 from mmrl.tracking.run_files import read_lines
 
-# Rows named at the terminal; the file has all of them.
+# Kinds of fault named at the terminal; the file has all rows.
 WARNED = 20
 # What tells one bad row from another.
 KEY = ("data", "dataset", "where")
@@ -25,21 +26,39 @@ class BadSamples:
 
     Args:
         path: the file, to which a resumed run adds; None writes none.
-        warn: called with one line for each of the first rows.
+        warn: called with one line for the first row of each kind of fault.
     """
 
     def __init__(self, path: Path | None = None, warn: Callable[[str], object] = LOGGER.warning):
         self.path, self.warn = path, warn
         self._seen: set[tuple[str, str, str]] = set()
+        self._kinds: set[tuple[str, Kind]] = set()
+        self._expected: dict[tuple[str, Kind], set[str]] = {}
         if path is not None and path.exists():
             entries, damaged = read_lines(path)
             if damaged:
                 # A run that was killed while it wrote.
                 write_atomic(path, "".join(map(json_line, entries)))
             self._seen = {tuple(str(entry.get(part)) for part in KEY) for entry in entries}
+            self._kinds = {
+                (str(entry.get("data")), kind_of(str(entry.get("where")), str(entry.get("reason"))))
+                for entry in entries
+            }
+
+    def expect(self, bad: Iterable[tuple[str, BadSample]]) -> None:
+        """Takes note of rows that were found bad before anything drew them, so that the first one drawn of each kind
+        says how many are alike.
+
+        Args:
+            bad: `train` or `eval` with each.
+        """
+        bad = list(bad)
+        for data in dict.fromkeys(data for data, _ in bad):
+            for kind, places in places_of(error for of, error in bad if of == data).items():
+                self._expected[data, kind] = places
 
     def add(self, data: str, error: BadSample, dataset: str | None, row: int | None = None) -> None:
-        """Writes a row that was not met before, and warns of it.
+        """Writes a row that was not met before, and warns of the first of each kind of fault.
 
         Args:
             data: `train` or `eval`.
@@ -58,10 +77,15 @@ class BadSamples:
             return
         self._seen.add(key)
         self._write({**entry, "path": error.path, "reason": error.reason})
-        if len(self._seen) <= WARNED:
-            self.warn(f"bad sample, skipped ({data} {dataset}): {error}")
-        elif len(self._seen) == WARNED + 1:
-            self.warn("further bad samples are skipped without a line here" + (f": {self.path}" if self.path else ""))
+        kind = (data, kind_of(error.where, error.reason))
+        if kind in self._kinds:
+            return
+        self._kinds.add(kind)
+        if len(self._kinds) <= WARNED:
+            told = error.with_alike(len(self._expected.get(kind, set()) - {error.where}))
+            self.warn(f"bad sample, skipped ({data} {dataset}): {told}")
+        elif len(self._kinds) == WARNED + 1:
+            self.warn("further kinds of bad samples have no line here" + (f": {self.path}" if self.path else ""))
 
     def _write(self, entry: dict) -> None:
         if self.path is None:

@@ -168,6 +168,10 @@ class Tracker:
         if due and chosen:
             write_rollouts(self.folder, step, stage, chosen)
 
+    def expect(self, bad: Sequence[tuple[str, BadSample]]) -> None:
+        """Takes note of bad rows that nothing has drawn yet, see `BadSamples.expect`."""
+        self._bad.expect(bad)
+
     def bad_sample(self, data: str, error: BadSample, dataset: str | None, row: int | None = None) -> None:
         """Writes a bad sample that is skipped to bad_samples.jsonl, and warns of it, once each; see `BadSamples.add`.
 

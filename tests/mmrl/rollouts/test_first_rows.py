@@ -5,8 +5,8 @@ import json
 import pytest
 
 import mmrl
-from mmrl.commands.alike import first_of_each
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError
+from mmrl.data.alike import first_of_each
 from mmrl.policies import loading
 from mmrl.policies.loading import checkpoint_path
 
@@ -21,10 +21,10 @@ def start(tmp_path, monkeypatch):
 
     monkeypatch.setattr("mmrl.setup.open_policy", refuse)
 
-    def said(rows, dataset=None, **settings):
+    def said(rows, dataset=None, held_out=(), **settings):
         (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        data = {"type": "file", "path": "rows.jsonl", **(dataset or {})}
-        raw = {"name": "run", "policy": {"path": "quickstart"}, "steps": 1, "data": {"train": [data]}, **settings}
+        data = {"train": [{"type": "file", "path": "rows.jsonl", **(dataset or {})}], "eval": list(held_out)}
+        raw = {"name": "run", "policy": {"path": "quickstart"}, "steps": 1, "data": data, **settings}
         with pytest.raises(UserError) as caught:
             mmrl.train(raw, overrides=["tracking.console=none"])
         assert not (tmp_path / "runs").exists()
@@ -50,6 +50,39 @@ def test_a_task_that_no_reward_knows_is_refused(start):
     assert "rows.jsonl row 0 (id 0): reward 'route' cannot read the target: no reward for the task 'numric'" in said
 
 
+def test_rows_that_are_bad_alike_are_counted(start):
+    said = start([QUESTION] * 40, {"task": "numric"}, method="grpo")
+    assert said.endswith("; mend it, or set data.on_bad_sample: skip (and 31 rows alike)")
+    mixed = [QUESTION, {"problem": "<image>?", "answer": "1"}, {"problem": "<image>2?", "answer": "1"}]
+    said = start(mixed, {"task": "numeric"}, method="grpo")
+    assert said.startswith("rows.jsonl row 1 (id 1): the prompt has 1 <image> mark")
+    assert said.endswith("(and 1 row alike)")
+
+
+def test_a_row_that_is_only_learned_from_is_read_before_a_model_is_loaded(start):
+    rows = [{"prompt": "2 + 1?", "completion": "3"}, {"prompt": "<image>?", "completion": "3"}]
+    assert "rows.jsonl row 1 (id 1): the prompt has 1 <image> mark" in start(rows, method="sft")
+
+
+@pytest.mark.parametrize("setting", [{}, {"evaluation": {"limit": 1}}])
+def test_a_task_of_held_out_rows_that_no_reward_knows_is_refused(start, tmp_path, setting):
+    (tmp_path / "held_out.jsonl").write_text("\n".join(json.dumps(QUESTION) for _ in range(3)))
+    held_out = [{"type": "file", "path": "held_out.jsonl", "task": "numric"}]
+    said = start([QUESTION], {"task": "numeric"}, held_out, method="grpo", **setting)
+    assert said.startswith("held_out.jsonl row 0 (id 0): reward 'route' cannot read the target: no reward for the task")
+    assert ("(and 2 rows alike)" in said) is (setting == {})
+
+
+def test_evaluation_reads_held_out_rows_before_a_model_is_loaded(start, tmp_path):
+    (tmp_path / "held_out.jsonl").write_text(json.dumps(QUESTION))
+    raw = {
+        "name": "run", "policy": {"path": "quickstart"}, "steps": 1, "method": "grpo",
+        "data": {"train": [{"type": "digits"}], "eval": [{"type": "file", "path": "held_out.jsonl", "task": "numric"}]},
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"no reward for the task 'numric'.*mend it, or set data.on_bad_sample"):
+        mmrl.evaluate(raw)
+
+
 def test_a_sink_that_is_not_installed_is_refused(start, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     said = start([QUESTION], {"task": "numeric"}, method="grpo", tracking={"wandb": True})
@@ -67,7 +100,7 @@ def test_faults_of_one_kind_are_said_once():
     ]
     other = BadSample("a.jsonl row 3 (id 3)", "column 'answer': 'many' is not a number")
     elsewhere = BadSample("b.jsonl row 0 (id 0)", rows[0].reason)
-    assert first_of_each([*rows, other, elsewhere, rows[0]]) == [
+    assert list(map(str, first_of_each([*rows, other, elsewhere, rows[0]]))) == [
         "a.jsonl row 0 (id 0): column 'images': file '0.png' does not exist (and 31 rows alike)",
         str(other),
         str(elsewhere),

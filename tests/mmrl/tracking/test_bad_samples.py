@@ -22,22 +22,54 @@ def entries(folder):
     return [json.loads(line) for line in (folder / "bad_samples.jsonl").read_text().splitlines()]
 
 
-def test_rows_are_written_once_and_named_up_to_an_end(tmp_path):
-    said = []
-    log = BadSamples(tmp_path / "bad_samples.jsonl", said.append)
+def test_rows_are_written_once(tmp_path):
+    log = BadSamples(tmp_path / "bad_samples.jsonl")
     for _ in range(2):
-        for row in range(WARNED + 5):
+        for row in range(5):
             log.add("train", bad(row, f"{row}.mp4"), "mine")
     log.add("eval", bad(0), "mine")
     found = entries(tmp_path)
-    assert len(found) == WARNED + 6
+    assert len(found) == 6
     assert found[3] == {
         "data": "train", "dataset": "mine", "row": 3, "where": "rows.jsonl row 3 (id 3)", "path": "3.mp4",
         "reason": "is broken",
     }  # fmt: skip
+
+
+def test_each_kind_of_fault_is_named_once_with_the_rows_known_to_be_alike(tmp_path):
+    said = []
+    log = BadSamples(tmp_path / "bad_samples.jsonl", said.append)
+    log.expect([("train", bad(row, reason=f"file '{row}.png' does not exist")) for row in range(32)])
+    for row in (40, 3, 7):
+        log.add("train", bad(row, reason=f"file '{row}.png' does not exist"), "mine")
+    log.add("eval", bad(3, reason="file '3.png' does not exist"), "held out")
+    log.add("train", bad(3, reason="is broken"), "mine")
+    assert said == [
+        "bad sample, skipped (train mine): rows.jsonl row 40 (id 40): file '40.png' does not exist (and 32 rows alike)",
+        "bad sample, skipped (eval held out): rows.jsonl row 3 (id 3): file '3.png' does not exist",
+    ]
+    assert len(entries(tmp_path)) == 4
+
+
+def test_a_row_does_not_count_itself_and_a_resumed_run_says_nothing_again(tmp_path):
+    for _ in range(2):
+        said = []
+        log = BadSamples(tmp_path / "bad_samples.jsonl", said.append)
+        log.expect([("train", bad(row)) for row in range(2)])
+        log.add("train", bad(1), "mine")
+        log.add("train", bad(5), "mine")
+    assert said == []
+    assert [entry["row"] for entry in entries(tmp_path)] == [1, 5]
+
+
+def test_naming_has_an_end(tmp_path):
+    said = []
+    log = BadSamples(tmp_path / "bad_samples.jsonl", said.append)
+    for number in range(WARNED + 5):
+        log.add("train", bad(0, reason=f"is broken in way {chr(97 + number)}"), "mine")
+        log.add("train", BadSample(f"{number}.jsonl row 0", "is broken"), "mine")
     assert len(said) == WARNED + 1
-    assert said[3] == "bad sample, skipped (train mine): rows.jsonl row 3 (id 3): is broken"
-    assert said[-1].startswith("further bad samples")
+    assert said[-1].startswith("further kinds of bad samples")
     assert said[-1].endswith("bad_samples.jsonl")
 
 
