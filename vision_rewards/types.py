@@ -179,6 +179,11 @@ class Reward(ABC):
         """Whether the target has every required key; a null, as columnar files fill in, counts as absent."""
         return self.missing(target) is None
 
+    @property
+    def reads_question(self) -> bool:
+        """Whether it reads what was asked: a target's `question`, which callers fill in from the prompt."""
+        return "question?" in self.target_keys
+
     def missing(self, target: Mapping[str, Any]) -> str | None:
         """The first key that the target lacks and the reward needs."""
         needed = (key for key in self.target_keys if not key.endswith("?"))

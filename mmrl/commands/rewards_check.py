@@ -18,7 +18,7 @@ from mmrl.data.mixture import open_dataset
 from mmrl.recipe.data import FileData
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.schema import load_recipe
-from mmrl.rollouts.rewarding import Rewarder
+from mmrl.rollouts.rewarding import Rewarder, target_for
 from mmrl.rollouts.sources import SOURCES
 
 BAD = 2
@@ -98,8 +98,9 @@ def _prove(rewarder: Rewarder, sample: Sample) -> None:
     if not named:
         return
     whole = vision_rewards.combine(named) if len(named) > 1 else named[0][0]
+    reward = whole.for_task(sample.task)
     try:
-        vision_rewards.validate(whole.for_task(sample.task), [sample.target])
+        vision_rewards.validate(reward, [target_for(reward, sample)])
     except ValueError as error:
         raise BadSample(sample.where, str(error).removeprefix("target 0: ")) from None
 

@@ -116,6 +116,12 @@ class Sample:
         return answered or self.actions is not None or len(self.steps) > 0
 
     @property
+    def question(self) -> str:
+        """The text of the last user turn, without its pictures; empty where there is none."""
+        asked = [message["content"] for message in self.messages if message["role"] == "user"]
+        return "\n".join(part["text"] for part in asked[-1] if part["type"] == "text").strip() if asked else ""
+
+    @property
     def where(self) -> str:
         """Where an error message points to."""
         return f"{self.dataset or 'dataset'} row {self.row} (id {self.id})"

@@ -90,7 +90,7 @@ class Rewarder:
             try:
                 chosen = reward.for_task(sample.task)
                 if not chosen.needs_group:
-                    chosen.check(sample.target)
+                    chosen.check(target_for(chosen, sample))
             except ValueError as error:
                 if sample.demonstrated and not sample.target:
                     raise BadSample(
@@ -206,9 +206,17 @@ def _shapes(reward: Any, task: str) -> bool:
     return tasks is None or normalize_task(task) in map(normalize_task, tasks)
 
 
+def target_for(reward: vision_rewards.Reward, sample: Sample) -> Mapping[str, Any]:
+    """The sample's target; for a reward that reads what was asked, the row's own `question`, else the prompt's."""
+    if not reward.reads_question or sample.target.get("question") is not None:
+        return sample.target
+    asked = sample.question
+    return {**sample.target, "question": asked} if asked else sample.target
+
+
 def _from_library(reward: Any, text: str, sample: Sample) -> tuple[float | None, dict[str, Any]]:
     chosen = reward.for_task(sample.task)
-    result = chosen(text, sample.target)
+    result = chosen(text, target_for(chosen, sample))
     info = {
         "parsed": result.parsed,
         "reason": result.reason,

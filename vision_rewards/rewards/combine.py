@@ -148,6 +148,10 @@ class Combine(Reward):
     def waits(self):
         return any(reward.waits for _, _, reward in self.members)
 
+    @property
+    def reads_question(self):
+        return any(reward.reads_question for _, _, reward in self.members)
+
     def applies(self, target):
         return any(reward.applies(target) for _, _, reward in self.members)
 

@@ -124,7 +124,7 @@ class Judge(Judged):
     summary = "The grade that a language model gives, behind an OpenAI-compatible endpoint or a function."
     target_keys: ClassVar = {
         "answer?": "str: the reference; demanded unless `reference` is false",
-        "question?": "str: what was asked",
+        "question?": "str: what was asked; where a row of a dataset holds none, the text of its last question",
         "rubric?": "str: how to grade, in place of the parameter `rubric`",
     }
     formula = (

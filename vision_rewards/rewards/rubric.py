@@ -68,7 +68,7 @@ class Rubric(Judged):
     name = "rubric"
     summary = "Weighted criteria, each graded by a language model in one call; some may veto."
     target_keys: ClassVar = {
-        "question?": "str: what was asked",
+        "question?": "str: what was asked; where a row of a dataset holds none, the text of its last question",
         "criteria?": "list of texts or of {criterion: str, weight: 1, veto: false}, in place of the parameter",
         "answer?": "str: a reference, which the judge sees unless `reference` is false",
     }

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from mmrl.contracts.errors import BadSample, ConfigError
+from mmrl.contracts.types import Trajectory
 from mmrl.data.mixture import open_dataset
 from mmrl.data.readers import FileDataset
 from mmrl.recipe.data import FileData
@@ -154,3 +156,28 @@ def test_a_written_target_goes_before_the_answer_in_every_format(read, written):
         read({**easyr1, "target": "{"})
     with pytest.raises(BadSample, match="write the column `target`"):
         read({**easyr1, "target": written({"box": None})})
+
+
+ASKED: list[str] = []
+
+
+def judged(messages):
+    ASKED.append(messages[1]["content"])
+    return '{"reason": "right", "grade": 1}'
+
+
+@pytest.mark.parametrize("name", ["judge", "combine"])
+def test_a_judge_is_told_what_the_row_asks(read, name):
+    """Files hold the question as the prompt; a column of that name goes before it."""
+    params = {"policy": judged, "scale": 1, "reference": False}
+    params = params if name == "judge" else {"parts": [["judge", 1.0, params]]}
+    rewarder = Rewarder([RewardConfig(name=name, params=params)])
+    row = {"problem": "<image>Which animal?", "images": ["p0.png"], "task": "judge", "answer": "a cat"}
+    sample = read(row)
+    for more, asked in (({}, "Which animal?"), ({"question": "Which pet?"}, "Which pet?")):
+        sample = replace(sample, target=more)
+        rewarder.check(sample)
+        assert rewarder.score(Trajectory((), text=f"A dog, says the {name}."), sample).reward == 1.0
+        assert f"Question:\n{asked}\n" in ASKED[-1]
+    with pytest.raises(BadSample, match=f"reward '{name}' cannot read the target"):
+        rewarder.check(replace(sample, target={}, messages=()))
