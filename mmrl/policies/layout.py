@@ -12,37 +12,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PROMPT, PADDING = 0, -1
+from mmrl.policies.attention.plan import SegmentPlan, plan_segments
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Inputs of one forward pass over B sequences of T tokens.
+    """Inputs of one forward pass over B rows of T tokens.
 
     Attributes:
         input_ids_BT: int64.
-        position_ids_3BT: int64 M-RoPE positions; an answer starts where its prompt's positions end.
-        segments_BT: int64, 0 on prompts, 1.. on answers, -1 on padding.
-        sequence_prompts: the prompt at the head of each of the B sequences.
+        position_ids_3BT: int64 M-RoPE positions; an answer starts where its prompt's positions end, and padding counts
+            on.
+        prompts: the prompts that the rows hold, in their order.
         gather_N: int64, flat index into B*T of the hidden state that predicts each unit, row by row.
+        lengths: tokens of each row, padding left out.
+        plan: what sees what in the only row of `group`; None: each row is causal, its padding at its end.
     """
 
     input_ids_BT: Tensor
     position_ids_3BT: Tensor
-    segments_BT: Tensor
-    sequence_prompts: tuple[int, ...]
+    prompts: tuple[int, ...]
     gather_N: Tensor
-
-    def attention_mask(self) -> Tensor:
-        """bool [B, 1, T, T], true where a query may look."""
-        segments = self.segments_BT
-        length = segments.shape[1]
-        # [B, query, key]: the same segment, or a key of the prompt that every answer shares.
-        same = segments[:, :, None] == segments[:, None, :]
-        shared = (segments == PROMPT)[:, None, :] & (segments != PADDING)[:, :, None]
-        causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-        # Padding sees itself: a query with nothing to look at would give NaN. The 1 stands for all heads.
-        return ((same | shared) & causal)[:, None]
+    lengths: tuple[int, ...]
+    plan: SegmentPlan | None
 
 
 def sequences(prompt_index: Sequence[int], packing: str) -> list[tuple[int, list[int]]]:
@@ -53,6 +45,18 @@ def sequences(prompt_index: Sequence[int], packing: str) -> list[tuple[int, list
     for row, prompt in enumerate(prompt_index):
         rows.setdefault(prompt, []).append(row)
     return list(rows.items())
+
+
+def size(prompt_lengths: Sequence[int], units: Sequence[Sequence[int]], packing: str) -> int:
+    """Tokens of one forward pass, padding included.
+
+    Args:
+        units: of the answers to each prompt.
+    """
+    if packing == "group":
+        return sum(prompt + sum(n - 1 for n in answers) for prompt, answers in zip(prompt_lengths, units))
+    rows = [prompt + n - 1 for prompt, answers in zip(prompt_lengths, units) for n in answers]
+    return len(rows) * max(rows)
 
 
 def build(
@@ -75,28 +79,51 @@ def build(
 
     The last unit of an answer is predicted but never an input, so an answer of L units adds L - 1 tokens.
     """
-    plan = sequences(prompt_index, packing)
-    totals = [len(prompt_ids[p]) + sum(lengths[r] - 1 for r in rows) for p, rows in plan]
-    width = max(totals)
-    input_ids = torch.zeros(len(plan), width, dtype=torch.long)
-    positions = torch.zeros(3, len(plan), width, dtype=torch.long)
-    segments = torch.full((len(plan), width), PADDING, dtype=torch.long)
+    parts = sequences(prompt_index, packing)
+    totals = [len(prompt_ids[p]) + sum(lengths[r] - 1 for r in rows) for p, rows in parts]
+    width = sum(totals) if packing == "group" else max(totals)
+    # Flat at first: a sequence of `group` begins where the last one ended, one of `row` at a multiple of the width.
+    places = 1 if packing == "group" else len(parts)
+    input_ids = torch.zeros(places * width, dtype=torch.long)
+    positions = torch.zeros(3, places * width, dtype=torch.long)
     gather: list[Tensor] = [torch.empty(0)] * len(lengths)
-    for b, (prompt, rows) in enumerate(plan):
-        end = len(prompt_ids[prompt])
-        input_ids[b, :end] = prompt_ids[prompt]
-        positions[:, b, :end] = prompt_positions[prompt]
-        segments[b, :end] = PROMPT
-        start_position = int(prompt_positions[prompt].max()) + 1
+    end = 0
+    for b, (prompt, rows) in enumerate(parts):
+        begin = end if packing == "group" else b * width
+        end = begin + len(prompt_ids[prompt])
+        input_ids[begin:end] = prompt_ids[prompt]
+        positions[:, begin:end] = prompt_positions[prompt]
         # The state at place t predicts the token at t + 1: an answer's first unit is predicted by the prompt's end.
-        last_of_prompt = b * width + end - 1
-        for segment, row in enumerate(rows, start=1):
+        last_of_prompt = end - 1
+        following = int(prompt_positions[prompt].max()) + 1
+        for row in rows:
             extra = lengths[row] - 1
-            input_ids[b, end : end + extra] = tokens_RU[row, :extra]
+            input_ids[end : end + extra] = tokens_RU[row, :extra]
             # All three axes count alike in text, and each answer of a group starts anew behind its prompt.
-            positions[:, b, end : end + extra] = start_position + torch.arange(extra)
-            segments[b, end : end + extra] = segment
-            body = b * width + end + torch.arange(extra)
-            gather[row] = torch.cat([torch.tensor([last_of_prompt]), body])
+            positions[:, end : end + extra] = following + torch.arange(extra)
+            gather[row] = torch.cat([torch.tensor([last_of_prompt]), torch.arange(end, end + extra)])
             end += extra
-    return Layout(input_ids, positions, segments, tuple(p for p, _ in plan), torch.cat(gather))
+        if packing == "row":
+            padding = begin + width - end
+            positions[:, end : end + padding] = following + lengths[rows[0]] - 1 + torch.arange(padding)
+    return Layout(
+        input_ids.view(places, width),
+        positions.view(3, places, width),
+        tuple(p for p, _ in parts),
+        torch.cat(gather),
+        tuple(totals),
+        _plan(prompt_ids, parts, lengths) if packing == "group" else None,
+    )
+
+
+def _plan(
+    prompt_ids: Sequence[Tensor], parts: Sequence[tuple[int, Sequence[int]]], lengths: Sequence[int]
+) -> SegmentPlan:
+    """Each prompt, and behind it its answers."""
+    sizes: list[int] = []
+    parents: list[int | None] = []
+    for prompt, rows in parts:
+        first = len(sizes)
+        sizes += [len(prompt_ids[prompt]), *(lengths[row] - 1 for row in rows)]
+        parents += [None, *[first] * len(rows)]
+    return plan_segments(sizes, parents)

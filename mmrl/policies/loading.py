@@ -224,9 +224,6 @@ def load_checkpoint(config: PolicyConfig, device: torch.device) -> tuple[Any, An
         processor = AutoProcessor.from_pretrained(path)
     source = Source(source_folder(path), processor)
     settle_template(processor, getattr(config, "chat_template", None), config.path)
-    types = getattr(model.config.get_text_config(), "layer_types", None) or []
-    if config.packing == "group" and any("sliding" in t for t in types):
-        raise ConfigError("policy.packing: 'group' does not fit sliding-window layers; set it to 'row'")
     return model.to(device).train(), processor, source
 
 

@@ -130,26 +130,29 @@ class SmolVLM(TextPolicy):
     def _positions(self, prompt: SmolVLMPrompt) -> Tensor:
         return torch.arange(prompt.length).expand(3, -1)
 
-    def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None) -> Tensor:
+    def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None, **attention) -> Tensor:
         embeds_BTH = self._model.get_input_embeddings()(ids_BT)
         tiles = [prompt.pixels_N3SS for prompt in prompts if prompt.pixels_N3SS is not None]
         if tiles:
             features = self._model.model.get_image_features(torch.cat(tiles)[None].to(self.device)).pooler_output
             places_BT1 = (ids_BT == self._model.config.image_token_id)[..., None]
             embeds_BTH = embeds_BTH.masked_scatter(places_BT1, features.to(embeds_BTH.dtype))
-        return self._text_states(embeds_BTH, positions_3BT[0], mask, cache)
+        return self._text_states(embeds_BTH, positions_3BT[0], mask, cache, **attention)
 
     def _next_hidden(self, tokens_B, positions_3B1, mask, cache) -> Tensor:
         embeds_B1H = self._model.get_input_embeddings()(tokens_B[:, None])
         return self._text_states(embeds_B1H, positions_3B1[0], mask, cache)[:, -1]
 
-    def _text_states(self, embeds_BTH: Tensor, positions_BT: Tensor, mask: Tensor, cache: Any) -> Tensor:
+    def _text_states(
+        self, embeds_BTH: Tensor, positions_BT: Tensor, mask: Tensor | None, cache: Any, **attention: Any
+    ) -> Tensor:
         return self._model.model.text_model(
             inputs_embeds=embeds_BTH,
             position_ids=positions_BT,
             attention_mask=mask,
             past_key_values=cache,
             use_cache=cache is not None,
+            **attention,
         ).last_hidden_state
 
 

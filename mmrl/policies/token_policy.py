@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmrl.contracts.types import Likelihood, PolicyBatch, Prompt
 from mmrl.policies import layout
 from mmrl.policies.adapted_model import AdaptedModel
 from mmrl.policies.token_log_probs import token_log_probs
-from mmrl.policies.value_head import first_of_rows
+from mmrl.policies.value_head import ValueHead, first_of_rows
+from mmrl.recipe.policy import Packed, TrainedConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,39 @@ def pad_prompts(ids: Sequence[Tensor], positions: Sequence[Tensor], side: str) -
 
 
 class TokenPolicy(AdaptedModel):
-    """The shared half of an adapter; see `mmrl.contracts.policy.Policy` for the contract."""
+    """The shared half of an adapter; see `mmrl.contracts.policy.Policy` for the contract.
+
+    Raises:
+        ConfigError: `policy.packing` is `group`, and the model has layers that cannot pack so.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainedConfig, value_head: ValueHead | None = None):
+        super().__init__(model, config, value_head)
+        if isinstance(config, Packed) and config.packing == "group":
+            from mmrl.policies.attention.interface import use_segments
+
+            use_segments(self._model, config.attention)
 
     def allowed_tokens(self, restrict: str | None) -> Tensor:
         """bool [V]: tokens that may be sampled."""
         raise NotImplementedError
 
     def _hidden(
-        self, ids_BT: Tensor, positions_3BT: Tensor, mask: Tensor, prompts: Sequence[Any], cache: Any = None
+        self,
+        ids_BT: Tensor,
+        positions_3BT: Tensor,
+        mask: Tensor | None,
+        prompts: Sequence[Any],
+        cache: Any = None,
+        **attention: Any,
     ) -> Tensor:
-        """[B, T, H]: last hidden states of rows of tokens, the b-th of which starts with `prompts[b]`."""
+        """[B, T, H]: last hidden states of rows of tokens.
+
+        Args:
+            mask: what transformers' models take; None: causal, with padding at the end if anywhere.
+            prompts: those that stand in the rows, in their order.
+            attention: further arguments of the layers' attention, which the model is to be called with.
+        """
         raise NotImplementedError
 
     def _next_hidden(self, tokens_B: Tensor, positions_3B1: Tensor, mask: Tensor, cache: Any) -> Tensor:
@@ -99,11 +123,7 @@ class TokenPolicy(AdaptedModel):
 
     def batch_tokens(self, prompts: Sequence[Prompt], rows_per_prompt: Sequence[Sequence[int]]) -> int:
         """Tokens of one forward pass, padding included, for the lengths of the rows of each prompt."""
-        if self.config.packing == "row":
-            flat = [p.length + n - 1 for p, lengths in zip(prompts, rows_per_prompt) for n in lengths]
-        else:
-            flat = [p.length + sum(n - 1 for n in lengths) for p, lengths in zip(prompts, rows_per_prompt)]
-        return len(flat) * max(flat)
+        return layout.size([p.length for p in prompts], rows_per_prompt, self.config.packing)
 
     def log_probs(self, batch: PolicyBatch, entropy: str = "none") -> Likelihood:
         """Log-probs (and entropies) of the batch's units, temperature and token bans applied as in sampling."""
@@ -113,7 +133,7 @@ class TokenPolicy(AdaptedModel):
 
     def _unit_states(self, batch: PolicyBatch) -> Tensor:
         """[N, H]: the hidden state that predicts each unit, row by row."""
-        plan = layout.build(
+        rows = layout.build(
             [p.input_ids for p in batch.prompts],
             [self._positions(p) for p in batch.prompts],
             batch.prompt_index_R.tolist(),
@@ -121,19 +141,26 @@ class TokenPolicy(AdaptedModel):
             batch.mask_RU.sum(1).tolist(),
             self.config.packing,
         )
-        segments = plan.segments_BT.to(self.device)
-        if self.config.attention == "flash_attention_2":
-            mask = (segments != layout.PADDING).long()
-        else:
-            mask = self._mask(replace(plan, segments_BT=segments).attention_mask())
         hidden_BTH = self._hidden(
-            plan.input_ids_BT.to(self.device),
-            plan.position_ids_3BT.to(self.device),
-            mask,
-            [batch.prompts[p] for p in plan.sequence_prompts],
+            rows.input_ids_BT.to(self.device),
+            rows.position_ids_3BT.to(self.device),
+            self._row_mask(rows),
+            [batch.prompts[p] for p in rows.prompts],
+            **({} if rows.plan is None else {"segments": rows.plan}),
         )
         # index_select, not indexing: the backward of repeated indices is then summed in a fixed order.
-        return hidden_BTH.flatten(0, 1).index_select(0, plan.gather_N.to(self.device))
+        return hidden_BTH.flatten(0, 1).index_select(0, rows.gather_N.to(self.device))
+
+    def _row_mask(self, rows: layout.Layout) -> Tensor | None:
+        if rows.plan is not None:
+            from mmrl.policies.attention.interface import no_mask
+
+            return no_mask(self.device)
+        if self.config.attention != "flash_attention_2":
+            return None
+        # It leaves padding out of its products.
+        width = rows.input_ids_BT.shape[1]
+        return (torch.arange(width) < torch.tensor(rows.lengths)[:, None]).long().to(self.device)
 
     def _likelihood(self, hidden_NH: Tensor, batch: PolicyBatch, entropy: str) -> Likelihood:
         with self._autocast():

@@ -77,12 +77,6 @@ class Packed(Settings):
         "group", description="group: a prompt and all answers to it share one forward row; row: one row per answer"
     )
 
-    @model_validator(mode="after")
-    def _masked(self) -> Packed:
-        if self.attention == "flash_attention_2" and self.packing == "group":
-            raise ValueError("attention 'flash_attention_2' cannot mask shared prompts; set policy.packing to 'row'")
-        return self
-
 
 class Binned(Settings):
     """Actions in bins, each of which a token stands for."""

@@ -59,11 +59,11 @@ def estimate(recipe: Recipe, policy: Policy, longest_prompt: int, visual_tokens:
     longest row if that is longer), L layers, H hidden size, Q and K the widths of queries and of keys, F the
     width of the MLP (of the active experts), V the vocabulary:
 
-    - activations: s T L (8 H + 6 Q + 2 K + 4 F), what one layer keeps for its backward pass with fused attention
-      (norms and residuals; queries, and keys and values repeated to their width, before and after rotation; the MLP's
-      four tensors). Gradient checkpointing keeps s T L H and one layer's share. The vision tower counts the same way
-      over its patches (merge² a token) where it is trained, and with one layer where it is frozen. In bfloat16,
-      autocast adds a copy of the trained weights, 2 bytes each.
+    - activations: s T L (6 H + 4 Q + 4 K + 4 F), what one layer keeps for its backward pass with fused attention and no
+      mask (norms and residuals; queries and keys before and after norms of their own, which only some families have;
+      values and the attention's output; the MLP's four tensors). Gradient checkpointing keeps s T L H and one layer's
+      share. The vision tower counts the same way over its patches (merge² a token) where it is trained, and with one
+      layer where it is frozen. In bfloat16, autocast adds a copy of the trained weights, 2 bytes each.
     - logits: 4 bytes x 3 (logits, log-softmax, gradient) x min(T V, chunk of `token_log_probs`).
     - cache: 2 s L K (longest prompt + max_new_tokens) x rows, rows the smaller of engine.batch_size and prompts x n.
 
@@ -139,7 +139,7 @@ def _count_activations(part: Any, tokens: int, trained: bool, checkpointed: bool
     if part is None or tokens == 0:
         return 0
     hidden, queries, keys, mlp = _widths(part)
-    per_layer = tokens * (8 * hidden + 6 * queries + 2 * keys + 4 * mlp)
+    per_layer = tokens * (6 * hidden + 4 * queries + 4 * keys + 4 * mlp)
     layers = _first(part, "num_hidden_layers", "depth")
     if not trained:
         return per_layer

@@ -210,7 +210,7 @@ class OpenVLA(TokenPolicy):
             return features
         return features.index_select(0, torch.tensor([place[id(p)] for p in prompts], device=self.device))
 
-    def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None) -> Tensor:
+    def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None, **attention) -> Tensor:
         embeds = self._model.embed(ids_BT, self._features(prompts))
         return self._model(
             embeds,
@@ -218,6 +218,7 @@ class OpenVLA(TokenPolicy):
             position_ids=positions_3BT[0],
             past_key_values=cache,
             use_cache=cache is not None,
+            **attention,
         )
 
     def _next_hidden(self, tokens_B, positions_3B1, mask, cache) -> Tensor:

@@ -142,7 +142,7 @@ class QwenVL(TextPolicy):
     def _positions(self, prompt: QwenPrompt) -> Tensor:
         return prompt.positions
 
-    def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None) -> Tensor:
+    def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None, **attention) -> Tensor:
         return self._model.model(
             input_ids=ids_BT,
             position_ids=positions_3BT,
@@ -150,6 +150,7 @@ class QwenVL(TextPolicy):
             past_key_values=cache,
             use_cache=cache is not None,
             **qwen_prompt.stack_pixels(prompts, self.device),
+            **attention,
         ).last_hidden_state
 
     def _next_hidden(self, tokens_B, positions_3B1, mask, cache) -> Tensor:

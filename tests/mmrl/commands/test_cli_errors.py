@@ -57,10 +57,6 @@ SETTINGS = {
         ["rewards=[{name: 'no_such:f'}]"],
         "rewards.0.name: 'no_such:f': no module 'no_such'",
     ),
-    "attention that cannot mask groups": (
-        ["policy.attention=flash_attention_2"],
-        "policy: attention 'flash_attention_2' cannot mask shared prompts; set policy.packing to 'row'",
-    ),
     "group of one": (
         ["rollout.n=1"],
         "stages.grpo: rollout.n is 1, so every group-relative advantage is 0; set n to 2",
