@@ -104,7 +104,7 @@ def measure(pipe: Connection, policy: Any, prompt: Any, side: str, count: int, l
     pipe.send({
         "seconds": seconds,
         "peak_gb": peak * 1024 / 1e9,
-        "log_probs": float(log_probs_RU.double().sum()),
+        "log_probs": float(log_probs_RU.detach().double().sum()),
         "gradient": float(slope.norm()),
     })  # fmt: skip
 
