@@ -28,6 +28,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -95,15 +96,15 @@ def measure(pipe: Connection, policy: Any, prompt: Any, side: str, count: int, l
     SIDES[side](policy, answers(prompt, 2, 4)).sum().backward()
     policy.module.zero_grad()
     batch = answers(prompt, count, length)
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before, start = psutil.Process().memory_info().rss, time.process_time()
     log_probs_RU = SIDES[side](policy, batch)
     log_probs_RU.sum().backward()
     seconds = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     slope = torch.cat([p.grad.flatten() for p in policy.module.parameters() if p.grad is not None]).double()
     pipe.send({
         "seconds": seconds,
-        "peak_gb": peak * 1024 / 1e9,
+        "peak_gb": peak / 1e9,
         "log_probs": float(log_probs_RU.detach().double().sum()),
         "gradient": float(slope.norm()),
     })  # fmt: skip

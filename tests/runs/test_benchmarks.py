@@ -38,6 +38,25 @@ def test_step_throughput_prints_its_result(tmp_path: Path) -> None:
     assert {"date", "machine"} <= set(written)
 
 
+@pytest.mark.slow
+def test_segment_attention_prints_its_result(tmp_path: Path) -> None:
+    """A smoke run ends with the JSON line, and its three sides compute the same."""
+    output = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.segment_attention", "--small", "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    assert result["value"] > 0
+    assert result["higher_is_better"] is False
+    assert result["details"]["largest_relative_difference"] < 1e-5
+    for by_count in result["details"]["cells"].values():
+        for sides in by_count.values():
+            assert set(sides) == {"row", "dense", "segments"}
+            assert all(figures["seconds_per_1000_tokens"] > 0 for figures in sides.values())
+    assert {**json.loads(output.read_text()), "date": 0, "machine": 0} == {**result, "date": 0, "machine": 0}
+
+
 def test_rewards_prints_its_result() -> None:
     """A smoke run ends with the JSON line, and its value is the slowest of the light rewards that were measured."""
     command = [
