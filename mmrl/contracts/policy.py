@@ -383,6 +383,24 @@ def recorded_units(policy: ActingPolicy, actions_BCA: Tensor, prompts: Sequence[
 
 
 @runtime_checkable
+class Spelling(Protocol):
+    """Writes out, token by token, what it was shown and what it says."""
+
+    def spelled_prompt(self, prompt: Any) -> str:
+        """What it truly saw: after the chat template, special tokens included.
+
+        Placeholders of pictures and videos that follow each other are written once, with their number:
+        `<|image_pad|> x 64`.
+        """
+
+    def spelled(self, tokens: Tensor) -> list[str]:
+        """The text of each of the tokens, int64 [U], special ones included; together they are the whole text.
+
+        The tokens of one character that several are needed for are empty but for the last of them.
+        """
+
+
+@runtime_checkable
 class Opens(Protocol):
     """A policy whose prompts begin the answer.
 

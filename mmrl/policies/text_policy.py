@@ -14,6 +14,7 @@ from mmrl.contracts.types import Sample
 from mmrl.policies.chat_template import continuation, opening
 from mmrl.policies.lora import merged_state
 from mmrl.policies.saving import Source, write_model
+from mmrl.policies.spelling import Speller
 from mmrl.policies.token_policy import TokenPolicy
 from mmrl.policies.value_head import ValueHead, save_value_head
 from mmrl.recipe.policy import TrainedConfig
@@ -50,6 +51,7 @@ class TextPolicy(TokenPolicy):
         ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
         self.opening = opening(processor)
         self.eos_ids = tuple(sorted({self.end_of_turn, *ends}))
+        self._speller = Speller(processor.tokenizer, placeholders)
         self._allowed: dict[str | None, Tensor] = {}
 
     def demonstration(self, sample: Sample, max_units: int) -> Tensor:
@@ -71,6 +73,14 @@ class TextPolicy(TokenPolicy):
     def decode_text(self, tokens: Tensor) -> str:
         """Text of sampled tokens, special tokens left out."""
         return self.processor.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
+
+    def spelled_prompt(self, prompt: Any) -> str:
+        """See `Spelling.spelled_prompt`."""
+        return self._speller.prompt(prompt.input_ids.tolist())
+
+    def spelled(self, tokens: Tensor) -> list[str]:
+        """See `Spelling.spelled`."""
+        return self._speller.tokens(tokens.tolist())
 
     def allowed_tokens(self, restrict: str | None) -> Tensor:
         """bool [V]: every token but placeholders, or those of a set that the policy has."""

@@ -44,6 +44,7 @@ class TrackingConfig(Settings):
     )
     rollouts_every: PositiveInt = Field(1, description="steps between entries of rollouts/")
     rollouts_groups: int = Field(2, ge=0, description="groups written each time")
+    heldout_answers: int = Field(4, ge=0, description="answers of each held-out task written at each evaluation")
 
     @property
     def open(self) -> list[str]:

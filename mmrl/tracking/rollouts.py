@@ -1,17 +1,24 @@
-"""rollouts/step_*.jsonl: what was asked, answered and rewarded, one line per trajectory, with the images beside it."""
+"""What was asked, answered and rewarded, one line per trajectory: rollouts/ of training, heldout/ of evaluations.
+
+The pictures of both lie in rollouts/media/.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import BadSample, UserError
-from mmrl.contracts.types import Group, Sample, Trajectory
+from mmrl.contracts.policy import Spelling
+from mmrl.contracts.types import POLICY, Group, Sample, Trajectory
 from mmrl.tracking.files import json_line, write_atomic
 
+# Of log-probs.
+DECIMALS = 3
 MARKS = {"image": "<image>", "video": "<video>"}
 
 
@@ -20,8 +27,32 @@ def rollout_path(folder: Path, step: int) -> Path:
     return folder / "rollouts" / f"step_{step:06d}.jsonl"
 
 
-def write_rollouts(folder: Path, step: int, stage: str, groups: Sequence[Group]) -> Path:
-    """Writes the step's file whole. Images land in rollouts/media/ under names made from their content.
+def heldout_path(folder: Path, step: int) -> Path:
+    """The file of the evaluation after one step."""
+    return folder / "heldout" / f"step_{step:06d}.jsonl"
+
+
+def first_of_tasks(groups: Sequence[Group], count: int) -> list[Group]:
+    """The first `count` answered groups of each task of each dataset; those of episodes are filmed instead."""
+    taken: Counter[tuple[str, str]] = Counter()
+    chosen = []
+    for group in groups:
+        place = (group.sample.dataset, group.sample.task)
+        if taken[place] < count and all(trajectory.episode is None for trajectory in group.trajectories):
+            taken[place] += 1
+            chosen.append(group)
+    return chosen
+
+
+def write_groups(
+    path: Path, folder: Path, step: int, stage: str, groups: Sequence[Group], spelling: Spelling | None = None
+) -> Path:
+    """Writes a file whole. Images land in rollouts/media/ under names made from their content.
+
+    Args:
+        path: the file, `rollout_path` or `heldout_path`.
+        folder: the run's.
+        spelling: writes out prompts and tokens; None: the policy has none that are text.
 
     Raises:
         UserError: an image cannot be read, or the disk cannot be written.
@@ -30,8 +61,24 @@ def write_rollouts(folder: Path, step: int, stage: str, groups: Sequence[Group])
     for index, group in enumerate(groups):
         images = [save_image(folder, image, group.sample) for image in group.sample.images]
         for trajectory in group.trajectories:
-            lines.append(json_line(_line(step, stage, index, group.sample, images, trajectory)))
-    return write_atomic(rollout_path(folder, step), "".join(lines))
+            line = _line(step, stage, index, group.sample, images, trajectory)
+            lines.append(json_line(line | (_spelled(trajectory, spelling) if spelling is not None else {})))
+    return write_atomic(path, "".join(lines))
+
+
+def _spelled(trajectory: Trajectory, spelling: Spelling) -> dict[str, Any]:
+    """What the model saw before its last answer and, of a sampled one, its tokens and their log-probs."""
+    if trajectory.episode is not None or not trajectory.decisions:
+        return {}
+    last = trajectory.decisions[-1]
+    if last.restrict is not None or (trajectory.origin == POLICY and last.log_probs is None):
+        # Actions; or an answer that was sampled under a context, which is not the prompt that it is scored under.
+        return {}
+    prompt = {"model_prompt": spelling.spelled_prompt(last.prompt)}
+    if last.log_probs is None:
+        return prompt
+    log_probs = [round(value, DECIMALS) for value in last.log_probs.tolist()]
+    return {**prompt, "tokens": spelling.spelled(last.tokens), "log_probs": log_probs}
 
 
 def _line(

@@ -36,6 +36,7 @@ class Run:
     Attributes:
         records: the lines of metrics.jsonl.
         rollouts: path of each step's rollouts file.
+        heldout: path of each evaluation's file of answers.
         videos: path of the index of each evaluation's films.
         bad_samples: the lines of bad_samples.jsonl.
         starts: every start of it; empty where none is recorded.
@@ -49,6 +50,7 @@ class Run:
     summary: Mapping[str, Any] = field(default_factory=dict)
     records: Sequence[Mapping[str, Any]] = ()
     rollouts: Mapping[int, Path] = field(default_factory=dict)
+    heldout: Mapping[int, Path] = field(default_factory=dict)
     videos: Mapping[int, Path] = field(default_factory=dict)
     bad_samples: Sequence[Mapping[str, Any]] = ()
     starts: Sequence[Start] = ()
@@ -139,6 +141,7 @@ def read_run(folder: Path) -> Run:
         ),
         records=records,
         rollouts=rollouts,
+        heldout=_by_step((folder / "heldout").glob("step_*.jsonl")),
         videos={step: path / INDEX for step, path in films.items() if (path / INDEX).is_file()},
         bad_samples=_bad_samples(folder / BAD_SAMPLES, notes),
         starts=_starts(folder, notes),

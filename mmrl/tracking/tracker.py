@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import BadSample, UserError
+from mmrl.contracts.policy import Spelling
 from mmrl.contracts.types import Group
 from mmrl.recipe.tracking import TrackingConfig
 from mmrl.tracking.bad_samples import BadSamples
@@ -22,7 +23,7 @@ from mmrl.tracking.files import cannot_write, json_line, json_text, write_atomic
 from mmrl.tracking.heldout import PREFIX
 from mmrl.tracking.metrics import describe
 from mmrl.tracking.report.live import LiveReport
-from mmrl.tracking.rollouts import write_rollouts
+from mmrl.tracking.rollouts import first_of_tasks, heldout_path, rollout_path, write_groups
 from mmrl.tracking.run_files import BAD_SAMPLES, read_lines
 from mmrl.tracking.sinks import open_sinks
 from mmrl.tracking.starts import Starts
@@ -157,8 +158,11 @@ class Tracker:
             logger.warning("%s is %s at step %d; it is written as null, further ones are counted", name, number, step)
         return None
 
-    def rollouts(self, step: int, stage: str, groups: Sequence[Group]) -> None:
+    def rollouts(self, step: int, stage: str, groups: Sequence[Group], spelling: Spelling | None = None) -> None:
         """Writes rollouts/step_*.jsonl with the first `rollouts_groups` groups, every `rollouts_every` steps and at 1.
+
+        Args:
+            spelling: see `write_groups`.
 
         Raises:
             UserError: an image cannot be read, or the disk cannot be written.
@@ -166,7 +170,20 @@ class Tracker:
         due = step % self._config.rollouts_every == 0 or step == 1
         chosen = groups[: self._config.rollouts_groups]
         if due and chosen:
-            write_rollouts(self.folder, step, stage, chosen)
+            write_groups(rollout_path(self.folder, step), self.folder, step, stage, chosen, spelling)
+
+    def held_out(self, step: int, stage: str, groups: Sequence[Group], spelling: Spelling | None = None) -> None:
+        """Writes heldout/step_*.jsonl with the first `heldout_answers` answers of each task of an evaluation.
+
+        Args:
+            spelling: see `write_groups`.
+
+        Raises:
+            UserError: as of `rollouts`.
+        """
+        chosen = first_of_tasks(groups, self._config.heldout_answers)
+        if chosen:
+            write_groups(heldout_path(self.folder, step), self.folder, step, stage, chosen, spelling)
 
     def expect(self, bad: Sequence[tuple[str, BadSample]]) -> None:
         """Takes note of bad rows that nothing has drawn yet, see `BadSamples.expect`."""
@@ -213,7 +230,7 @@ def _last_figure(path: Path) -> float | None:
 
 
 def drop_after(folder: Path, step: int) -> None:
-    """Removes what a run wrote after `step`: lines of metrics.jsonl (a half-written last one too), rollouts, videos.
+    """Removes what a run wrote after `step`: lines of metrics.jsonl (a half-written last one too), answers, videos.
 
     Raises:
         UserError: metrics.jsonl is damaged before its last line, or cannot be written.
@@ -230,7 +247,8 @@ def drop_after(folder: Path, step: int) -> None:
                 raise UserError(f"{path} line {number} is damaged; delete that line to resume") from None
     if earlier != lines:
         write_atomic(path, b"".join(earlier))
-    for path in (*(folder / "rollouts").glob("step_*.jsonl"), *(folder / "videos").glob("step_*")):
+    kinds = ("rollouts/step_*.jsonl", "heldout/step_*.jsonl", "videos/step_*")
+    for path in (path for kind in kinds for path in folder.glob(kind)):
         number = path.stem.removeprefix("step_")
         if number.isdigit() and int(number) > step:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -12,7 +12,7 @@ import torch
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
 from mmrl.contracts.heldout import ROWS, best_figure, is_loss
-from mmrl.contracts.policy import Policy
+from mmrl.contracts.policy import Policy, Spelling
 from mmrl.contracts.types import DEMO, Group
 from mmrl.data.mixture import Mixture
 from mmrl.evaluation.runner import Evaluator
@@ -71,6 +71,7 @@ class Session:
         videos = EpisodeVideos(videos_folder(self.recipe.folder, step), {"step": step})
         measured = self.evaluator.run(stage, videos.keep)
         videos.close()
+        self.tracker.held_out(step, stage.name, measured.groups, self._spelling)
         self._figures = measured.figures | {f"{ROWS}{name}": rows for name, rows in measured.rows.items()}
         results = measured.results
         best = self.recipe.checkpoint.best
@@ -92,7 +93,11 @@ class Session:
 
     def note_rollouts(self, step: int, stage: StageConfig, groups: Sequence[Group]) -> None:
         """Writes the step's sampled trajectories."""
-        self.tracker.rollouts(step, stage.name, groups)
+        self.tracker.rollouts(step, stage.name, groups, self._spelling)
+
+    @property
+    def _spelling(self) -> Spelling | None:
+        return self.policy if isinstance(self.policy, Spelling) else None
 
     def warn_of_lengths(self, groups: Sequence[Group], stage: StageConfig) -> None:
         """Says, once, that a rollout or demonstration is longer than what evaluation lets an answer become."""

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mmrl.contracts.errors import UserError
-from mmrl.contracts.types import Decision, Group, Sample, StopReason, Trajectory
+from mmrl.contracts.types import Decision, EpisodeFacts, Group, Sample, StopReason, Trajectory
 from mmrl.recipe.tracking import SINKS, SWITCHES, TrackingConfig
 from mmrl.tracking.metrics import is_wall_clock
 from mmrl.tracking.rollouts import prompt_text
@@ -175,6 +175,71 @@ def test_unreadable_image_names_the_row(tmp_path):
             tracker.rollouts(1, "rl", [make_group(["absent.png"])])
         with pytest.raises(UserError, match=r"image of 8 bytes cannot be read: .*; repair or remove it"):
             tracker.rollouts(1, "rl", [make_group([b"no image"])])
+
+
+class Letters:
+    """Writes tokens as letters, and prompts as they are."""
+
+    def spelled_prompt(self, prompt):
+        return f"<user> {prompt}"
+
+    def spelled(self, tokens):
+        return [chr(96 + token) for token in tokens.tolist()]
+
+
+def answered(log_probs, prompt="Q?", **changes) -> Group:
+    group = make_group()
+    tokens = torch.tensor([1, 2, 3])
+    decision = Decision(prompt, tokens, None if log_probs is None else torch.tensor(log_probs))
+    first = replace(group.trajectories[0], decisions=(decision,), **changes)
+    return replace(group, trajectories=(first, *group.trajectories[1:]))
+
+
+def test_rollout_lines_hold_what_the_model_saw_and_how_likely_it_found_each_token(tmp_path):
+    with Tracker(tmp_path, QUIET, 1) as tracker:
+        tracker.rollouts(1, "rl", [answered([-0.12345, -2.0, float("-inf")])], Letters())
+    sampled, demonstrated = lines(tmp_path / "rollouts" / "step_000001.jsonl")
+    assert sampled["model_prompt"] == "<user> Q?"
+    assert sampled["tokens"] == ["a", "b", "c"]
+    assert sampled["log_probs"] == [-0.123, -2.0, None]
+    assert demonstrated["model_prompt"] == "<user> None"
+    assert "tokens" not in demonstrated, "nothing sampled a demonstration"
+
+
+def test_what_is_not_known_is_not_written(tmp_path):
+    """Under a context, what was sampled from is not what is scored; an episode's units are no text."""
+    hinted, acted = answered(None), answered([0.0] * 3, episode=EpisodeFacts(True, True, 4))
+    with Tracker(tmp_path, QUIET, 1) as tracker:
+        tracker.rollouts(1, "rl", [hinted, acted], Letters())
+    written = lines(tmp_path / "rollouts" / "step_000001.jsonl")
+    assert [("model_prompt" in line, "tokens" in line) for line in written if line["source"] == "policy"] == [
+        (False, False)
+    ] * 2
+
+
+def of(dataset, task, name):
+    group = make_group()
+    sample = replace(group.sample, id=name, dataset=dataset, task=task)
+    return replace(group, sample=sample, trajectories=group.trajectories[:1])
+
+
+def test_the_first_answers_of_each_held_out_task_are_written(tmp_path):
+    groups = [
+        of("a", "ocr", "0"),
+        of("a", "ocr", "1"),
+        of("a", "counting", "2"),
+        of("a", "ocr", "3"),
+        of("b", "ocr", "4"),
+    ]
+    played = replace(groups[0].trajectories[0], episode=EpisodeFacts(True, True, 4))
+    groups.append(replace(of("c", "reach", "5"), trajectories=(played,)))
+    with Tracker(tmp_path, QUIET.model_copy(update={"heldout_answers": 2}), 2) as tracker:
+        tracker.held_out(2, "rl", groups)
+        tracker.held_out(3, "rl", groups[-1:])
+    assert [path.name for path in (tmp_path / "heldout").iterdir()] == ["step_000002.jsonl"]
+    assert [line["sample"] for line in lines(tmp_path / "heldout" / "step_000002.jsonl")] == ["0", "1", "2", "4"]
+    Tracker(tmp_path, QUIET, 2, resume_step=1).close()
+    assert not list((tmp_path / "heldout").iterdir()), "what was written after the step that is resumed is dropped"
 
 
 def test_rollouts_keep_to_their_settings(tmp_path):
