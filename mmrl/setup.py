@@ -27,7 +27,7 @@ from mmrl.policies.loading import PACKAGED, checkpoint_path, difference, resolve
 from mmrl.policies.opening import load_policy
 from mmrl.policies.statistics import read_statistics
 from mmrl.recipe.checks.evaluation import check_held_out
-from mmrl.recipe.checks.policies import check_gripper
+from mmrl.recipe.checks.policies import check_gripper, check_state
 from mmrl.recipe.policy import PolicyConfig, TrainedConfig
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.schema import Recipe
@@ -175,6 +175,7 @@ def open_policy(recipe: Recipe, config: PolicyConfig) -> Policy:
     """
     policy = load_policy(config)
     check_gripper(params_of(policy), recipe.simulators, recipe.data.train)
+    check_state(params_of(policy), recipe.data, recipe.simulators)
     if videos := media_of(policy):
         videos.check("policy.video")
         for part, sets in (("train", recipe.data.train), ("eval", recipe.data.eval)):

@@ -29,13 +29,13 @@ from robotics.libero_setup import (
     task_text,
 )
 from robotics.options import unknown
-from robotics.settings import LIBERO, LIBERO_SUITES, SimulatorSettings
+from robotics.settings import LIBERO, LIBERO_STATE_DIM, LIBERO_SUITES, SimulatorSettings
 from robotics.types import Observation, StepResult
 from robotics.workers import WorkerEnv
 
 logger = logging.getLogger(__name__)
 
-ACTION_DIM, STATE_DIM = 7, 8
+ACTION_DIM = 7
 # Start states that the package has of each task.
 RECORDED = 50
 # No motion, gripper open: objects of a recorded start fall into place meanwhile.
@@ -67,7 +67,7 @@ class LiberoEnv(VectorEnv):
         return len(tasks) * (options["init_count"] or max(1, RECORDED - options["init_first"]))
 
     def __init__(self, **options: Any):
-        self.num_envs, self.action_dim, self.state_dim = 1, ACTION_DIM, STATE_DIM
+        self.num_envs, self.action_dim, self.state_dim = 1, ACTION_DIM, LIBERO_STATE_DIM
         self.cameras = options["cameras"]
         self.max_steps = options["max_steps"] or LIBERO_SUITES[options["suite"]][1]
         self._options = options

@@ -22,11 +22,13 @@ class SimulatorSettings:
         check: raises ValueError on options that contradict each other.
         gripper: how the last action dimension is read, where no option `gripper` says so; None: there is no gripper,
             or nothing is known of it.
+        state_dim: size of the robot's state; None: it takes the simulator itself to tell.
     """
 
     options: Mapping[str, Option]
     check: Callable[[Mapping[str, Any]], None] = _check_nothing
     gripper: str | None = None
+    state_dim: int | None = None
 
     def read(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """The options, defaults filled in. Raises ValueError as `read_options` and `check` do."""
@@ -40,6 +42,8 @@ class SimulatorSettings:
 TABLETOP_CAMERAS = ("top",)
 TABLETOP_TASKS = ("reach", "push", "pick_place", "sort")
 TABLETOP_COLOURS = ("red", "green", "blue", "yellow", "purple", "cyan")
+# x, y, whether the gripper is closed, whether it holds a block.
+TABLETOP_STATE_DIM = 4
 # Worlds of a tabletop that is made without a word on it.
 TABLETOP_WORLDS = 16
 
@@ -68,6 +72,7 @@ TABLETOP = SimulatorSettings(
     },
     _check_tabletop,
     gripper="close_positive",
+    state_dim=TABLETOP_STATE_DIM,
 )
 
 # --- maniskill
@@ -123,6 +128,8 @@ MANISKILL = SimulatorSettings(
 
 # --- libero
 
+# Hand position 3, axis-angle 3, finger joints 2.
+LIBERO_STATE_DIM = 8
 # Number of tasks, and the step limit that published results use.
 LIBERO_SUITES = {
     "libero_spatial": (10, 220),
@@ -162,6 +169,7 @@ LIBERO = SimulatorSettings(
         "timeout": Option(float, 300.0, low=1.0),
     },
     _check_libero,
+    state_dim=LIBERO_STATE_DIM,
 )
 
 SETTINGS = {"libero": LIBERO, "maniskill": MANISKILL, "tabletop": TABLETOP}

@@ -12,11 +12,11 @@ from torch import Tensor
 from robotics.arguments import as_actions, as_ids, as_worlds
 from robotics.base import VectorEnv
 from robotics.episodes import EpisodeTracker, StepRecord, stack_steps
-from robotics.settings import TABLETOP, TABLETOP_WORLDS, SimulatorSettings
+from robotics.settings import TABLETOP, TABLETOP_STATE_DIM, TABLETOP_WORLDS, SimulatorSettings
 from robotics.tabletop_layout import instructions, start_world
 from robotics.tabletop_render import Renderer
 from robotics.tabletop_tasks import TASKS
-from robotics.tabletop_world import ACTION_DIM, STATE_DIM, World, step_world
+from robotics.tabletop_world import ACTION_DIM, World, step_world
 from robotics.types import Observation, StepResult
 
 
@@ -34,7 +34,7 @@ class TabletopEnv(VectorEnv):
         self.tasks, self.cameras = options["tasks"], options["cameras"]
         self.num_blocks, self.colours = options["num_blocks"], options["colours"]
         self.device = _device(options["device"])
-        self.action_dim, self.state_dim = ACTION_DIM, STATE_DIM
+        self.action_dim, self.state_dim = ACTION_DIM, TABLETOP_STATE_DIM
         self.max_steps = options["max_steps"] or max(TASKS[task].max_steps for task in self.tasks)
         self.dense = options["reward"] == "dense"
         self._index = {task: list(TASKS).index(task) for task in self.tasks}

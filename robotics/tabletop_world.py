@@ -24,7 +24,6 @@ PLACE_RADIUS = 0.07
 SWEEP_PARTS = 4
 
 ACTION_DIM = 3
-STATE_DIM = 4
 
 COLOURS = {
     "red": (214, 40, 40),

@@ -80,17 +80,22 @@ def _completion(row: Columns) -> str:
 
 
 def read_verl(row: Columns) -> Sample:
-    """verl: prompt (messages), reward_model.ground_truth, images, videos; the task is the dataset's."""
+    """verl: prompt (messages), reward_model.ground_truth, images, videos; the task is the dataset's.
+
+    The answer is another column where the dataset names one: `columns: {answer: extra_info.answer}`.
+    """
     messages = read_turns(row, "prompt", answered=False).messages
-    model = row.any("reward_model")
-    if not isinstance(model, Mapping) or model.get("ground_truth") is None:
-        raise row.bad("column 'reward_model' has no ground_truth")
     task = row.task_of("task")
-    answer = model["ground_truth"]
+    column = "answer" if "answer" in row.names else "reward_model"
+    answer = row.any(column)
+    if column == "reward_model":
+        answer = answer.get("ground_truth") if isinstance(answer, Mapping) else None
+        if answer is None:
+            raise row.bad("column 'reward_model' has no ground_truth")
     return row.sample(
         messages,
         task,
-        row.target(task, "reward_model", answer, row.options("options")),
+        row.target(task, column, answer, row.options("options")),
         images=row.media("image"),
         videos=row.media("video"),
     )
@@ -247,7 +252,11 @@ MMRL = Format(
     columns=OWN_COLUMNS,
     plain=True,
 )
-VERL = Format(read_verl, (("prompt",), ("reward_model",)), columns=("prompt", "reward_model", "task", *_MEDIA))
+VERL = Format(
+    read_verl,
+    (("prompt",), ("reward_model",)),
+    columns=("prompt", "reward_model", "answer", "options", "target", "task", "id", *_MEDIA),
+)
 EASYR1 = Format(
     read_easyr1,
     (("problem",), ("answer", "solution")),
@@ -259,6 +268,10 @@ EASYVIDEOR1 = Format(
     (("problem",), ("solution",), ("problem_type", "data_type")),
     tasks=("problem_type",),
     renamed=_OVO_TASKS,
+    columns=(
+        *("problem", "problem_type", "data_type", "path", "options", "solution", "process", "offline_output"),
+        *("has_offline_trajectory", "target", "id", "problem_id", *_MEDIA),
+    ),
 )
 CONVERSATIONS = Format(
     read_conversations,

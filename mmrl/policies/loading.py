@@ -15,7 +15,7 @@ import torch
 from mmrl.contracts.errors import CheckpointError, ConfigError, first_line, nearest
 from mmrl.policies.chat_template import settle_template
 from mmrl.policies.compat import ensure_torchvision, quiet_transformers
-from mmrl.policies.saving import ABOUT, Source, source_folder
+from mmrl.policies.saving import ABOUT, Source
 from mmrl.recipe.policies.registry import POLICIES, alternatives, attribute, entry_of, policies_of
 from mmrl.recipe.policy import PolicyConfig
 
@@ -120,7 +120,7 @@ def _is_on_hub(name: str) -> bool:
 
 
 def local_folder(path: str, kind: str, also: Sequence[str] = ()) -> Path:
-    """The folder of a checkpoint, fetched first where `path` is a hub name.
+    """The folder of a checkpoint; that of the hub's cache, fetched first where it is not there, for a hub name.
 
     Args:
         kind: see `checkpoint_path`.
@@ -133,12 +133,12 @@ def local_folder(path: str, kind: str, also: Sequence[str] = ()) -> Path:
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
+    patterns = ["*.safetensors", *(f"*{suffix}" for suffix in COMPANIONS), *ABOUT, *also]
     try:
-        patterns = ["*.safetensors", *(f"*{suffix}" for suffix in COMPANIONS), *ABOUT, *also]
         return Path(snapshot_download(path, allow_patterns=patterns))
-    except (OSError, ValueError, HfHubHTTPError) as error:
+    # See `_is_on_hub`.
+    except Exception as error:
         raise CheckpointError(f"policy.path: '{path}' cannot be fetched: {first_line(error)}") from None
 
 
@@ -217,12 +217,12 @@ def load_checkpoint(config: PolicyConfig, device: torch.device) -> tuple[Any, An
     ensure_torchvision()
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    path = checkpoint_path(config.path, config.type)
-    read_own_config(config.path, config.type, config.path)
-    model = load_pretrained(AutoModelForImageTextToText, path, config)
+    folder = local_folder(config.path, config.type)
+    read_own_config(str(folder), config.type, config.path)
+    model = load_pretrained(AutoModelForImageTextToText, folder, config)
     with load_errors(config.path):
-        processor = AutoProcessor.from_pretrained(path)
-    source = Source(source_folder(path), processor)
+        processor = AutoProcessor.from_pretrained(folder)
+    source = Source(folder, processor)
     settle_template(processor, getattr(config, "chat_template", None), config.path)
     return model.to(device).train(), processor, source
 

@@ -59,16 +59,6 @@ def _settings(processor: Any) -> tuple[Any, ...]:
     return (len(tokenizer), json.dumps(images.to_dict(), sort_keys=True, default=str), *templates)
 
 
-def source_folder(path: str) -> Path | None:
-    """The folder of a checkpoint that is loaded by a folder's name or a hub name; None where it is not at hand."""
-    if Path(path).expanduser().is_dir():
-        return Path(path).expanduser()
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(path, "config.json")
-    return Path(cached).parent if isinstance(cached, str) else None
-
-
 def write_model(model: Any, state: Mapping[str, Tensor], dtype: str, folder: Path, **options: Any) -> None:
     """Writes weights and config.json with every weight in `dtype`, the model's: master weights are float32.
 

@@ -24,6 +24,7 @@ from mmrl.recipe.checks.policies import (
     check_pictures,
     check_policy,
     check_stage,
+    check_state,
 )
 from mmrl.recipe.checks.simulators import check_groups
 from mmrl.recipe.checks.sources import check_sources
@@ -94,6 +95,7 @@ class Recipe(Settings):
         check_evaluation(self.evaluation, self.policy)
         check_data(self.data, self.policy)
         check_gripper(params_of(self.policy), self.simulators, self.data.train)
+        check_state(params_of(self.policy), self.data, self.simulators)
         check_sources(self.stages, self.evaluation, self.data)
         check_pictures(self.data, self.simulators)
         check_budgets(self.data, self.policy)

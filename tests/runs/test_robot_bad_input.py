@@ -114,10 +114,11 @@ def test_states_of_another_size(capsys, place, family):
     assert CURE in line
 
 
-def test_a_state_dim_that_the_checkpoint_was_not_trained_with(capsys, place):
+def test_a_state_dim_that_is_not_the_robots(capsys, place):
     line = refuses(capsys, place("openvla_oft"), "policy.params.state_dim=8")
-    assert line.startswith("policy.path: 'model/proprio_projector.safetensors' does not fit policy.params.state_dim 8")
-    assert line.endswith("the checkpoint's is 4: leave state_dim out, or set it to that")
+    assert line.startswith(
+        "policy.params.state_dim is 8, and simulators.table gives a state of 4 values; set state_dim"
+    )
 
 
 # --- settings

@@ -121,6 +121,26 @@ def check_gripper(params: Any, simulators: Mapping[str, SimulatorConfig], train:
             )
 
 
+def check_state(params: Any, data: Any, simulators: Mapping[str, SimulatorConfig]) -> None:
+    """Raises ConfigError on episodes (of a `DataConfig`) whose robot has a state of another size than a policy is said
+    to read; of a simulator that does not say how large it is, the first episode tells.
+
+    Args:
+        params: `policy.params` of a recipe or of a loaded policy.
+    """
+    size = getattr(params, "state_dim", None)
+    for dataset in (*data.train, *data.eval):
+        if size is None or dataset.gives != "episodes" or dataset.simulator not in simulators:
+            continue
+        given = simulators[dataset.simulator].source.state_dim
+        if given not in (None, size):
+            raise ConfigError(
+                f"policy.params.state_dim is {size}, and simulators.{dataset.simulator} gives a state of {given} "
+                f"values; set state_dim to {given} with a checkpoint that reads that, or leave it out with one that "
+                "reads no state"
+            )
+
+
 def check_pictures(data: Any, simulators: Mapping[str, SimulatorConfig]) -> None:
     """Raises ConfigError on episodes (of a `DataConfig`) in a simulator that shows no policy anything but its state."""
     for dataset in (*data.train, *data.eval):

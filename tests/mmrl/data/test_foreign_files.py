@@ -6,8 +6,10 @@ import pytest
 from PIL import Image
 
 from mmrl.contracts.errors import BadSample, ConfigError, UserError
+from mmrl.data.columns import Columns
 from mmrl.data.readers import FileDataset
 from mmrl.recipe.data import FileData
+from mmrl.recipe.formats import FORMATS
 from mmrl.recipe.schema import load_recipe
 from tests.support.pictures import encoded
 
@@ -259,3 +261,61 @@ def test_saved_pictures_of_datasets_are_read_under_either_name(folder):
     )
     data.cast_column("image", Feature()).save_to_disk(folder / "saved")
     assert isinstance(FileDataset(FileData(type="file", path=str(folder / "saved"), task="math"))[0].images[0], bytes)
+
+
+class Watched(dict):
+    """A row that notes which columns are asked for."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.asked = set()
+
+    def get(self, key, default=None):
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def __contains__(self, key):
+        self.asked.add(key)
+        return super().__contains__(key)
+
+    def __getitem__(self, key):
+        self.asked.add(key)
+        return super().__getitem__(key)
+
+
+TALK = [{"from": "human", "value": "1 + 2?"}, {"from": "gpt", "value": "3"}]
+VIDEO_ROW = {"problem": "1 + 2?", "problem_type": "numeric", "solution": "<answer>3</answer>", "data_type": "text"}
+ASKED = {
+    "mmrl": [{"prompt": "1 + 2?", "answer": "3"}, {"messages": [], "prompt": "1 + 2?", "completion": "3"}],
+    "verl": [{"prompt": [{"role": "user", "content": "1 + 2?"}], "reward_model": {"ground_truth": "3"}}],
+    "easyr1": [{"problem": "1 + 2?", "answer": "3"}, {"problem": "1 + 2?", "solution": "3"}],
+    "easyvideor1": [VIDEO_ROW, {**VIDEO_ROW, "offline_output": "3"}],
+    "vlm_r1": [{"conversations": TALK}, {"conversations": TALK, "system": "Add."}],
+    "alpaca": [{"instruction": "Add.", "input": "1 + 2", "output": "3"}],
+}
+
+
+@pytest.mark.parametrize("name", sorted(ASKED))
+def test_every_column_that_a_format_reads_may_be_mapped(name):
+    form = FORMATS.get(name)
+    for row in ASKED[name]:
+        row = Watched(row)
+        form.read(Columns(row, 0, "rows.jsonl row 0", "rows", None, "numeric", "pixel"))
+        # Every format looks there for a row's id, which only some call so.
+        assert row.asked - {"problem_id"} <= set(form.columns), name
+
+
+def test_verls_extra_info_holds_whatever_a_dataset_names(folder):
+    row = {
+        "prompt": [{"role": "user", "content": "Which?"}],
+        "reward_model": {"ground_truth": "A"},
+        "extra_info": {"answer": "B", "choices": ["A. cat", "B. dog"], "index": 7},
+        "answer": "a note, and not the answer",
+    }
+    columns = {"options": "extra_info.choices", "id": "extra_info.index"}
+    plain = opened(folder, [row], columns=columns, task="multiple_choice")[0]
+    assert (plain.target["answer"], plain.target["options"], plain.id) == ("A", {"A": "cat", "B": "dog"}, "7/0")
+    other = opened(folder, [row], columns={**columns, "answer": "extra_info.answer"}, task="multiple_choice")[0]
+    assert other.target["answer"] == "B"
+    with pytest.raises(UserError, match=r"unknown column of format easyvideor1 'proces'. Did you mean 'process'\?"):
+        opened(folder, [{**VIDEO_ROW, "why": "x"}], format="easyvideor1", columns={"proces": "why"})

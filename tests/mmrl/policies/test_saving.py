@@ -9,7 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.errors import CheckpointError, ConfigError
+from mmrl.policies import loading
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.policies.registry import policy_settings
 from mmrl.trainer import checkpoint
@@ -69,6 +70,47 @@ def source(tiny, tmp_path, family):
     (folder / "preprocessor_config.json").write_text(json.dumps(settings["image_processor"]))
     (folder / "tokenizer_config.json").write_text((folder / "tokenizer_config.json").read_text() + "\n\n")
     return folder
+
+
+def cached(folder, cache, name):
+    """The hub's cache with a snapshot of a checkpoint: links into blobs."""
+    stored = cache / f"models--{name.replace('/', '--')}"
+    snapshot = stored / "snapshots" / ("0" * 40)
+    for made in (stored / "blobs", stored / "refs", snapshot):
+        made.mkdir(parents=True)
+    (stored / "refs/main").write_text(snapshot.name)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        (stored / "blobs" / str(number)).write_bytes(path.read_bytes())
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "openvla"])
+def test_a_model_by_its_hub_name_keeps_its_own_files_too(tiny_qwen, tmp_path, monkeypatch, family):
+    from huggingface_hub import constants
+
+    folder = tmp_path / "source"
+    opened(tiny_qwen(family), family).save_pretrained(folder)
+    (folder / "README.md").write_text("# A model of ours\n")
+    (folder / "LICENSE").write_text("Do as you like.\n")
+    cached(folder, tmp_path / "cache", "ours/model")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    opened("ours/model", family).save_pretrained(tmp_path / "model")
+    assert (tmp_path / "model/README.md").read_text() == "# A model of ours\n"
+    assert (tmp_path / "model/LICENSE").read_text() == "Do as you like.\n"
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {path.name for path in folder.iterdir()}
+    assert str(tmp_path) not in (tmp_path / "model/config.json").read_text()
+
+
+@pytest.mark.parametrize("failure", [OSError("no route"), RuntimeError("proxy")])
+def test_a_model_that_cannot_be_fetched_is_one_line(monkeypatch, failure):
+    def fail(*arguments, **keywords):
+        raise failure
+
+    monkeypatch.setattr(loading, "_is_on_hub", lambda name: True)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(CheckpointError, match=f"policy.path: 'ours/model' cannot be fetched: {failure}"):
+        opened("ours/model", "qwen2_5_vl")
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "pi0"])

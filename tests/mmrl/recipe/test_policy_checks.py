@@ -244,6 +244,18 @@ def test_a_key_of_another_family_is_unknown_and_says_whose_it_is(type, override,
     assert f". policy.type {readers} read{'s' if ' and ' not in readers else ''} it. Allowed: " in line
 
 
+def test_a_state_of_another_size_than_the_simulators_is_refused_where_that_is_known():
+    table = recipe("openvla_oft", "episodes", params={"state_dim": 5})
+    line = refused(table)
+    assert "policy.params.state_dim is 5, and simulators." in line
+    assert "gives a state of 4 values; set state_dim to 4" in line
+    (name,) = table["simulators"]
+    libero, maniskill = ({**table, "simulators": {name: {"type": type}}} for type in ("libero", "maniskill"))
+    assert "gives a state of 8 values" in refused(libero)
+    assert load_recipe(libero, ["policy.params.state_dim=8"]).policy.params.state_dim == 8
+    assert load_recipe(maniskill).policy.params.state_dim == 5
+
+
 def test_a_misspelt_key_of_a_family_is_refused_with_the_nearest():
     line = refused(recipe("qwen_vl", "text", vido={}))
     assert "unknown key 'vido'. Did you mean 'video'? Allowed: type, path" in line
