@@ -152,10 +152,13 @@ class Decoding(Protocol):
         """Tokens that end a completion."""
 
     def prefill(self, prompts: Sequence[Any], repeats: int, side: str = "left") -> DecodeState:
-        """Runs each prompt once and fans it out to `repeats` consecutive rows."""
+        """Runs each prompt once; `repeats` consecutive rows then continue it."""
 
     def decode(self, state: Any, tokens_B: Tensor) -> DecodeState:
         """Appends one token per row."""
+
+    def cast_once(self) -> AbstractContextManager[None]:
+        """Inside, where weights stand still, each is cast to what forward passes compute in once, not in each pass."""
 
     def allowed_tokens(self, restrict: str | None) -> Tensor:
         """bool [V]: tokens that may be sampled; placeholders never may."""

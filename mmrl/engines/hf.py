@@ -1,6 +1,6 @@
 """The `hf` engine: batched sampling from the training weights themselves.
 
-Each prompt is computed once and its cache fanned out to the n samples; rows leave the batch as they finish.
+Each prompt is computed once, and its n samples read the same cache; rows leave the batch as they finish.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mmrl.engines.base import InProcess, batch_requests
 from mmrl.engines.sampling import sample_tokens
 from mmrl.recipe.engines import HFSettings
 
-# Finished rows are cut out of the batch when the live share falls below this: cutting copies the cache.
+# Finished rows are cut out of the batch when the live share falls below this: cutting copies what the others sampled.
 COMPACT_BELOW = 0.75
 
 
@@ -25,10 +25,11 @@ class HFEngine(InProcess[TokenPolicy]):
     """Samples with the policy's own forward pass, one token of each row at a time.
 
     Args:
-        side: on which prompts of unequal length are padded; no token depends on it.
+        side: on which prompts of unequal length are padded; no token depends on it. `right` needs no mask while prompts
+            are computed.
     """
 
-    def __init__(self, settings: HFSettings, side: str = "left"):
+    def __init__(self, settings: HFSettings, side: str = "right"):
         super().__init__(settings)
         self.side = side
 
@@ -46,7 +47,7 @@ class HFEngine(InProcess[TokenPolicy]):
             ValueError: a prefix is not shorter than the limit of units, or holds an end.
         """
         results: list[list[Completion]] = [[] for _ in requests]
-        with without_dropout(self.policy):
+        with without_dropout(self.policy), self.policy.cast_once():
             for indices, generator in batch_requests(requests, seed, self.settings.batch_size, self.policy.device):
                 part = [requests[i] for i in indices]
                 rows, n = self._decode(part, sampling, generator), part[0].n

@@ -137,23 +137,21 @@ class SmolVLM(TextPolicy):
             features = self._model.model.get_image_features(torch.cat(tiles)[None].to(self.device)).pooler_output
             places_BT1 = (ids_BT == self._model.config.image_token_id)[..., None]
             embeds_BTH = embeds_BTH.masked_scatter(places_BT1, features.to(embeds_BTH.dtype))
-        return self._text_states(embeds_BTH, positions_3BT[0], mask, cache, **attention)
-
-    def _next_hidden(self, tokens_B, positions_3B1, mask, cache) -> Tensor:
-        embeds_B1H = self._model.get_input_embeddings()(tokens_B[:, None])
-        return self._text_states(embeds_B1H, positions_3B1[0], mask, cache)[:, -1]
-
-    def _text_states(
-        self, embeds_BTH: Tensor, positions_BT: Tensor, mask: Tensor | None, cache: Any, **attention: Any
-    ) -> Tensor:
         return self._model.model.text_model(
             inputs_embeds=embeds_BTH,
-            position_ids=positions_BT,
+            position_ids=positions_3BT[0],
             attention_mask=mask,
             past_key_values=cache,
             use_cache=cache is not None,
             **attention,
         ).last_hidden_state
+
+    def _next_hidden(self, tokens_B, positions_3B1, cache) -> Tensor:
+        return self._model.model.text_model(
+            inputs_embeds=self._model.get_input_embeddings()(tokens_B[:, None]),
+            position_ids=positions_3B1[0],
+            **cache.arguments(),
+        ).last_hidden_state[:, -1]
 
 
 def _parts(content: Any) -> Any:

@@ -7,15 +7,18 @@ from them is here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Likelihood, PolicyBatch, Prompt
 from mmrl.policies import layout
 from mmrl.policies.adapted_model import AdaptedModel
+from mmrl.policies.attention.shared_cache import SharedCache, decoding
 from mmrl.policies.token_log_probs import token_log_probs
 from mmrl.policies.value_head import ValueHead, first_of_rows
 from mmrl.recipe.policy import Packed, TrainedConfig
@@ -23,22 +26,16 @@ from mmrl.recipe.policy import Packed, TrainedConfig
 
 @dataclass(frozen=True, slots=True)
 class CachedState:
-    """Sampling state: key-value cache, which cached positions each row may see, and each row's next position."""
+    """Sampling state: key-value cache and each row's next position."""
 
-    cache: Any
-    seen_BT: Tensor
+    cache: SharedCache
     next_position_B: Tensor
     logits_BV: Tensor
 
     def select(self, rows: Tensor) -> CachedState:
         """The state of `rows` (int64). The cache is cut in place."""
-        self.cache.batch_select_indices(rows)
-        return replace(
-            self,
-            seen_BT=self.seen_BT[rows],
-            next_position_B=self.next_position_B[rows],
-            logits_BV=self.logits_BV[rows],
-        )
+        self.cache.select(rows)
+        return replace(self, next_position_B=self.next_position_B[rows], logits_BV=self.logits_BV[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +103,8 @@ class TokenPolicy(AdaptedModel):
         """
         raise NotImplementedError
 
-    def _next_hidden(self, tokens_B: Tensor, positions_3B1: Tensor, mask: Tensor, cache: Any) -> Tensor:
-        """[B, H]: last hidden states of one more token per row."""
+    def _next_hidden(self, tokens_B: Tensor, positions_3B1: Tensor, cache: SharedCache) -> Tensor:
+        """[B, H]: last hidden states of one more token per row; `cache.arguments` go to the language model."""
         raise NotImplementedError
 
     def _positions(self, prompt: Any) -> Tensor:
@@ -181,48 +178,62 @@ class TokenPolicy(AdaptedModel):
             spread(normaliser_N, mask_RU),
         )
 
+    def cast_once(self) -> AbstractContextManager[None]:
+        """See `Decoding.cast_once`: the outermost autocast keeps the casts of trained weights until it ends."""
+        return self._autocast()
+
     @torch.no_grad()
     def prefill(self, prompts: Sequence[Any], repeats: int, side: str = "left") -> CachedState:
-        """Runs each prompt once; `repeats` consecutive rows then share its cache content."""
+        """Runs each prompt once; `repeats` consecutive rows then read the same cache.
+
+        Raises:
+            ConfigError: layers that see a window of the text alone.
+        """
         from transformers import DynamicCache
 
         padded = pad_prompts([p.input_ids for p in prompts], [self._positions(p) for p in prompts], side)
         seen_BT = padded.seen_BT.to(self.device)
-        width = seen_BT.shape[1]
-        causal = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
-        eye = torch.eye(width, dtype=torch.bool, device=self.device)
-        flash = self.config.attention == "flash_attention_2"
         cache = DynamicCache(config=self._model.config.get_text_config())
+        if any(cache.is_sliding):
+            raise ConfigError(
+                f"policy.path: '{self.config.path}' has layers with a sliding window of attention, which policy.type "
+                f"'{self.config.type}' does not decode"
+            )
         with self._autocast():
             hidden = self._hidden(
                 padded.input_ids_BT.to(self.device),
                 padded.positions_3BT.to(self.device),
-                seen_BT.long() if flash else self._mask(((seen_BT[:, None, :] & causal) | eye)[:, None]),
+                self._prompt_mask(seen_BT, side),
                 prompts,
                 cache,
             )
             last = hidden[torch.arange(len(prompts), device=self.device), padded.last_B.to(self.device)]
             logits = self._model.get_output_embeddings()(last)
         following = padded.positions_3BT.amax((0, 2)).to(self.device) + 1
-        if repeats > 1:
-            cache.batch_repeat_interleave(repeats)
-            seen_BT, following, logits = (x.repeat_interleave(repeats, 0) for x in (seen_BT, following, logits))
-        return CachedState(cache, seen_BT, following, logits)
+        shared = SharedCache([(layer.keys, layer.values) for layer in cache.layers], seen_BT, repeats, logits.dtype)
+        return CachedState(shared, following.repeat_interleave(repeats, 0), logits.repeat_interleave(repeats, 0))
+
+    def _prompt_mask(self, seen_BT: Tensor, side: str) -> Tensor | None:
+        """Of prompts side by side; None: causal, with padding at the end if anywhere."""
+        if side == "right" or bool(seen_BT.all()):
+            return None
+        if self.config.attention == "flash_attention_2":
+            return seen_BT.long()
+        width = seen_BT.shape[1]
+        causal = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
+        # Padding sees itself: a query with nothing to look at would give NaN.
+        eye = torch.eye(width, dtype=torch.bool, device=self.device)
+        return self._mask(((seen_BT[:, None, :] & causal) | eye)[:, None])
 
     @torch.no_grad()
     def decode(self, state: CachedState, tokens_B: Tensor) -> CachedState:
         """Appends one token per row and computes the next logits."""
-        seen_BT = torch.cat([state.seen_BT, state.seen_BT.new_ones(len(tokens_B), 1)], 1)
-        flash = self.config.attention == "flash_attention_2"
-        with self._autocast():
-            hidden_BH = self._next_hidden(
-                tokens_B,
-                state.next_position_B[None, :, None].expand(3, -1, 1),
-                seen_BT.long() if flash else self._mask(seen_BT[:, None, None, :]),
-                state.cache,
-            )
+        positions_3B1 = state.next_position_B[None, :, None].expand(3, -1, 1)
+        with self._autocast(), decoding(self._model.get_decoder().config):
+            hidden_BH = self._next_hidden(tokens_B, positions_3B1, state.cache)
             logits = self._model.get_output_embeddings()(hidden_BH)
-        return CachedState(state.cache, seen_BT, state.next_position_B + 1, logits)
+        state.cache.advance()
+        return CachedState(state.cache, state.next_position_B + 1, logits)
 
 
 def spread(values_N: Tensor, mask_RU: Tensor) -> Tensor:

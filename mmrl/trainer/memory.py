@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mmrl.contracts.policy import Policy
+from mmrl.policies.attention.shared_cache import BLOCK
 from mmrl.policies.token_log_probs import CHUNK_ELEMENTS
 from mmrl.recipe.engines import EngineSettings
 from mmrl.recipe.policy import Checkpointed, TrainedConfig
@@ -65,7 +66,8 @@ def estimate(recipe: Recipe, policy: Policy, longest_prompt: int, visual_tokens:
       share. The vision tower counts the same way over its patches (merge² a token) where it is trained, and with one
       layer where it is frozen. In bfloat16, autocast adds a copy of the trained weights, 2 bytes each.
     - logits: 4 bytes x 3 (logits, log-softmax, gradient) x min(T V, chunk of `token_log_probs`).
-    - cache: 2 s L K (longest prompt + max_new_tokens) x rows, rows the smaller of engine.batch_size and prompts x n.
+    - cache: 2 s L K (longest prompt x prompts + max_new_tokens x rows), rows the smaller of engine.batch_size and
+      prompts x n, of whose prompts each is held once; what is sampled grows by blocks of `shared_cache.BLOCK`.
 
     Allocator overhead and fragmentation are not in it: leave a fifth free.
 
@@ -130,8 +132,9 @@ def _cache(stage: StageConfig, engine: EngineSettings, text: Any, longest_prompt
     held = engine.rows(stage.prompts * stage.rollout.n)
     # The completions of one prompt are sampled together.
     rows = max(held, stage.rollout.n) if held else 0
-    length = longest_prompt + stage.rollout.max_new_tokens
-    return 2 * element * text.num_hidden_layers * _widths(text)[2] * length * rows
+    sampled = -(-stage.rollout.max_new_tokens // BLOCK) * BLOCK
+    tokens = longest_prompt * -(-rows // stage.rollout.n) + sampled * rows
+    return 2 * element * text.num_hidden_layers * _widths(text)[2] * tokens
 
 
 def _count_activations(part: Any, tokens: int, trained: bool, checkpointed: bool) -> int:

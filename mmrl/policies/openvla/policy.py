@@ -221,11 +221,9 @@ class OpenVLA(TokenPolicy):
             **attention,
         )
 
-    def _next_hidden(self, tokens_B, positions_3B1, mask, cache) -> Tensor:
+    def _next_hidden(self, tokens_B, positions_3B1, cache) -> Tensor:
         embeds = self._model.get_input_embeddings()(tokens_B[:, None])
-        return self._model(
-            embeds, attention_mask=mask, position_ids=positions_3B1[0], past_key_values=cache, use_cache=True
-        )[:, -1]
+        return self._model(embeds, position_ids=positions_3B1[0], **cache.arguments())[:, -1]
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the published layout; LoRA adapters are merged into the weights written."""

@@ -153,13 +153,11 @@ class QwenVL(TextPolicy):
             **attention,
         ).last_hidden_state
 
-    def _next_hidden(self, tokens_B, positions_3B1, mask, cache) -> Tensor:
+    def _next_hidden(self, tokens_B, positions_3B1, cache) -> Tensor:
         return self._model.model.language_model(
             inputs_embeds=self._model.get_input_embeddings()(tokens_B[:, None]),
             position_ids=positions_3B1,
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
+            **cache.arguments(),
         ).last_hidden_state[:, -1]
 
     def save_pretrained(self, folder: Path) -> None:

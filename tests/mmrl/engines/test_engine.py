@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmrl.contracts.types import Decision
 from mmrl.objectives.rows import Row, collate
@@ -209,6 +210,34 @@ def test_restricted_sampling_gives_full_length_answers_of_allowed_tokens(tiny_qw
                 log_probs = policy.log_probs(collate([row])).log_probs_RU[0]
             assert torch.allclose(log_probs, answer.log_probs, atol=1e-4)
     assert seen == set(policy.action_ids().tolist())
+
+
+class WeightCasts(TorchDispatchMode):
+    """Counts casts of a module's weights to bfloat16."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.weights, self.count = {p.data_ptr() for p in module.parameters()}, 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        cast = operation is torch.ops.aten._to_copy.default and (kwargs or {}).get("dtype") is torch.bfloat16
+        self.count += cast and args[0].data_ptr() in self.weights
+        return operation(*args, **(kwargs or {}))
+
+
+def test_weights_are_cast_once_in_a_rollout_and_anew_in_the_next(tiny_qwen):
+    policy = load(tiny_qwen("qwen2_5_vl"), dtype="bfloat16")
+    prompts = policy.prepare(digits(2, "ocr"))
+    policy.eos_ids, counts, answers = (), [], []
+    for tokens in (2, 6):
+        with WeightCasts(policy.module) as casts:
+            answers.append(generate(hf(policy), prompts, SamplingConfig(max_new_tokens=tokens), 2))
+        counts.append(casts.count)
+    assert counts[0] == counts[1] > 20
+    with torch.no_grad():
+        policy.module.get_output_embeddings().weight.neg_()
+    turned = generate(hf(policy), prompts, SamplingConfig(max_new_tokens=6), 2)
+    assert tokens_of(turned) != tokens_of(answers[1]), "stale casts"
 
 
 def test_training_mode_comes_back_even_after_an_error(tiny_qwen):

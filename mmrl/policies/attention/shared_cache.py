@@ -1,0 +1,192 @@
+"""Keys and values of sampling: a prompt's are held once for all rows that answer it, a row's own are written in place.
+
+One more token of each row attends to two parts, its prompt and its own earlier tokens, without a mask on the second:
+a row sees all of itself. Softmax over both follows from the log-sum-exp of each (arXiv 2402.05099).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# What transformers calls the attention of decoding; it is in force inside of `decoding` alone.
+ATTENTION = "mmrl_shared_prompt"
+# Tokens by which a row's buffers grow.
+BLOCK = 64
+
+
+class SharedCache:
+    """What transformers asks of a cache, for one more token of each row; see `DynamicCache`.
+
+    Args:
+        layers: keys and values [P, K, T, D] of P padded prompts, of K heads, for each layer.
+        seen_PT: bool, true on real tokens.
+        repeats: rows of each prompt, prompt by prompt.
+        dtype: that attention reads. Under autocast keys come in the wider type of their rotation.
+    """
+
+    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]], seen_PT: Tensor, repeats: int, dtype: torch.dtype):
+        self._dtype = dtype
+        self._prompts = [(keys.to(dtype), values.to(dtype)) for keys, values in layers]
+        self._own: dict[int, tuple[Tensor, Tensor]] = {}
+        self._bias_P11T = None if bool(seen_PT.all()) else _bias(seen_PT, dtype)
+        self._prompt_B = torch.arange(len(seen_PT), device=seen_PT.device).repeat_interleave(repeats)
+        # Attention to prompts has `_most` places per prompt; None: the rows fill them all, in order.
+        self._most, self._place_B = repeats, None
+        self._length, self._attended = 0, 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(part.nbytes for pair in (*self._prompts, *self._own.values()) for part in pair)
+
+    def arguments(self) -> dict[str, Any]:
+        """Of a forward pass over one more token per row."""
+        return {"past_key_values": self, "use_cache": True, "attention_mask": None, "shared_cache": self}
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Tokens of each row's own; its prompt's are not counted, for rows differ in them."""
+        return self._length
+
+    def update(self, keys_BK1D: Tensor, values_BK1D: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Takes the next token's keys and values; gives those of each row's own tokens, [B, K, L, D]."""
+        here = self._length
+        if here == 0:
+            self._own[layer] = keys_BK1D[:, :, :0].to(self._dtype), values_BK1D[:, :, :0].to(self._dtype)
+        if here % BLOCK == 0:
+            self._own[layer] = _with_block(self._own[layer][0], here), _with_block(self._own[layer][1], here)
+        keys, values = self._own[layer]
+        keys[:, :, here], values[:, :, here] = keys_BK1D[:, :, 0], values_BK1D[:, :, 0]
+        return keys[:, :, : here + 1], values[:, :, : here + 1]
+
+    def attend(self, layer: int, query_BH1D: Tensor, keys_BKLD: Tensor, values_BKLD: Tensor, scale: float) -> Tensor:
+        """[B, 1, H, D]: what each row's token reads of its prompt and of its own tokens."""
+        rows, heads, _, width = query_BH1D.shape
+        kv_heads, most = keys_BKLD.shape[1], self._most
+        # The queries that share keys and values stand beside each other, as if they were of one sequence: no copies
+        # of keys for query heads (G to a head), nor for the rows of a prompt.
+        query_BKGD = query_BH1D.to(self._dtype).reshape(rows, kv_heads, -1, width)
+        own_BKGD, own_sum_BKG = attention(query_BKGD, keys_BKLD, values_BKLD, scale)
+        keys_PKTD, values_PKTD = self._prompts[layer]
+        prompts, share = len(keys_PKTD), heads // kv_heads
+        placed = query_BKGD
+        if self._place_B is not None:
+            placed = placed.new_zeros(prompts * most, kv_heads, share, width).index_copy(0, self._place_B, placed)
+        together_PKQD = placed.view(prompts, most, kv_heads, share, width).transpose(1, 2).flatten(2, 3)
+        said, sums = attention(together_PKQD, keys_PKTD, values_PKTD, scale, self._bias_P11T)
+        said = said.unflatten(2, (most, share)).transpose(1, 2).flatten(0, 1)
+        sums = sums.unflatten(2, (most, share)).transpose(1, 2).flatten(0, 1)
+        if self._place_B is not None:
+            said, sums = said[self._place_B], sums[self._place_B]
+        of_prompt_BKG1 = (sums - own_sum_BKG).sigmoid()[..., None]
+        self._attended += 1
+        mixed_BKGD = own_BKGD + (said - own_BKGD) * of_prompt_BKG1
+        return mixed_BKGD.to(self._dtype).reshape(rows, 1, heads, width)
+
+    def advance(self) -> None:
+        """Ends a token. Raises RuntimeError where the forward pass did not attend here in each layer."""
+        if self._attended != len(self._prompts):
+            raise RuntimeError(
+                f"{self._attended} of {len(self._prompts)} layers attended to the shared prompts; what computes "
+                "`_next_hidden` must pass `SharedCache.arguments` on to its attention"
+            )
+        self._length, self._attended = self._length + 1, 0
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps `rows` (int64), in their order, and the prompts that they answer."""
+        self._own = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self._own.items()}
+        used, self._prompt_B = self._prompt_B[rows].unique(return_inverse=True)
+        if len(used) < len(self._prompts[0][0]):
+            self._prompts = [(keys[used], values[used]) for keys, values in self._prompts]
+            self._bias_P11T = None if self._bias_P11T is None else self._bias_P11T[used]
+        counts = self._prompt_B.bincount(minlength=len(used))
+        self._most = int(counts.max())
+        # A row's place among those of its prompt: its place in their order, less the first of its prompt.
+        order = self._prompt_B.argsort(stable=True)
+        sorted_B = self._prompt_B[order]
+        within = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[sorted_B]
+        self._place_B = torch.empty_like(order).index_copy(0, order, sorted_B * self._most + within)
+
+
+def attention(
+    query_NKQD: Tensor, keys_NKSD: Tensor, values_NKSD: Tensor, scale: float, bias_N11S: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention of each query to every key, and the log-sum-exp [N, K, Q] of its scores.
+
+    Args:
+        bias_N11S: is added to the scores.
+    """
+    if query_NKQD.device.type == "cpu":
+        mask = None if bias_N11S is None else bias_N11S.expand(-1, -1, query_NKQD.shape[2], -1)
+        # What `scaled_dot_product_attention` calls on a CPU, which gives the log-sum-exp away.
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        return fused(query_NKQD, keys_NKSD, values_NKSD, attn_mask=mask, scale=scale)
+    return by_products(query_NKQD, keys_NKSD, values_NKSD, scale, bias_N11S)
+
+
+def by_products(
+    query_NKQD: Tensor, keys_NKSD: Tensor, values_NKSD: Tensor, scale: float, bias_N11S: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`attention` by matrix products in float32, for devices whose fused kernels keep the log-sum-exp to themselves."""
+    with torch.autocast(query_NKQD.device.type, enabled=False):
+        scores_NKQS = (query_NKQD.float() * scale) @ keys_NKSD.float().transpose(-1, -2)
+        scores_NKQS = scores_NKQS if bias_N11S is None else scores_NKQS + bias_N11S.float()
+        sums_NKQ = scores_NKQS.logsumexp(-1)
+        mixed_NKQD = (scores_NKQS - sums_NKQ[..., None]).exp() @ values_NKSD.float()
+    return mixed_NKQD.to(values_NKSD.dtype), sums_NKQ
+
+
+def shared_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    *,
+    shared_cache: SharedCache,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """transformers' interface of attention functions; see `SharedCache.attend`."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return shared_cache.attend(module.layer_idx, query, key, value, scale), None
+
+
+@contextmanager
+def decoding(text_config: Any) -> Iterator[None]:
+    """Inside, the language model of this configuration attends by `SharedCache`."""
+    _register()
+    before = text_config._attn_implementation
+    text_config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        text_config._attn_implementation = before
+
+
+@cache
+def _register() -> None:
+    # On the first call, not on import, which needs no transformers.
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, shared_attention)
+
+
+def _bias(seen_PT: Tensor, dtype: torch.dtype) -> Tensor:
+    """[P, 1, 1, T]: 0 on what is seen, -inf elsewhere."""
+    return torch.zeros(seen_PT.shape, dtype=dtype, device=seen_PT.device).masked_fill(~seen_PT, -torch.inf)[
+        :, None, None
+    ]
+
+
+def _with_block(buffer_BKLD: Tensor, length: int) -> Tensor:
+    """The buffer with a block of places behind its first `length`."""
+    rows, heads, _, width = buffer_BKLD.shape
+    grown = buffer_BKLD.new_empty(rows, heads, length + BLOCK, width)
+    grown[:, :, :length] = buffer_BKLD[:, :, :length]
+    return grown
