@@ -10,7 +10,7 @@ from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Decision, Span, StopReason
 from mmrl.objectives.rows import Row, collate
 from mmrl.recipe.rollout import SamplingConfig
-from tests.support.engines import flow, generate, hf
+from tests.support.engines import flow, frames, generate, hf
 from tests.support.flow import UNITS
 from tests.support.flow import load as load_flow
 from tests.support.openvla import load as load_openvla
@@ -156,3 +156,12 @@ def test_an_engine_samples_between_start_and_close_alone(tiny_qwen):
     engine.close()
     with pytest.raises(RuntimeError, match="engine 'hf' is not started, or was closed"):
         generate(engine, prompts, GREEDY)
+
+
+@pytest.mark.parametrize(
+    ("open_one", "other"), [(hf, "pi0"), (flow, "qwen2_5_vl"), (frames, "qwen2_5_vl")], ids=["hf", "flow", "frames"]
+)
+def test_an_engine_refuses_a_policy_that_it_cannot_sample(tiny_qwen, open_one, other):
+    policy = (load_flow if other == "pi0" else load)(tiny_qwen(other))
+    with pytest.raises(ConfigError, match=rf"engine '\w+' does not sample policy.type '{policy.config.type}'"):
+        open_one(policy)
