@@ -112,11 +112,8 @@ def training(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Time to the first batch, and of a step, with and without the cache."""
     work, place = video_training.WORK["small" if args.small else "full"], folder / "training"
     place.mkdir()
-    return {
-        "first_batch_s": rounded_all(video_training.first_batch_times(place, work, args.threads)),
-        "step_s": rounded_all(video_training.step_times(place, work, args.threads)),
-        "work": work,
-    }
+    first_batch, step = video_training.times(place, work, args.threads)
+    return {"first_batch_s": rounded_all(first_batch), "step_s": rounded_all(step), "work": work}
 
 
 def measure_video(args: argparse.Namespace, folder: Path, path: Path, spec: VideoSpec) -> dict[str, Any]:

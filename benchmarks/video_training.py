@@ -2,7 +2,8 @@
 
 Rows are rendered beforehand: 64 seconds of 448 x 448 video each, read as 128 frames of 56 x 56 by the packaged tiny
 model. Three runs of the same GRPO recipe in processes of their own, each row once: `decoded` has no cache, `filling` an
-empty one, `cached` the one that `filling` left. Nothing is read ahead, so the difference is all in the step.
+empty one, `cached` the one that `filling` left; the first batch and the steps have a cache each. Nothing is read ahead,
+so the difference is all in the step.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ WORK = {
 }
 
 
-def first_batch_times(folder: Path, work: dict[str, int], threads: int) -> dict[str, float]:
-    """Seconds from an opened run to the first step's prepared prompts, by side."""
-    return {side: spawn(folder, work, threads, side, "first_batch")["seconds"] for side in SIDES}
+def times(folder: Path, work: dict[str, int], threads: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds to the first batch, and of a step, by side.
 
-
-def step_times(folder: Path, work: dict[str, int], threads: int) -> dict[str, Any]:
-    """Median seconds of a step, the first left out, by side, and how much shorter the cache makes it."""
-    steps = {side: spawn(folder, work, threads, side, "steps")["steps"] for side in SIDES}
-    seconds = {side: median(taken[1:]) for side, taken in steps.items()}
-    return {**seconds, "decoded_over_cached": seconds["decoded"] / seconds["cached"]}
+    The former are from an opened run to the first step's prepared prompts, the latter the median of a run's steps, the
+    first left out, with how much shorter the cache makes it.
+    """
+    sides = {side: spawn(folder, work, threads, side) for side in SIDES}
+    seconds = {side: median(measured["steps"][1:]) for side, measured in sides.items()}
+    first = {side: measured["first_batch"] for side, measured in sides.items()}
+    return first, {**seconds, "decoded_over_cached": seconds["decoded"] / seconds["cached"]}
 
 
 def recipe(folder: Path, work: dict[str, int], threads: int, side: str, part: str) -> dict[str, Any]:
@@ -58,39 +59,30 @@ def recipe(folder: Path, work: dict[str, int], threads: int, side: str, part: st
     }
 
 
-def spawn(folder: Path, work: dict[str, int], threads: int, side: str, part: str) -> dict[str, Any]:
-    """Runs one part of one side in a fresh process and reads what it measured."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.video_training",
-        part,
-        side,
-        str(folder),
-        json.dumps(work),
-        str(threads),
-    ]
+def spawn(folder: Path, work: dict[str, int], threads: int, side: str) -> dict[str, Any]:
+    """Runs one side in a fresh process and reads what it measured."""
+    command = [sys.executable, "-m", "benchmarks.video_training", side, str(folder), json.dumps(work), str(threads)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{part} of {side} failed:\n{done.stderr[-4000:]}")
+        raise SystemExit(f"{side} failed:\n{done.stderr[-4000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def main(argv: list[str]) -> None:
-    """One part of one side: `first_batch` or `steps`."""
+    """Both parts of one side."""
     from mmrl.data.mixture import open_dataset
     from mmrl.recipe.schema import load_recipe
 
-    part, side, folder, work, threads = argv[0], argv[1], Path(argv[2]), json.loads(argv[3]), int(argv[4])
-    loaded = load_recipe(recipe(folder, work, threads, side, part))
+    side, folder, work, threads = argv[0], Path(argv[1]), json.loads(argv[2]), int(argv[3])
+    recipes = {part: load_recipe(recipe(folder, work, threads, side, part)) for part in PARTS}
     # Rendering the files is no part of training.
-    for sample in open_dataset(loaded.data.train[0]):
+    for sample in open_dataset(recipes["steps"].data.train[0]):
         assert sample.videos
-    print(json.dumps(PARTS[part](loaded)))
+    print(json.dumps({part: measure(recipes[part]) for part, measure in PARTS.items()}))
 
 
-def first_batch(loaded: Any) -> dict[str, Any]:
+def first_batch(loaded: Any) -> float:
     """Seconds to the first prompts, model and data being open."""
     from mmrl.setup import open_run
     from mmrl.trainer.stopping import StopRequest
@@ -98,16 +90,16 @@ def first_batch(loaded: Any) -> dict[str, Any]:
     session, _ = open_run(loaded, StopRequest(), began=time.time())
     start = time.perf_counter()
     session.mixture.next(loaded.stages[0].prompts)
-    return {"seconds": time.perf_counter() - start}
+    return time.perf_counter() - start
 
 
-def steps(loaded: Any) -> dict[str, Any]:
+def steps(loaded: Any) -> list[float]:
     """Seconds of every step."""
     from mmrl.run import train
 
     folder = train(loaded).folder
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {"steps": [line["time/step"] for line in lines if "time/step" in line]}
+    return [line["time/step"] for line in lines if "time/step" in line]
 
 
 PARTS = {"first_batch": first_batch, "steps": steps}

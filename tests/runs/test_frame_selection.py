@@ -311,11 +311,13 @@ def test_a_digit_flashes_in_one_second_and_the_answer_says_which(tmp_path):
 
 @pytest.mark.slow
 def test_selection_learned_from_answers_beats_evenly_spaced_moments(tmp_path):
-    """Both checked-in recipes: the reader answers what it is shown, and learning finds what to show it."""
+    """Both checked-in recipes, the second shortened: the reader answers what it is shown, and learning finds what."""
     quiet = {"output": str(tmp_path), "tracking": {"console": "none", "tensorboard": False}}
     reader = mmrl.train(read_yaml(CONFIGS / "frame_selection_reader.yaml") | quiet)
     assert reader.summary["final"]["mean"] >= 0.9
-    raw = read_yaml(CONFIGS / "frame_selection.yaml") | quiet
+    raw = read_yaml(CONFIGS / "frame_selection.yaml") | quiet | {"steps": 20}
+    raw["evaluation"]["every"] = 20
+    raw["data"]["eval"][0]["size"] = 100
     raw["policy"]["path"] = str(tmp_path / Path(raw["policy"]["path"]).relative_to("runs"))
     selection = mmrl.train(raw).summary
     raw["policy"]["params"]["choose"] = "uniform"
