@@ -135,6 +135,7 @@ def test_expressions_count_where_that_is_asked_for():
     assert reward("2 + 6", {"answer": "7"}).score == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

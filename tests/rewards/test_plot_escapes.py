@@ -109,6 +109,7 @@ def test_words_of_the_interpreter_are_refused(code):
     assert not is_allowed(ast.parse(code))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

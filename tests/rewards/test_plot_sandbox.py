@@ -278,6 +278,7 @@ def run_filter(program, machine, number, arguments):
             place += if_true if value == k else if_false
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("machine", "arch", "read", "refused", "absent"),
     [

@@ -41,6 +41,7 @@ def few_workers():
     pool.set_workers(None)
 
 
+@pytest.mark.slow
 def test_value_comes_back_from_a_warm_worker():
     first, args = bounded(identify, {"a": [1.5, None]}, "ü" * 100_000)
     assert first != os.getpid()
@@ -88,6 +89,7 @@ def test_a_worker_that_keeps_growing_is_replaced():
     assert bounded(identify)[0] != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
 def test_crash_is_reported_and_survived(number):
     with pytest.raises(Exceeded, match=f"crash: the worker ended with {number.name}") as error:

@@ -151,6 +151,7 @@ def test_completion_must_be_text(name):
             reward(value, example.target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if any(example.target for _, example in CASES[name])])
 def test_any_target_is_scored_or_refused(name):
     """A target's values replaced by anything: TargetError, no score, or a score whose gold answer is 1."""

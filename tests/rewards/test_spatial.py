@@ -31,6 +31,7 @@ def checked(reward, target):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "params"), EVERY)
 def test_any_text_scores_in_range(name, params):
     reward = get_reward(name, **params)

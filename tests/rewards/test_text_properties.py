@@ -43,6 +43,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "params", "targets"), CASES)
 def test_gold_of_any_accepted_target_scores_one(name, params, targets):
     reward = get_reward(name, **params)

@@ -77,6 +77,7 @@ def test_import_is_light():
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_nothing_of_mmrl_is_imported():
     code = (
         "import sys, robotics.tabletop, robotics.contract; print([n for n in sys.modules if n.split('.')[0] == 'mmrl'])"

@@ -160,6 +160,7 @@ def test_recorded_actions_are_not_rolled_out(sources, tiny_qwen, tmp_path):
         mmrl.train(plan, train_data=rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pi0", "pi05"])
 def test_a_flow_policy_learns_recorded_actions_over_its_horizon(sources, tmp_path, kind):
     """Chunks of 4 where 2 are executed; a dataset's last steps have fewer."""
@@ -177,6 +178,7 @@ def test_a_flow_policy_learns_recorded_actions_over_its_horizon(sources, tmp_pat
     assert all(value > 0 for value in losses(outcome.folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pi0", "pi05", "openvla_oft"])
 def test_a_dry_run_refuses_more_actions_than_the_policy_predicts(sources, tiny_qwen, tmp_path, kind):
     """Where nothing is rolled out, demonstrations alone show it."""

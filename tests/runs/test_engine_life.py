@@ -67,6 +67,7 @@ def test_a_resumed_run_goes_on_counting(recipe):
     assert CALLS[-3:] == [("sync", 5), ("generate", 3, 1, 5), ("close",)]
 
 
+@pytest.mark.slow
 def test_evaluation_cuts_answers_where_the_stage_does(recipe, monkeypatch, capsys):
     asked = []
     generate = HFEngine.generate

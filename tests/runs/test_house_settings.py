@@ -37,6 +37,7 @@ def pi0(monkeypatch, settings):
     monkeypatch.setitem(POLICIES.entries, "pi0", type(entry)(**changed))
 
 
+@pytest.mark.slow
 def test_a_key_of_a_family_that_no_run_reads_is_found(monkeypatch, tmp_path):
     pi0(monkeypatch, "Wheeled")
     raw = {"method": "pi_rl_sde", "policy": {"value_head": {"width": 8}, "lora": {"rank": 2}}}

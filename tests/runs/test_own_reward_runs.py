@@ -23,13 +23,13 @@ def checkpoints(folder):
     return sorted(path.name for path in (folder / "checkpoints").glob("step_*"))
 
 
-@pytest.mark.slow
 # 4 held-out answers at the start, 8 rollouts per step, 4 held-out answers after the third.
 @pytest.mark.parametrize(
     ("fails_at", "step"),
     [(4 + 8 * 2 + 3, 2), (4 + 8 * 3 + 2, 3), (8 + 8 * 5 + 2, 5)],
     ids=["rollouts", "held out", "end"],
 )
+@pytest.mark.slow
 def test_a_failure_leaves_a_checkpoint_from_which_the_run_goes_on(recipe, fails_at, step):
     whole = mmrl.train({**recipe, "name": "whole"}).folder
     CALLS.update(n=0, fails_at=fails_at)

@@ -80,6 +80,7 @@ def test_recipes_that_a_density_cannot_follow_are_refused(recipe, override, mess
 # --- episodes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("trained", ["one", "all"])
 def test_episodes_play_what_the_units_say(tiny_qwen, family, trained):

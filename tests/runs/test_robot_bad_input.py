@@ -158,6 +158,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["openvla", "pi0"])
 @pytest.mark.parametrize("case", SETTINGS)
 def test_settings(capsys, place, family, case):
@@ -204,6 +205,7 @@ WEIGHTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["openvla", *FLOW])
 @pytest.mark.parametrize("case", WEIGHTS)
 def test_weights(capsys, place, family, case):

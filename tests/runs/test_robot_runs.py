@@ -54,6 +54,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_supervised_and_rl_steps_learn_and_engine_and_trainer_agree(tiny_qwen, tmp_path, name):
     family, method, settings = RUNS[name]
@@ -78,6 +79,7 @@ def test_supervised_and_rl_steps_learn_and_engine_and_trainer_agree(tiny_qwen, t
 # --- recorded demonstrations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["pi0", "pi05"])
 def test_recorded_actions_give_a_flow_policy_its_statistics(tiny_qwen, tmp_path, family):
     data = {"type": "lerobot", "path": str(write_lerobot(tmp_path / "arm", stored=True)), "chunk": 2}
@@ -133,6 +135,7 @@ def chunks_of(played, call):
     return played[0]
 
 
+@pytest.mark.slow
 def test_episodes_are_evaluated_with_the_chunk_of_their_stage(tiny_qwen, tmp_path, chunks):
     stages = [
         {"name": "sft", "method": "sft", "steps": 1, "demonstrations": 2, "rollout": {"action_chunk": 1}},

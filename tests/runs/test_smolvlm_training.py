@@ -1,5 +1,7 @@
 """A whole run of SmolVLM: SFT and then RL, from the tiny checkpoint to one that loads in transformers."""
 
+import pytest
+
 import mmrl
 from mmrl.cli import main
 from tests.support.runs import last_checkpoint, metrics, recipe
@@ -10,6 +12,7 @@ STAGES = [
 ]
 
 
+@pytest.mark.slow
 def test_sft_and_then_rl_learn_and_the_checkpoint_loads_in_transformers(workplace, capsys):
     assert main(["tiny", "smolvlm", "model"]) == 0
     raw = recipe("model", workplace, stages=STAGES, policy={"type": "smolvlm", "path": "model", "device": "cpu"})

@@ -106,6 +106,7 @@ def test_the_run_stops_with_the_row_the_path_and_the_reason(made, name):
     assert not (folder.parent / "run").exists(), "nothing half-written"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_run_goes_on_counts_and_says_which(made, name):
     raw, folder = made

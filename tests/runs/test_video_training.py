@@ -46,6 +46,7 @@ def alive():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
+@pytest.mark.slow
 def test_reading_ahead_and_the_cache_change_nothing_of_a_run(tiny_qwen, tmp_path, media):
     """A method that draws prompts and demonstrations; with room for all, and for nothing, of what is ahead."""
     settings = {"method": "chord_mu", "steps": 3}

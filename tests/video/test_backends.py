@@ -104,6 +104,7 @@ def test_real_files_are_reached_anywhere(file):
         assert_random_access(MEDIA / file, "pyav", "pyav")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READ_BY_DECORD)
 def test_both_backends_agree(tmp_path, kind):
     path = written(tmp_path, kind, READ_BY_DECORD[kind])
@@ -199,6 +200,7 @@ def checksum(job) -> int:
     return hash(video.read_frames(path, frames=6, backend=backend, threads=threads).pixels.numpy().tobytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["threads", "fork"])
 def test_pools_read_what_one_reads(tmp_path, method):
     files = [written(tmp_path, kind, READ_BY_DECORD[kind]) for kind in ("groups.mp4", "groups.mkv", "late.mkv")]
@@ -212,6 +214,7 @@ def test_pools_read_what_one_reads(tmp_path, method):
             assert pool.map(checksum, jobs) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files in /proc")
 def test_no_file_stays_open(tmp_path):
     path = encode(tmp_path / "a.mp4", g=6)

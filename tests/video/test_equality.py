@@ -77,6 +77,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_generated_files(qwen, tmp_path, kind, patch):  # noqa: F811

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ rows = st.dictionaries(names, values, max_size=8) | st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(values=rows, form=st.sampled_from(FORMATS.names()), task=st.none() | words)
 def test_arbitrary_rows_raise_bad_sample_or_read(values, form, task, tmp_path_factory):

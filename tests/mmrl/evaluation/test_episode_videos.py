@@ -88,6 +88,7 @@ def decoded(path):
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("worlds", "pipeline"), [({}, 1), ({"num_envs": 1}, 1), ({"num_envs": 2}, 2)])
 def test_films_show_what_the_policy_saw_at_each_decision_and_the_end(policy, worlds, pipeline):
     simulators = Simulators({"table": {**TABLE, **worlds}}, pipeline)
@@ -278,6 +279,7 @@ def test_report_survives_lost_and_hostile_films(run, tmp_path):
         assert words in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so the layout cannot be measured")
 @pytest.mark.parametrize("width", [1200, 390])
 def test_films_fit_the_page(run, tmp_path, width):

@@ -166,6 +166,7 @@ def test_a_step_equals_autograd_through_the_plain_model(tiny_qwen, family):
         assert distance(gradients(policy), ours) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_packing_a_group_equals_one_row_an_answer(tiny_qwen, family, dtype):

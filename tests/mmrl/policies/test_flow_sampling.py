@@ -31,6 +31,7 @@ def simulate(kind, steps, eta, count=40_000):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta", [0.3, 0.5, 1.0])
 def test_flow_sde_keeps_the_exact_marginal_of_a_gaussian(eta):
     x = simulate(sampling.flow_sde, 400, eta)

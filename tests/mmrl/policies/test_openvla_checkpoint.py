@@ -166,6 +166,7 @@ def test_a_published_config_reads_with_llama_s_defaults(tmp_path):
 # --- save, load, act
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["openvla", "openvla_oft"])
 def test_a_saved_policy_acts_the_same(tiny_qwen, tmp_path, family):
     policy = load(tiny_qwen(family), family)

@@ -218,6 +218,7 @@ def test_frozen_backbones_leave_the_projectors(tiny_qwen):
     assert moved == {"projector", "proprio_projector"}
 
 
+@pytest.mark.slow
 def test_under_lora_the_state_s_projector_trains_whole_and_the_reference_keeps_the_old_one(tiny_qwen, tmp_path):
     base = oft(tiny_qwen)
     policy = oft(tiny_qwen, lora={"rank": 4})

@@ -90,6 +90,7 @@ def test_cached_decoding_equals_the_full_forward(tiny_qwen, side):
         assert torch.allclose(cached[b], full, atol=1e-5), float((cached[b] - full).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", ["group", "row"])
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("temperature", [0.6, 1.6])

@@ -42,6 +42,7 @@ def test_freezing_a_part_stops_that_one_alone(tiny_qwen, family, part):
     assert trained_parts(policy) == entry_of(policy.config.type).parts.keys() - {part}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_adapters_go_where_the_family_says(tiny_qwen, family):
     parts = entry_of(FAMILIES[family][0]).parts
@@ -55,6 +56,7 @@ def test_adapters_go_where_the_family_says(tiny_qwen, family):
             assert parameter.requires_grad == ("lora_" in name or role == "whole"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_named_target_is_a_layer_of_the_family(tiny_qwen, family):
     opened(tiny_qwen, family, lora={"rank": 2, "targets": ["q_proj", "o_proj"]})

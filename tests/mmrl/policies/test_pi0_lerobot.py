@@ -112,6 +112,7 @@ def test_a_checkpoint_gives_the_same_actions_and_is_saved_in_our_layout(publishe
     assert torch.equal(log_probs(again, rows), log_probs(other, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["config.json", "policy_preprocessor.json"])
 def test_lerobot_s_pi05_pads_the_state_in_the_prompt(published, tmp_path, source):
     """A state of 4 values in a prompt of 7; 0 is in bin 128 of 256, as numpy.digitize(0, linspace(-1, 1, 257)[:-1])."""
@@ -224,6 +225,7 @@ def test_a_whole_published_config_is_read(published):
     assert policy._shape.time_scale == 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -243,6 +245,7 @@ def test_a_key_that_would_change_what_is_computed_stops_the_load(published, chan
         load(folder, awake=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "message"),
     [

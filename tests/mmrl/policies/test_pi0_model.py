@@ -51,6 +51,7 @@ def test_the_ode_is_transformers_sample_actions(tiny_qwen):
     assert float(theirs.std()) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [DIM, 5])
 @pytest.mark.parametrize("shorter", [0, 1])
 def test_the_supervised_loss_is_transformers_own(tiny_qwen, dims, shorter):

@@ -25,6 +25,7 @@ SAMPLERS = (
 MIXED = resolve_objective("co_train", {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("params", SAMPLERS, ids=str)
 def test_engine_and_trainer_agree(tiny_qwen, family, params):
@@ -126,6 +127,7 @@ def test_the_seed_decides_and_greedy_has_no_noise(tiny_qwen, params):
     assert all(one.context is None and not one.log_probs.any() for one in greedy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("params", SAMPLERS[::3], ids=str)
 def test_the_gradient_of_every_parameter_does_not_depend_on_the_split(tiny_qwen, family, params):
@@ -192,6 +194,7 @@ def test_a_saved_pi0_loads_with_plain_transformers(tiny_qwen, tmp_path):
     assert AutoProcessor.from_pretrained(tmp_path / "model").image_processor.size == {"height": 28, "width": 28}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_frozen_backbone_leaves_the_expert(tiny_qwen, family):
     policy = load(tiny_qwen(family), family, freeze=["backbone"], value_head={})
@@ -208,6 +211,7 @@ def test_a_frozen_backbone_leaves_the_expert(tiny_qwen, family):
     assert any(name.startswith("model.dit.") for name in both)
 
 
+@pytest.mark.slow
 def test_lora_adapts_both_language_models_and_keeps_a_reference_of_the_rest(tiny_qwen, tmp_path):
     plain = load(tiny_qwen("pi0"))
     seeing = [name for name, _, _ in load(tiny_qwen("pi0"), lora={"rank": 4, "vision": True}).trainable()]

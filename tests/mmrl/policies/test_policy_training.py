@@ -83,6 +83,7 @@ def test_logits_in_chunks_change_no_log_prob_and_no_gradient(tiny_qwen, monkeypa
 # --- LoRA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_lora_trains_adapters_only_above_a_base_that_stays(tiny_qwen, family):
     base = load(tiny_qwen(family))
@@ -109,6 +110,7 @@ def test_lora_trains_adapters_only_above_a_base_that_stays(tiny_qwen, family):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_a_saved_lora_policy_loads_in_plain_transformers_with_its_adapters_merged(tiny_qwen, tmp_path, family):
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -156,6 +158,7 @@ def test_a_saved_full_policy_gives_the_same_log_probs_bit_for_bit(tiny_qwen, tmp
 # --- what is trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
 @pytest.mark.parametrize(
     "frozen", [["vision"], ["language"], ["vision", "projector"], ["vision", "language"], ["projector", "language"]]

@@ -43,6 +43,7 @@ def dtypes(folder):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_is_saved_in_its_own_dtype(tiny_qwen, tmp_path, family):
     policy = stirred(opened(tiny_qwen(family), family, dtype="bfloat16"))
@@ -138,6 +139,7 @@ def test_a_processor_that_the_recipe_changed_is_written_anew(tiny_qwen, tmp_path
     assert opened(tmp_path / "model", "qwen2_5_vl").processor.image_processor.size["longest_edge"] == 3136
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "pi0", "openvla_oft"])
 def test_peft_loads_the_adapters_and_what_trains_beside_them(tiny_qwen, tmp_path, family):
     from peft import PeftModel

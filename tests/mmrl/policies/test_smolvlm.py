@@ -75,6 +75,7 @@ def test_tokens_and_pixels_are_those_of_the_processor(opened, family):
             assert prompt.pixels_N3SS is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("packing", ["group", "row"])
 def test_log_probs_are_those_of_transformers_own_forward(opened, family, packing):
@@ -165,6 +166,7 @@ def test_gradient_checkpointing_changes_no_gradient(opened, lora):
     assert max(float(g.abs().max()) for g in found[0].values()) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [["vision"], ["language"], []])
 def test_bfloat16_trains_float32_weights(opened, frozen):
     policy = opened(dtype="bfloat16", freeze=frozen)
@@ -180,6 +182,7 @@ def test_bfloat16_trains_float32_weights(opened, frozen):
 # --- checkpoints
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("settings", [{}, {"lora": {"rank": 4, "vision": True, "targets": "all-linear"}}])
 def test_a_saved_policy_loads_in_plain_transformers(opened, tmp_path, family, settings):

@@ -105,6 +105,7 @@ def environment(outcome):
     return json.loads((outcome.folder / "environment.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["openvla", "pi0"])
 def test_a_run_computes_follows_saves_and_logs_them(tiny_qwen, tmp_path, family):
     train = {**EPISODES, "statistics": 4, "name": "pushing"}
@@ -129,6 +130,7 @@ def test_a_run_computes_follows_saves_and_logs_them(tiny_qwen, tmp_path, family)
     assert environment(resumed)["action_statistics"] == {"pushing": {"from": "checkpoint", **exact}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["openvla", "openvla_oft", "pi0", "pi05"])
 def test_those_of_the_checkpoint_are_logged_where_no_dataset_has_any(tiny_qwen, tmp_path, family):
     grpo = {"method": "grpo", "prompts": 1, "rollout": {"n": 2}}

@@ -33,6 +33,7 @@ def played(policy, samples, worlds, temperature=1.0, rows=64, pipeline=1, n=1, s
     return {g.sample.episode: [torch.stack([d.tokens for d in t.decisions]) for t in g.trajectories] for g in groups}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize(
     "other", [{"worlds": 1}, {"worlds": 3}, {"worlds": 4, "pipeline": 2}, {"worlds": 7, "rows": 2}]

@@ -84,6 +84,7 @@ def test_returns_have_bounds_of_their_own(collect):
     assert [g.sample.id for g in kept] != kept_by(sampled, lambda t: t.episode.success_once, 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["accuracy", "reward"])
 def test_a_filtered_grpo_run_trains_on_what_stays(tiny_qwen, tmp_path, by):
     bounds = {"low": 0.0, "high": 1.0} if by == "accuracy" else {"low": -0.1, "high": 0.1}

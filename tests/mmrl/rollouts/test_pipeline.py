@@ -108,6 +108,7 @@ def test_without_turns_episodes_are_those_of_one_loop(policy):
             assert torch.equal(decision.log_probs, log_probs[:units])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 3])
 def test_two_groups_play_what_each_plays_alone(policy, n):
     samples, engine = starts(5), hf(policy)

@@ -247,6 +247,7 @@ def test_starts_are_listed_marked_and_their_time_added_up(resumed):
     assert "<h2>Starts</h2>" in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so the layout cannot be measured")
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
 def test_layout_of_starts_in_chromium(resumed, tmp_path, width, height):

@@ -26,6 +26,7 @@ def test_cache_is_the_real_one(tiny_qwen, tiny_recipe):
     assert memory.estimate(recipe, policy, prompt.length, 0).cache == state.cache.nbytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
 def test_activations_and_logits_are_near_what_autograd_keeps(tiny_qwen, tiny_recipe, family):
     recipe, policy, prompt = opened(tiny_recipe, tiny_qwen(family, **SIZE))
