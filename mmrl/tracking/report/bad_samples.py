@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from mmrl.tracking.report.rollouts import cut
+from mmrl.tracking.report.text import cut
 from mmrl.tracking.run_files import BAD_SAMPLES, Run
 
 SHOWN = 100

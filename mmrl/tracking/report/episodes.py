@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mmrl.tracking.report.rollouts import cut
+from mmrl.tracking.report.text import cut
 from mmrl.tracking.run_files import Run, read_lines
 
 FILMS = 48

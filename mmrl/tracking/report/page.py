@@ -18,11 +18,13 @@ from mmrl.tracking.heldout import LAST, column_title, evaluations_of, heldout_ta
 from mmrl.tracking.report.bad_samples import render_bad_samples
 from mmrl.tracking.report.charts import render_charts
 from mmrl.tracking.report.episodes import render_episodes
+from mmrl.tracking.report.heldout import render_heldout
 from mmrl.tracking.report.intervals import wilson
-from mmrl.tracking.report.rollouts import cut, render_rollouts
+from mmrl.tracking.report.rollouts import render_rollouts
 from mmrl.tracking.report.script import SCRIPT
 from mmrl.tracking.report.starts import render_starts
 from mmrl.tracking.report.style import STYLE
+from mmrl.tracking.report.text import cut
 from mmrl.tracking.run_files import Run, StageSpan, read_run
 from mmrl.tracking.starts import ran_until
 
@@ -60,6 +62,7 @@ def render(run: Run, beside: Path) -> str:
             films,
             render_starts(run),
             render_charts(run),
+            render_heldout(run),
             render_rollouts(run),
             render_bad_samples(run),
             _recipe(run),

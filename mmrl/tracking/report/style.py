@@ -147,12 +147,29 @@ article { margin-top: 10px; padding: 16px; }
 .chip { padding: 0 8px; border-radius: 5px; border: 1px solid var(--line); font-size: 12px; line-height: 20px;
   overflow-wrap: anywhere; }
 .chip.warn { background: var(--warn-bg); color: var(--warn); border-color: transparent; }
+.chip.right { color: var(--up); } .chip.wrong { color: var(--down); }
+.times { font-weight: 600; }
+.sift { display: none; flex-wrap: wrap; gap: 8px 18px; align-items: center; margin: 10px 0; font-size: 13px; }
+[data-ready] .sift { display: flex; }
+.sift label { display: inline-flex; gap: 6px; align-items: center; color: var(--muted); max-width: 100%; }
+.sift select, .sift input, .spell { font: inherit; color: var(--ink); background: var(--card);
+  border: 1px solid var(--line); border-radius: 6px; padding: 3px 7px; min-width: 0; max-width: 100%; }
+.sift input { width: 76px; }
+.spell { display: none; margin-top: 6px; font-size: 12px; color: var(--muted); cursor: pointer; }
+[data-ready] .spell { display: inline-block; }
+.token { border-radius: 2px; }
+.sum { margin-top: 4px; font-size: 12px; }
+.pairs .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr)); gap: 10px; }
+.pairs article { margin-top: 0; min-width: 0; }
+.pairs .group { grid-template-columns: minmax(0, 190px) minmax(0, 1fr); gap: 16px; }
+.model-prompt { margin-top: 6px; } .model-prompt summary { font-size: 12px; font-weight: 600; color: var(--muted); }
+.model-prompt pre { margin-top: 4px; }
 .text { background: var(--soft); border-radius: 6px; padding: 8px 10px; max-height: 240px; overflow-y: auto; }
 .answer .text { margin-top: 6px; }
 footer { margin-top: 48px; color: var(--muted); font-size: 13px; }
 @media (max-width: 700px) {
   main { padding: 24px 16px 48px; } h1 { font-size: 25px; } section { margin-top: 32px; }
-  .group { grid-template-columns: minmax(0, 1fr); gap: 16px; } article { padding: 14px; }
+  .group, .pairs .group { grid-template-columns: minmax(0, 1fr); gap: 16px; } article { padding: 14px; }
   .heldout, .heldout thead, .heldout tbody { display: block; }
   .heldout tr { display: grid; grid-template-columns: repeat(var(--columns), minmax(54px, 1fr)); padding: 8px 12px;
     border-bottom: 1px solid var(--line); }

@@ -84,11 +84,19 @@ def test_text_of_models_and_configs_is_escaped(tmp_path):
         "images": [evil],
         "videos": [evil],
         "info": {evil: evil},
+        "model_prompt": evil,
+        "tokens": [evil, "</span>"],
+        "log_probs": [-1.0, evil],
+        "truncated": evil,
     }
     (run / "rollouts" / "step_000100.jsonl").write_text(json.dumps(line) + "\n")
+    (run / "heldout").mkdir()
+    (run / "heldout" / "step_000100.jsonl").write_text(json.dumps(line) + "\n")
     text = write_report(run).read_text()
-    assert text.count("<script>") == 1
+    assert text.count("<script") == 1
     assert "<img" not in text
+    assert text.count('<option value="&lt;script&gt;') == 2
+    assert '"&lt;/span&gt;"],"log_probs":[-1.0,null]' in text
     assert "&lt;script&gt;" in text
     assert not re.search(r'="[^"<>]*<script', text)
 
