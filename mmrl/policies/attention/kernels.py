@@ -52,7 +52,7 @@ def attend(
         )  # fmt: skip
         # Kept for backward, the keys of a prompt would be copied for each answer: they are put together again.
         if torch.is_grad_enabled():
-            pieces.append(checkpoint(_along, *arguments, use_reentrant=False))
+            pieces.append(checkpoint(_along, *arguments, use_reentrant=False, preserve_rng_state=dropout > 0))
         else:
             pieces.append(_along(*arguments))
     return torch.cat(pieces, 2)
