@@ -1,8 +1,12 @@
 """The documentation is current, its recipes load, its commands parse and its links lead somewhere."""
 
+import ast
+import json
 import re
 import shlex
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 
@@ -15,6 +19,7 @@ from tests.support.paths import ROOT
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+OURS = ("mmrl", "robotics", "video", "vision_rewards")
 # What a section's example is put into, to be checked like a whole recipe.
 BASE = {
     "name": "example",
@@ -108,6 +113,26 @@ def test_commands_parse_and_their_recipes_are_there(text):
         recipe = getattr(args, "recipe", None)
         if recipe and recipe.startswith("configs/"):
             load_recipe(ROOT / recipe, args.overrides)
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_compiles_and_what_it_imports_of_ours_is_there(text):
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] in OURS:
+            module = import_module(node.module)
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_rows_shown_are_json(text):
+    assert isinstance(json.loads(text), dict)
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_benchmarks_that_pages_name_are_there(text):
+    for name in re.findall(r"python -m (benchmarks\.\w+)", text):
+        assert find_spec(name) is not None, name
 
 
 @pytest.mark.parametrize("text", blocks("console"))
