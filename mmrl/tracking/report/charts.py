@@ -148,9 +148,7 @@ def render_charts(run: Run) -> str:
             figures += [_figure(chart, batch, points, frame) for batch in batches]
         if figures:
             page.append(f'<section><h2>{escape(title)}</h2><div class="charts">{"".join(figures)}</div></section>')
-    legend = [words for sign, words in LEGEND if any(sign in figure for figure in page)]
-    if legend:
-        page.insert(0, f'<p class="muted reading">{" ".join(legend)}</p>')
+    page.insert(0, _legend(page))
     others = [
         _figure(Chart("", (name,), unit, unit == "share", each=True), [name], points, frame)
         for name, unit in ((name, _unit(name)) for name in sorted(left)[:OTHERS])
@@ -185,7 +183,13 @@ def render_comparison(runs: Mapping[str, Run]) -> str:
                 figures.append(_draw_figure(name, chart, series, frame))
         if figures:
             page.append(f'<section><h2>{escape(title)}</h2><div class="charts">{"".join(figures)}</div></section>')
-    return "".join(page)
+    return _legend(page) + "".join(page)
+
+
+def _legend(page: Sequence[str]) -> str:
+    """What is drawn in a page's charts besides their curves, told once."""
+    words = [words for sign, words in LEGEND if any(sign in part for part in page)]
+    return f'<p class="muted reading">{" ".join(words)}</p>' if words else ""
 
 
 def _take(patterns: Sequence[str], left: set[str], besides: Sequence[str]) -> list[str]:

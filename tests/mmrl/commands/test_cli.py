@@ -51,6 +51,15 @@ def test_train_report_and_eval(capsys, workplace, recipe_file):
     assert [line["step"] for line in figures(run)] == [0, 1, 2]
     assert (run / "checkpoints" / "step_000002" / "state.json").is_file()
 
+    answers = [json.loads(line) for line in (run / "heldout" / "step_000002.jsonl").read_text().splitlines()]
+    assert [line["sample"] for line in answers] == [f"digits/test/{row}" for row in range(4)]
+    sampled = json.loads((run / "rollouts" / "step_000001.jsonl").read_text().splitlines()[0])
+    for line in (answers[0], sampled):
+        assert line["model_prompt"].startswith("<|im_start|>user\n<|vision_start|><|image_pad|> x ")
+        assert len(line["tokens"]) == len(line["log_probs"]) == line["length"]
+    assert figures(run)[0]["eval_rows/classification"] == 4
+    assert "Held-out answers" in (run / "report.html").read_text()
+
     (run / "report.html").unlink()
     assert main(["report", "runs/small"]) == 0
     assert capsys.readouterr().out.strip() == "runs/small/report.html"

@@ -78,6 +78,7 @@ def test_page_has_a_curve_per_run(pair, tmp_path, capsys):
     for index, label in enumerate("ab", start=1):
         assert f'class="curve s{index}"' in figure
         assert f'<i class="swatch s{index}"></i>{label} <b>' in figure
+    assert page.count("Light lines are single steps") == 1
     assert "<code>stages.rl.optim.lr 0.001 -&gt; 0.0005</code>" in page
     assert "http" not in page.replace("http-equiv", "")
 
