@@ -7,6 +7,8 @@ attention, arXiv 2310.01889). No key is copied, none is repeated for grouped que
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -27,7 +29,7 @@ class _Merged(torch.autograd.Function):
         shape = query_1HTD.shape
         out_1HTD = torch.zeros(shape[0], shape[2], shape[1], shape[3], dtype=wide).transpose(1, 2)
         norm_1HT = torch.full(shape[:3], -torch.inf, dtype=wide)
-        for queries, keys, causal in _calls(plan):
+        for queries, keys, causal in calls(plan):
             part, norm = _forward(
                 query_1HTD[:, :, queries], key_1KTD[:, :, keys], value_1KTD[:, :, keys], 0.0, causal, scale=scale
             )
@@ -44,7 +46,7 @@ class _Merged(torch.autograd.Function):
         # A segment's gradients are sums over all that see it.
         wide = norm.dtype
         slopes = [torch.zeros_like(tensor, dtype=wide) for tensor in (query, key, value)]
-        for queries, keys, causal in _calls(ctx.plan):
+        for queries, keys, causal in calls(ctx.plan):
             parts = _backward(
                 slope_1HTD[:, :, queries],
                 query[:, :, queries],
@@ -61,7 +63,7 @@ class _Merged(torch.autograd.Function):
         return *(slope.to(query.dtype) for slope in slopes), None, None
 
 
-def _calls(plan: SegmentPlan):
+def calls(plan: SegmentPlan) -> Iterator[tuple[slice, slice, bool]]:
     """(queries, keys, causal) of every call: a segment to itself, and all its descendants to it."""
     for segment in plan.segments:
         own = slice(segment.start, segment.end)

@@ -9,7 +9,7 @@ import torch
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Decision
 from mmrl.objectives.rows import Row, collate
-from mmrl.policies.attention import interface, kernels
+from mmrl.policies.attention import interface, kernels, merged
 from mmrl.policies.attention.interface import no_mask
 from mmrl.policies.attention.kernels import attend, kernel_for
 from mmrl.policies.attention.plan import plan_segments
@@ -50,6 +50,14 @@ def test_a_segment_sees_its_ancestors_and_all_that_see_it_stand_behind_it():
 def test_a_segment_apart_from_what_it_continues_is_refused(parents):
     with pytest.raises(ValueError, match="does not stand before it unbroken"):
         plan_segments([1] * len(parents), parents)
+
+
+def test_scores_computed_grow_by_the_same_for_each_further_answer():
+    plans = [plan_segments([100] + [20] * n, [None] + [0] * n) for n in (1, 2, 3, 64)]
+    areas = [[(q.stop - q.start) * (k.stop - k.start) for q, k, _ in merged.calls(plan)] for plan in plans]
+    assert [sum(area) for area in areas] == [100 * 100 + n * (20 * 20 + 20 * 100) for n in (1, 2, 3, 64)]
+    # The prompt to itself, each answer to itself, and all answers to the prompt at once.
+    assert len(areas[-1]) == 1 + 64 + 1
 
 
 def seen_TT(lengths, parents):
