@@ -61,15 +61,23 @@ PROMPT, VISUAL = 1024, 768
 
 
 def build(name: str) -> nn.Module:
-    """A model of a published size on the `meta` device, in bfloat16."""
+    """A model of a published size on the `meta` device, in bfloat16.
+
+    Raises:
+        ValueError: it has another number of parameters than the published weights.
+    """
     ensure_torchvision()
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    family, _, text, vision = MODELS[name]
+    family, published, text, vision = MODELS[name]
     tied = text["tie_word_embeddings"]
     config = AutoConfig.for_model(family, text_config=dict(text), vision_config=dict(vision), tie_word_embeddings=tied)
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if count != published:
+        raise ValueError(f"{name} has {count} parameters here, and {published} where it was published")
+    return model
 
 
 def measure(name: str, trained: Mapping[str, Any], overrides: list[str]) -> Estimate:

