@@ -114,7 +114,8 @@ def _assign(node: Any, parts: list[str], value: Any, item: str) -> None:
 
 
 STAGE_DEFAULTS = (
-    "method", "steps", "prompts", "demonstrations", "minibatches", "epochs", "objective", "optim", "rollout",
+    "method", "steps", "prompts", "demonstrations", "minibatches", "minibatch_by", "epochs", "objective", "optim",
+    "rollout",
 )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from mmrl.recipe.methods import complete_objective
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.rollout import RolloutConfig
 
+MinibatchBy = Literal["group", "trajectory"]
+
 
 class OptimConfig(Settings):
     """AdamW, its schedule and clipping."""
@@ -38,6 +40,11 @@ class StageConfig(Settings):
     prompts: PositiveInt = Field(16, description="prompts rolled out per step")
     demonstrations: PositiveInt = Field(16, description="demonstrations per step, where the method draws them")
     minibatches: PositiveInt = Field(1, description="optimizer steps per pass over a rollout batch")
+    minibatch_by: MinibatchBy = Field(
+        "group",
+        description="what is dealt to them whole: group (a prompt's answers, whose pictures are then computed once "
+        "per pass) or trajectory",
+    )
     epochs: PositiveInt = Field(1, description="passes over a rollout batch")
     objective: Objective = Field(description="a recipe gives what differs from the method's; here it is whole")
     optim: OptimConfig = OptimConfig()

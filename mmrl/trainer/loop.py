@@ -121,7 +121,7 @@ def train_step(session: Session, stage, objective, batch: StepBatch, optimizer: 
     shuffle = torch.Generator().manual_seed(derive(seed, "minibatches"))
     weights = stream_weights(objective.streams, place.stage_step)
     figures = []
-    for part in minibatches(rows, stage.minibatches, stage.epochs, shuffle):
+    for part in minibatches(rows, stage.minibatches, stage.epochs, shuffle, stage.minibatch_by):
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
         sums = accumulate(part, plan, policy, budget)
         figures.append(metrics_of(sums, weights, objective) | optimizer.step())

@@ -60,7 +60,7 @@ def make_rows(
     rows: list[Row] = []
     noted: list[Group] = []
     for group, values, totals, own in zip(batch.rollouts, advantages, shaped, charges):
-        marked = []
+        marked, first = [], len(rows)
         for trajectory, advantage, total, charge in zip(group.trajectories, values, totals, own):
             noting = {} if critic else {"advantage": advantage}
             if charge:
@@ -68,14 +68,15 @@ def make_rows(
             marked.append(replace(trajectory, info={**trajectory.info, **noting}))
             masked = objective.mask_truncated and trajectory.truncated
             for stream in streams_of(trajectory, objective):
-                new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), masked)
-                new = [_with_reference(row, measured) for row in new]
+                new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), first)
+                new = [replace(_with_reference(row, measured), masked=masked) for row in new]
                 rows += _credited(new, trajectory, total, stepwise, charge) if critic else new
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
+        first = len(rows)
         for trajectory in group.trajectories:
             for stream in objective.of("demonstrations"):
-                new = _rows(trajectory, stream, 1.0, len(rows), len(group.trajectories))
+                new = _rows(trajectory, stream, 1.0, len(rows), len(group.trajectories), first)
                 rows += _credited(new, trajectory, _earned(trajectory)) if objective.offline else new
     return rows, noted
 
@@ -134,11 +135,9 @@ def _scored(trajectory: Trajectory, by_accuracy: bool, limit: int) -> Scored:
     )
 
 
-def _rows(
-    trajectory: Trajectory, stream: str, advantage: float, index: int, group_size: int, masked: bool = False
-) -> list[Row]:
+def _rows(trajectory: Trajectory, stream: str, advantage: float, index: int, group_size: int, group: int) -> list[Row]:
     return [
-        Row(decision, stream, advantage, index, trajectory.units, group_size, masked=masked)
+        Row(decision, stream, advantage, index, trajectory.units, group_size, group=group)
         for decision in trajectory.decisions
     ]
 

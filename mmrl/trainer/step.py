@@ -15,6 +15,7 @@ from mmrl.objectives.rows import Row, collate, normaliser
 from mmrl.objectives.schedules import stream_weights
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.objective import Objective
+from mmrl.recipe.training import MinibatchBy
 
 
 @torch.no_grad()
@@ -74,25 +75,32 @@ def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Policy, budge
     return total
 
 
-def minibatches(rows: Sequence[Row], count: int, epochs: int, generator: torch.Generator) -> list[list[Row]]:
-    """Rows of each optimizer step: whole trajectories, shuffled anew every epoch and dealt into `count`.
+def minibatches(
+    rows: Sequence[Row], count: int, epochs: int, generator: torch.Generator, by: MinibatchBy = "group"
+) -> list[list[Row]]:
+    """Rows of each optimizer step: whole groups or trajectories, shuffled anew every epoch and dealt into `count`.
 
     Each stream is shuffled by itself, and the next one is dealt on from where the last one ended: every optimizer step
-    holds a stream's share of the trajectories, rounded up or down, and all steps are as large as each other, to one. A
-    stream of fewer trajectories than `count` is in as many steps only (`mmrl.recipe.checks.objectives` has what
-    is refused). There are always `count` steps per epoch, empty ones where a filter left too little, so that the
-    learning rate's schedule does not fall behind.
+    holds a stream's share of what is dealt, rounded up or down, and all steps hold as many as each other, to one. A
+    stream of fewer than `count` is in as many steps only (`mmrl.recipe.checks.objectives` has what is refused). There
+    are always `count` steps per epoch, empty ones where a filter left too little, so that the learning rate's schedule
+    does not fall behind.
+
+    Args:
+        by: `group` keeps the answers to one prompt together, so that their prompt is computed in one optimizer step per
+            epoch; `trajectory` deals them one by one.
     """
     if count == 1 and epochs == 1:
         return [list(rows)]
     streams: dict[str, dict[int, list[Row]]] = {}
     for row in rows:
-        streams.setdefault(row.stream, {}).setdefault(row.trajectory, []).append(row)
+        together = row.trajectory if by == "trajectory" or row.group is None else row.group
+        streams.setdefault(row.stream, {}).setdefault(together, []).append(row)
     parts = []
     for _ in range(epochs):
         dealt: list[list[Row]] = []
-        for trajectories in streams.values():
-            members = list(trajectories.values())
-            dealt += [members[i] for i in torch.randperm(len(members), generator=generator).tolist()]
-        parts += [[row for members in dealt[k::count] for row in members] for k in range(count)]
+        for units in streams.values():
+            whole = list(units.values())
+            dealt += [whole[i] for i in torch.randperm(len(whole), generator=generator).tolist()]
+        parts += [[row for unit in dealt[k::count] for row in unit] for k in range(count)]
     return parts

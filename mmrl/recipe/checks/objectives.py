@@ -110,7 +110,15 @@ def check_minibatches(stage: Any, objective: Objective) -> None:
             "would weigh too little; set per_prompt: true in both of objective.streams, normalise: sum in that of the "
             "rollouts, or minibatches to 1"
         )
-    if objective.filter is not None and count > stage.rollout.n:
+    if objective.filter is None:
+        return
+    if stage.minibatch_by == "group":
+        raise ValueError(
+            f"{where}: minibatches {count} with minibatch_by group, and a filter may keep a single group, which would "
+            "miss from some optimizer steps beside the demonstrations; set minibatch_by to trajectory, or minibatches "
+            "to 1"
+        )
+    if count > stage.rollout.n:
         raise ValueError(
             f"{where}: minibatches {count} exceeds rollout.n {stage.rollout.n}, and a filter may keep a single group, "
             "which would miss from some optimizer steps beside the demonstrations; raise n, or lower minibatches"

@@ -51,7 +51,7 @@ def test_rows_of_cut_answers_are_masked_and_dealt_with_the_others():
     stage = StageConfig(name="x", method="grpo", steps=1, objective={"mask_truncated": True})
     rows, _ = make_rows(batch, stage.objective, stage)
     assert [row.masked for row in rows] == [True, True, False, False]
-    parts = minibatches(rows, 2, 1, torch.Generator().manual_seed(0))
+    parts = minibatches(rows, 2, 1, torch.Generator().manual_seed(0), by="trajectory")
     assert [plan_step(stage.objective, part, 0, 8).normalisers["rl"].denominator for part in parts] == [2, 2]
     assert resources(rows, 1.0, 1.0)["throughput/tokens_per_s"] == 9
 

@@ -1,14 +1,20 @@
 """How a step's rows are dealt to its optimizer steps, stream by stream, and recipes in which a stream would run dry."""
 
+from collections import Counter
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrl.contracts.errors import ConfigError
-from mmrl.contracts.types import Decision
+from mmrl.contracts.types import DEMO, Decision, Group, Sample, Trajectory
 from mmrl.objectives.rows import Row
 from mmrl.recipe.schema import load_recipe
+from mmrl.recipe.training import StageConfig
+from mmrl.rollouts.collect import StepBatch
+from mmrl.trainer.rows import make_rows
 from mmrl.trainer.step import minibatches
 
 
@@ -53,6 +59,34 @@ def test_every_step_holds_its_share_of_each_stream(rl, demo, count, epochs, seed
         assert not sizes or max(sizes) - min(sizes) <= 1
 
 
+def in_groups(n, prompts):
+    """`prompts` groups of n trajectories, numbered as `make_rows` numbers them."""
+    decisions = [Decision(prompt, torch.zeros(1, dtype=torch.long)) for prompt in prompts for _ in range(n)]
+    return [Row(d, "rl", 1.0, i, 1, group_size=n, group=i - i % n) for i, d in enumerate(decisions)]
+
+
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 4), st.integers(1, 2), st.integers(0, 100))
+def test_a_group_is_dealt_whole_or_one_by_one(groups, n, count, epochs, seed):
+    prompts = [SimpleNamespace(length=3) for _ in range(groups)]
+    every = in_groups(n, prompts)
+    for by in ("group", "trajectory"):
+        parts = minibatches(every, count, epochs, torch.Generator().manual_seed(seed), by)
+        assert len(parts) == count * epochs
+        for epoch in range(epochs):
+            mine = parts[epoch * count : (epoch + 1) * count]
+            assert sorted(row.trajectory for part in mine for row in part) == list(range(groups * n))
+            if by == "group":
+                sizes = [len({row.group for row in part}) for part in mine]
+                assert sum(sizes) == groups, "a prompt is in one optimizer step"
+                assert max(sizes) - min(sizes) <= 1
+            else:
+                assert max(map(len, mine)) - min(map(len, mine)) <= 1
+    if n == 1:
+        seeded = (torch.Generator().manual_seed(seed) for _ in range(2))
+        ours, theirs = (minibatches(every, count, epochs, g, by) for g, by in zip(seeded, ("group", "trajectory")))
+        assert ours == theirs, "groups of one are trajectories"
+
+
 @pytest.mark.parametrize("stream", ["rl", "demo"])
 def test_the_order_of_one_stream_is_the_recorded_one(stream):
     """Results on record depend on it: one permutation per epoch, every k-th of it to step k."""
@@ -65,6 +99,22 @@ def test_the_order_of_one_stream_is_the_recorded_one(stream):
         for k in range(4):
             wanted = [row for i in order[k::4] for row in every if row.trajectory == names[i]]
             assert parts[4 * epoch + k] == wanted
+
+
+def test_the_rows_of_a_step_know_their_groups():
+    """Each prompt's answers, and a demonstration that joins them, in one optimizer step; another stream's by itself."""
+
+    def answers(count, origin="policy"):
+        return [Trajectory((Decision(None, torch.zeros(2, dtype=torch.long)),), reward=1.0, origin=origin)] * count
+
+    groups = [Group(Sample(name, (), "t", {}), tuple(answers(3) + answers(1, DEMO))) for name in "ab"]
+    learned = [Group(Sample(name, (), "t", {}), tuple(answers(1, DEMO))) for name in "cd"]
+    batch = StepBatch(rollouts=tuple(groups), demonstrations=tuple(learned))
+    stage = StageConfig(name="x", method="co_train", steps=1)
+    rows, _ = make_rows(batch, stage.objective, stage)
+    assert [row.group for row in rows] == [0] * 4 + [4] * 4 + [8, 9]
+    for part in minibatches(rows, 2, 1, torch.Generator().manual_seed(0)):
+        assert sorted(Counter(row.group for row in part).values()) == [1, 4]
 
 
 def recipe(method, **stage):
@@ -93,14 +143,19 @@ REFUSED = {
     "sft": (recipe("sft", minibatches=8, demonstrations=4), "minibatches 8 exceeds demonstrations 4"),
     "a gate's few": (recipe("hpt", minibatches=2, objective=UNEVEN), "set per_prompt: true in both"),
     "a filter's few": (
-        recipe("co_train", minibatches=4, objective=FILTERED, rollout={"n": 2}),
+        recipe("co_train", minibatches=4, minibatch_by="trajectory", objective=FILTERED, rollout={"n": 2}),
         "minibatches 4 exceeds rollout.n 2",
+    ),
+    "a filter's one group": (
+        recipe("co_train", minibatches=2, objective=FILTERED),
+        "minibatches 2 with minibatch_by group, .* set minibatch_by to trajectory",
     ),
 }
 TAKEN = {
     "as many": recipe("co_train", minibatches=8, demonstrations=8, prompts=8),
     "no demonstrations drawn": recipe("grpo", minibatches=8, demonstrations=4),
     "one stream behind a filter": recipe("dapo", minibatches=4, rollout={"n": 2}),
+    "answers of the one group": recipe("co_train", minibatches=2, minibatch_by="trajectory", objective=FILTERED),
     "a gate by prompts": recipe("hpt", minibatches=2, objective=BY_PROMPT),
     "a gate as published": recipe("hpt", minibatches=2),
     "one step": recipe("hpt", minibatches=1, objective=UNEVEN),
