@@ -35,6 +35,9 @@ class DecodeState(Protocol):
     def select(self: State, rows: Tensor) -> State:
         """The state of some rows only."""
 
+    def join(self: State, other: State) -> State:
+        """The state with the rows of another behind its own, which `prefill` has just begun."""
+
 
 class PolicySettings(Protocol):
     """What every family's settings have; `mmrl.recipe.policy.PolicyConfig` is their base."""

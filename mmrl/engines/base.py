@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Generic, TypeVar
-
-import torch
 
 from mmrl.contracts.engine import Request, SyncReport
 from mmrl.contracts.errors import ConfigError
@@ -63,23 +61,15 @@ class InProcess(ABC, Generic[Sampled]):
             raise ConfigError(f"engine '{self.settings.name}' samples whole decisions, and continues no prefix")
 
 
-def batch_requests(
-    requests: Sequence[Request], seed: int, rows: int, device: torch.device | str, apart: bool = True
-) -> Iterator[tuple[list[int], torch.Generator]]:
-    """Which requests are sampled together, at most `rows` rows unless one request has more, and from what generator.
-
-    Those of one batch want equally many completions from one token set. A request with a seed of its own is alone in
-    its batch, or without `apart` beside others with seeds; those without share a generator of `seed`, batch after
-    batch.
-    """
-    shared = torch.Generator(device=device).manual_seed(seed)
-    alike: dict[tuple[int, str | None, int | None], list[int]] = {}
+def alike(requests: Sequence[Request]) -> list[list[int]]:
+    """Which requests may be sampled together: they want equally many from one token set, and all have seeds or none."""
+    groups: dict[tuple[int, str | None, bool], list[int]] = {}
     for i, request in enumerate(requests):
-        own = None if request.seed is None else i if apart else 0
-        alike.setdefault((request.n, request.restrict, own), []).append(i)
-    for (n, _, alone), indices in alike.items():
-        alone_seed = None if alone is None else requests[indices[0]].seed
-        generator = shared if alone_seed is None else torch.Generator(device=device).manual_seed(alone_seed)
-        size = max(1, rows // n)
-        for start in range(0, len(indices), size):
-            yield indices[start : start + size], generator
+        groups.setdefault((request.n, request.restrict, request.seed is not None), []).append(i)
+    return list(groups.values())
+
+
+def batches(indices: Sequence[int], n: int, rows: int) -> list[Sequence[int]]:
+    """The requests, n rows each, in batches of at most `rows` rows, or of one request that has more."""
+    size = max(1, rows // n)
+    return [indices[start : start + size] for start in range(0, len(indices), size)]

@@ -10,7 +10,7 @@ from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.policy import Denoising, FlowPolicy, Policy, without_dropout
 from mmrl.contracts.types import StopReason
-from mmrl.engines.base import InProcess, batch_requests
+from mmrl.engines.base import InProcess, alike, batches
 from mmrl.recipe.policies.registry import alternatives, policies_for
 
 
@@ -44,7 +44,9 @@ class FlowEngine(InProcess[FlowPolicy]):
         temperature, greedy = sampling.temperature or 1.0, sampling.temperature == 0.0
         with without_dropout(self.policy):
             size, device = self.settings.batch_size, self.policy.device
-            for indices, shared in batch_requests(requests, seed, size, device, apart=False):
+            shared = torch.Generator(device=device).manual_seed(seed)
+            together = [batch for g in alike(requests) for batch in batches(g, requests[g[0]].n, size)]
+            for indices in together:
                 n, prompts = requests[indices[0]].n, [requests[i].prompt for i in indices]
                 seeds = [own for i in indices if (own := requests[i].seed) is not None]
                 # On the CPU: the same noise whatever device denoises it.

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.world import World
-from mmrl.engines.base import InProcess, batch_requests
+from mmrl.engines.base import InProcess, alike
 from mmrl.engines.hf import HFEngine
 from mmrl.policies.frame_selector import plackett_luce
 from mmrl.policies.frame_selector.policy import FramePrompt, FrameSelector, evenly_spaced
@@ -58,7 +58,10 @@ class FrameEngine(InProcess[FrameSelector]):
         prompts = [cast(FramePrompt, request.prompt) for request in requests]
         scores = [self.policy.scores([prompt])[0] for prompt in prompts]
         orders: list[Tensor] = [scores_N.new_empty(0) for scores_N in scores]
-        for (i,), generator in batch_requests(requests, seed, 1, self.policy.device):
+        shared = torch.Generator(device=self.policy.device).manual_seed(seed)
+        for i in (i for indices in alike(requests) for i in indices):
+            own = requests[i].seed
+            generator = shared if own is None else torch.Generator(device=self.policy.device).manual_seed(own)
             orders[i] = self._choose(scores[i], sampling.temperature, requests[i].n, generator)
         prompts_of = [
             {chosen: self.policy.show(prompt, chosen) for chosen in dict.fromkeys(map(_unordered, order_nU))}

@@ -10,13 +10,17 @@ from mmrl.policies.token_log_probs import scaled_logits
 
 
 def sample_tokens(
-    logits_BV: Tensor, allowed_V: Tensor, sampling: Sampling, generator: torch.Generator
+    logits_BV: Tensor, allowed_V: Tensor, sampling: Sampling, draws: torch.Generator | Tensor
 ) -> tuple[Tensor, Tensor]:
     """Next tokens and their log-probs.
 
     The log-probs are those of softmax(logits / temperature) over the allowed tokens, before top-k, top-p and min-p:
     the distribution that the trainer recomputes. Temperature 0 takes the most likely token and reports its log-prob at
     temperature 1.
+
+    Args:
+        draws: a generator for all rows together, whose tokens then depend on how many there are; or float64 [B] in
+            [0, 1), the place of each row's token in its cumulative distribution.
 
     Returns:
         int64 [B] and float32 [B].
@@ -27,8 +31,20 @@ def sample_tokens(
         tokens_B = logits_BV.argmax(-1)
     else:
         kept_BV = _truncate(log_probs_BV, sampling)
-        tokens_B = torch.multinomial(kept_BV.softmax(-1), 1, generator=generator).squeeze(-1)
+        if isinstance(draws, Tensor):
+            tokens_B = _at(kept_BV, draws)
+        else:
+            tokens_B = torch.multinomial(kept_BV.softmax(-1), 1, generator=draws).squeeze(-1)
     return tokens_B, log_probs_BV.gather(-1, tokens_B[:, None]).squeeze(-1)
+
+
+def _at(log_probs_BV: Tensor, draws_B: Tensor) -> Tensor:
+    """int64 [B]: the tokens in whose share of the distribution the draws fall."""
+    sums_BV = log_probs_BV.double().softmax(-1).cumsum(-1)
+    # The draw stays below the sum of all, which rounding would let it reach.
+    whole_B1 = sums_BV[:, -1:]
+    places_B1 = torch.minimum(draws_B[:, None] * whole_B1, torch.nextafter(whole_B1, torch.zeros_like(whole_B1)))
+    return torch.searchsorted(sums_BV, places_B1, right=True).squeeze(-1)
 
 
 def _truncate(log_probs_BV: Tensor, sampling: Sampling) -> Tensor:

@@ -37,6 +37,12 @@ class CachedState:
         self.cache.select(rows)
         return replace(self, next_position_B=self.next_position_B[rows], logits_BV=self.logits_BV[rows])
 
+    def join(self, other: CachedState) -> CachedState:
+        """See `DecodeState.join`. The cache grows in place."""
+        self.cache.join(other.cache)
+        following = torch.cat([self.next_position_B, other.next_position_B])
+        return CachedState(self.cache, following, torch.cat([self.logits_BV, other.logits_BV]))
+
 
 @dataclass(frozen=True, slots=True)
 class PaddedPrompts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -49,6 +49,12 @@ class HFSettings(BatchedSettings):
     adapter: ClassVar[str] = "mmrl.engines.hf:HFEngine"
     samples: ClassVar[frozenset[str]] = frozenset({"tokens"})
     name: str = "hf"
+    seeds: Literal["call", "request"] = Field(
+        "call",
+        description="what tokens are drawn from: `call`, one seed for all rows of a batch, which are sampled until the "
+        "last has ended; `request`, a seed for each prompt, so that tokens do not depend on the prompts beside it and "
+        "the next prompts take the places of finished rows (greedy sampling draws nothing and does so anyway)",
+    )
 
 
 class FlowSettings(BatchedSettings):

@@ -142,7 +142,7 @@ def requests_of(
 ) -> list[Request]:
     """What the engine is asked about the episodes in progress; of a policy that denoises, each with its own seed.
 
-    Token policies draw place by place from the seed of the call: a seed of its own would have each decoded alone.
+    Token policies draw place by place from the seed of the call.
     """
     if not isinstance(policy, Denoising):
         return [Request(prompt, restrict="action") for prompt in prompts]

@@ -8,9 +8,9 @@ from mmrl.recipe.engines import FlowSettings, FrameSettings, HFSettings
 from mmrl.recipe.policies.registry import entry_of
 
 
-def hf(policy, batch_size: int = 256, side: str = "left") -> HFEngine:
+def hf(policy, batch_size: int = 256, side: str = "right", **settings) -> HFEngine:
     """The `hf` engine of a policy."""
-    engine = HFEngine(HFSettings(batch_size=batch_size), side)
+    engine = HFEngine(HFSettings(batch_size=batch_size, **settings), side)
     engine.start(policy, ALONE)
     return engine
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 # What transformers calls the attention of decoding; it is in force inside of `decoding` alone.
 ATTENTION = "mmrl_shared_prompt"
@@ -37,8 +38,12 @@ class SharedCache:
         self._bias_P11T = None if bool(seen_PT.all()) else _bias(seen_PT, dtype)
         self._prompt_B = torch.arange(len(seen_PT), device=seen_PT.device).repeat_interleave(repeats)
         # Attention to prompts has `_most` places per prompt; None: the rows fill them all, in order.
-        self._most, self._place_B = repeats, None
+        self._most = repeats
+        self._place_B: Tensor | None = None
         self._length, self._attended = 0, 0
+        # The column of each row's first token; None: 0 of all.
+        self._first_B: Tensor | None = None
+        self._own_bias_B11L: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
@@ -47,6 +52,9 @@ class SharedCache:
 
     def arguments(self) -> dict[str, Any]:
         """Of a forward pass over one more token per row."""
+        if self._first_B is not None:
+            columns = torch.arange(self._length + 1, device=self._first_B.device)
+            self._own_bias_B11L = _bias(columns >= self._first_B[:, None], self._dtype)
         return {"past_key_values": self, "use_cache": True, "attention_mask": None, "shared_cache": self}
 
     def get_seq_length(self, layer: int = 0) -> int:
@@ -56,11 +64,11 @@ class SharedCache:
     def update(self, keys_BK1D: Tensor, values_BK1D: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Takes the next token's keys and values; gives those of each row's own tokens, [B, K, L, D]."""
         here = self._length
-        if here == 0:
+        if layer not in self._own:
             self._own[layer] = keys_BK1D[:, :, :0].to(self._dtype), values_BK1D[:, :, :0].to(self._dtype)
-        if here % BLOCK == 0:
-            self._own[layer] = _with_block(self._own[layer][0], here), _with_block(self._own[layer][1], here)
         keys, values = self._own[layer]
+        if here == keys.shape[2]:
+            keys, values = self._own[layer] = _with_block(keys, here), _with_block(values, here)
         keys[:, :, here], values[:, :, here] = keys_BK1D[:, :, 0], values_BK1D[:, :, 0]
         return keys[:, :, : here + 1], values[:, :, : here + 1]
 
@@ -71,7 +79,7 @@ class SharedCache:
         # The queries that share keys and values stand beside each other, as if they were of one sequence: no copies
         # of keys for query heads (G to a head), nor for the rows of a prompt.
         query_BKGD = query_BH1D.to(self._dtype).reshape(rows, kv_heads, -1, width)
-        own_BKGD, own_sum_BKG = attention(query_BKGD, keys_BKLD, values_BKLD, scale)
+        own_BKGD, own_sum_BKG = attention(query_BKGD, keys_BKLD, values_BKLD, scale, self._own_bias_B11L)
         keys_PKTD, values_PKTD = self._prompts[layer]
         prompts, share = len(keys_PKTD), heads // kv_heads
         placed = query_BKGD
@@ -99,17 +107,53 @@ class SharedCache:
 
     def select(self, rows: Tensor) -> None:
         """Keeps `rows` (int64), in their order, and the prompts that they answer."""
-        self._own = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self._own.items()}
+        start = 0
+        if self._first_B is not None:
+            start = int(self._first_B[rows].min())
+            self._first_B = self._first_B[rows] - start if len(self._first_B[rows].unique()) > 1 else None
+            self._own_bias_B11L = None
+        # Columns before the first token of all go too.
+        self._own = {at: (keys[rows, :, start:], values[rows, :, start:]) for at, (keys, values) in self._own.items()}
+        self._length -= start
         used, self._prompt_B = self._prompt_B[rows].unique(return_inverse=True)
         if len(used) < len(self._prompts[0][0]):
             self._prompts = [(keys[used], values[used]) for keys, values in self._prompts]
             self._bias_P11T = None if self._bias_P11T is None else self._bias_P11T[used]
-        counts = self._prompt_B.bincount(minlength=len(used))
+        self._set_places()
+
+    def join(self, other: SharedCache) -> None:
+        """Takes the rows of another cache behind its own. Raises ValueError where those have tokens already."""
+        if other._length:
+            raise ValueError(f"rows with {other._length} tokens do not join others")
+        mine, theirs = len(self._prompt_B), len(other._prompt_B)
+        if self._length:
+            first_B = self._prompt_B.new_zeros(mine) if self._first_B is None else self._first_B
+            self._first_B = torch.cat([first_B, first_B.new_full((theirs,), self._length)])
+        # Zeros: what is masked is still multiplied, by 0.
+        self._own = {at: (_below(keys, theirs), _below(values, theirs)) for at, (keys, values) in self._own.items()}
+        biases = self._prompt_bias(), other._prompt_bias()
+        width = max(bias.shape[-1] for bias in biases)
+        bias_P11T = torch.cat([pad(bias, (0, width - bias.shape[-1]), value=-torch.inf) for bias in biases])
+        self._bias_P11T = bias_P11T if bool(bias_P11T.isinf().any()) else None
+        self._prompt_B = torch.cat([self._prompt_B, other._prompt_B + len(self._prompts[0][0])])
+        self._prompts = [
+            (_stack(keys, more_keys, width), _stack(values, more_values, width))
+            for (keys, values), (more_keys, more_values) in zip(self._prompts, other._prompts, strict=True)
+        ]
+        self._set_places()
+
+    def _prompt_bias(self) -> Tensor:
+        keys_PKTD = self._prompts[0][0]
+        shape = len(keys_PKTD), 1, 1, keys_PKTD.shape[2]
+        return keys_PKTD.new_zeros(shape) if self._bias_P11T is None else self._bias_P11T
+
+    def _set_places(self) -> None:
+        counts = self._prompt_B.bincount()
         self._most = int(counts.max())
         # A row's place among those of its prompt: its place in their order, less the first of its prompt.
         order = self._prompt_B.argsort(stable=True)
         sorted_B = self._prompt_B[order]
-        within = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[sorted_B]
+        within = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[sorted_B]
         self._place_B = torch.empty_like(order).index_copy(0, order, sorted_B * self._most + within)
 
 
@@ -182,6 +226,16 @@ def _bias(seen_PT: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(seen_PT.shape, dtype=dtype, device=seen_PT.device).masked_fill(~seen_PT, -torch.inf)[
         :, None, None
     ]
+
+
+def _stack(first_PKTD: Tensor, second_PKTD: Tensor, width: int) -> Tensor:
+    """Both, one above the other, with zeros behind them up to `width` tokens."""
+    return torch.cat([pad(part, (0, 0, 0, width - part.shape[2])) for part in (first_PKTD, second_PKTD)])
+
+
+def _below(buffer_BKLD: Tensor, rows: int) -> Tensor:
+    """The buffer with so many rows of zeros more."""
+    return torch.cat([buffer_BKLD, buffer_BKLD.new_zeros(rows, *buffer_BKLD.shape[1:])])
 
 
 def _with_block(buffer_BKLD: Tensor, length: int) -> Tensor:

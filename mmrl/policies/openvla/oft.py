@@ -44,6 +44,14 @@ class ParallelState:
         """The state of `rows` (int64)."""
         return replace(self, row_B=self.row_B[rows], logits_BV=self.logits_BV[rows])
 
+    def join(self, other: ParallelState) -> ParallelState:
+        """See `DecodeState.join`. Raises ValueError at different slots, where rows of whole chunks never meet."""
+        if self.unit != other.unit:
+            raise ValueError(f"rows at slot {self.unit} are not decoded beside others at slot {other.unit}")
+        states_PUH = torch.cat([self.states_PUH, other.states_PUH])
+        row_B = torch.cat([self.row_B, other.row_B + len(self.states_PUH)])
+        return ParallelState(states_PUH, row_B, self.unit, torch.cat([self.logits_BV, other.logits_BV]))
+
 
 class OpenVLAOFT(OpenVLA):
     """The adapter. Tokens of one decision are independent given the observation, so rows of a prompt share a pass."""

@@ -110,3 +110,18 @@ def test_greedy_takes_the_best_allowed_token_and_reports_it_at_temperature_one()
     assert tokens.tolist() == [3, 3]
     expected = 2.0 - math.log(math.exp(0.0) + math.exp(1.0) + math.exp(2.0))
     assert log_probs.tolist() == pytest.approx([expected] * 2)
+
+
+def test_draws_of_a_row_are_places_in_its_cumulative_distribution():
+    logits, allowed = torch.tensor([2.0, 9.0, 0.0, 1.0, -2.0, 3.0]), torch.tensor([1, 0, 1, 1, 1, 0]).bool()
+    settings = SamplingConfig(temperature=0.7, top_k=3)
+    places = (torch.arange(NUMBER, dtype=torch.float64) + 0.5) / NUMBER
+    ends = torch.tensor([0.0, 1.0 - 2.0**-53], dtype=torch.float64)
+    tokens, log_probs = sample_tokens(logits.expand(NUMBER + 2, -1), allowed, settings, torch.cat([places, ends]))
+    expected = kept(logits.tolist(), allowed.tolist(), settings)
+    shares = torch.bincount(tokens[:NUMBER], minlength=6) / NUMBER
+    assert shares.tolist() == pytest.approx([expected.get(token, 0.0) for token in range(6)], abs=2 / NUMBER)
+    assert tokens[NUMBER:].tolist() == [0, 3], "the ends are tokens that have a share"
+    assert torch.equal(tokens[:NUMBER], tokens[:NUMBER].sort().values)
+    scaled = (logits / 0.7).masked_fill(~allowed, -torch.inf).log_softmax(-1)
+    assert torch.allclose(log_probs, scaled[tokens])
