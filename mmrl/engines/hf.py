@@ -37,7 +37,7 @@ class HFEngine(InProcess[TokenPolicy]):
 
     def __init__(self, settings: HFSettings, side: str = "right"):
         super().__init__(settings)
-        self.side = side
+        self.side, self._own_seeds = side, settings.seeds == "request"
 
     def as_sampled(self, policy: Policy) -> TokenPolicy:
         """See `InProcess.as_sampled`."""
@@ -56,7 +56,7 @@ class HFEngine(InProcess[TokenPolicy]):
             ValueError: a prefix is not shorter than the limit of units, or holds an end.
         """
         results: list[list[Completion]] = [[] for _ in requests]
-        if self.settings.seeds == "request":
+        if self._own_seeds:
             requests = [replace(r, seed=own_seed(seed, i)) if r.seed is None else r for i, r in enumerate(requests)]
         generator = torch.Generator(device=self.policy.device).manual_seed(seed)
         with without_dropout(self.policy), self.policy.cast_once():

@@ -81,12 +81,12 @@ def test_taking_places_computes_fewer_tokens(tiny_qwen, watched):
     note_steps(policy, watched)
     prompts = policy.prepare([text_sample(f"Number {i}?") for i in range(24)])
     seeded = [Request(prompt, seed=i) for i, prompt in enumerate(prompts)]
-    answers = hf(policy, batch_size=4).generate(seeded, SAMPLING, 0)
+    answers = hf(policy, batch_size=6).generate(seeded, SAMPLING, 0)
     together = len(watched["decode"])
     watched["decode"].clear()
     apart = []
-    for start in range(0, 24, 4):
-        apart += hf(policy, batch_size=4).generate(seeded[start : start + 4], SAMPLING, 0)
+    for start in range(0, 24, 6):
+        apart += hf(policy, batch_size=6).generate(seeded[start : start + 6], SAMPLING, 0)
     assert tokens_of(answers) == tokens_of(apart)
     assert all(torch.allclose(a.log_probs, b.log_probs, atol=1e-4) for (a,), (b,) in zip(answers, apart))
     assert together < 0.8 * len(watched["decode"])
