@@ -75,7 +75,7 @@ def open_run(
     check_sinks(recipe.tracking)
     datasets = open_train_sets(recipe, rewarder, train_data)
     eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
-    bad = check_data(recipe, datasets if train_data is None else None, eval_sets, rewarder)
+    bad = check_data(recipe, datasets, eval_sets, rewarder, train_data is not None)
     policy = open_policy(recipe, resumed_policy(recipe, source))
     preparer = Preparer(policy, rewarder)
     mixture = open_train(recipe, preparer, datasets, train_data is not None)

@@ -18,45 +18,62 @@ SEARCHED_ROWS = 1024
 
 def check_data(
     recipe: Recipe,
-    datasets: Sequence[Sequence[Sample]] | None,
+    datasets: Sequence[Sequence[Sample]],
     sets: Mapping[str, Sequence[Sample]],
     rewarder: Rewarder,
+    passed: bool,
 ) -> list[tuple[str, BadSample]]:
-    """What `check_first_rows` and `check_held_out_rows` have of a run's data; `datasets` is None where they are given
-    from Python."""
-    bad = [] if datasets is None else check_first_rows(recipe, datasets, rewarder)
+    """What `check_first_rows` and `check_held_out_rows` have of a run's data.
+
+    Args:
+        passed: `datasets` are given from Python, and are none of the recipe's.
+    """
+    bad: list[tuple[str, BadSample]] = []
+    if passed:
+        rolled_out = any(stage.objective.rollouts for stage in recipe.stages)
+        for rows in datasets:
+            bad += check_first_rows(recipe, rows, rewarder, getattr(rows, "name", None) or "train_data", rolled_out)
+    else:
+        for config, rows in zip(recipe.data.train, datasets, strict=True):
+            name = config.name or getattr(rows, "name", None) or config.type
+            bad += check_first_rows(
+                recipe, rows, rewarder, name, recipe.rolls_out(config), demonstrates=config.use != "rollouts"
+            )
     return [*bad, *check_held_out_rows(recipe, sets, rewarder)]
 
 
 def check_first_rows(
-    recipe: Recipe, datasets: Sequence[Sequence[Sample]], rewarder: Rewarder
+    recipe: Recipe,
+    rows: Sequence[Sample],
+    rewarder: Rewarder,
+    name: str,
+    rolled_out: bool,
+    demonstrates: bool = True,
 ) -> list[tuple[str, BadSample]]:
-    """Refuses training data of which the first rows show that a stage cannot use it.
+    """Refuses a training dataset of which the first rows show that a stage cannot use it.
 
     Args:
-        datasets: those of `data.train`, in order. Rows that take long to build are not looked at.
+        rows: those that take long to build are not looked at.
+        rolled_out: the policy answers them.
+        demonstrates: stages that draw demonstrations may draw from it.
 
     Returns:
         "train" with each bad row, of a recipe that skips these.
 
     Raises:
-        UserError: a stage draws demonstrations, and a dataset that was read to its end has none.
+        UserError: a stage draws demonstrations, and the dataset, read to its end, has none.
         BadSample: a row cannot be read, or its reward cannot read its target, and the recipe stops at bad samples. It
             says how many of the first rows are alike.
     """
+    if getattr(rows, "threaded", False):
+        return []
+    bad = _refused("train", _errors(rows, FIRST_ROWS, rewarder.check if rolled_out else None), recipe)
     drawing = [stage.name for stage in recipe.stages if stage.objective.demonstrations]
-    bad: list[tuple[str, BadSample]] = []
-    for config, rows in zip(recipe.data.train, datasets, strict=True):
-        if getattr(rows, "threaded", False):
-            continue
-        errors = _errors(rows, FIRST_ROWS, rewarder.check if recipe.rolls_out(config) else None)
-        bad += _refused("train", errors, recipe)
-        if drawing and config.use != "rollouts" and len(rows) <= SEARCHED_ROWS and not _demonstrated(rows):
-            raise UserError(
-                f"dataset '{config.name or getattr(rows, 'name', config.type)}': none of the {len(rows)} rows has a "
-                f"demonstration, which stage '{drawing[0]}' draws; add them, set use: rollouts, or choose a method "
-                "without (grpo)"
-            )
+    if drawing and demonstrates and len(rows) <= SEARCHED_ROWS and not _demonstrated(rows):
+        raise UserError(
+            f"dataset '{name}': none of the {len(rows)} rows has a demonstration, which stage '{drawing[0]}' draws; "
+            "add them, set use: rollouts, or choose a method without (grpo)"
+        )
     return bad
 
 

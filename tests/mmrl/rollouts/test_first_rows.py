@@ -73,6 +73,16 @@ def test_a_task_of_held_out_rows_that_no_reward_knows_is_refused(start, tmp_path
     assert ("(and 2 rows alike)" in said) is (setting == {})
 
 
+@pytest.mark.parametrize(
+    ("method", "said"), [("grpo", "no reward for the task 'numric'"), ("sft", "none of the 3 rows")]
+)
+def test_rows_from_python_are_read_before_a_model_is_loaded(start, method, said):
+    raw = {"name": "run", "policy": {"path": "quickstart"}, "steps": 1, "method": method}
+    rows = [{**QUESTION, "task": "numric"}] * 3 if method == "grpo" else [{**QUESTION, "task": "numeric"}] * 3
+    with pytest.raises(UserError, match=said):
+        mmrl.train(raw, train_data=rows, overrides=["tracking.console=none"])
+
+
 def test_evaluation_reads_held_out_rows_before_a_model_is_loaded(start, tmp_path):
     (tmp_path / "held_out.jsonl").write_text(json.dumps(QUESTION))
     raw = {
