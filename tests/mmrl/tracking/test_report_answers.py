@@ -132,7 +132,8 @@ def test_without_held_out_answers_there_is_no_section(tmp_path):
     assert "Held-out answers" not in written(tmp_path, [line("a", 1.0)]).read_text()
 
 
-PROBE = """<!doctype html><body><iframe src="%s"></iframe><pre id=out></pre><script>onload = () => {
+PROBE = """<!doctype html><body><iframe style="border:0;width:390px" src="%s"></iframe>
+<pre id=out></pre><script>onload = () => {
   const page = frames[0].document, section = [...page.querySelectorAll(".sifted")].at(-1), seen = {};
   const shown = () => [section.querySelector("output").textContent,
     ...[...section.querySelectorAll("article:not([hidden]) .answer:not([hidden]) pre")].map(pre => pre.innerText)];
@@ -154,6 +155,7 @@ PROBE = """<!doctype html><body><iframe src="%s"></iframe><pre id=out></pre><scr
   seen.sum = answer.querySelector(".sum").textContent;
   seen.hidden = [plain.hidden]; button.click(); seen.hidden.push(plain.hidden, tokens[0].closest("div").hidden);
   seen.title = page.title; seen.images = page.querySelectorAll("img").length;
+  seen.width = page.documentElement.scrollWidth;
   seen.scripts = page.querySelectorAll("script").length;
   document.getElementById("out").textContent = "RESULT" + JSON.stringify(seen) + "TLUSER";
 }</script>"""
@@ -171,7 +173,8 @@ def seen(tmp_path_factory):
         line("mid", 0.6, 0.6, group=1, task=EVIL, truncated=True),
         line("zero", 0.0, 0.0, group=1, task=EVIL, **tokens),
     ]
-    page = written(folder, rows)
+    long = line("held-out " * 30, 0.0, 0.0, model_prompt="<|image_pad|>" * 40, dataset="d" * 80, **tokens)
+    page = written(folder, rows, {step: [{**long, "sample": f"s{n}"} for n in range(3)] for step in (0, 50, 100)})
     (folder / "probe.html").write_text(PROBE % page.as_uri())
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     flags += ["--allow-file-access-from-files", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000"]
@@ -184,6 +187,10 @@ def test_answers_and_cards_are_sorted_by_reward(seen):
     assert seen["all"] == seen["again"] == ["6 of 6 answers", "low", "high", "demo", "mid", "zero"]
     assert seen["down"] == ["6 of 6 answers", "high", "low", "demo", "mid", "zero"]
     assert seen["up"] == ["6 of 6 answers", "zero", "mid", "low", "high", "demo"], "without a reward: last"
+
+
+def test_the_cards_fit_a_telephone(seen):
+    assert seen["width"] <= 390
 
 
 def test_answers_are_filtered(seen):
