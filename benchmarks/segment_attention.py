@@ -84,6 +84,16 @@ def packed(packing: str) -> Callable[[Any, PolicyBatch], Tensor]:
 SIDES = {"row": packed("row"), "dense": dense, "segments": packed("group")}
 
 
+def subject(size: str, edge: int) -> tuple[Any, Any]:
+    """The policy and its prepared prompt with one square picture of `edge` pixels."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_tiny("qwen2_5_vl", Path(folder) / "model", size=SIZES[size])
+        policy = load_policy(policy_settings(path=f"{folder}/model", device="cpu"))
+    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}
+    (prompt,) = policy.prepare([Sample("picture", (message,), "ocr", {"text": "1"}, images=(draw(0, edge),))])
+    return policy, prompt
+
+
 def answers(prompt: Any, count: int, length: int) -> PolicyBatch:
     """Random answers to one prompt."""
     g = torch.Generator().manual_seed(count * length)
@@ -141,12 +151,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     work: dict[str, Any] = WORK["small" if args.small else "full"]
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        write_tiny("qwen2_5_vl", Path(folder) / "model", size=SIZES[work["size"]])
-        policy = load_policy(policy_settings(path=f"{folder}/model", device="cpu"))
-    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}
-    image = draw(0, work["edge"])
-    (prompt,) = policy.prepare([Sample("picture", (message,), "ocr", {"text": "1"}, images=(image,))])
+    policy, prompt = subject(work["size"], work["edge"])
     cells = {
         f"{length} tokens": {
             f"{count} answers": {side: cell(policy, prompt, side, count, length) for side in SIDES}

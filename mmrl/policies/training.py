@@ -54,6 +54,9 @@ def prepare(model: Any, config: TrainedConfig, unread: Iterable[nn.Parameter] = 
     if isinstance(config, Checkpointed) and config.gradient_checkpointing:
         base = model.get_base_model() if config.lora else model
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # transformers makes the inputs of every tower ask for gradients, which only reentrant checkpointing needs: a
+        # frozen tower would be computed twice and differentiated for nothing.
+        base.disable_input_require_grads()
     return model
 
 

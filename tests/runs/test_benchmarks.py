@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import memory
+from benchmarks import growth, memory
 from tests.support.paths import ROOT
 
 
@@ -56,6 +56,30 @@ def test_segment_attention_prints_its_result(tmp_path: Path) -> None:
             assert set(sides) == {"row", "dense", "segments"}
             assert all(figures["seconds_per_1000_tokens"] > 0 for figures in sides.values())
     assert {**json.loads(output.read_text()), "date": 0, "machine": 0} == {**result, "date": 0, "machine": 0}
+
+
+@pytest.mark.slow
+def test_growth_prints_its_result(tmp_path: Path) -> None:
+    """A smoke run ends with the JSON line: a figure for each number of answers, and the first and last compared."""
+    output = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.growth", "--small", "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    answers = result["details"]["answers"]
+    assert set(answers) == {"1", "2"}
+    assert all(figures["seconds"] > 0 for figures in answers.values())
+    assert {**json.loads(output.read_text()), "date": 0, "machine": 0} == {**result, "date": 0, "machine": 0}
+
+
+def test_growth_is_that_of_a_token() -> None:
+    """Seconds and peak per token: four times of both for twice the tokens is a growth of two."""
+    cells = {n: {"seconds": s, "peak_gb": s / 10, "seconds_per_1000_tokens": 1000 * s / (100 + 10 * n)}
+             for n, s in ((1, 1.1), (12, 4.4))}  # fmt: skip
+    result = growth.summary(cells, prompt_tokens=100, length=11)
+    assert result["value"] == pytest.approx(2.0)
+    assert result["details"]["peak_growth"] == pytest.approx(2.0)
 
 
 def test_rewards_prints_its_result() -> None:
