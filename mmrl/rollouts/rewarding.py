@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +23,8 @@ from vision_rewards.registry import normalize_task
 # In any of the forms of `mmrl.recipe.reward_forms`.
 UserReward = Callable[..., Any]
 SCORING_THREADS = 8
+# Figures beside those of the parts, which no part may be named as.
+TOTALS = ("mean", "std")
 # The fact of an answer to which no reward applied.
 UNREWARDED = "unrewarded"
 
@@ -36,10 +39,20 @@ class Rewarder:
 
     def __init__(self, configs: Sequence[RewardConfig], user: UserReward | None = None):
         self.parts: list[tuple[str, float, Any, bool]] = []
+        uses: Counter[str] = Counter()
         for i, config in enumerate(configs):
-            self.parts.append(_part(config, f"rewards.{i}"))
+            name, *part = _part(config, f"rewards.{i}")
+            if name in TOTALS:
+                raise ConfigError(
+                    f"rewards.{i}.name: '{name}' would be reported as reward/{name}, which is the total's"
+                )
+            uses[name] += 1
+            # The second of one name is reported as `name#2`, as in `combine`.
+            self.parts.append((name if uses[name] == 1 else f"{name}#{uses[name]}", *part))
         if user is not None:
             own = OwnReward(user)
+            if own.name in TOTALS:
+                raise ConfigError(f"reward= is named '{own.name}', and reward/{own.name} is the total's; rename it")
             self.parts = [(own.name, 1.0, own, True)]
         self.total_weight = sum(weight for _, weight, _, _ in self.parts)
 
@@ -83,7 +96,9 @@ class Rewarder:
         )
 
     def check(self, sample: Sample) -> None:
-        """Raises BadSample when a named reward cannot read the sample's target."""
+        """Raises BadSample when a named reward cannot read the sample's target, or the task is named as a figure."""
+        if sample.task == "mean":
+            raise BadSample(sample.where, "the task is named 'mean', and accuracy/mean is that of all tasks; rename it")
         for name, _, reward, is_user in self.parts:
             if is_user:
                 continue

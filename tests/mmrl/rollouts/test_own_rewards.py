@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mmrl.contracts.errors import ConfigError
+from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample, Trajectory
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.schema import load_recipe
@@ -145,6 +145,27 @@ def test_what_a_function_may_ask_for():
         return weight
 
     assert rewards(asks, (sample(), ["x", "y"])) == [0.5, 0.5]
+
+
+def mean(completion, sample):
+    return 1.0
+
+
+def test_each_part_is_reported_under_a_name_of_its_own():
+    configs = [RewardConfig(name="format"), RewardConfig(name="route"), RewardConfig(name="format", weight=3.0)]
+    sample = Sample("0", (), "ocr", {"text": "EXIT"})
+    scored = Rewarder(configs).score(Trajectory((), text="EXIT"), sample)
+    assert {name for name in scored.parts if "." not in name} == {"format", "route", "format#2"}
+    assert scored.reward == pytest.approx((4 * scored.parts["format"] + scored.parts["route"]) / 5)
+
+
+def test_no_part_and_no_task_is_named_as_the_total():
+    with pytest.raises(ConfigError, match=r"rewards.1.name: 'mean' would be reported as reward/mean"):
+        Rewarder([RewardConfig(), RewardConfig(name=f"{__name__}:mean")])
+    with pytest.raises(ConfigError, match="reward= is named 'mean'"):
+        Rewarder([], mean)
+    with pytest.raises(BadSample, match="the task is named 'mean', and accuracy/mean is that of all tasks"):
+        Rewarder([]).check(Sample("0", (), "mean", {}))
 
 
 def test_none_does_not_apply():
