@@ -17,10 +17,12 @@ seconds, and how far the peak of its memory lies above what it began with. `valu
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import multiprocessing
 import os
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -101,10 +103,12 @@ def answers(prompt: Any, count: int, length: int) -> PolicyBatch:
     return PolicyBatch([prompt], torch.zeros(count, dtype=torch.long), tokens_RU, torch.ones_like(tokens_RU) > 0)
 
 
-def measure(pipe: Connection, policy: Any, prompt: Any, side: str, count: int, length: int) -> None:
+def measure(pipe: Connection, policy: Any, prompt: Any, side: str, count: int, length: int, trim: bool) -> None:
     """One cell, in a process of its own."""
     SIDES[side](policy, answers(prompt, 2, 4)).sum().backward()
     policy.module.zero_grad()
+    if trim and sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
     batch = answers(prompt, count, length)
     before, start = psutil.Process().memory_info().rss, time.process_time()
     log_probs_RU = SIDES[side](policy, batch)
@@ -120,11 +124,16 @@ def measure(pipe: Connection, policy: Any, prompt: Any, side: str, count: int, l
     })  # fmt: skip
 
 
-def cell(policy: Any, prompt: Any, side: str, count: int, length: int) -> dict[str, float]:
-    """What one side takes, from a forked process."""
+def cell(policy: Any, prompt: Any, side: str, count: int, length: int, trim: bool = False) -> dict[str, float]:
+    """What one side takes, from a forked process.
+
+    Args:
+        trim: give back what the warm-up pass freed before memory is read (Linux); without it, as much of the peak as
+            that pass had goes unseen.
+    """
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe()
-    process = fork.Process(target=measure, args=(there, policy, prompt, side, count, length))
+    process = fork.Process(target=measure, args=(there, policy, prompt, side, count, length, trim))
     process.start()
     there.close()
     try:
