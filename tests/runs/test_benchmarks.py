@@ -82,6 +82,21 @@ def test_growth_is_that_of_a_token() -> None:
     assert result["details"]["peak_growth"] == pytest.approx(2.0)
 
 
+@pytest.mark.slow
+def test_decoding_prints_its_result(tmp_path: Path) -> None:
+    """A smoke run ends with the JSON line, and its value is the lowest ratio."""
+    output = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.decoding", "--small", "--repeats", "1", "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    cases = result["details"]["cases"].values()
+    assert result["value"] == min(case["ratio"] for case in cases) > 0
+    assert all(case["engine_tokens_per_cpu_s"] > 0 for case in cases)
+    assert {**json.loads(output.read_text()), "date": 0, "machine": 0} == {**result, "date": 0, "machine": 0}
+
+
 def test_rewards_prints_its_result() -> None:
     """A smoke run ends with the JSON line, and its value is the slowest of the light rewards that were measured."""
     command = [

@@ -1,7 +1,8 @@
 """Keys and values of sampling: a prompt's are held once for all rows that answer it, a row's own are written in place.
 
-One more token of each row attends to two parts, its prompt and its own earlier tokens, without a mask on the second:
-a row sees all of itself. Softmax over both follows from the log-sum-exp of each (arXiv 2402.05099).
+One more token of each row attends to two parts, its prompt and its own earlier tokens; softmax over both follows from
+the log-sum-exp of each (arXiv 2402.05099). Nothing is masked but the padding of prompts of unequal length, and the
+columns before a row's first token where it joined rows that had some.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def attention(
     """
     if query_NKQD.device.type == "cpu":
         mask = None if bias_N11S is None else bias_N11S.expand(-1, -1, query_NKQD.shape[2], -1)
-        # What `scaled_dot_product_attention` calls on a CPU, which gives the log-sum-exp away.
+        # The kernel behind `scaled_dot_product_attention` on a CPU, which also gives the log-sum-exp.
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         return fused(query_NKQD, keys_NKSD, values_NKSD, attn_mask=mask, scale=scale)
     return by_products(query_NKQD, keys_NKSD, values_NKSD, scale, bias_N11S)
