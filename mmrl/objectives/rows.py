@@ -23,7 +23,8 @@ class Row:
         trajectory: index of its trajectory in the step; decisions of one trajectory share it.
         trajectory_units: units of the whole trajectory.
         group_size: trajectories of its group in this stream.
-        group: index of the group's first trajectory; None: the trajectory is a group of its own.
+        group: index of the first trajectory of its group that starts from the same prepared prompt, as answers do and
+            episodes do not; None: itself.
         old: float32 [U] log-probs under the policy before the first update, or None: the current ones.
         reference: float32 [U] log-probs under the reference policy, or None.
         rewards: after each counted step of the decision; the trajectory's remaining reward is in its last step's.

@@ -42,8 +42,8 @@ class StageConfig(Settings):
     minibatches: PositiveInt = Field(1, description="optimizer steps per pass over a rollout batch")
     minibatch_by: MinibatchBy = Field(
         "group",
-        description="what is dealt to them whole: group (a prompt's answers, whose pictures are then computed once "
-        "per pass) or trajectory",
+        description="what is dealt to them whole: group (the answers to one prompt, whose pictures are then computed "
+        "once per pass; episodes one by one) or trajectory",
     )
     epochs: PositiveInt = Field(1, description="passes over a rollout batch")
     objective: Objective = Field(description="a recipe gives what differs from the method's; here it is whole")

@@ -60,7 +60,8 @@ def make_rows(
     rows: list[Row] = []
     noted: list[Group] = []
     for group, values, totals, own in zip(batch.rollouts, advantages, shaped, charges):
-        marked, first = [], len(rows)
+        marked: list[Trajectory] = []
+        prompts: dict[int, int] = {}
         for trajectory, advantage, total, charge in zip(group.trajectories, values, totals, own):
             noting = {} if critic else {"advantage": advantage}
             if charge:
@@ -68,15 +69,15 @@ def make_rows(
             marked.append(replace(trajectory, info={**trajectory.info, **noting}))
             masked = objective.mask_truncated and trajectory.truncated
             for stream in streams_of(trajectory, objective):
-                new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), first)
+                new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), prompts)
                 new = [replace(_with_reference(row, measured), masked=masked) for row in new]
                 rows += _credited(new, trajectory, total, stepwise, charge) if critic else new
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
-        first = len(rows)
+        prompts = {}
         for trajectory in group.trajectories:
             for stream in objective.of("demonstrations"):
-                new = _rows(trajectory, stream, 1.0, len(rows), len(group.trajectories), first)
+                new = _rows(trajectory, stream, 1.0, len(rows), len(group.trajectories), prompts)
                 rows += _credited(new, trajectory, _earned(trajectory)) if objective.offline else new
     return rows, noted
 
@@ -135,7 +136,15 @@ def _scored(trajectory: Trajectory, by_accuracy: bool, limit: int) -> Scored:
     )
 
 
-def _rows(trajectory: Trajectory, stream: str, advantage: float, index: int, group_size: int, group: int) -> list[Row]:
+def _rows(
+    trajectory: Trajectory, stream: str, advantage: float, index: int, group_size: int, prompts: dict[int, int]
+) -> list[Row]:
+    """Rows of a trajectory.
+
+    Args:
+        prompts: of its group: the identity of each first prompt -> the index of the first trajectory that starts there.
+    """
+    group = prompts.setdefault(id(trajectory.decisions[0].prompt), index) if trajectory.decisions else index
     return [
         Row(decision, stream, advantage, index, trajectory.units, group_size, group=group)
         for decision in trajectory.decisions

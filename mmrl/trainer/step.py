@@ -87,8 +87,8 @@ def minibatches(
     does not fall behind.
 
     Args:
-        by: `group` keeps the answers to one prompt together, so that their prompt is computed in one optimizer step per
-            epoch; `trajectory` deals them one by one.
+        by: `group` keeps the answers to one prompt together, so that it is computed in one optimizer step per epoch;
+            episodes share no prompt, and are dealt one by one. `trajectory` deals everything one by one.
     """
     if count == 1 and epochs == 1:
         return [list(rows)]

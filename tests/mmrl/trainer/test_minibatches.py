@@ -113,6 +113,12 @@ def test_the_rows_of_a_step_know_their_groups():
     stage = StageConfig(name="x", method="co_train", steps=1)
     rows, _ = make_rows(batch, stage.objective, stage)
     assert [row.group for row in rows] == [0] * 4 + [4] * 4 + [8, 9]
+    episodes = [
+        Trajectory(tuple(Decision(SimpleNamespace(length=1), torch.zeros(2, dtype=torch.long)) for _ in "ab"), reward=r)
+        for r in (0.0, 1.0, 1.0)
+    ]
+    played = StepBatch(rollouts=(Group(Sample("e", (), "t", {}), tuple(episodes)),))
+    assert [row.group for row in make_rows(played, stage.objective, stage)[0]] == [0, 0, 2, 2, 4, 4], "no shared prompt"
     for part in minibatches(rows, 2, 1, torch.Generator().manual_seed(0)):
         assert sorted(Counter(row.group for row in part).values()) == [1, 4]
 
