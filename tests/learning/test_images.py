@@ -12,10 +12,11 @@ pytestmark = pytest.mark.slow
 
 
 def shorter(folder):
-    """The recipe with half of its RL steps."""
+    """The recipe with half of its RL steps, evaluated before and after each stage."""
     raw = recipe("quickstart", folder)
     sft, rl = raw["stages"]
-    return raw | {"stages": [sft, {**rl, "steps": rl["steps"] // 2}]}
+    stages = [sft, {**rl, "steps": rl["steps"] // 2}]
+    return raw | {"stages": stages, "evaluation": {**raw["evaluation"], "every": sum(s["steps"] for s in stages)}}
 
 
 @pytest.fixture(scope="module")

@@ -27,15 +27,21 @@ SMALL = {
 POOLS = {
     "pick-state": {"task": "PickCube-v1", "observation": "state", "reward": "dense"},
     "pick-rgb": {"task": "PickCube-v1", "observation": "rgb", "reward": "relative"},
-    "push-state": {"task": "PushCube-v1", "observation": "state", "control_mode": "pd_ee_delta_pos", "max_steps": 20},
-    "push-rgb": {"task": "PushCube-v1", "observation": "rgb", "reward": "sparse", "terminate_on_success": False},
+    "push-state": {
+        "task": "PushCube-v1",
+        "observation": "state",
+        "control_mode": "pd_ee_delta_pos",
+        "max_steps": 20,
+        "reward": "sparse",
+        "terminate_on_success": False,
+    },
 }
 
 
 @pytest.mark.parametrize("name", POOLS)
 def test_contract(name):
     pool = Kept(lambda: robotics.make({**SMALL, **POOLS[name]}))
-    for check in CHECKS if name.startswith("pick") else OF_A_TASK:
+    for check in CHECKS if name == "pick-rgb" else OF_A_TASK:
         check(pool, IDS)
     pool.end()
 
@@ -70,9 +76,8 @@ def test_the_scripted_hand_succeeds(task):
     env.close()
 
 
-@pytest.mark.parametrize("task", ["PushCube-v1", "PickCube-v1"])
-def test_what_the_hand_did_before_the_cameras_succeeds_when_it_is_replayed(task):
-    given = {"task": task, "observation": "rgb", "control_mode": "pd_ee_delta_pos", "max_steps": 50}
+def test_what_the_hand_did_before_the_cameras_succeeds_when_it_is_replayed():
+    given = {"task": "PickCube-v1", "observation": "rgb", "control_mode": "pd_ee_delta_pos", "max_steps": 50}
     # Without a rebuilt scene, states differ by rounding from the first touch on.
     env = robotics.make({**SMALL, **given, "rebuild": True})
     starts, actions, running = env.reset(IDS), [], True
