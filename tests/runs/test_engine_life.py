@@ -54,7 +54,7 @@ def test_a_run_has_one_engine_that_follows_the_weights(recipe):
         ("close",),
     ] == CALLS
     written = yaml.safe_load((outcome.folder / "config.yaml").read_text())["engine"]
-    assert written == {"name": NAME, "batch_size": 8, "fails_at": None}
+    assert written == {"name": NAME, "batch_size": 8, "seeds": "call", "fails_at": None}
     lines = [yaml.safe_load(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]
     assert all(line["time/sync"] == 0.0 for line in lines[1:])
 

@@ -46,7 +46,7 @@ def test_a_key_of_a_family_that_no_run_reads_is_found(monkeypatch, tmp_path):
     # The bounds of learnt noise are read where that is the sampler, in another run.
     assert {"policy[pi0].wheels", "policy[pi0].params.noise_low"} <= set(unread)
     assert "policy[pi0].params.sampler" not in unread
-    assert house_settings._unread(Geared, noted, {"name"}) == ["batch_size", "gears"], "the engine was another"
+    assert house_settings._unread(Geared, noted, {"name"}) == ["batch_size", "seeds", "gears"], "the engine was another"
 
 
 def test_an_option_of_a_simulator_that_its_code_does_not_take_is_found():

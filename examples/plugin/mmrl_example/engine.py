@@ -8,15 +8,13 @@ from pydantic import Field, PositiveInt
 
 from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.engines.hf import HFEngine
-from mmrl.recipe.engines import BatchedSettings
+from mmrl.recipe.engines import HFSettings
 
 
-class SpareSettings(BatchedSettings):
+class SpareSettings(HFSettings):
     """Samples some answers more than are wanted, and leaves the longest out."""
 
     adapter: ClassVar[str] = "mmrl_example.engine:Spare"
-    samples: ClassVar[frozenset[str]] = frozenset({"tokens"})
-
     name: str = "example_spare"
     spare: PositiveInt = Field(1, description="answers per prompt that are sampled and left out")
 
