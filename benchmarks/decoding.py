@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result import give
 from benchmarks.step_sides import QUESTION, SIZES, draw
 
 
@@ -76,10 +75,7 @@ def main() -> None:
         "higher_is_better": True,
         "details": {"cases": results, "work": {"edge": args.edge, "repeats": args.repeats}, "versions": versions()},
     }
-    if args.output:
-        stamp = {"date": time.strftime("%Y-%m-%d"), "machine": f"{os.cpu_count()} CPU cores"}
-        args.output.write_text(json.dumps(report | stamp, indent=2) + "\n")
-    print(json.dumps(report))
+    give(report, args.output)
 
 
 def versions() -> dict[str, str]:

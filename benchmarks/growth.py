@@ -13,14 +13,12 @@ answers. `details` has the same of the peak.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.result import give
 from benchmarks.segment_attention import cell, subject
 
 WORK = {
@@ -40,10 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     policy, prompt = subject(work["size"], work["edge"])
     cells = {count: cell(policy, prompt, "segments", count, work["length"], trim=True) for count in work["answers"]}
     result = summary(cells, prompt.length, work["length"])
-    if args.output:
-        stamp = {"date": time.strftime("%Y-%m-%d"), "machine": f"{os.cpu_count()} CPU cores"}
-        Path(args.output).write_text(json.dumps({**result, **stamp}, indent=2) + "\n")
-    print(json.dumps(result))
+    give(result, args.output)
 
 
 def summary(cells: dict[int, dict[str, float]], prompt_tokens: int, length: int) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+
+from benchmarks.result import give
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = {"openvla": "quickstart_robot", "pi0": "robot_pi0"}
@@ -115,10 +115,7 @@ def main() -> None:
         "higher_is_better": True,
         "details": {"recipe": RECIPES[args.policy], "seeds": args.seeds, "success": table},
     }
-    if args.output:
-        stamp = {"date": time.strftime("%Y-%m-%d"), "machine": f"{os.cpu_count()} CPU cores"}
-        args.output.write_text(json.dumps({**line, **stamp}, indent=2) + "\n")
-    print(json.dumps(line))
+    give(line, args.output)
 
 
 def _spread(values: list[float]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import multiprocessing
 import os
 import resource
@@ -34,6 +33,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from benchmarks.result import give
 from benchmarks.step_sides import QUESTION, SIZES, draw
 from mmrl.contracts.types import PolicyBatch, Sample
 from mmrl.policies import layout
@@ -169,10 +169,7 @@ def main(argv: list[str] | None = None) -> None:
         for length in work["lengths"]
     }
     result = summary(cells, prompt.length)
-    if args.output:
-        stamp = {"date": time.strftime("%Y-%m-%d"), "machine": f"{os.cpu_count()} CPU cores"}
-        Path(args.output).write_text(json.dumps({**result, **stamp}, indent=2) + "\n")
-    print(json.dumps(result))
+    give(result, args.output)
 
 
 def summary(cells: dict[str, dict[str, dict[str, dict[str, float]]]], prompt_tokens: int) -> dict[str, Any]:

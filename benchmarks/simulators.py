@@ -28,7 +28,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -36,6 +35,7 @@ import psutil
 import torch
 
 import robotics
+from benchmarks.result import give
 from benchmarks.simulator_pipeline import compare_rollouts
 from benchmarks.simulator_training import measure_training
 
@@ -82,10 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     parts = {name: spawn(name, sys.argv[1:] if argv is None else argv) for name in args.only}
     result = combine(args, parts)
-    if args.output:
-        stamp = {"date": time.strftime("%Y-%m-%d"), "machine": f"{os.cpu_count()} CPU cores"}
-        Path(args.output).write_text(json.dumps({**result, **stamp}, indent=2) + "\n")
-    print(json.dumps(result))
+    give(result, args.output)
 
 
 def spawn(name: str, argv: list[str]) -> dict[str, Any]:

@@ -31,10 +31,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from benchmarks.result import give
 
 SIDES = ("mmrl", "trl")
 WORK = {
@@ -56,10 +57,7 @@ def main(argv: list[str] | None = None) -> None:
                 seconds = median(step["step"] for step in runs[side][-1]["steps"])
                 print(f"repeat {repeat + 1}, {side}: {seconds:.2f} s per step", flush=True)
     result = compare(args, facts, runs)
-    if args.output:
-        stamp = {"date": time.strftime("%Y-%m-%d"), "machine": f"{os.cpu_count()} CPU cores"}
-        Path(args.output).write_text(json.dumps({**result, **stamp}, indent=2) + "\n")
-    print(json.dumps(result))
+    give(result, args.output)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

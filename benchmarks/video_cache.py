@@ -23,7 +23,6 @@ Sizes are bytes. `training` is described in `benchmarks.video_training`.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -35,6 +34,7 @@ from typing import Any
 import torch
 
 from benchmarks import video_training
+from benchmarks.result import give
 from benchmarks.video_files import RATE, write_video
 from video import Budget, Frames, Sampling, TensorCache, VideoSpec
 from video.codecs import CODECS
@@ -55,10 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         result = measure(args, Path(folder))
-    if args.output:
-        stamp = {"date": time.strftime("%Y-%m-%d"), "machine": f"{os.cpu_count()} CPU cores"}
-        Path(args.output).write_text(json.dumps({**result, **stamp}, indent=2) + "\n")
-    print(json.dumps(result))
+    give(result, args.output)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -70,17 +70,15 @@ def train(
 
     began = time.time()
     new_folders, place = claim_folder(recipe.folder, recipe.resume), None
-    with StopRequest() as stop:
+    with StopRequest() as stop, _curable(recipe):
         try:
             session, place = open_run(recipe, stop, reward, train_data, eval_data, began=began)
             with closing(session.simulators), closing(session.engine), session.tracker:
                 finished = train_all(session, place)
-        except BaseException as error:
+        except BaseException:
             # A run that never got through a step leaves no folder that would bar the next attempt.
             if place is None or place.step == 0:
                 release_folders(new_folders)
-            if isinstance(error, BadSample):
-                raise with_cure(error, recipe) from None
             raise
         summary = {"name": recipe.name, **place.evaluations, "steps": place.step, "finished": finished}
         summary["seconds"] = round(session.tracker.starts.end(time.time()), 1)

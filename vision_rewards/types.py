@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -101,6 +102,16 @@ def param(
     """
     bounds = {"help": help, "choices": choices or None, "several": several, "low": low, "high": high}
     return dataclasses.field(default=default, metadata=bounds)
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Labels of parts by their names: the second of one name is `name#2`."""
+    uses: Counter[str] = Counter()
+    labels = []
+    for name in names:
+        uses[name] += 1
+        labels.append(name if uses[name] == 1 else f"{name}#{uses[name]}")
+    return labels
 
 
 def is_number(value: Any) -> bool:

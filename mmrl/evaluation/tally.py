@@ -39,6 +39,8 @@ class Tally:
         self.unknown[dataset] += bad.unmeasured
 
     def _scores_of(self, dataset: str, task: str) -> list[float]:
+        if (dataset, task) in self.scores:
+            return self.scores[dataset, task]
         for name, renamed in ((task, "the task"), (f"{dataset}/{task}", "the held-out set")):
             if is_taken(name):
                 raise ConfigError(

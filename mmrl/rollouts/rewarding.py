@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +18,7 @@ from mmrl.recipe.rewards import REWARDS, RewardConfig
 from mmrl.rollouts.own_rewards import Answer, OwnReward, Score, gold_of
 from vision_rewards.plain import answer_text, read_options
 from vision_rewards.registry import normalize_task
+from vision_rewards.types import numbered
 
 # In any of the forms of `mmrl.recipe.reward_forms`.
 UserReward = Callable[..., Any]
@@ -38,17 +38,15 @@ class Rewarder:
     """
 
     def __init__(self, configs: Sequence[RewardConfig], user: UserReward | None = None):
-        self.parts: list[tuple[str, float, Any, bool]] = []
-        uses: Counter[str] = Counter()
-        for i, config in enumerate(configs):
-            name, *part = _part(config, f"rewards.{i}")
+        parts = [_part(config, f"rewards.{i}") for i, config in enumerate(configs)]
+        for i, (name, *_) in enumerate(parts):
             if name in TOTALS:
                 raise ConfigError(
                     f"rewards.{i}.name: '{name}' would be reported as reward/{name}, which is the total's"
                 )
-            uses[name] += 1
-            # The second of one name is reported as `name#2`, as in `combine`.
-            self.parts.append((name if uses[name] == 1 else f"{name}#{uses[name]}", *part))
+        # A figure for each part, also where two have one name.
+        labels = numbered(name for name, *_ in parts)
+        self.parts = [(label, *part) for label, (_, *part) in zip(labels, parts)]
         if user is not None:
             own = OwnReward(user)
             if own.name in TOTALS:

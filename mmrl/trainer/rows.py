@@ -69,8 +69,8 @@ def make_rows(
             marked.append(replace(trajectory, info={**trajectory.info, **noting}))
             masked = objective.mask_truncated and trajectory.truncated
             for stream in streams_of(trajectory, objective):
-                new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), prompts)
-                new = [replace(_with_reference(row, measured), masked=masked) for row in new]
+                new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), prompts, masked)
+                new = [_with_reference(row, measured) for row in new]
                 rows += _credited(new, trajectory, total, stepwise, charge) if critic else new
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
@@ -137,7 +137,13 @@ def _scored(trajectory: Trajectory, by_accuracy: bool, limit: int) -> Scored:
 
 
 def _rows(
-    trajectory: Trajectory, stream: str, advantage: float, index: int, group_size: int, prompts: dict[int, int]
+    trajectory: Trajectory,
+    stream: str,
+    advantage: float,
+    index: int,
+    group_size: int,
+    prompts: dict[int, int],
+    masked: bool = False,
 ) -> list[Row]:
     """Rows of a trajectory.
 
@@ -146,7 +152,7 @@ def _rows(
     """
     group = prompts.setdefault(id(trajectory.decisions[0].prompt), index) if trajectory.decisions else index
     return [
-        Row(decision, stream, advantage, index, trajectory.units, group_size, group=group)
+        Row(decision, stream, advantage, index, trajectory.units, group_size, masked=masked, group=group)
         for decision in trajectory.decisions
     ]
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import growth, memory
+from tests.support.benchmarks import result_of
 from tests.support.paths import ROOT
 
 
@@ -18,11 +17,7 @@ def test_step_throughput_prints_its_result(tmp_path: Path) -> None:
     """A smoke run ends with the JSON line, both sides having done the same work."""
     pytest.importorskip("trl")
     output = tmp_path / "result.json"
-    command = [sys.executable, "-m", "benchmarks.step_throughput", "--small", "--threads", "1", "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    result = result_of("step_throughput", "--small", "--threads", "1", "--output", str(output))
     assert result["value"] > 0
     assert result["higher_is_better"] is True
     details = result["details"]
@@ -43,11 +38,7 @@ def test_step_throughput_prints_its_result(tmp_path: Path) -> None:
 def test_segment_attention_prints_its_result(tmp_path: Path) -> None:
     """A smoke run ends with the JSON line, and its three sides compute the same."""
     output = tmp_path / "result.json"
-    command = [sys.executable, "-m", "benchmarks.segment_attention", "--small", "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    result = result_of("segment_attention", "--small", "--output", str(output), timeout=600)
     assert result["value"] > 0
     assert result["higher_is_better"] is False
     assert result["details"]["largest_relative_difference"] < 1e-5
@@ -62,11 +53,7 @@ def test_segment_attention_prints_its_result(tmp_path: Path) -> None:
 def test_growth_prints_its_result(tmp_path: Path) -> None:
     """A smoke run ends with the JSON line: a figure for each number of answers, and the first and last compared."""
     output = tmp_path / "result.json"
-    command = [sys.executable, "-m", "benchmarks.growth", "--small", "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    result = result_of("growth", "--small", "--output", str(output), timeout=600)
     answers = result["details"]["answers"]
     assert set(answers) == {"1", "2"}
     assert all(figures["seconds"] > 0 for figures in answers.values())
@@ -86,11 +73,7 @@ def test_growth_is_that_of_a_token() -> None:
 def test_decoding_prints_its_result(tmp_path: Path) -> None:
     """A smoke run ends with the JSON line, and its value is the lowest ratio."""
     output = tmp_path / "result.json"
-    command = [sys.executable, "-m", "benchmarks.decoding", "--small", "--repeats", "1", "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    result = result_of("decoding", "--small", "--repeats", "1", "--output", str(output), timeout=600)
     cases = result["details"]["cases"].values()
     assert result["value"] == min(case["ratio"] for case in cases) > 0
     assert all(case["engine_tokens_per_cpu_s"] > 0 for case in cases)
@@ -99,21 +82,7 @@ def test_decoding_prints_its_result(tmp_path: Path) -> None:
 
 def test_rewards_prints_its_result() -> None:
     """A smoke run ends with the JSON line, and its value is the slowest of the light rewards that were measured."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.rewards",
-        "--seconds",
-        "0.01",
-        "--only",
-        "iou",
-        "ocr",
-        "table",
-        "judge",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    result = result_of("rewards", "--seconds", "0.01", "--only", "iou", "ocr", "table", "judge")
     assert (result["name"], result["higher_is_better"]) == ("rewards", True)
     rates = result["details"]["scores_per_second"]
     assert set(rates) == {"iou", "ocr", "table", "judge"}

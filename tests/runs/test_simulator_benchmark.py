@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
 import torch
 
-from tests.support.paths import ROOT
-
-
-def result_of(*parts: str) -> dict:
-    command = [sys.executable, "-m", "benchmarks.simulators", "--small", "--only", *parts]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
-    return result["details"]
+from tests.support.benchmarks import result_of
 
 
 @pytest.mark.slow
 def test_the_part_of_training_runs_where_there_is_no_gpu(maniskill) -> None:
     """The code that measures many worlds on a GPU, here with few worker processes; the smoke run's other parts skip."""
-    details = result_of("maniskill_training", "maniskill_gpu")
+    details = result_of("simulators", "--small", "--only", "maniskill_training", "maniskill_gpu")["details"]
     found = details["maniskill_training"]
     if not torch.cuda.is_available():
         assert "no CUDA GPU" in details["maniskill_gpu"]["skipped"]

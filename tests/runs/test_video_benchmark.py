@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.benchmarks import result_of
 
 
 @pytest.mark.slow
 def test_video_cache_prints_its_result(tmp_path: Path) -> None:
     """A smoke run ends with the JSON line; sizes, which do not depend on the machine, are as promised."""
     pytest.importorskip("av")
-    command = [sys.executable, "-m", "benchmarks.video_cache", "--small", "--folder", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert set(result) == {"name", "value", "unit", "higher_is_better", "details"}
+    result = result_of("video_cache", "--small", "--folder", str(tmp_path))
     assert result["value"] > 0
     (video,) = result["details"]["videos"].values()
     count, channels, height, width = video["frames"]

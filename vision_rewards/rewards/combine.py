@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from vision_rewards.parsers import write_together
 from vision_rewards.registry import get_reward
-from vision_rewards.types import AnswerReward, Reward, RewardResult, TargetError, is_number, nearest, param
+from vision_rewards.types import AnswerReward, Reward, RewardResult, TargetError, is_number, nearest, numbered, param
 
 Bands = tuple[tuple[float, float], ...]
 
@@ -130,15 +129,12 @@ class Combine(Reward):
         super().__post_init__()
         if not isinstance(self.parts, (list, tuple)) or not self.parts:
             raise ValueError("reward 'combine': parameter 'parts' is not a list with at least one part")
-        uses, members = Counter(), []
-        for reward, weight in map(_member, self.parts):
-            uses[reward.name] += 1
-            label = reward.name if uses[reward.name] == 1 else f"{reward.name}#{uses[reward.name]}"
-            members.append((label, weight, reward.at(self.progress)))
+        parts = [*map(_member, self.parts)]
+        labels = numbered(reward.name for reward, _ in parts)
+        members = [(label, weight, reward.at(self.progress)) for label, (reward, weight) in zip(labels, parts)]
         bands = {} if self.bands is None else self.bands
         if not isinstance(bands, Mapping):
             raise ValueError(f"reward 'combine': parameter 'bands' is {bands!r}, not a mapping of part to bands")
-        labels = [label for label, _, _ in members]
         if unknown := [label for label in bands if label not in labels]:
             raise ValueError(f"reward 'combine': no part {unknown[0]!r} to band; {nearest(str(unknown[0]), labels)}")
         object.__setattr__(self, "members", tuple(members))

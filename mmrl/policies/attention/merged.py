@@ -15,9 +15,9 @@ from torch.autograd.function import once_differentiable
 
 from mmrl.policies.attention.plan import SegmentPlan
 
-# The kernel behind `scaled_dot_product_attention` on a CPU, which does not give the log-sum-exp. Takes fewer key heads
-# than query heads; float64 too.
-_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+# The kernel behind `scaled_dot_product_attention` on a CPU; it also gives the log-sum-exp, which that does not. Takes
+# fewer key heads than query heads; float64 too.
+fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
@@ -30,7 +30,7 @@ class _Merged(torch.autograd.Function):
         out_1HTD = torch.zeros(shape[0], shape[2], shape[1], shape[3], dtype=wide).transpose(1, 2)
         norm_1HT = torch.full(shape[:3], -torch.inf, dtype=wide)
         for queries, keys, causal in calls(plan):
-            part, norm = _forward(
+            part, norm = fused(
                 query_1HTD[:, :, queries], key_1KTD[:, :, keys], value_1KTD[:, :, keys], 0.0, causal, scale=scale
             )
             _add(out_1HTD[:, :, queries], norm_1HT[:, :, queries], part, norm)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mmrl.policies.attention.merged import fused
+
 # What transformers calls the attention of decoding; it is in force inside of `decoding` alone.
 ATTENTION = "mmrl_shared_prompt"
 # Tokens by which a row's buffers grow.
@@ -168,8 +170,6 @@ def attention(
     """
     if query_NKQD.device.type == "cpu":
         mask = None if bias_N11S is None else bias_N11S.expand(-1, -1, query_NKQD.shape[2], -1)
-        # The kernel behind `scaled_dot_product_attention` on a CPU, which also gives the log-sum-exp.
-        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         return fused(query_NKQD, keys_NKSD, values_NKSD, attn_mask=mask, scale=scale)
     return by_products(query_NKQD, keys_NKSD, values_NKSD, scale, bias_N11S)
 

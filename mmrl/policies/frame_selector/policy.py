@@ -101,7 +101,6 @@ class _Given:
 
     def __init__(self, frames: Frames, reader: MediaReader):
         self.frames, self.image, self.image_size = frames, reader.image, reader.image_size
-
         self.origins = reader.origins
 
     def read(self, sample: Sample) -> list[Frames]:

@@ -17,6 +17,11 @@ PROMPT_CHARS, ANSWER_CHARS = 3000, 2500
 # Tokens of an answer whose log-probs the page holds, and characters of all of them in a section.
 TOKENS, TOKEN_CHARS = 1000, 500_000
 
+LEGEND = (
+    '<p class="legend"><span class="key"><i class="swatch box-true"></i>true box</span>'
+    '<span class="key"><i class="swatch box-predicted"></i>predicted box, numbered by answer</span></p>'
+)
+
 Line = Mapping[str, Any]
 
 
@@ -86,6 +91,11 @@ def render_card(
 def task_of(line: Line) -> str:
     """The task, as cards and their filter name it."""
     return cut(line.get("task") or "no task", 80)
+
+
+def place_of(line: Line) -> str:
+    """Where the question comes from."""
+    return f"{task_of(line)} · {line.get('dataset') or 'dataset'} · {line.get('sample', '')}"
 
 
 def _prompt(folded: Sequence[Sequence[Line]], templated: bool) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmrl.tracking.report.answers import Line, Room, fold, render_card, task_of
+from mmrl.tracking.report.answers import LEGEND, Line, Room, fold, place_of, render_card, task_of
 from mmrl.tracking.report.images import Gallery
-from mmrl.tracking.report.rollouts import LEGEND
 from mmrl.tracking.report.sifting import render_sifting
 from mmrl.tracking.run_files import Run, read_lines
 
@@ -34,7 +33,7 @@ def render_heldout(run: Run) -> str:
         tasks.setdefault(task_of(answers[0]), []).append(answers)
     each, room = max(1, CARDS // len(tasks)), Room(Gallery(run.folder, IMAGE_BUDGET))
     shown = [answers for of_task in tasks.values() for answers in of_task[:each]][:CARDS]
-    cards = [render_card(_head(answers), fold(answers), room, _steps, templated=True) for answers in shown]
+    cards = [render_card(place_of(answers[0]), fold(answers), room, _steps, templated=True) for answers in shown]
     which = f"first and last {len(chosen) - 1} of {len(steps)}" if len(steps) > len(chosen) else f"{len(steps)}"
     note = f"The first rows of each task, at the {which} evaluation{'s' if len(steps) > 1 else ''}; all of them are in "
     note += f"heldout/. {damaged} damaged line{'s' if damaged > 1 else ''} left out." if damaged else "heldout/."
@@ -43,11 +42,6 @@ def render_heldout(run: Run) -> str:
         f'<p class="muted">{note}</p>{LEGEND}{render_sifting(map(task_of, (answers[0] for answers in shown)))}'
         f'<div class="cards">{"".join(cards)}</div></details></section>'
     )
-
-
-def _head(answers: Sequence[Line]) -> str:
-    first = answers[0]
-    return f"{task_of(first)} · {first.get('dataset') or 'dataset'} · {first.get('sample', '')}"
 
 
 def _steps(equal: Sequence[Line]) -> str:

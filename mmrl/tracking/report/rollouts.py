@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from mmrl.tracking.report.answers import Line, Room, fold, render_card, task_of
+from mmrl.tracking.report.answers import LEGEND, Line, Room, fold, place_of, render_card, task_of
 from mmrl.tracking.report.images import Gallery
 from mmrl.tracking.report.plots import number
 from mmrl.tracking.report.sifting import render_sifting
@@ -15,10 +15,6 @@ from mmrl.tracking.run_files import Run, read_lines
 IMAGE_BUDGET = 2_500_000
 LAST_STEPS = 3
 GROUPS = 8
-LEGEND = (
-    '<p class="legend"><span class="key"><i class="swatch box-true"></i>true box</span>'
-    '<span class="key"><i class="swatch box-predicted"></i>predicted box, numbered by answer</span></p>'
-)
 
 
 def render_rollouts(run: Run) -> str:
@@ -56,10 +52,9 @@ def _step(run: Run, step: int, room: Room, tasks: set[str], opened: bool) -> str
 
 
 def _head(answers: Sequence[Line]) -> str:
-    first = answers[0]
     rewards = [a["reward"] for a in answers if isinstance(a.get("reward"), int | float)]
     mean = f" · mean reward {number(sum(rewards) / len(rewards))}" if rewards else ""
-    return f"{task_of(first)} · {first.get('dataset') or 'dataset'} · {first.get('sample', '')}{mean}"
+    return f"{place_of(answers[0])}{mean}"
 
 
 def _times(equal: Sequence[Line]) -> str:
