@@ -62,23 +62,26 @@ def train(
     refuse_ranks()
     train_data, eval_data = _samples(train_data, "train_data"), _samples(eval_data, "eval_data")
     recipe = open_recipe(recipe, overrides, reward=reward, train_data=train_data, eval_data=eval_data)
-    from mmrl.setup import claim_folder, open_run, release_folders
+    from mmrl.setup import open_run
+    from mmrl.tracking.claim import Claim
     from mmrl.tracking.console import final_table
     from mmrl.tracking.report.page import write_report
     from mmrl.trainer.loop import train_all
     from mmrl.trainer.stopping import StopRequest
 
     began = time.time()
-    new_folders, place = claim_folder(recipe.folder, recipe.resume), None
-    with StopRequest() as stop, _curable(recipe):
+    place = None
+    with StopRequest() as stop, _curable(recipe), Claim(recipe.folder, recipe.resume) as claim:
         try:
             session, place = open_run(recipe, stop, reward, train_data, eval_data, began=began)
+            for holder in claim.took_over:
+                session.tracker.say(f"the run was left by {holder}, which is gone: taken over")
             with closing(session.simulators), closing(session.engine), session.tracker:
                 finished = train_all(session, place)
         except BaseException:
             # A run that never got through a step leaves no folder that would bar the next attempt.
             if place is None or place.step == 0:
-                release_folders(new_folders)
+                claim.undo()
             raise
         summary = {"name": recipe.name, **place.evaluations, "steps": place.step, "finished": finished}
         summary["seconds"] = round(session.tracker.starts.end(time.time()), 1)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -38,7 +36,6 @@ from mmrl.rollouts.normalisation import settle_statistics
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.rollouts.simulators import Simulators
-from mmrl.tracking.files import cannot_write
 from mmrl.tracking.opening import opening_line
 from mmrl.tracking.sinks import check_sinks
 from mmrl.tracking.tracker import Tracker
@@ -214,54 +211,6 @@ def apply_threads(recipe: Recipe) -> None:
     """Sets torch's CPU threads where the recipe asks for a number."""
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-
-
-def claim_folder(folder: Path, resume: str) -> list[Path]:
-    """Makes the run's folder.
-
-    Returns:
-        the folders that this call made, innermost first, for `release_folders`.
-
-    Raises:
-        UserError: it cannot be written, or holds a run that is not to be resumed.
-    """
-    if resume == "never" and (folder / "metrics.jsonl").exists():
-        raise UserError(
-            f"'{folder}' already holds a run; set `resume: auto` to go on with it, change `name`, or delete it"
-        )
-    new_folders: list[Path] = []
-    try:
-        for path in reversed((folder, *folder.parents)):
-            if _make_folder(path):
-                new_folders.insert(0, path)
-    except OSError as error:
-        release_folders(new_folders)
-        raise cannot_write(folder, error) from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write '{folder}': permission denied; choose a writable `output` folder")
-    return new_folders
-
-
-def _make_folder(folder: Path) -> bool:
-    """Whether the folder was absent and now is there; another run may make a shared parent at the same moment."""
-    if folder.is_dir():
-        return False
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-        return False
-    return True
-
-
-def release_folders(new_folders: Sequence[Path]) -> None:
-    """Removes what `claim_folder` made and all in the run's folder; its parents only where nobody else uses them."""
-    for path in new_folders[:1]:
-        shutil.rmtree(path, ignore_errors=True)
-    for path in new_folders[1:]:
-        with suppress(OSError):
-            path.rmdir()
 
 
 def open_train_sets(recipe: Recipe, rewarder: Rewarder, data: Sequence[Sample] | None) -> list[Sequence[Sample]]:

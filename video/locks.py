@@ -35,12 +35,20 @@ UNSIGNED_STALE_S = 2.0
 
 @dataclass(frozen=True)
 class Holder:
-    """What stands in a lock file: a random token, machine, process id and when that process started."""
+    """What stands in a lock file: who holds it.
+
+    Attributes:
+        token: random, see `EntryLock.token`.
+        machine: see `machine`.
+        started: when the process of this `pid` did, in seconds since its machine's boot (see `_started`).
+        since: when it took the lock (Unix seconds, by its own clock).
+    """
 
     token: str
     machine: str
     pid: int
     started: float
+    since: float = 0.0
 
     @property
     def dead(self) -> bool:
@@ -51,7 +59,7 @@ class Holder:
             return False
         try:
             process = psutil.Process(self.pid)
-            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.started) > 1.0
+            return process.status() == psutil.STATUS_ZOMBIE or abs(_started(self.pid) - self.started) > 1.0
         except psutil.NoSuchProcess:
             return True
         except psutil.AccessDenied:
@@ -93,7 +101,7 @@ class EntryLock:
             OSError: the lock file cannot be written (no space, no permission).
         """
         # Before the file is there: a lock stays unsigned for as short as can be.
-        holder = Holder(self.token, machine(), os.getpid(), _started(os.getpid()))
+        holder = Holder(self.token, machine(), os.getpid(), _own_start(os.getpid()), round(time.time(), 3))
         try:
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
@@ -140,7 +148,7 @@ class EntryLock:
         if self._seen is None or self._seen[0] != state:
             self._seen = (state, time.monotonic())
         idle = time.monotonic() - self._seen[1]
-        holder = _holder(content)
+        holder = holder_in(content)
         gone = idle > UNSIGNED_STALE_S if holder is None else holder.dead or idle > STALE_S
         if gone:
             self._remove(content)
@@ -157,14 +165,25 @@ class EntryLock:
 
 
 @cache
+def _own_start(pid: int) -> float:
+    """`_started` of this process: a fork has another id. Waiting for a lock asks again and again."""
+    return _started(pid)
+
+
 def _started(pid: int) -> float:
-    """When this process, of that id, started: a fork has another id. Waiting for a lock asks again and again."""
+    """When a process started: seconds since boot where the kernel tells, which no change of the clock moves."""
     import psutil
 
-    return psutil.Process(pid).create_time()
+    try:
+        # The 22nd field, in ticks; the second, a name in brackets, may hold blanks and brackets itself.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return psutil.Process(pid).create_time()
 
 
-def _holder(content: bytes) -> Holder | None:
+def holder_in(content: bytes) -> Holder | None:
+    """Who signed a lock file; None where it is not signed, or damaged."""
     try:
         return Holder(**json.loads(content))
     except (ValueError, TypeError):

@@ -34,15 +34,8 @@ from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
 from mmrl.rollouts.sources import SOURCES
 from mmrl.run import with_cure
-from mmrl.setup import (
-    apply_threads,
-    claim_folder,
-    open_eval_sets,
-    open_policy,
-    release_folders,
-    with_dtype,
-    with_model,
-)
+from mmrl.setup import apply_threads, open_eval_sets, open_policy, with_dtype, with_model
+from mmrl.tracking.claim import Claim
 from mmrl.tracking.sinks import check_sinks
 from mmrl.trainer import checkpoint, memory
 from mmrl.trainer.memory import readable
@@ -80,7 +73,7 @@ def dry_run(recipe: Recipe) -> str:
     """
     recipe = with_model(with_dtype(recipe))
     apply_threads(recipe)
-    release_folders(claim_folder(recipe.folder, recipe.resume))
+    Claim(recipe.folder, recipe.resume).undo()
     source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
     rewarder = Rewarder(recipe.rewards)
     check_sinks(recipe.tracking)

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from mmrl.contracts.errors import unknown
 from mmrl.contracts.policy import params_of
 from mmrl.recipe.base import Settings
 from mmrl.recipe.checks.data import check_budgets, check_episodes, check_read, check_recorded, check_rewarded
 from mmrl.recipe.checks.evaluation import check_held_out
+from mmrl.recipe.checks.names import check_name, check_path
 from mmrl.recipe.checks.objectives import check_adapters, check_critic, check_objective, check_value_head
 from mmrl.recipe.checks.policies import (
     check_data,
@@ -46,7 +47,7 @@ FROM_PYTHON = "from Python, train_data= may be given to mmrl.train instead"
 class Recipe(Settings):
     """A whole run."""
 
-    name: str
+    name: str = Field(description="of the run's folder in `output`; `a/b` lies in a folder there")
     seed: int = 0
     output: str = Field("runs", description="folder in which the run's folder is made")
     resume: Literal["auto", "never"] | str = Field("never", description="auto, never, or a checkpoint folder")
@@ -64,6 +65,16 @@ class Recipe(Settings):
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
     code: dict[str, Code] = Field({}, description="written by a run: where the parts of it that are code came from")
+
+    @field_validator("name")
+    @classmethod
+    def _stays_in_output(cls, name: str) -> str:
+        return check_name(name)
+
+    @field_validator("output")
+    @classmethod
+    def _can_be_a_folder(cls, output: str) -> str:
+        return check_path(output)
 
     @model_validator(mode="before")
     @classmethod

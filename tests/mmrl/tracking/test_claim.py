@@ -1,0 +1,192 @@
+"""One run, one process: who gets a run's folder, who is told whose it is, and what a failed run takes with it."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from mmrl.contracts.errors import UserError
+from mmrl.tracking import run_lock
+from mmrl.tracking.claim import WRITTEN, Claim
+from mmrl.tracking.run_lock import RunLock
+from tests.support.forks import die, join, spawn
+from video import locks
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "runs" / "x"
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def left_by(folder, number=1, **changes):
+    """The lock of a holder of another machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".run.{number:04d}.lock"
+    signed = {"token": "0" * 16, "machine": "elsewhere/boot/1", "pid": 77, "started": 5.0, "since": 86400.0}
+    path.write_text(json.dumps(signed | changes))
+    return path
+
+
+def dead_holder(folder):
+    """A process that is killed while it holds the folder."""
+
+    def work():
+        Claim(folder, "auto")
+        die()
+
+    join(spawn(work))
+
+
+def test_the_second_is_refused_by_the_name_of_the_first_and_writes_nothing(folder):
+    with Claim(folder, "never"):
+        before = contents(folder.parent)
+        for resume in ("never", "auto"):
+            with pytest.raises(UserError, match=rf"in use by process {os.getpid()} on .* \(since 20"):
+                Claim(folder, resume)
+        assert contents(folder.parent) == before
+    Claim(folder, "auto").release()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_killed_holder_is_taken_over_and_named(folder):
+    dead_holder(folder)
+    with Claim(folder, "auto") as claim:
+        assert [line.split(" on ")[0].split()[0] for line in claim.took_over] == ["process"]
+        assert len(list(folder.glob(run_lock.PATTERN))) == 1
+        with pytest.raises(UserError, match="in use by"):
+            Claim(folder, "auto")
+    assert list(folder.iterdir()) == []
+    assert Claim(folder, "auto").took_over == []
+
+
+def test_of_two_that_take_over_at_once_one_goes_on(folder, monkeypatch):
+    """The second looks while the first's lock is not there yet, and makes its own after it."""
+    dead_holder(folder)
+    first, look, looks = RunLock(folder), run_lock.refuse_beside_another, []
+
+    def looking(*args):
+        gone = look(*args)
+        looks.append(args)
+        if len(looks) == 1:
+            first.acquire()
+        return gone
+
+    monkeypatch.setattr(run_lock, "refuse_beside_another", looking)
+    with pytest.raises(UserError, match="in use by"):
+        RunLock(folder).acquire()
+    assert len(list(folder.glob(run_lock.PATTERN))) == 1
+    first.release()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_lock_of_another_number_that_was_made_meanwhile_is_seen(folder, monkeypatch):
+    folder.mkdir(parents=True)
+    look, looks = run_lock.refuse_beside_another, []
+
+    def looking(*args):
+        gone = look(*args)
+        looks.append(args)
+        if len(looks) == 1:
+            left_by(folder, number=5)
+        return gone
+
+    monkeypatch.setattr(run_lock, "refuse_beside_another", looking)
+    with pytest.raises(UserError, match="in use by process 77 on elsewhere "):
+        RunLock(folder).acquire()
+    assert [path.name for path in folder.iterdir()] == [".run.0005.lock"]
+
+
+def test_another_machine_is_believed_while_it_keeps_its_lock_up(folder):
+    """By the clock that stamps files in that folder, whatever this machine's own says."""
+    path = left_by(folder)
+    now = path.stat().st_mtime
+    os.utime(path, (now - locks.STALE_S + 30, now - locks.STALE_S + 30))
+    with pytest.raises(UserError, match="in use by process 77 on elsewhere"):
+        Claim(folder, "auto")
+    os.utime(path, (now - locks.STALE_S - 30, now - locks.STALE_S - 30))
+    with Claim(folder, "auto") as claim:
+        assert claim.took_over[0].startswith("process 77 on elsewhere")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_process_id_that_was_given_out_again_holds_nothing(folder):
+    left_by(folder, machine=locks.machine(), pid=os.getpid(), started=locks._started(os.getpid()) - 60)
+    Claim(folder, "auto").release()
+
+
+def test_a_lock_that_nobody_signed_is_taken_over_after_a_moment(folder, monkeypatch):
+    monkeypatch.setattr(run_lock, "UNSIGNED_STALE_S", 0.0)
+    left_by(folder).write_text("")
+    with Claim(folder, "auto") as claim:
+        assert claim.took_over == ["a process that died before it signed"]
+
+
+def test_a_failed_run_takes_its_own_files_alone(folder):
+    folder.mkdir(parents=True)
+    (folder / "report.html").write_text("from before")
+    claim = Claim(folder, "never")
+    (folder / "metrics.jsonl").write_text("{}")
+    (folder / "checkpoints" / "step_000001").mkdir(parents=True)
+    (folder / "notes.txt").write_text("somebody's")
+    claim.undo()
+    assert contents(folder) == {"report.html": b"from before", "notes.txt": b"somebody's"}
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_failed_run_leaves_no_folder_where_there_was_none(folder):
+    claim = Claim(folder, "never")
+    (folder / "metrics.jsonl").write_text("{}")
+    other = Claim(folder.parent / "y", "never")
+    claim.undo()
+    assert [path.name for path in folder.parent.iterdir()] == ["y"]
+    other.undo()
+    assert list(folder.parent.iterdir()) == [], "the first made it, while the second was there"
+    folder.parent.rmdir()
+    Claim(folder, "never").undo()
+    assert not folder.parent.exists()
+
+
+def test_who_comes_between_undoing_and_removing_keeps_the_folder(folder):
+    claim = Claim(folder, "never")
+    claim.release()
+    with Claim(folder, "never"):
+        (folder / "metrics.jsonl").write_text("of the other")
+        claim._remove_folders()
+        assert (folder / "metrics.jsonl").read_text() == "of the other"
+
+
+def test_a_folder_that_is_removed_while_it_is_entered_is_made_again(folder, monkeypatch):
+    acquire, tries = RunLock.acquire, []
+
+    def removed_once(self):
+        tries.append(1)
+        if len(tries) == 1:
+            folder.rmdir()
+        acquire(self)
+
+    monkeypatch.setattr(RunLock, "acquire", removed_once)
+    Claim(folder, "never").release()
+    assert len(tries) == 2
+
+
+def test_a_run_that_ended_while_this_one_waited_is_not_written_into(folder, monkeypatch):
+    acquire = RunLock.acquire
+
+    def late(self):
+        (folder / "metrics.jsonl").write_text("{}")
+        acquire(self)
+
+    monkeypatch.setattr(RunLock, "acquire", late)
+    with pytest.raises(UserError, match="already holds a run"):
+        Claim(folder, "never")
+    assert contents(folder) == {"metrics.jsonl": b"{}"}
+
+
+def test_the_lock_is_none_of_what_a_run_writes():
+    assert not any(name.startswith(".run") for name in WRITTEN)

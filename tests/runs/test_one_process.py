@@ -1,0 +1,46 @@
+"""A run that goes on refuses a second one in its folder, and is read beside it."""
+
+import os
+
+import pytest
+
+from mmrl import train
+from mmrl.contracts.errors import UserError
+from mmrl.run import newest_model
+from mmrl.tracking.comparison import compare
+from mmrl.tracking.report.page import write_report
+from tests.support import runs
+from tests.support.runs import assert_same_run, recipe
+
+SETTINGS = {
+    "steps": 2,
+    "checkpoint": {"every": 1},
+    "evaluation": {"every": None, "limit": 1},
+}
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_run_in_its_folder_is_refused_and_changes_nothing(tiny_qwen, tmp_path):
+    whole = train(recipe(tiny_qwen("qwen2_5_vl"), tmp_path, "whole", **SETTINGS), reward=runs.reward)
+    mine, tries = recipe(tiny_qwen("qwen2_5_vl"), tmp_path, "mine", **SETTINGS), []
+
+    def reward(text, sample):
+        folder = tmp_path / "mine"
+        if not tries and (folder / "metrics.jsonl").exists():
+            before = contents(folder)
+            for change in ({}, {"resume": "auto"}, {"seed": 4, "resume": "auto"}):
+                with pytest.raises(UserError, match=f"'{folder}' is in use by process {os.getpid()} on"):
+                    train({**mine, **change})
+                tries.append(change)
+            assert contents(folder) == before
+            write_report(folder, tmp_path / "beside.html")
+            compare(whole.folder, folder)
+        return runs.reward(text, sample)
+
+    assert_same_run(whole.folder, train(mine, reward=reward).folder)
+    assert len(tries) == 3
+    assert not list((tmp_path / "mine").glob(".run*"))
+    assert newest_model(tmp_path / "mine").is_dir()
