@@ -29,9 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint written. Any other error keeps its traceback.
     """
     args = parse(argv)
-    # As under `python -m`: a recipe's `module:function` may lie in the working folder.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
         code = import_module(f"mmrl.commands.{args.command}").run(args)
         sys.stdout.flush()

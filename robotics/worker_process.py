@@ -7,9 +7,12 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
@@ -23,6 +26,7 @@ from robotics.types import Observation, StepResult
 
 FACTS = ("action_dim", "state_dim", "cameras", "max_steps", "action_low", "action_high", "has_expert")
 END_SECONDS = 5.0
+_starting = threading.Lock()
 INFO = EpisodeTracker(1, 1).info()
 _KINDS = {"ValueError": ValueError, "ImportError": ImportError}
 # With failures of the process itself, whatever its simulator was doing.
@@ -59,7 +63,10 @@ class Worker:
         context.set_forkserver_preload([__name__])
         self.pipe, theirs = context.Pipe()
         self.ready = False
-        work = (theirs, self._make_world, dict(os.environ))
+        # Finders that put themselves in place where they are unpickled, which must come before the simulator's class.
+        finders = [each for each in sys.meta_path if getattr(each, "for_children", False)]
+        work = (finders, theirs, self._make_world, dict(os.environ))
+        _start_server()
         self._process = context.Process(target=_main, args=work, name=self.name, daemon=True)
         self._process.start()
         # Only the worker holds its end now, so its death closes the pipe.
@@ -96,7 +103,29 @@ class Worker:
         self.pipe.close()
 
 
-def _main(pipe: Connection, make_world: Callable[[], VectorEnv], environment: dict[str, str]) -> None:
+def _start_server() -> None:
+    """Start the processes that multiprocessing needs, which import from where this one does.
+
+    By themselves they would take a file such as `random.py` of the working folder for Python's own.
+    """
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    ours = {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
+    with _starting:
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
+        try:
+            forkserver.ensure_running()
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _main(
+    finders: list[Any], pipe: Connection, make_world: Callable[[], VectorEnv], environment: dict[str, str]
+) -> None:
     # The server's own are those of its start.
     os.environ.clear()
     os.environ.update(environment)

@@ -25,8 +25,8 @@ LOAD_SECONDS = 120.0  # for a worker to start and to import a function's module
 CLOCK_FACTOR = 5.0
 WORKERS_VARIABLE = "VISION_REWARDS_WORKERS"
 _START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from vision_rewards.pool_worker import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
+    "import json, pickle, sys; sys.path[:] = json.loads(sys.argv[1]); pickle.loads(bytes.fromhex(sys.argv[2])); "
+    "from vision_rewards.pool_worker import serve; serve(int(sys.argv[3]), int(sys.argv[4]))"
 )
 # One arena and one thread, since reserved address space counts as memory; a fixed hash seed, since scores must repeat.
 _ENVIRONMENT = {
@@ -134,9 +134,11 @@ class _Worker:
     def __init__(self, preload: tuple[str, ...] = ()):
         self.link, theirs = Pipe()
         path = json.dumps([str(entry) for entry in sys.path])
+        # Finders that put themselves in place where they are unpickled.
+        finders = pickle.dumps([each for each in sys.meta_path if getattr(each, "for_children", False)]).hex()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, path, str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-P", "-c", _START, path, finders, str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmrl.contracts.errors import UserError
-from mmrl.recipe.reading import parse_yaml
+from mmrl.recipe.yaml_text import parse_yaml
 
 
 def read_params(items: Sequence[str]) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def read_text(value: str, option: str) -> str:
 
 def read_target(value: str) -> Mapping[str, Any]:
     """A mapping from JSON or YAML, or from a file of it. Raises UserError."""
-    from mmrl.recipe.reading import parse_yaml
+    from mmrl.recipe.yaml_text import parse_yaml
 
     target = parse_yaml(read_text(value, "--target"))
     if not isinstance(target, Mapping):

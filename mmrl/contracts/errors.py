@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Nobody mistypes into more letters than this; comparing takes the product of two lengths.
+LONGEST_NAME = 200
+
 
 class UserError(Exception):
     """Something the user can cure: the message names the place, the value and the cure on one line."""
@@ -52,10 +55,13 @@ def nearest(word: str, known) -> str:
     """` Did you mean 'x'?` for the closest of `known`, or an empty string."""
     import difflib
 
+    if len(str(word)) > LONGEST_NAME:
+        return ""
     close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def unknown(kind: str, word: str, known) -> str:
     """One line for a name outside a registry: the name, the nearest spelling and everything allowed."""
-    return f"unknown {kind} '{word}'.{nearest(word, known)} Allowed: {', '.join(sorted(map(str, known)))}"
+    allowed = ", ".join(sorted(map(str, known)))
+    return f"unknown {kind} '{shortened(str(word))}'.{nearest(word, known)} Allowed: {allowed}"

@@ -296,7 +296,8 @@ def gives_of(dataset: Any) -> str | None:
     if isinstance(dataset, Mapping):
         models = get_args(get_args(AnyData)[0])
         types = {get_args(model.model_fields["type"].annotation)[0]: model.gives for model in models}
-        return types.get(dataset.get("type"))
+        kind = dataset.get("type")
+        return types.get(kind) if isinstance(kind, str) else None
     return getattr(dataset, "gives", None)
 
 

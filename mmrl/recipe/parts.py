@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from mmrl.contracts.errors import ConfigError, nearest
 from mmrl.recipe.base import Settings
+from mmrl.recipe.importing import import_named
 from mmrl.recipe.registry import Registry
 
 
@@ -50,8 +50,7 @@ class Part:
         """The code itself."""
         if not isinstance(self.code, str):
             return self.code
-        module, _, name = self.code.partition(":")
-        return getattr(import_module(module), name)
+        return import_named(self.code)
 
 
 def fill_kinds(raw: Any) -> Any:

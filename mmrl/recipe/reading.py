@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,54 +13,24 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from mmrl.contracts.errors import ConfigError, nearest
+from mmrl.contracts.errors import ConfigError, nearest, shortened
 from mmrl.recipe.choosing import Chosen, describe_unread, models_in
+from mmrl.recipe.unions import join_kinds
+from mmrl.recipe.yaml_text import parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats: `1e-4` is a number, not a string. Repeated keys are refused."""
-
-
-def _unique_mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict:
-    keys = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=deep)
-        if key in keys:
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
-        keys.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-_Loader.yaml_implicit_resolvers = copy.deepcopy(yaml.SafeLoader.yaml_implicit_resolvers)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    __import__("re").compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
-
-
-def parse_yaml(text: str) -> Any:
-    """YAML text to plain values. Raises ConfigError on bad syntax."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(f"{place}not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from None
+MOST_BYTES = 20_000_000
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A recipe file as a mapping."""
-    if not path.is_file():
-        options = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        raise ConfigError(f"no recipe at '{path}'.{nearest(path.name, options)}")
+    """A recipe file as a mapping. Raises ConfigError, in one line that names the file."""
+    if not os.path.isfile(path):
+        options = [p.name for p in path.parent.glob("*.y*ml")] if os.path.isdir(path.parent) else []
+        raise ConfigError(f"no recipe at '{shortened(str(path))}'.{nearest(path.name, options)}")
     try:
-        raw = parse_yaml(path.read_text())
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"no recipe: above {MOST_BYTES // 1_000_000} MB")
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -74,6 +45,7 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
     result = copy.deepcopy(dict(raw))
     for item in overrides:
         key, equals, text = item.partition("=")
+        item = shortened(item)
         if not equals or not key.strip():
             raise ConfigError(f"override '{item}' is not of the form key.path=value")
         parts, value = key.strip().split("."), parse_yaml(text)
@@ -143,7 +115,8 @@ def validate(
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        lines = (_describe_error(model, {**item, "root": raw}, place, written) for item in error.errors())
+        items = join_kinds(error.errors(), raw)
+        lines = (_describe_error(model, {**item, "root": raw}, place, written) for item in items)
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -175,9 +148,8 @@ def _has_key(node: Any, location: Sequence[Any]) -> bool:
 def _describe_error(
     model: type[BaseModel], item: Mapping[str, Any], place: str, written: Mapping[str, Any] | None
 ) -> str:
-    location = [part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    owner, clean = _find_owner(model, location, item["root"])
-    key = ".".join([*([place] if place else []), *map(str, _as_written(clean, written))])
+    owner, clean = _find_owner(model, item["loc"], item["root"])
+    key = shortened(".".join([*([place] if place else []), *map(str, _as_written(clean, written))]))
     value = item.get("input")
     if item["type"] == "extra_forbidden":
         known = [field.alias or name for name, field in owner.model.model_fields.items()] if owner.model else []
@@ -190,17 +162,17 @@ def _describe_error(
     if item["type"] == "literal_error":
         allowed = item["ctx"]["expected"]
         choices = allowed.replace("'", "").replace(" or ", ", ").split(", ")
-        return f"{key}: '{value}' is not allowed.{nearest(str(value), choices)} Allowed: {allowed}"
+        return f"{key}: '{shortened(str(value))}' is not allowed.{nearest(str(value), choices)} Allowed: {allowed}"
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
         allowed = str(item["ctx"].get("expected_tags", "")).replace("'", "")
-        tag = item["ctx"].get("tag", "")
-        problem = (
-            f"type '{tag}' is not allowed.{nearest(tag, allowed.split(', '))}" if tag else "the key 'type' is missing."
-        )
+        tag = str(item["ctx"].get("tag", ""))
+        problem = "the key 'type' is missing."
+        if tag:
+            problem = f"type '{shortened(tag)}' is not allowed.{nearest(tag, allowed.split(', '))}"
         return f"{key}: {problem} Allowed: {allowed or 'digits, file, python, episodes'}"
     message = item["msg"].removeprefix("Value error, ")
     complete = isinstance(value, Mapping | BaseModel | list) or item["type"] in ("value_error", "owner")
-    suffix = "" if complete else f" (got {value!r})"
+    suffix = "" if complete else f" (got {shortened(repr(value))})"
     return f"{key}: {message}{suffix}" if key else f"{message}{suffix}"
 
 

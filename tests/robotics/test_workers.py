@@ -1,7 +1,11 @@
 import functools
+import importlib.machinery
+import importlib.util
 import multiprocessing
 import os
 import signal
+import sys
+from multiprocessing import forkserver
 
 import pytest
 import torch
@@ -147,3 +151,48 @@ def test_a_worker_has_the_environment_of_its_start(monkeypatch):
         monkeypatch.setenv("A_WORD_OF_THE_CALLER", word)
         with pytest.raises(ValueError, match=word):
             WorkerEnv("x", word_of_the_environment, 1, timeout=60.0)
+
+
+class Finder:
+    """Finds one module, and puts itself in place where it is unpickled."""
+
+    for_children = True
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "found_in_children":
+            return None
+        return importlib.machinery.ModuleSpec(name, importlib.machinery.BuiltinImporter, origin="nowhere")
+
+    def __reduce__(self):
+        return put_in_place, ()
+
+
+def put_in_place():
+    sys.meta_path.append(Finder())
+
+
+def is_it_found():
+    raise ValueError(str(importlib.util.find_spec("found_in_children")))
+
+
+def test_workers_take_finders_along_and_nothing_of_the_working_folder(monkeypatch, tmp_path):
+    (tmp_path / "found_in_children.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="None"):
+        WorkerEnv("x", is_it_found, 1, timeout=60.0)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
+    with pytest.raises(ValueError, match="nowhere"):
+        WorkerEnv("x", is_it_found, 1, timeout=60.0)
+
+
+def test_processes_behind_the_workers_import_from_where_this_one_does(monkeypatch):
+    before = os.environ.get("PYTHONPATH")
+
+    def start():
+        raise LookupError(os.environ["PYTHONSAFEPATH"], os.environ["PYTHONPATH"])
+
+    monkeypatch.setattr(forkserver, "ensure_running", start)
+    with pytest.raises(LookupError) as caught:
+        WorkerEnv("x", one_tabletop, 1, timeout=60.0)
+    assert caught.value.args == ("1", os.pathsep.join(entry for entry in sys.path if entry))
+    assert os.environ.get("PYTHONPATH") == before

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Annotated, Any
 
+from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
 from mmrl.recipe.choosing import Chosen
+from mmrl.recipe.importing import import_named
 from mmrl.recipe.policies import parts
 from mmrl.recipe.policies.parts import ModelPart
 from mmrl.recipe.policy import PolicyConfig
@@ -201,8 +202,11 @@ POLICIES: Registry[Entry] = Registry("policy", _ENTRIES)
 
 
 def entry_of(name: str) -> Entry:
-    """The entry of a policy. Raises ConfigError with the nearest spelling."""
-    return POLICIES.get(name, "policy.type")
+    """The entry of a policy. Raises ConfigError with the nearest spelling, or where `module:name` is something else."""
+    entry = POLICIES.get(name, "policy.type")
+    if not isinstance(entry, Entry):
+        raise ConfigError(f"policy.type: '{name}' is no entry of a policy, but {type(entry).__name__}")
+    return entry
 
 
 def policies_for(data: str) -> list[str]:
@@ -242,6 +246,5 @@ class _Recipe(Settings):
 
 
 def attribute(source: str) -> Any:
-    """What `module:name` stands for in a table of this package."""
-    module, _, name = source.partition(":")
-    return getattr(import_module(module), name)
+    """What `module:name` stands for in a table, also one of the user's."""
+    return import_named(source)
