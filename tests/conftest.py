@@ -41,6 +41,13 @@ def alike_in_every_run(monkeypatch) -> None:
         monkeypatch.setattr(pool, "CLOCK_FACTOR", 60.0)
 
 
+@pytest.fixture(autouse=True)
+def short_configs() -> None:
+    """Transformers formats each config that it reads, for messages that nobody sees: a fifth of a tiny run."""
+    if transformers := sys.modules.get("transformers.configuration_utils"):
+        transformers.PreTrainedConfig.__repr__ = object.__repr__
+
+
 @pytest.fixture(scope="session")
 def tiny_qwen(tmp_path_factory) -> Callable[..., Path]:
     """`tiny_qwen(family="qwen2_5_vl", seed=0, **size)`: the folder of a tiny checkpoint, written once per session."""

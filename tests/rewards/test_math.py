@@ -154,6 +154,7 @@ def test_hostile_expressions_end(answer):
     assert time.process_time() - start < 1
 
 
+@pytest.mark.slow
 def test_a_killed_worker_does_not_spoil_the_next_answer():
     reward = get_reward("math")
     assert reward("10^{10^{10^{10}}}", {"answer": "x + 1"}).reason.startswith("exceeded_")

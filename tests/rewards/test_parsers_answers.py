@@ -178,6 +178,7 @@ def test_written_numbers_have_their_value(over, under):
         assert parsers.parse_math_number(parsers.strip_math(text)).value == over
 
 
+@pytest.mark.slow
 @RUNS
 @given(TEXT)
 def test_any_text_is_a_number_or_none(text):

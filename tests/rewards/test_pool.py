@@ -53,6 +53,7 @@ def test_function_may_be_named():
     assert bounded("fractions:Fraction", 3, 6).denominator == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [spin, sleep_forever])
 def test_hang_is_cut_off(function, monkeypatch):
     monkeypatch.setattr(pool, "CLOCK_FACTOR", 5.0)

@@ -64,6 +64,7 @@ def test_gold_scores_one(name):
         validate(reward, [example.target])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_any_text_scores_in_range_and_changes_nothing(name):
     spec = list_rewards()[name]

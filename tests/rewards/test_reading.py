@@ -46,6 +46,7 @@ def test_recorded_answers_score_what_is_right(name):
     assert not wrong
 
 
+@pytest.mark.slow
 def test_what_scored_nothing_still_scores_nothing():
     rows = json.loads((DATA / "hostile.json").read_text(encoding="utf-8"))
     assert len(rows) > 500

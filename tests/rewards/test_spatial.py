@@ -55,6 +55,7 @@ def test_any_text_scores_in_range(name, params):
     run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "params"), EVERY)
 def test_gold_scores_one_and_its_repetition_nothing(name, params):
     reward = get_reward(name, **params)

@@ -16,6 +16,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tabletop_keeps_the_contract(name):
     config = {"type": "tabletop", "num_envs": 9, "image_size": 32, **CONFIGS[name]}

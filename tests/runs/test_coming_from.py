@@ -133,6 +133,7 @@ TOOLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_file_as_it_comes_trains(tool, tmp_path, tiny_qwen, monkeypatch):
     write, recipe, data, (question, answer) = TOOLS[tool]

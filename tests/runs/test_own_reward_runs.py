@@ -71,6 +71,7 @@ def test_checks_call_it_on_first_rows(recipe, workplace, capsys):
         assert "sample digits row 1 (id " in said
 
 
+@pytest.mark.slow
 def test_a_trl_function_trains(recipe):
     def fragile(prompts, completions, task, **kwargs):
         return [runs.reward(completion[0]["content"], None) for completion in completions]

@@ -68,6 +68,7 @@ def test_a_changed_setting_is_said_kept_and_marked(raw, until, capsys):
     assert "in 2 starts" in page
 
 
+@pytest.mark.slow
 def test_a_schedule_that_jumps_is_said(raw, until, capsys):
     """Warm-up 2, then cosine: at 2 of 4 and at 2 of 8 the rate is at its peak; at 3 it is not."""
     until(raw, 2)
@@ -89,6 +90,7 @@ def test_nothing_jumps_under_a_constant_rate(raw, until, capsys):
     assert said(capsys) == ["steps 4 -> 5 from step 3"]
 
 
+@pytest.mark.slow
 def test_a_stream_and_a_reward_that_jump_are_said(raw, until, capsys):
     weight = {"start": 0.5, "peak": 0.5, "valley": 0.1, "decay": 4}
     bands = {"parts": [["repetition", 1.0]], "bands": {"repetition": [[0.0, 0.5], [0.5, 1.0]]}}
@@ -122,6 +124,7 @@ def test_what_a_method_became_is_said(raw, until, capsys, monkeypatch):
     assert said(capsys) == ["objective.entropy 0.0 -> 0.01 from step 2"]
 
 
+@pytest.mark.slow
 def test_changes_are_those_from_the_steps_that_the_run_still_has(raw, until, capsys):
     """The second start's steps are dropped by the third, which is therefore compared with the first."""
     folder = until(raw, 1).folder
@@ -138,6 +141,7 @@ def test_changes_are_those_from_the_steps_that_the_run_still_has(raw, until, cap
     assert '<g class="change">' not in page
 
 
+@pytest.mark.slow
 def test_seconds_add_up_over_starts(raw, until):
     """Of a start that was killed, those until its last figure count."""
     first = until(raw, 1)

@@ -41,6 +41,7 @@ def overrides(tiny_qwen, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_two_steps_hold_both_and_figures_of_both(overrides):
     outcome = train(load_recipe(CONFIG, overrides))
     for when in ("start", "final"):
@@ -56,6 +57,7 @@ def test_two_steps_hold_both_and_figures_of_both(overrides):
     assert "Sampled rollouts" in (outcome.folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_groups_and_demonstrations_of_both_contribute_to_one_gradient(overrides):
     recipe = load_recipe(CONFIG, [*overrides, "prompts=8", "demonstrations=8"])
     [stage] = recipe.stages

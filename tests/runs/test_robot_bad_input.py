@@ -166,6 +166,7 @@ def test_settings(capsys, place, family, case):
     assert refuses(capsys, place(family), *overrides) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["openvla_oft", "pi0"])
 def test_a_chunk_beyond_what_the_policy_predicts(capsys, place, family):
     assert refuses(capsys, place(family), "rollout.action_chunk=9", dry=True).endswith("set it to at most 4")

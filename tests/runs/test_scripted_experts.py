@@ -116,6 +116,7 @@ def test_a_run_and_a_dry_run_end_with_that_line(capsys, workplace, kind, options
     assert content(workplace) == before
 
 
+@pytest.mark.slow
 def test_recorded_demonstrations_beside_rollouts_train(workplace):
     write_lerobot(workplace / "arm", stored=True)
     recorded = {"type": "lerobot", "path": "arm", "image_size": 28, "cameras": {"observation.images.top": "top"}}

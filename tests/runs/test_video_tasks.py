@@ -177,6 +177,7 @@ def test_every_method_trains_on_videos_images_and_text(tiny_qwen, media, tmp_pat
     assert sum(line.get("video/read", 0) for line in everything) >= 3
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("kind", ["png", "jpg", "bytes", "rgba", "grey"])
 def test_large_pictures_of_every_kind_are_cached_with_the_pixels_of_the_processor(tiny_qwen, tmp_path, kind):

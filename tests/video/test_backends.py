@@ -63,6 +63,7 @@ def assert_random_access(path, backend, used):
         assert found.timestamps.numpy() == pytest.approx(times[taken] - times[0], abs=1e-9)
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("stream", [0, 3])
@@ -92,6 +93,7 @@ def test_a_named_stream_is_the_one_decoded():
         video.read_frames(path, frames=2, stream=1)
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize(
     "file",

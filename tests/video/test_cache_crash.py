@@ -146,6 +146,7 @@ def test_processes_and_threads_that_want_the_same_video_decode_it_once(tmp_path)
     assert sorted(log.read_text().split()) == ["0.mp4", "1.mp4", "2.mp4"]
 
 
+@pytest.mark.slow
 def test_readers_and_writers_at_once_under_eviction_and_damage(tmp_path):
     root = tmp_path / "cache"
     sources = [write_source(tmp_path, f"{i}.mp4", b"video %d" % i) for i in range(6)]

@@ -118,6 +118,7 @@ def digest(path) -> bytes:
     return shown(path, 0.4).numpy().tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["decord", "pyav"])
 def test_threads_and_forked_processes_read_what_one_reads(tmp_path, opened, backend):
     path = encode(tmp_path / "a.mp4", scene(20), g=4)

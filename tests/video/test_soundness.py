@@ -72,6 +72,7 @@ def test_flipped_bits_of_real_files_change_no_accepted_frame(tmp_path, name, thr
     assert len(reasons) > 4
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("name", [
     "av1_video.mkv", "flipping_a_pancake.mkv", "h265_video.mp4", "nasa_13013.mp4", "nasa_13013_rotated.mp4",
@@ -125,6 +126,7 @@ def test_the_check_of_a_frame_is_made_once(tmp_path, monkeypatch):
         video.read_frames(path, timestamps=[0.56])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SILENT)
 def test_checksums_of_matroska_find_what_decoders_do_not(tmp_path, name):
     if not has_encoder(SILENT[name]["codec"]):

@@ -118,6 +118,7 @@ def test_dry_run_counts_what_videos_take(capsys, workplace, recipe_file):
     assert {*visual.replace(",", " ").split()[0].split("/")} == {"8"}
 
 
+@pytest.mark.slow
 def test_dry_run_counts_the_reference_unless_lora_gives_it(capsys, recipe_file):
     options = ["train", str(recipe_file), "--dry-run", "objective.kl.weight=0.1"]
     assert main(options) == 0

@@ -157,6 +157,7 @@ ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ROWS)
 def test_bad_sample_stops_the_run_and_leaves_nothing(capsys, workplace, recipe_file, case):
     change, expected = ROWS[case]
@@ -327,6 +328,7 @@ def whole_checkpoints(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), SafetensorError("I/O error: No space left on device")]
 )

@@ -37,6 +37,7 @@ def same(left, right):
         assert all(ours[name].equal(theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 def test_both_forms_are_those_of_the_checkpoint(runs, tmp_path, capsys):
     newest = runs["lora"] / "checkpoints/step_000001"
     assert main(["export", str(runs["lora"]), str(tmp_path / "model"), "--merged"]) == 0

@@ -131,6 +131,7 @@ def test_a_decision_is_cut_with_the_versions_of_its_units():
     assert (len(cut.tokens), len(cut.log_probs), cut.versions) == (3, 3, (Span(1, 0, 2), Span(2, 2, 3)))
 
 
+@pytest.mark.slow
 def test_what_ended_a_completion_is_told_apart(tiny_qwen):
     policy = load(tiny_qwen("qwen2_5_vl"))
     prompts = policy.prepare(digits(1, "ocr"))

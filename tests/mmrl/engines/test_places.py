@@ -49,6 +49,7 @@ def note_steps(policy, counts):
     policy.decode = noting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm"])
 def test_requests_with_seeds_get_the_same_tokens_at_any_place(tiny_qwen, watched, family):
     policy = load(tiny_qwen(family), **({"type": "smolvlm"} if family == "smolvlm" else {}))

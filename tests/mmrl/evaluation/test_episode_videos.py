@@ -183,6 +183,7 @@ def listing(run):
     return {path.relative_to(run).as_posix(): path.suffix == ".jsonl" and path.read_text() for path in files}
 
 
+@pytest.mark.slow
 def test_every_evaluation_has_its_films_and_their_index(run):
     assert sorted(path.name for path in (run / "videos").iterdir()) == [f"step_{n:06d}" for n in range(4)]
     for step in range(4):
@@ -206,6 +207,7 @@ def test_every_evaluation_has_its_films_and_their_index(run):
             assert not list(folder.rglob(".*")), "nothing half-written stays"
 
 
+@pytest.mark.slow
 def test_films_change_nothing_else(tiny_qwen, run, tmp_path):
     plain = train(recipe(tiny_qwen, tmp_path, "plain")).folder
     assert not (plain / "videos").exists()
@@ -214,6 +216,7 @@ def test_films_change_nothing_else(tiny_qwen, run, tmp_path):
     assert_same_run(run, plain)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_films_of_one_that_never_stopped(tiny_qwen, run, tmp_path, monkeypatch):
     settings = recipe(tiny_qwen, tmp_path, "resumed", videos=2)
     save = Session.save

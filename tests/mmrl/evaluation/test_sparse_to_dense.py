@@ -215,6 +215,7 @@ def measured(policy, data, **config):
     return evaluate(policy, hf(policy, 4), {"v": data}, EvalConfig(**settings), preparer, Simulators({}))
 
 
+@pytest.mark.slow
 def test_one_level_and_one_greedy_sample_is_plain_evaluation(tiny_qwen, tmp_path):
     data = digits(tmp_path)
     plain = load(tiny_qwen(), video={"frames": 6})
@@ -260,6 +261,7 @@ def test_rows_without_a_video_are_answered_once(tiny_qwen, tmp_path):
     assert groups[1].trajectories[0].info["frames_read"] == 6
 
 
+@pytest.mark.slow
 def test_training_logs_what_evaluation_took_and_the_command_prints_it(workplace, tiny_qwen, capsys):
     data = {"type": "video_digits", "tasks": ["counting"], "slots": 2, "folder": str(workplace / "files")}
     recipe = {

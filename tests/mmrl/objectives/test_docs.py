@@ -29,6 +29,7 @@ def section(name):
     return "\n".join(docs._method(name, METHODS.get(name)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_whatever_changes_in_a_method_changes_its_page(name, monkeypatch):
     before, objective = section(name), resolve_objective(name, {})

@@ -86,6 +86,7 @@ def splits(count):
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KERNELS)
 def test_gradient_of_every_parameter_does_not_depend_on_the_split(tiny_qwen, kind):
     policy = load(tiny_qwen("qwen2_5_vl"))

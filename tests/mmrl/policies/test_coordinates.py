@@ -33,6 +33,7 @@ def local(policy, sample):
     return policy.localise(sample, prompt), prompt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @pytest.mark.parametrize("coordinates", BOXES)
 def test_boxes_arrive_in_the_familys_convention(tiny_qwen, family, coordinates):

@@ -142,6 +142,7 @@ def test_the_file_beside_the_checkpoint_wins(tmp_path):
     assert read_statistics(None, tmp_path / "none") == {}
 
 
+@pytest.mark.slow
 def test_statistics_from_demonstrations_change_actions_and_are_saved(tiny_qwen, tmp_path):
     policy = load(tiny_qwen("openvla"), awake=False, params={"statistics": "mine"})
     with pytest.raises(ConfigError, match="unknown dataset 'mine'"):

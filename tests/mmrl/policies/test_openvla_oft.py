@@ -195,6 +195,7 @@ def test_the_end_token_is_a_setting(tiny_qwen):
 # --- training
 
 
+@pytest.mark.slow
 def test_the_gradient_of_every_parameter_does_not_depend_on_the_split(tiny_qwen):
     policy = oft(tiny_qwen)
     rows = sampled_rows(policy, observations(4, cameras=TWO), n=3, units=UNITS)

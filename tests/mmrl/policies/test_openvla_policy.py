@@ -124,6 +124,7 @@ def test_black_images_change_the_actions(tiny_qwen):
 # --- gradients
 
 
+@pytest.mark.slow
 def test_the_gradient_of_every_parameter_does_not_depend_on_the_split(tiny_qwen):
     policy = load(tiny_qwen("openvla"), value_head={})
     rows = sampled_rows(policy, observations(4), n=3)
@@ -150,6 +151,7 @@ def test_packing_changes_no_gradient(tiny_qwen):
     assert distance(*found) < 2e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, {"rank": 4, "vision": True}])
 def test_gradient_checkpointing_changes_no_gradient(tiny_qwen, lora):
     found = []
@@ -172,6 +174,7 @@ def test_attention_implementations_agree(tiny_qwen, implementation):
 # --- what is trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frozen", "learning"),
     [

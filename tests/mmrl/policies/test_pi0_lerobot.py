@@ -96,6 +96,7 @@ def published(tiny_qwen, tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_checkpoint_gives_the_same_actions_and_is_saved_in_our_layout(published, tmp_path, family):
     folder, policy = published(family)
@@ -153,6 +154,7 @@ def test_images_keep_their_proportions(published):
     assert 12 <= int(rows) <= 16, "a picture twice as wide as high fills half of the rows"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -277,6 +279,7 @@ def relative(folder, names=("x", "y", "left_gripper"), **config):
     rewritten(folder, "policy_postprocessor.json", lambda content: content["steps"].append(after))
 
 
+@pytest.mark.slow
 def test_relative_actions_are_added_to_the_state_that_they_were_chosen_in(published, tmp_path):
     folder, policy = published("pi0")
     relative(folder)

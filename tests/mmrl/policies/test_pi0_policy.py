@@ -164,6 +164,7 @@ def test_a_demonstration_s_noise_depends_on_the_step_s_seed_and_on_the_row(tiny_
     assert all(x <= 0 for x in together)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_save_and_load_gives_the_same_actions_and_scores(tiny_qwen, tmp_path, family):
     settings = {"params": {"sampler": "noise", "trained": "all"}, "value_head": {"outputs": 2}}
@@ -308,6 +309,7 @@ def test_bad_settings_are_refused(tiny_qwen, settings, message):
         load(tiny_qwen("pi0"), awake=False, **settings)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_in_the_settings_replaces_the_checkpoint_s(tiny_qwen, tmp_path):
     folder = tiny_qwen("pi0")
     tokenizer = load(folder, awake=False).processor.tokenizer

@@ -299,6 +299,7 @@ def test_bfloat16_keeps_float32_master_weights(tiny_qwen):
 # --- prompts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_text_prompts_and_several_images_train_together(tiny_qwen, family):
     policy = load(tiny_qwen(family))

@@ -46,6 +46,7 @@ def mixed_samples(clips):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", ["group", "row"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_engine_and_trainer_agree_on_videos_images_and_text_in_one_batch(tiny_qwen, clips, family, packing):

@@ -114,6 +114,7 @@ def test_a_model_that_cannot_be_fetched_is_one_line(monkeypatch, failure):
         opened("ours/model", "qwen2_5_vl")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "pi0"])
 def test_the_source_s_own_files_come_back_as_they_were(tiny_qwen, tmp_path, family):
     folder = source(tiny_qwen, tmp_path, family)

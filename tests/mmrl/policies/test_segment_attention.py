@@ -139,6 +139,7 @@ def prompts():
     return [pictures[0], text_sample("How many?"), image_sample(*(sample.images[0] for sample in pictures))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["sdpa", "eager", "checkpointing", "on CUDA"])
 def test_groups_equal_rows_for_log_probs_entropies_and_values(tiny_qwen, monkeypatch, setting):
     more = {"eager": {"attention": "eager"}, "checkpointing": {"gradient_checkpointing": True}}.get(setting, {})

@@ -13,6 +13,7 @@ from tests.support.policy import digits, load, text_sample
 FORCED = torch.randint(5, 300, (6, 7), generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("block", [1, 3, 64])

@@ -136,6 +136,7 @@ def test_every_token_may_be_sampled_but_placeholders(opened, family):
     assert not allowed[len(tokenizer) :].any(), "the table of embeddings is longer than the vocabulary"
 
 
+@pytest.mark.slow
 def test_gradients_depend_neither_on_packing_nor_on_the_split(opened):
     grouped, alone = opened(), opened(packing="row")
     rows = rows_of(grouped)

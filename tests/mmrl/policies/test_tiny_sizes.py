@@ -14,6 +14,7 @@ def load(folder, type):
     return load_policy(policy_settings(path=str(folder), type=type, device="cpu"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["openvla", "openvla_oft", "pi0", "pi05"])
 def test_a_checkpoint_fits_a_robot_of_other_sizes(capsys, workplace, family):
     """Those of PushCube: 4 action dimensions, 25 values of state."""

@@ -26,6 +26,7 @@ def test_demonstrations_do_not_depend_on_the_number_of_worlds(policy, worlds):
     check_against_the_simulator(policy, few, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worlds", [2, 16])
 def test_more_episodes_than_worlds_are_all_played(policy, worlds):
     simulators = Simulators({"table": {**TABLE, "num_envs": worlds}})

@@ -179,6 +179,7 @@ class Inexpert:
     has_expert = False
 
 
+@pytest.mark.slow
 def test_an_evaluation_computes_what_the_recipe_chooses(tiny_qwen, tmp_path):
     """As the evaluation that opens a training run does."""
     held_out = {"eval": [{**EPISODES, "first": 100, "size": 4}], "train": [{**EPISODES, "statistics": 4}]}

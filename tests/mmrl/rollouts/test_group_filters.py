@@ -65,6 +65,7 @@ def test_only_groups_with_successes_and_failures_stay(collect):
     assert metrics["group/kept"] == len(wanted) / len(sampled)
 
 
+@pytest.mark.slow
 def test_groups_are_drawn_until_enough_teach(collect):
     kept, sampled, metrics = collect(rounds=3)
     assert metrics["group/rounds"] > 1

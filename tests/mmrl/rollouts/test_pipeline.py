@@ -143,6 +143,7 @@ def test_equal_ids_start_alike_in_both_groups(policy):
         assert all(torch.equal(first, other) for other in others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expert", [demonstrate_episodes, relabelled_episodes])
 def test_the_expert_s_episodes_take_turns_too(policy, expert):
     def made(pipeline):

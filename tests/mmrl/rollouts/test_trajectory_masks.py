@@ -71,6 +71,7 @@ def outcome(policy, method, chunk, after, normalise=None):
     return sums, gradients(policy), rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["grpo", "ppo"])
 @pytest.mark.parametrize("normalise", ["token", "sequence", "constant", "decision"])
 def test_the_loss_does_not_see_actions_after_the_end(policy, method, normalise):

@@ -213,6 +213,7 @@ def test_numbers_read_well():
     assert number(None) == number(float("nan")) == "–"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so the layout cannot be measured")
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
 def test_layout_in_chromium(page, tmp_path, width, height):
