@@ -1,4 +1,4 @@
-"""The robot quickstart, shortened, learns from the world, and learns nothing from noise (slow: four minutes)."""
+"""The robot quickstart, shortened, learns from the world, and learns nothing from noise (slow: five minutes)."""
 
 import json
 
@@ -12,10 +12,10 @@ pytestmark = pytest.mark.slow
 
 
 def shorter(folder):
-    """The recipe with two thirds of its SFT steps and half of its RL steps."""
+    """The recipe with two thirds of its SFT steps, and half of its RL steps on half of their episodes."""
     raw = recipe("quickstart_robot", folder)
     sft, rl = raw["stages"]
-    return raw | {"stages": [{**sft, "steps": 80}, {**rl, "steps": 40}]}
+    return raw | {"stages": [{**sft, "steps": 80}, {**rl, "steps": 40, "prompts": 128}]}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_robot_quickstart_gains_by_sft_and_again_by_rl(robot_quickstart):
     start, taught, final = (summary[when]["mean"] for when in ("start", "after_sft", "final"))
     assert start < 0.2
     assert taught >= start + 0.05
-    assert final >= taught + 0.15
+    assert final >= taught + 0.1
     lines = [json.loads(line) for line in (robot_quickstart.folder / "metrics.jsonl").read_text().splitlines()]
     gaps = [line["gap/log_prob_max"] for line in lines if "gap/log_prob_max" in line]
     assert len(gaps) == 40
