@@ -12,6 +12,7 @@ from importlib import import_module
 from mmrl import __version__
 from mmrl.commands.cache import add_arguments as add_cache_arguments
 from mmrl.commands.compare import add_arguments as add_compare_arguments
+from mmrl.commands.eval import add_arguments as add_eval_arguments
 from mmrl.commands.export import add_arguments as add_export_arguments
 from mmrl.commands.rewards import add_arguments as add_rewards_arguments
 from mmrl.contracts.errors import UserError
@@ -82,10 +83,7 @@ def make_parser(tiny: bool = True) -> argparse.ArgumentParser:
     train = command("train", "train a policy as a recipe says")
     recipe(train, "RECIPE", "YAML file")
     train.add_argument("--dry-run", action="store_true", help="check everything, estimate memory, train nothing")
-    evaluate = command("eval", "measure held-out accuracy")
-    recipe(evaluate, "RECIPE_OR_RUN", "YAML file, or a run's folder (its newest checkpoint is measured)")
-    evaluate.add_argument("--checkpoint", metavar="DIR", help="measure this checkpoint instead")
-    evaluate.add_argument("--output", metavar="FILE", help="write the figures to this JSON file, and videos beside it")
+    add_eval_arguments(command("eval", "measure held-out accuracy, or ask a checkpoint benchmarks"))
     add_export_arguments(command("export", "write a run's model, or its LoRA adapters"))
     report = command("report", "write a run's HTML report")
     report.add_argument("folder", metavar="RUN", help="a run's folder")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import yaml
 
@@ -92,6 +92,7 @@ def train(
     return RunOutcome(recipe.folder, summary, None if finished else stop.signum)
 
 
+@overload
 def evaluate(
     recipe: Recipe | str | Path | Mapping[str, Any],
     *,
@@ -100,14 +101,42 @@ def evaluate(
     reward: UserReward | None = None,
     eval_data: Any = None,
     videos: str | Path | None = None,
-) -> dict[str, float]:
+) -> dict[str, float]: ...
+@overload
+def evaluate(*, model: str | Path, tasks: Sequence[str], **settings: Any) -> dict[str, Any]: ...
+
+
+def evaluate(
+    recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
+    *,
+    model: str | Path | None = None,
+    tasks: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    checkpoint: str | None = None,
+    reward: UserReward | None = None,
+    eval_data: Any = None,
+    videos: str | Path | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
     """Held-out accuracy per task and `mean`, and `loss` of demonstrations, of a recipe's own policy or of a run.
+
+    With `model` and `tasks` instead of a recipe: benchmarks of a checkpoint, by name what each came to, as in
+    results.json (`score`, `figures`, `intervals`, `failures`, `protocol`, …); `settings` are those of
+    `mmrl.recipe.suite.SuiteConfig`, such as `output`, `data_root`, `limit`.
 
     Args:
         recipe: as for `train`, or the folder of a run: its recipe with its newest checkpoint.
         checkpoint: another checkpoint folder (its `model/` is loaded), instead of the recipe's policy.
         videos: where the films of the recipe's `evaluation.videos` go; None: none are made.
     """
+    if model is not None or tasks or settings:
+        if recipe is not None:
+            raise UserError("evaluate takes a recipe or a run, or model= and tasks=, not both")
+        from mmrl.evaluation.suite.opening import measure_suite
+
+        return measure_suite({"model": str(model), "tasks": list(tasks), **settings}, overrides)
+    if recipe is None:
+        raise UserError("evaluate needs a recipe or a run, or model= and tasks=")
     return measure(
         recipe, overrides=overrides, checkpoint=checkpoint, reward=reward, eval_data=eval_data, videos=videos
     )[0]

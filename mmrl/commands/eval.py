@@ -1,17 +1,62 @@
-"""`mmrl eval`."""
+"""`mmrl eval`: held-out accuracy of a recipe or run; benchmarks of a checkpoint, and what can be done with them."""
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from mmrl.contracts.errors import UserError, nearest
 from mmrl.contracts.heldout import is_loss
 from mmrl.tracking.files import json_text, write_atomic
 
+# `mmrl eval WORD …`; a recipe or run of that name is `./WORD`.
+WORDS = ("list", "check")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What is measured, how, and where figures go."""
+    parser.add_argument(
+        "recipe",
+        metavar="RECIPE_OR_RUN",
+        nargs="?",
+        help="YAML file, or a run's folder (its newest checkpoint is measured); or a word: `list` of benchmarks, "
+        "`check TASK …` of their files",
+    )
+    parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="settings that replace the recipe's")
+    parser.add_argument("--checkpoint", metavar="DIR", help="measure this checkpoint instead")
+    parser.add_argument(
+        "--output",
+        "--output_path",
+        metavar="PATH",
+        help="write the figures to this JSON file, and videos beside it; of benchmarks, a folder (default: "
+        "evaluations/ and the model's name), which a killed run is gone on with from",
+    )
+    tasks = parser.add_argument_group("benchmarks")
+    tasks.add_argument("--model", metavar="MODEL", help="folder of a checkpoint or run, or a hub name")
+    tasks.add_argument("--tasks", metavar="A,B", help="benchmarks, of `mmrl eval list`")
+    tasks.add_argument("--data-root", metavar="DIR", help="folder of the benchmarks' files")
+    tasks.add_argument("--limit", type=int, metavar="N", help="the first N rows of each only")
+    tasks.add_argument("--engine", metavar="NAME", help="what samples; default: the policy's own")
+    tasks.add_argument("--batch-size", "--batch_size", type=int, metavar="N", help="rows asked at once")
+    tasks.add_argument("--max-new-tokens", type=int, metavar="N", help="of an answer; default: each benchmark's own")
+    tasks.add_argument("--seed", type=int, metavar="N", help="of sampling")
+    tasks.add_argument("--shard", metavar="I/N", help="every N-th row from the I-th on")
+    tasks.add_argument("--count-missing", action="store_true", help="rows without their media count as wrong")
+    tasks.add_argument("--log-samples", "--log_samples", action="store_true", help="also write lmms-eval's samples")
+
 
 def run(args: Namespace) -> int:
+    """Measures a recipe or run, asks benchmarks, or does what a word says."""
+    if args.model is not None or args.tasks is not None or args.recipe in WORDS:
+        return import_module("mmrl.commands.eval_suite").run(args)
+    if args.recipe is None:
+        raise UserError("give a recipe, a run, --model and --tasks, or a word: " + ", ".join(WORDS))
+    return measure_recipe(args)
+
+
+def measure_recipe(args: Namespace) -> int:
     """Prints accuracy per task, and what it took where frames vary; writes both as JSON if asked, films beside it."""
     source = Path(args.recipe)
     if not source.exists():

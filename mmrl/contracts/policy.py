@@ -417,6 +417,15 @@ class Opens(Protocol):
     opening: str
 
 
+@runtime_checkable
+class TemplatesChat(Protocol):
+    """A policy whose prompts a chat template writes."""
+
+    @property
+    def chat_template(self) -> str:
+        """Its Jinja."""
+
+
 def opening_of(policy: Policy) -> str:
     """What the policy's prompts begin of each answer, which rewards read before the sampled text."""
     return policy.opening if isinstance(policy, Opens) else ""

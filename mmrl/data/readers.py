@@ -24,6 +24,7 @@ from mmrl.data.prompting import prompted
 from mmrl.data.renaming import check_sources, renamed, sources_of
 from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
+from mmrl.data.tsv import read_tsv
 from mmrl.data.turns import settle
 from mmrl.recipe.data import FileData
 from mmrl.recipe.formats import AUTO, FORMATS
@@ -348,7 +349,11 @@ def _open_parquet(path: Path) -> Table:
     return ArrowTable(path.name, data.with_format("arrow"), data.column_names)
 
 
-READERS = {".jsonl": JsonlTable, ".json": _open_json, ".parquet": _open_parquet}
+def _open_tsv(path: Path) -> Table:
+    return ListTable(path.name, read_tsv(path))
+
+
+READERS = {".jsonl": JsonlTable, ".json": _open_json, ".parquet": _open_parquet, ".tsv": _open_tsv}
 
 
 def _folder_files(folder: Path, split: str) -> list[Path]:

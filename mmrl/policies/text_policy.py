@@ -54,6 +54,11 @@ class TextPolicy(TokenPolicy):
         self._speller = Speller(processor.tokenizer, placeholders)
         self._allowed: dict[str | None, Tensor] = {}
 
+    @property
+    def chat_template(self) -> str:
+        """See `TemplatesChat`."""
+        return self.processor.chat_template
+
     def demonstration(self, sample: Sample, max_units: int) -> Tensor:
         """int64 [U]: the demonstration's tokens and the end-of-turn token."""
         if not sample.demonstration:

@@ -11,10 +11,19 @@ from mmrl.recipe.base import Settings
 from mmrl.recipe.registry import Registry
 
 # What stands behind a name is a class that keeps `mmrl.contracts.benchmark.Benchmark`.
-BENCHMARKS: Registry[Any] = Registry("benchmark", {"digits": "mmrl.evaluation.benchmarks.digits:DigitsBenchmark"})
+_FOLDER = "mmrl.evaluation.benchmarks"
+BENCHMARKS: Registry[Any] = Registry(
+    "benchmark",
+    {
+        "digits": f"{_FOLDER}.digits:DigitsBenchmark",
+        "video_digits": f"{_FOLDER}.digits:VideoDigitsBenchmark",
+        "tabletop": f"{_FOLDER}.tabletop:TabletopReach",
+    },
+)
 
 
-def _benchmark(name: str) -> str:
+def benchmark_name(name: str) -> str:
+    """The name itself. Raises ValueError with the nearest ones where it is no benchmark."""
     if name not in BENCHMARKS:
         raise ValueError(f"{unknown('benchmark', name, BENCHMARKS.names())}, or module:name")
     return name
@@ -23,6 +32,6 @@ def _benchmark(name: str) -> str:
 class BenchmarkConfig(Settings):
     """A benchmark beside the held-out sets. Its figures are `<name>/<figure>`, and not in their mean."""
 
-    name: Annotated[str, AfterValidator(_benchmark)] = Field(description="of `mmrl list benchmark`, or module:name")
+    name: Annotated[str, AfterValidator(benchmark_name)] = Field(description="of `mmrl list benchmark`, or module:name")
     root: str | None = Field(None, description="folder of its files")
     limit: PositiveInt | None = Field(None, description="its first rows only")

@@ -54,6 +54,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     return [*changed, *alike, *apart]
 
 
+def nested_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """The values in which two mappings of mappings differ, by their dotted keys."""
+    return list(_differences("", old, new))
+
+
 def _differences(key: str, old: Any, new: Any) -> Iterator[Change]:
     if old == new:
         return

@@ -353,7 +353,7 @@ def test_columns_are_checked_at_opening(folder, columns, options, message):
         ("data.json", b'{"a": [], "b": []}', "an object with 2 lists"),
         ("data.json", b"3", "expected a list"),
         ("data.parquet", b"PAR1 nothing", "is not parquet"),
-        ("data.csv", b"a,b", r"unknown extension '.csv'; allowed: .jsonl, .json, .parquet"),
+        ("data.csv", b"a,b", r"unknown extension '.csv'; allowed: .jsonl, .json, .parquet, .tsv"),
     ],
 )
 def test_unreadable_files_are_user_errors(tmp_path, name, content, message):

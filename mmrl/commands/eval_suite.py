@@ -1,0 +1,77 @@
+"""`mmrl eval --model … --tasks …`, and the words of `mmrl eval`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from mmrl.contracts.errors import UserError
+from mmrl.recipe.benchmarks import benchmark_name
+
+
+def run(args: Namespace) -> int:
+    """Asks benchmarks, or does what the first word says."""
+    return WORDS[args.recipe](args) if args.recipe in WORDS else ask(args)
+
+
+def ask(args: Namespace) -> int:
+    """Asks a checkpoint benchmarks, and prints what each came to."""
+    if args.model is None or args.tasks is None:
+        raise UserError(
+            f"--{'tasks' if args.model else 'model'} is needed beside --{'model' if args.model else 'tasks'}"
+        )
+    if args.checkpoint is not None:
+        raise UserError("--checkpoint goes with a recipe or a run; give the checkpoint's folder as --model")
+    overrides = [*([args.recipe] if args.recipe else []), *args.overrides]
+    from mmrl.evaluation.suite.opening import measure_suite, model_name
+    from mmrl.evaluation.suite.results import table
+
+    settings: dict[str, Any] = {
+        "model": args.model,
+        "tasks": [name for name in args.tasks.split(",") if name],
+        "output": args.output or f"evaluations/{model_name(args.model)}",
+        "data_root": args.data_root,
+        "limit": args.limit,
+        "batch_size": args.batch_size,
+        "seed": args.seed,
+        "shard": args.shard,
+        "count_missing": args.count_missing or None,
+        "log_samples": args.log_samples or None,
+        "engine": {"name": args.engine} if args.engine else None,
+        "sampling": {"max_new_tokens": args.max_new_tokens} if args.max_new_tokens else None,
+    }
+    given = {key: value for key, value in settings.items() if value is not None}
+    results = measure_suite(given, overrides)
+    print(table(results))
+    print(f"written: {given['output']}/results.json")
+    return 0
+
+
+def show(args: Namespace) -> int:
+    """Prints every benchmark: rows, split, metric, licence, source, and where its media are expected."""
+    from mmrl.evaluation.suite.listing import lines
+
+    print("\n".join(lines(args.overrides)))
+    return 0
+
+
+def check(args: Namespace) -> int:
+    """Proves that benchmarks' files are complete, and that their right answers score 1."""
+    if not args.overrides:
+        raise UserError("check: name the benchmarks: mmrl eval check TASK … --data-root DIR")
+    from mmrl.evaluation.suite.check import check_benchmark
+
+    for name in _known(args.overrides):
+        print(check_benchmark(name, args.data_root, args.limit))
+    return 0
+
+
+def _known(names: list[str]) -> list[str]:
+    try:
+        return [benchmark_name(name) for name in names]
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+WORDS: dict[str, Callable[[Namespace], int]] = {"list": show, "check": check}

@@ -1,0 +1,1 @@
+"""Benchmarks of a checkpoint, one after the other: asked, scored, written as they come, summed up."""

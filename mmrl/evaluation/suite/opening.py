@@ -1,0 +1,130 @@
+"""From what `mmrl eval --tasks` is told to a policy, an engine and results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from mmrl.contracts.errors import CheckpointError, ConfigError
+from mmrl.engines import open_engine
+from mmrl.evaluation.suite.runner import open_tasks, run_tasks
+from mmrl.policies.loading import local_folder, read_config
+from mmrl.policies.opening import load_policy
+from mmrl.recipe.base import Settings
+from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
+from mmrl.recipe.policies.registry import AnyPolicy, policies_of
+from mmrl.recipe.reading import apply_overrides, read_yaml, validate
+from mmrl.recipe.suite import SuiteConfig
+
+# What a run trains with, and benchmarks do without.
+TRAINED = ("lora", "freeze", "value_head", "gradient_checkpointing")
+
+
+class _Parts(Settings):
+    policy: AnyPolicy
+    engine: AnyEngine = Field(HFSettings())
+
+
+def read_suite(raw: Mapping[str, Any], overrides: Sequence[str] = ()) -> SuiteConfig:
+    """The settings of an evaluation, checked. Raises ConfigError in one line."""
+    return validate(SuiteConfig, apply_overrides(raw, overrides))
+
+
+def measure_suite(
+    raw: Mapping[str, Any], overrides: Sequence[str] = (), say: Callable[[str], object] = print
+) -> dict[str, Any]:
+    """Asks a checkpoint benchmarks and writes what they come to; see `mmrl.evaluate`.
+
+    Nothing is written before files, checkpoint and output folder have proved usable.
+
+    Raises:
+        UserError: anything that the user can cure, in one line.
+    """
+    config = read_suite(raw, overrides)
+    tasks = open_tasks(config)
+    parts, chunk = open_parts(config)
+    policy = load_policy(parts.policy)
+    model = {
+        "name": model_name(config.model),
+        "digest": model_digest(local_folder(parts.policy.path, parts.policy.type)),
+    }
+    with closing(open_engine(parts.engine, policy)) as engine:
+        results = run_tasks(tasks, config, policy, engine, parts.engine.name, model, chunk, say)
+    if config.log_samples:
+        from mmrl.evaluation.suite.export import write_lmms_eval
+
+        for task in tasks:
+            say(f"written: {write_lmms_eval(Path(config.output), task, model['name'])}")
+    return results
+
+
+def open_parts(config: SuiteConfig) -> tuple[_Parts, int]:
+    """(settings of policy and engine, actions per decision): those of the run that the model is of, and the user's."""
+    recorded = run_of(config.model)
+    policy = {key: value for key, value in (recorded or {}).get("policy", {}).items() if key not in TRAINED}
+    policy = merged(policy, config.policy)
+    policy["path"] = config.model
+    policy.setdefault("type", policy_type(config.model))
+    parts = validate(_Parts, with_engine({"policy": policy, "engine": config.engine}))
+    check_engine(parts.engine, parts.policy.type)
+    stages = (recorded or {}).get("stages") or [{}]
+    chunk = config.action_chunk or stages[-1].get("rollout", {}).get("action_chunk") or 1
+    return parts, chunk
+
+
+def run_of(model: str) -> dict[str, Any] | None:
+    """The resolved recipe of the run that a path is, or lies in; None for any other checkpoint."""
+    path = Path(model).expanduser()
+    folders = [path, *list(path.resolve().parents)[:3]] if path.is_dir() else []
+    run = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+    is_run = run is not None and (run / "checkpoints").is_dir()
+    return read_yaml(run / "config.yaml") if run is not None and is_run else None
+
+
+def policy_type(model: str) -> str:
+    """The `policy.type` that reads a checkpoint.
+
+    Raises:
+        ConfigError: none does.
+    """
+    config = local_folder(model, "qwen_vl") / "config.json"
+    # A layout that is not transformers' own has no model_type.
+    family = json.loads(config.read_text()).get("model_type") or read_config(model, "qwen_vl").model_type
+    able = policies_of(family)
+    if not able:
+        raise ConfigError(f"model '{model}' is a checkpoint of {family}, which no policy.type reads")
+    # The first answers in text or acts as published; others of its table need to be asked for by policy.type.
+    return able[0]
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`under` with the values of `over`, mapping by mapping."""
+    result = dict(under)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return result
+
+
+def model_name(model: str) -> str:
+    """The last two parts of its path, joined as lmms-eval joins them."""
+    parts = [part for part in Path(model).expanduser().parts if part not in ("/", "..", ".")]
+    return "__".join(parts[-2:])
+
+
+def model_digest(folder: Path) -> str:
+    """16 hexadecimal digits of a checkpoint's weights and its config. Raises CheckpointError where there are none."""
+    files = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
+    if len(files) == 1:
+        raise CheckpointError(f"model '{folder}' holds no .safetensors")
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,140 @@
+"""What a benchmark's figure was made of, as one object that is stored and hashed beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import vision_rewards
+from mmrl import __version__
+from mmrl.contracts.benchmark import Benchmark, Described
+from mmrl.contracts.policy import Policy, TemplatesChat
+from mmrl.evaluation.suite.survey import Survey
+from mmrl.recipe.changes import Change, nested_differences
+from mmrl.recipe.rollout import SamplingConfig
+
+PACKAGES = ("torch", "transformers")
+# Settings of a policy that decide what it sees and says, where its family has them.
+READ = ("image", "video", "max_prompt_tokens", "action_bins", "params")
+# Parts of `vision_rewards` that decide what an answer scores.
+SCORING = ("parsers", "metrics", "rewards")
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """All but the checkpoint that a figure depends on, in plain values.
+
+    Attributes:
+        benchmark: its name.
+        rows: how many, and the digest of what they ask and hold for right.
+        prompt: template, its digest, system prompt.
+        scoring: extractor, metric, and the digest of the code of both.
+        policy: its budgets of pixels and frames, its longest prompt, and the params of its family.
+        decoding: sampling settings, token limit, seed; for episodes the actions per decision.
+        engine: its name, what forward passes compute in, and the versions of what it is made of.
+        chat_template: the digest of the checkpoint's; None: it has none.
+        simulators: settings of those that play; None: nothing is played.
+    """
+
+    benchmark: str
+    rows: Mapping[str, Any]
+    prompt: Mapping[str, Any]
+    scoring: Mapping[str, Any]
+    policy: Mapping[str, Any]
+    decoding: Mapping[str, Any]
+    engine: Mapping[str, Any]
+    chat_template: str | None
+    simulators: Mapping[str, Any] | None
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that differ where anything does."""
+        return digest_of(self.plain)
+
+
+def digest_of(value: Any) -> str:
+    """16 hexadecimal digits of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def protocol_of(
+    name: str,
+    benchmark: Benchmark,
+    survey: Survey,
+    policy: Policy,
+    engine: str,
+    sampling: SamplingConfig,
+    seed: int,
+    chunk: int,
+) -> Protocol:
+    """The protocol of asking a policy a benchmark's rows."""
+    said = dict(benchmark.protocol) if isinstance(benchmark, Described) else {}
+    template = said.get("template")
+    settings = policy.config
+    read = {key: _plain(getattr(settings, key)) for key in READ if getattr(settings, key, None) is not None}
+    decoding = {**sampling.model_dump(mode="json"), "seed": seed}
+    simulators = getattr(benchmark, "simulators", None)
+    return Protocol(
+        benchmark=name,
+        rows={"count": survey.count, "digest": survey.digest},
+        prompt={"template": template, "digest": digest_of(template), "system": said.get("system")},
+        scoring=scoring_of(benchmark),
+        policy=read,
+        decoding={**decoding, "action_chunk": chunk} if simulators else decoding,
+        engine={"name": engine, "dtype": settings.dtype, "mmrl": __version__, **_versions()},
+        chat_template=digest_of(policy.chat_template) if isinstance(policy, TemplatesChat) else None,
+        simulators=simulators,
+    )
+
+
+def scoring_of(benchmark: Benchmark) -> dict[str, Any]:
+    """Extractor, metric and the digest of their code."""
+    said = dict(benchmark.protocol) if isinstance(benchmark, Described) else {}
+    scoring = {key: said[key] for key in ("extractor", "metric") if key in said}
+    return json.loads(json.dumps({**scoring, "code": _code_digest()}))
+
+
+def protocol_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """What differs between two protocols as they are stored."""
+    return nested_differences(old, new)
+
+
+def named(changes: Sequence[Change]) -> str:
+    """The first changes, in words."""
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return "; ".join(map(str, changes[:3])) + more
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+@cache
+def _code_digest() -> str:
+    root = Path(str(vision_rewards.__file__)).parent
+    files = sorted(path for part in SCORING for path in (root / part).rglob("*.py"))
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""What the answers to a benchmark come to: figures, intervals, counts, and what they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from mmrl.contracts.benchmark import Benchmark, Described, Scored, Weighted
+from mmrl.contracts.types import Sample
+from mmrl.evaluation.figures import interval
+from mmrl.evaluation.suite.protocol import digest_of
+from mmrl.evaluation.suite.records import Record
+
+# Failures that results.json shows; samples.jsonl has them all.
+SHOWN = 20
+
+
+def scored_of(rows: Sequence[Sample], records: Mapping[int, Record]) -> list[Scored]:
+    """The answers in the order of their rows, with targets in the coordinates that they were scored in."""
+    return [
+        Scored(replace(rows[i], target=record.target), record.answer, record.score, record.failed, record.truncated)
+        for i, record in sorted(records.items())
+    ]
+
+
+def results_of(
+    benchmark: Benchmark, rows: Sequence[Sample], records: Mapping[int, Record], protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The entry of a benchmark in results.json; it depends on the answers, not on the order in which they came."""
+    scored = scored_of(rows, records)
+    figures = dict(benchmark.aggregate(scored))
+    ordered = [record for _, record in sorted(records.items())]
+    failures = [record for record in ordered if record.failed is not None]
+    asked = [record for record in ordered if record.failed is None]
+    result: dict[str, Any] = {
+        "score": figures["score"],
+        "figures": figures,
+        "intervals": _intervals(benchmark, scored),
+        "rows": len(scored),
+        "failures": len(failures),
+        "failed": [{"row": record.row, "id": record.id, "reason": record.failed} for record in failures[:SHOWN]],
+        "truncated": sum(record.truncated for record in ordered),
+        "tokens": {
+            "answer": _spread([record.tokens for record in asked]),
+            "prompt": _spread([record.prompt_tokens for record in asked]),
+            "frames": _spread([record.frames for record in asked]),
+        },
+        "protocol": dict(protocol),
+        "protocol_digest": digest_of(dict(protocol)),
+    }
+    if isinstance(benchmark, Described):
+        result["references"] = [
+            {"model": r.model, "score": r.score, "source": r.source} for r in benchmark.facts.references
+        ]
+    return result
+
+
+def _intervals(benchmark: Benchmark, scored: Sequence[Scored]) -> dict[str, list[float]]:
+    """The 95 % interval of every figure that is a weighted mean of the rows' scores."""
+    if not isinstance(benchmark, Weighted):
+        return {}
+    clusters = [benchmark.cluster(answer.sample) for answer in scored]
+    scores = [answer.score for answer in scored]
+    found = {name: interval(scores, weights, clusters) for name, weights in benchmark.weights(scored).items()}
+    return {name: list(ends) for name, ends in found.items() if ends is not None}
+
+
+def _spread(values: Sequence[int]) -> dict[str, float]:
+    return {"min": min(values), "mean": fmean(values), "max": max(values)} if values else {}
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each benchmark: score, interval, rows, failures, answers that the limit cut."""
+    head = ("benchmark", "score", "95 % interval", "rows", "failed", "truncated")
+    lines = [head]
+    for name, result in results.items():
+        ends = result["intervals"].get("score")
+        sure = f"{ends[0]:.3f} – {ends[1]:.3f}" if ends else "–"
+        counts = (str(result[key]) for key in ("rows", "failures", "truncated"))
+        lines.append((name, f"{result['score']:.3f}", sure, *counts))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
+        for line in lines
+    )

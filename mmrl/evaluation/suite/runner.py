@@ -1,0 +1,146 @@
+"""Benchmarks of one policy, one after the other, in a folder that a killed run is gone on with from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmrl.contracts.benchmark import Benchmark, Described
+from mmrl.contracts.engine import Engine
+from mmrl.contracts.errors import UserError
+from mmrl.contracts.policy import Policy
+from mmrl.contracts.types import Sample
+from mmrl.evaluation.suite.asking import Asker
+from mmrl.evaluation.suite.protocol import named, protocol_changes, protocol_of
+from mmrl.evaluation.suite.records import Records
+from mmrl.evaluation.suite.results import results_of
+from mmrl.evaluation.suite.survey import Survey, refuse_missing, survey
+from mmrl.recipe.benchmarks import BENCHMARKS
+from mmrl.recipe.suite import SuiteConfig, read_shard
+from mmrl.tracking.files import json_text, write_atomic
+
+PROTOCOL = "protocol.json"
+RESULTS = "results.json"
+# Tokens of an answer to a benchmark that names no limit.
+LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A benchmark whose rows have been looked through."""
+
+    name: str
+    benchmark: Benchmark
+    rows: Sequence[Sample]
+    survey: Survey
+
+    def part(self, shard: str | None) -> list[int]:
+        """The rows of a shard; of no shard all."""
+        place, count = read_shard(shard) if shard is not None else (0, 1)
+        return list(range(place, self.survey.count, count))
+
+
+def open_tasks(config: SuiteConfig) -> list[Task]:
+    """The benchmarks, with their files found and their rows looked through, before anything is loaded or written.
+
+    Raises:
+        UserError: files or media are missing, or a row is not what its benchmark can score.
+    """
+    return [open_task(name, config.data_root, config.limit, config.count_missing) for name in config.tasks]
+
+
+def open_task(name: str, root: str | None, limit: int | None = None, count_missing: bool = True) -> Task:
+    """One benchmark; see `open_tasks`."""
+    benchmark = BENCHMARKS.get(name)()
+    rows = benchmark.rows(root)
+    found = survey(name, benchmark, rows, limit)
+    if not count_missing:
+        refuse_missing(name, benchmark, found)
+    return Task(name, benchmark, rows, found)
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    config: SuiteConfig,
+    policy: Policy,
+    engine: Engine,
+    engine_name: str,
+    model: Mapping[str, Any],
+    chunk: int,
+    say: Callable[[str], object] = print,
+) -> dict[str, dict[str, Any]]:
+    """Asks every benchmark, and writes what each comes to as soon as it is done.
+
+    Args:
+        model: what the checkpoint is, in plain values: its digest, its settings.
+        chunk: actions per decision of episodes.
+
+    Raises:
+        UserError: the folder holds answers of another checkpoint or under another protocol.
+    """
+    output = Path(config.output)
+    results: dict[str, dict[str, Any]] = {}
+    plans = []
+    for task in tasks:
+        limit = task.benchmark.limit if isinstance(task.benchmark, Described) else LIMIT
+        sampling = config.sampling.limited(limit)
+        protocol = protocol_of(
+            task.name, task.benchmark, task.survey, policy, engine_name, sampling, config.seed, chunk
+        )
+        head = {"model": dict(model), "shard": config.shard, "protocol": protocol.plain}
+        check_head(output / slug(task.name), head)
+        plans.append((task, sampling, head))
+    for task, sampling, head in plans:
+        records = Records(output / slug(task.name))
+        write_atomic(output / slug(task.name) / PROTOCOL, json_text(head))
+        records.mend()
+        done = records.read()
+        wanted = [row for row in task.part(config.shard) if row not in done]
+        if done:
+            say(f"{task.name}: {len(done)} answers are there, {len(wanted)} are left")
+        Asker(policy, engine, sampling, config.seed, chunk).run(
+            task.benchmark, task.rows, wanted, config.batch_size, records.append
+        )
+        result = results_of(task.benchmark, task.rows, records.read(), head["protocol"])
+        results[task.name] = result
+        write_results(output, model, results, config.shard)
+        say(summary_line(task.name, result))
+    return results
+
+
+def write_results(output: Path, model: Mapping[str, Any], results: Mapping[str, Any], shard: str | None = None) -> None:
+    """results.json: these benchmarks, and those of the same checkpoint that stand there already."""
+    path = output / RESULTS
+    earlier = json.loads(path.read_text()) if path.is_file() else {}
+    same = earlier.get("model") == dict(model) and earlier.get("shard") == shard
+    tasks = {**(earlier["tasks"] if same else {}), **results}
+    write_atomic(path, json_text({"model": dict(model), "shard": shard, "tasks": tasks}))
+
+
+def check_head(folder: Path, head: Mapping[str, Any]) -> None:
+    """Raises UserError where a folder holds answers of another checkpoint, shard or protocol."""
+    path = folder / PROTOCOL
+    if not path.is_file():
+        return
+    changes = protocol_changes(json.loads(path.read_text()), json.loads(json_text(head)))
+    if changes:
+        raise UserError(
+            f"'{folder}' holds answers under another protocol ({named(changes)}); give another --output, or delete it"
+        )
+
+
+def summary_line(name: str, result: Mapping[str, Any]) -> str:
+    """What is said when a benchmark is done."""
+    figure = f"{name}: {result['score']:.3f} over {result['rows']} rows"
+    failed = f", {result['failures']} failed" if result["failures"] else ""
+    cut = f", {result['truncated']} answers cut by the limit of tokens" if result["truncated"] else ""
+    return figure + failed + cut
+
+
+def slug(name: str) -> str:
+    """A benchmark's folder."""
+    return re.sub(r"[^\w.-]+", "_", name)

@@ -1,0 +1,62 @@
+"""What `mmrl eval --tasks` is told: a checkpoint, benchmarks, and how they are asked. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
+
+from mmrl.recipe.base import Settings
+from mmrl.recipe.benchmarks import benchmark_name
+from mmrl.recipe.rollout import GreedyConfig
+
+_SHARD = re.compile(r"(\d+)/(\d+)")
+
+
+def read_shard(written: str) -> tuple[int, int]:
+    """(i, n) of `i/n`, 0 <= i < n. Raises ValueError."""
+    match = _SHARD.fullmatch(written)
+    place, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 0 <= place < count:
+        raise ValueError(f"shard: '{written}' is not of the form i/n with 0 <= i < n, such as 0/4")
+    return place, count
+
+
+def _shard(written: str | None) -> str | None:
+    if written is not None:
+        read_shard(written)
+    return written
+
+
+class SuiteConfig(Settings):
+    """Benchmarks of one checkpoint."""
+
+    model: str = Field(description="folder of a checkpoint or of a run, a hub name, or a packaged checkpoint")
+    tasks: list[Annotated[str, AfterValidator(benchmark_name)]] = Field(
+        min_length=1, description="of `mmrl eval list`, or module:name"
+    )
+    output: str = Field(description="folder of the results; one that holds a part of them is gone on with")
+    data_root: str | None = Field(None, description="folder of the benchmarks' files")
+    limit: PositiveInt | None = Field(None, description="first rows of each benchmark only")
+    policy: dict[str, Any] = Field({}, description="settings of the policy over those of its run, such as `video.fps`")
+    engine: dict[str, Any] = Field({}, description="settings of the engine; its name defaults to the policy's own")
+    sampling: GreedyConfig = Field(
+        GreedyConfig(), description="how answers are sampled; max_new_tokens defaults to the benchmark's own"
+    )
+    action_chunk: PositiveInt | None = Field(
+        None, description="actions per decision of episodes; default: the run's, or 1"
+    )
+    seed: int = 0
+    batch_size: PositiveInt = Field(32, description="rows read and asked at once; no figure depends on it")
+    shard: Annotated[str | None, AfterValidator(_shard)] = Field(
+        None, description="i/n: every n-th row from the i-th on, to be put together by `mmrl eval merge`"
+    )
+    count_missing: bool = Field(False, description="rows whose media are missing count as wrong, and stop nothing")
+    log_samples: bool = Field(False, description="also write each benchmark's answers as lmms-eval logs them")
+
+    @model_validator(mode="after")
+    def _tasks_differ(self) -> SuiteConfig:
+        if len(set(self.tasks)) != len(self.tasks):
+            raise ValueError(f"tasks: each may stand there once, got {', '.join(self.tasks)}")
+        return self

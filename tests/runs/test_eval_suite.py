@@ -1,0 +1,77 @@
+"""`mmrl eval --tasks` as a user runs it: a real checkpoint, the command and Python, batches of any size."""
+
+import json
+
+import mmrl
+from mmrl.cli import main
+
+TASKS = ["digits", "video_digits"]
+
+
+def ask(model, output, capsys, *more):
+    argv = ["eval", "--model", str(model), "--tasks", ",".join(TASKS), "--limit", "5", "--output", str(output)]
+    assert main([*argv, "--max-new-tokens", "6", "policy.video.max_pixels=3136", *more]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_checkpoint_is_asked_benchmarks_by_command_and_python(workplace, tiny_qwen, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workplace / "cache"))
+    out = ask(tiny_qwen(), workplace / "one", capsys, "--batch-size", "1", "--log-samples")
+    assert "digits: 0." in out
+    assert out.splitlines()[-1] == f"written: {workplace / 'one'}/results.json"
+    results = mmrl.evaluate(
+        model=tiny_qwen(),
+        tasks=TASKS,
+        limit=5,
+        output=str(workplace / "three"),
+        batch_size=3,
+        sampling={"max_new_tokens": 6},
+        policy={"video": {"max_pixels": 3136}},
+    )
+    stored = json.loads((workplace / "one" / "results.json").read_text())
+    assert json.loads(json.dumps(results)) == stored["tasks"]
+    for task in TASKS:
+        first, second = ((workplace / name / task / "samples.jsonl").read_bytes() for name in ("one", "three"))
+        assert first == second
+    protocol = stored["tasks"]["video_digits"]["protocol"]
+    assert protocol["policy"]["video"]["max_pixels"] == 3136
+    assert protocol["decoding"]["max_new_tokens"] == 6
+    assert protocol["engine"]["name"] == "hf"
+    assert protocol["chat_template"] is not None
+    assert stored["tasks"]["video_digits"]["tokens"]["frames"]["max"] > 0
+    (logged,) = (workplace / "one").glob("*/samples_digits.jsonl")
+    line = json.loads(logged.read_text().splitlines()[0])
+    assert {"doc_id", "target", "filtered_resps", "token_counts", "doc_hash", "input"} <= line.keys()
+
+
+def test_the_robot_checkpoint_plays_the_tabletop(workplace, capsys):
+    argv = ["eval", "--model", "quickstart_robot", "--tasks", "tabletop", "--limit", "3", "--output", "out"]
+    assert main([*argv, "action_chunk=2"]) == 0
+    entry = json.loads((workplace / "out" / "results.json").read_text())["tasks"]["tabletop"]
+    assert entry["protocol"]["decoding"]["action_chunk"] == 2
+    assert entry["protocol"]["simulators"]["tabletop"]["max_steps"] == 8
+    lines = (workplace / "out" / "tabletop" / "samples.jsonl").read_text().splitlines()
+    facts = [json.loads(line)["facts"] for line in lines]
+    assert [fact["success_once"] for fact in facts].count(True) == round(3 * entry["score"])
+
+
+def test_words_of_eval_and_bad_input(workplace, capsys):
+    assert main(["eval", "list", "digits"]) == 0
+    assert "500 rows, split test" in capsys.readouterr().out
+    assert main(["eval", "check", "digits", "--limit", "3"]) == 0
+    assert capsys.readouterr().out == "digits: 3 rows of 500 published, no media missing, 3 right answers score 1\n"
+    for argv, said in [
+        (["eval"], "give a recipe, a run, --model and --tasks"),
+        (["eval", "check"], "name the benchmarks"),
+        (["eval", "check", "digit"], "Did you mean 'digits'"),
+        (["eval", "list", "digit"], "Did you mean 'digits'"),
+        (["eval", "--tasks", "digits"], "--model is needed beside --tasks"),
+        (["eval", "--model", "quickstart", "--tasks", "digit"], "unknown benchmark 'digit'"),
+        (["eval", "--model", "nowhere", "--tasks", "digits", "--limit", "1"], "no checkpoint folder at 'nowhere'"),
+        (["eval", "--model", "quickstart", "--tasks", "digits", "sampling.temprature=1"], "Did you mean 'temperature'"),
+    ]:
+        assert main(argv) == 2
+        captured = capsys.readouterr()
+        assert said in captured.err
+        assert len(captured.err.splitlines()) == 1
+    assert list(workplace.iterdir()) == []
