@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -256,24 +255,25 @@ def run_recipe(folder: Path) -> Mapping[str, Any]:
 
 def newest_model(folder: Path) -> Path:
     """model/ of a run's newest checkpoint."""
-    from mmrl.trainer.checkpoint import listed
+    from mmrl.policies.digests import listed
 
-    whole = listed(folder / "checkpoints")
-    if not whole:
+    checkpoints = listed(folder / "checkpoints")
+    if not checkpoints:
         raise CheckpointError(f"run '{folder}' has no checkpoint yet")
-    return whole[-1] / "model"
+    return checkpoints[-1] / "model"
 
 
 def stage_of(recipe: Recipe, checkpoint: str | None) -> StageConfig:
     """The stage that a policy comes from: before training the first, else the checkpoint's, or the last."""
     if checkpoint is None:
         return recipe.stages[0]
+    from mmrl.policies.digests import STATE, read_state
+
     path = Path(checkpoint)
-    states = [folder / "state.json" for folder in (path, path.parent) if (folder / "state.json").is_file()]
-    if not states:
-        return recipe.stages[-1]
-    place = json.loads(states[0].read_text())["place"]
-    return recipe.stages[min(place["stage"], len(recipe.stages) - 1)]
+    for folder in (path, path.parent):
+        if (folder / STATE).is_file():
+            return recipe.stages[min(read_state(folder)["place"]["stage"], len(recipe.stages) - 1)]
+    return recipe.stages[-1]
 
 
 def policy_at(recipe: Recipe, folder: str):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,11 +39,12 @@ from mmrl.tracking.opening import opening_line
 from mmrl.tracking.sinks import check_sinks
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
-from mmrl.trainer.loop import Place
+from mmrl.trainer.place import Place, read_place
 from mmrl.trainer.resuming import report_changes
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session, fingerprint, restore_parameters
 from mmrl.trainer.stopping import StopRequest
+from mmrl.trainer.surroundings import differences, surroundings
 
 
 def open_run(
@@ -66,8 +66,9 @@ def open_run(
     recipe = with_model(with_dtype(recipe))
     apply_threads(recipe)
     seed_everything(derive(recipe.seed, "setup"))
-    source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
-    tensors, state = checkpoint.load(source) if source else (None, None)
+    resumed = checkpoint.resume_from(recipe.resume, recipe.folder / "checkpoints", recipe.checkpoint.on_damaged)
+    source, state = resumed.source, resumed.state
+    tensors = checkpoint.tensors_of(source) if source else None
     rewarder = open_rewarder(recipe, reward, train_data, eval_data)
     check_sinks(recipe.tracking)
     datasets = open_train_sets(recipe, rewarder, train_data)
@@ -87,10 +88,7 @@ def open_run(
     resume_step = place.step if recipe.resume != "never" else None
     tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), resume_step)
     with _closed_on_error(tracker):
-        earlier = _earlier_recipe(tracker, place, source)
-        changes = (
-            report_changes(earlier, recipe, place, state["optimizer_steps"], rewarder) if earlier and state else []
-        )
+        changes = _changes(tracker, recipe, resumed, place, policy, rewarder)
         tracker.say(opening_line(recipe, policy, mixture.datasets))
         tracker.begin(place.step, began, to_yaml(recipe), changes)
         tracker.expect(bad)
@@ -123,6 +121,18 @@ def _closed_on_error(tracker: Tracker) -> Iterator[None]:
     except BaseException:
         tracker.close()
         raise
+
+
+def _changes(
+    tracker: Tracker, recipe: Recipe, resumed: checkpoint.Resumed, place: Place, policy: Policy, rewarder: Rewarder
+) -> list[str]:
+    """What differs from what the steps so far were taken with, a line each; newer checkpoints that are damaged."""
+    earlier, state = _earlier_recipe(tracker, place, resumed.source), resumed.state
+    lines = [f"passed over: {problem}; going on from step {place.step}" for problem in resumed.passed_over]
+    if earlier is None or state is None:
+        return lines
+    lines += report_changes(earlier, recipe, place, state["optimizer_steps"], rewarder)
+    return lines + differences(state["surroundings"], surroundings(policy.device), place.step)
 
 
 def _earlier_recipe(tracker: Tracker, place: Place, source: Path | None) -> Path | None:
@@ -285,7 +295,8 @@ def trained_policy(recipe: Recipe, source: Path) -> Policy:
     return policy
 
 
-def _resume_run(recipe: Recipe, state: dict[str, Any], policy: Policy, mixture: Mixture, source: Path) -> Place:
+def _resume_run(recipe: Recipe, state: Mapping[str, Any], policy: Policy, mixture: Mixture, source: Path) -> Place:
+    place = read_place(source, state, [stage.name for stage in recipe.stages])
     problem = difference(str(source / "model"), recipe.policy.path, recipe.policy.type)
     if problem is None and state["parameters"] != fingerprint(policy):
         problem = "other parameters are trained: policy.freeze or policy.lora differ"
@@ -294,9 +305,5 @@ def _resume_run(recipe: Recipe, state: dict[str, Any], policy: Policy, mixture: 
             f"checkpoint '{source}' is of another model than policy.path '{recipe.policy.path}' ({problem}); "
             "set `resume: never` and another `name`, or restore the recipe"
         )
-    stages = [stage.name for stage in recipe.stages]
-    if state["stages"] != stages:
-        raise CheckpointError(f"checkpoint '{source}' has stages {state['stages']}, and this recipe has {stages}")
     mixture.load_state_dict(state["sampler"])
-    names = {f.name for f in fields(Place)}
-    return Place(**{k: v for k, v in state["place"].items() if k in names})
+    return place

@@ -74,7 +74,7 @@ def dry_run(recipe: Recipe) -> str:
     recipe = with_model(with_dtype(recipe))
     apply_threads(recipe)
     Claim(recipe.folder, recipe.resume).undo()
-    source = checkpoint.find(recipe.resume, recipe.folder / "checkpoints")
+    resumed = checkpoint.resume_from(recipe.resume, recipe.folder / "checkpoints", recipe.checkpoint.on_damaged)
     rewarder = Rewarder(recipe.rewards)
     check_sinks(recipe.tracking)
     free = memory.available(resolve_device(recipe.policy.device))
@@ -102,7 +102,7 @@ def dry_run(recipe: Recipe) -> str:
     if bad and recipe.data.on_bad_sample == "stop":
         raise UserError("\n".join(map(str, first_of_each(with_cure(error, recipe) for error in bad))))
     lines = [f"recipe '{recipe.name}': {recipe.policy.path} on {policy.device}, run folder {recipe.folder}"]
-    lines += [f"resumes from {source}"] if source else []
+    lines += [f"resumes from {resumed.source}"] if resumed.source else []
     lines += _describe_data(probes, limit)
     lines += _cut_by_evaluation(recipe, probes)
     lines += [f"  bad sample, skipped: {line}" for line in first_of_each(bad)]

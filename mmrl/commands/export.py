@@ -49,7 +49,7 @@ def export(folder: Path, output: Path, adapter: bool, checkpoint: str | None = N
 
     recipe = load_recipe(run_recipe(folder))
     source = Path(checkpoint) if checkpoint is not None else newest_model(folder).parent
-    if not (source / "state.json").is_file():
+    if checkpoint is not None and not (source / "state.json").is_file():
         raise CheckpointError(f"--checkpoint: no checkpoint at '{source}'; give its folder, e.g. step_000012")
     policy = trained_policy(recipe, source)
     adapted = with_adapters(policy)

@@ -24,7 +24,7 @@ def run(args: Namespace) -> int:
     if outcome.signum is None:
         print(f"done: {outcome.folder}")
         return 0
-    from mmrl.trainer.checkpoint import listed
+    from mmrl.policies.digests import listed
 
     overrides = [item for item in args.overrides if not item.startswith("resume=")]
     again = shlex.join(["mmrl", "train", args.recipe, *overrides, "resume=auto"])

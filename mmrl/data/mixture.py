@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from mmrl.contracts.errors import BadSample, CheckpointError, UserError, unknown
+from mmrl.contracts.errors import BadSample, CheckpointError, UserError, first_line, unknown
 from mmrl.contracts.sampler import WALKS, Pool, Sampler, Walk
 from mmrl.contracts.types import Sample
 from mmrl.data.ahead import ReadAhead, names_media, size_of
@@ -342,17 +342,22 @@ class Mixture:
         """Continues exactly where `state_dict` was taken.
 
         Raises:
-            CheckpointError: the state is of another sampler, another seed or datasets of other sizes.
+            CheckpointError: the state is of another sampler, another seed or datasets of other sizes, or none of a
+                sampler.
         """
-        sampler = _kind(self.sampler)
-        if state["sampler"] != sampler:
+        sampler, drawn_by = _kind(self.sampler), state.get("sampler")
+        if drawn_by != sampler:
             raise CheckpointError(
-                f"the checkpoint's samples were drawn by {state['sampler']}, and data.sampler is {sampler}; "
+                f"the checkpoint's samples were drawn by {drawn_by}, and data.sampler is {sampler}; "
                 "restore data.sampler, or set `resume: never` and another `name`"
             )
-        self.sampler.load_state_dict(state)
-        self.skipped = state["skipped"]
-        self.reasons = dict(state["reasons"])
+        try:
+            self.sampler.load_state_dict(state)
+            self.skipped, self.reasons = int(state["skipped"]), dict(state["reasons"])
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"the checkpoint's place in the data is damaged: {type(error).__name__}: {first_line(error)}"
+            ) from None
 
 
 def _kind(sampler: Sampler) -> str:

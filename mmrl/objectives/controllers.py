@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mmrl.contracts.errors import CheckpointError, ConfigError
+from mmrl.contracts.errors import CheckpointError, ConfigError, first_line
 from mmrl.recipe import controllers as settings
 from mmrl.recipe.controllers import CONTROLLERS
 from mmrl.recipe.objective import Objective
@@ -173,6 +173,10 @@ class Controllers:
                 except KeyError as error:
                     raise CheckpointError(
                         f"the checkpoint's state of controllers.{name} has no {error}: it is of another kind"
+                    ) from None
+                except (TypeError, ValueError, AttributeError) as error:
+                    raise CheckpointError(
+                        f"the checkpoint's state of controllers.{name} is damaged: {first_line(error)}"
                     ) from None
 
 

@@ -15,6 +15,7 @@ import torch
 from mmrl.contracts.errors import CheckpointError, ConfigError, first_line, nearest
 from mmrl.policies.chat_template import settle_template
 from mmrl.policies.compat import ensure_torchvision, quiet_transformers
+from mmrl.policies.digests import STATE, damaged, listed, naming_whole
 from mmrl.policies.saving import ABOUT, Source
 from mmrl.recipe.policies.registry import POLICIES, alternatives, attribute, entry_of, policies_of
 from mmrl.recipe.policy import PolicyConfig
@@ -78,15 +79,18 @@ def checkpoint_path(path: str, kind: str) -> str:
 
 
 def _model_in(folder: Path, shown: str) -> Path:
-    """The folder itself, or the model of a checkpoint folder, or of a run's newest whole checkpoint."""
+    """The folder itself, or the model of a checkpoint folder, or of a run's newest checkpoint."""
     if (folder / "config.json").is_file():
         return folder
     saved = folder / "model"
     if (folder / "checkpoints").is_dir():
-        whole = [step for step in folder.glob("checkpoints/step_*") if (step / "state.json").is_file()]
-        if not whole:
+        checkpoints = listed(folder / "checkpoints")
+        if not checkpoints:
             raise CheckpointError(f"policy.path: the run '{shown}' has no checkpoint yet")
-        saved = max(whole) / "model"
+        newest = checkpoints[-1]
+        if not (newest / STATE).is_file():
+            raise naming_whole(damaged(newest, f"{STATE} is missing"), newest)
+        saved = newest / "model"
     if (saved / "config.json").is_file():
         return saved
     raise CheckpointError(f"policy.path: '{shown}' holds no config.json, so it is no checkpoint")

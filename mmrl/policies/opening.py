@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmrl.contracts.policy import Policy
-from mmrl.policies.loading import resolve_dtype
+from mmrl.policies.digests import verify_model
+from mmrl.policies.loading import PACKAGED, checkpoint_path, resolve_dtype
 from mmrl.recipe.checks.policies import check_policy
 from mmrl.recipe.policies.registry import attribute, entry_of
 from mmrl.recipe.policy import PolicyConfig
@@ -17,7 +20,9 @@ def load_policy(config: PolicyConfig) -> Policy:
 
     Raises:
         ConfigError: an unknown name, or a frozen part that it does not have.
-        CheckpointError: a checkpoint that is not there, or not whole.
+        CheckpointError: a checkpoint that is not there, not whole, or, where a run wrote it, not as it was written.
     """
     check_policy(config)
+    if config.path not in PACKAGED and Path(config.path).expanduser().is_dir():
+        verify_model(Path(checkpoint_path(config.path, config.type)))
     return attribute(entry_of(config.type).adapter).from_pretrained(resolve_dtype(config))

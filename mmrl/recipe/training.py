@@ -82,3 +82,7 @@ class CheckpointConfig(Settings):
         "mean",
         description="held-out figure whose best checkpoint is kept: mean (loss where nothing is scored), a task, loss",
     )
+    on_damaged: Literal["stop", "older"] = Field(
+        "stop",
+        description="resume=auto where the newest is damaged: stop and name the newest whole one; older: take it",
+    )

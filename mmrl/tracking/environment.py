@@ -24,14 +24,19 @@ def read_environment() -> dict[str, Any]:
         "mmrl": mmrl.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": package_versions(),
         "cpu": _cpu_name(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": _device_name(torch),
+        "device": device_name(),
         "git": _git(),
         "command": shlex.join(sys.argv),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of `PACKAGES` that are installed."""
+    return {name: version for name in PACKAGES if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:
@@ -50,7 +55,10 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _device_name(torch: Any) -> str:
+def device_name() -> str:
+    """The accelerator's name, or cpu."""
+    import torch
+
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
         return f"{torch.cuda.get_device_name(0)} (CUDA {torch.version.cuda})" + (f" x {count}" if count > 1 else "")

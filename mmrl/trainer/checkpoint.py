@@ -1,28 +1,29 @@
-"""Checkpoints that appear whole or not at all.
+"""Checkpoints that appear whole or not at all, and are taken as they were written or not at all.
 
     checkpoints/step_000012/{model/ (hub layout), adapter/ (under LoRA, peft's layout), trainer.safetensors, state.json}
 
-A checkpoint is written into a hidden folder, synced, and renamed; its presence under its final name means it is whole.
+A checkpoint is written into a hidden folder, synced, and renamed; its presence under its final name means that it was
+written whole. `mmrl.policies.digests` tells whether it still is.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from mmrl.contracts.errors import CheckpointError, nearest
+from mmrl.contracts.errors import CheckpointError, first_line, nearest
 from mmrl.contracts.policy import Adapted, Policy
+from mmrl.policies.digests import STATE, digests_of, listed, newest_whole, signed, verify, verify_or_name
 from mmrl.recipe.policy import TrainedConfig
 from mmrl.recipe.training import CheckpointConfig
 from mmrl.tracking.files import cannot_write
-
-FORMAT = 1
 
 
 def save(folder: Path, step: int, policy: Policy, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
@@ -43,9 +44,7 @@ def save(folder: Path, step: int, policy: Policy, tensors: Mapping[str, Tensor],
         if adapted := with_adapters(policy):
             adapted.save_adapter(aside / "adapter")
         save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, aside / "trainer.safetensors")
-        (aside / "state.json").write_text(json.dumps({"format": FORMAT, **state}, indent=1))
-        give_modes(aside)
-        _sync_tree(aside)
+        _sign(aside, state)
         discard(final)
         os.rename(aside, final)
         _sync(folder)
@@ -54,6 +53,18 @@ def save(folder: Path, step: int, policy: Policy, tensors: Mapping[str, Tensor],
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return final
+
+
+def _sign(folder: Path, state: Mapping[str, Any]) -> None:
+    """Writes state.json, with digests that are made while the files go to disk; then everything is there."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    with ThreadPoolExecutor(1) as beside:
+        synced = beside.submit(_sync_all, files)
+        digests = digests_of(folder)
+        synced.result()
+    (folder / STATE).write_text(signed({**state, "files": digests}))
+    give_modes(folder)
+    _sync_tree(folder)
 
 
 def with_adapters(policy: Policy) -> Adapted | None:
@@ -74,44 +85,75 @@ def give_modes(folder: Path) -> None:
             path.chmod(mode)
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """What a run goes on from.
+
+    Attributes:
+        source: the checkpoint; None: nothing, the run begins.
+        state: what its state.json holds.
+        passed_over: of each newer checkpoint that is damaged, what is wrong with it.
+    """
+
+    source: Path | None = None
+    state: Mapping[str, Any] | None = None
+    passed_over: tuple[str, ...] = ()
+
+
 def load(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, state) of a checkpoint. Raises CheckpointError when it is missing, broken or of another format."""
+    """(tensors, state) of a checkpoint. Raises CheckpointError when it is missing, damaged or of another format."""
+    state = verify_or_name(checkpoint)
+    return tensors_of(checkpoint), state
+
+
+def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
+    """The trainer's tensors of a checkpoint that is verified."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        state = json.loads((checkpoint / "state.json").read_text())
-        tensors = load_file(checkpoint / "trainer.safetensors")
-    except (OSError, json.JSONDecodeError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint '{checkpoint}' does not load: {error}") from None
-    if state.get("format") != FORMAT:
-        raise CheckpointError(
-            f"checkpoint '{checkpoint}' has format {state.get('format')}; this version reads {FORMAT}"
-        )
-    return tensors, state
+        return load_file(checkpoint / "trainer.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint '{checkpoint}' does not load: {first_line(error)}") from None
 
 
-def listed(folder: Path) -> list[Path]:
-    """Whole checkpoints, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.name.startswith("step_") and (p / "state.json").is_file())
+def resume_from(resume: str, folder: Path, on_damaged: str) -> Resumed:
+    """The checkpoint to resume from, verified: the newest for `auto`, none for `never`, else that of the folder named.
 
-
-def find(resume: str, folder: Path) -> Path | None:
-    """The checkpoint to resume from: the newest for `auto`, none for `never`, else the folder named.
+    Args:
+        folder: where the run's own checkpoints lie.
+        on_damaged: see `CheckpointConfig`.
 
     Raises:
-        CheckpointError: the folder named holds no checkpoint.
+        CheckpointError: the folder named holds no checkpoint; or the one to go on from is damaged, and the line names
+            the newest whole one.
     """
+    source = _find(resume, folder)
+    if source is None:
+        return Resumed()
+    try:
+        return Resumed(source, verify(source))
+    except CheckpointError as error:
+        whole = newest_whole(source)
+        if whole is None:
+            raise CheckpointError(f"{error}; no other one there is whole: start anew under another `name`") from None
+        if resume != "auto" or on_damaged == "stop":
+            raise CheckpointError(
+                f"{error}; the newest whole one is '{whole}': go on from it with resume={whole}, or, with resume=auto, "
+                "by checkpoint.on_damaged=older"
+            ) from None
+        return Resumed(whole, verify(whole), (str(error),))
+
+
+def _find(resume: str, folder: Path) -> Path | None:
     if resume == "never":
         return None
     if resume == "auto":
-        whole = listed(folder)
-        return whole[-1] if whole else None
+        own = listed(folder)
+        return own[-1] if own else None
     folder = Path(resume)
     inside = listed(folder / "checkpoints") or listed(folder)
-    if (folder / "state.json").is_file():
+    if (folder / STATE).is_file():
         return folder
     if not inside:
         close = nearest(resume, ("auto", "never"))
@@ -145,9 +187,12 @@ def discard(checkpoint: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
+    _sync_all([*sorted(folder.rglob("*")), folder])
+
+
+def _sync_all(paths: Sequence[Path]) -> None:
+    for path in paths:
         _sync(path)
-    _sync(folder)
 
 
 def _sync(path: Path) -> None:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, NonNegativeInt, TypeAdapter, ValidationError
+
+from mmrl.contracts.errors import CheckpointError
 
 
 @dataclass
@@ -14,9 +21,44 @@ class Place:
         updates: optimizer steps of all stages so far: the version of the weights.
     """
 
-    step: int = 0
-    updates: int = 0
-    stage: int = 0
-    stage_step: int = 0
+    step: NonNegativeInt = 0
+    updates: NonNegativeInt = 0
+    stage: NonNegativeInt = 0
+    stage_step: NonNegativeInt = 0
     evaluations: dict[str, dict[str, float]] = field(default_factory=dict)
     best: dict[str, Any] | None = None
+
+
+class _State(BaseModel):
+    """What `Session.save` puts into a checkpoint's state.json."""
+
+    place: Place
+    optimizer_steps: NonNegativeInt
+    controllers: dict[str, dict[str, Any]]
+    sampler: dict[str, Any]
+    stages: list[str]
+    parameters: str
+    surroundings: dict[str, str]
+
+
+def read_place(source: Path, state: Mapping[str, Any], stages: Sequence[str]) -> Place:
+    """Where training stands in a checkpoint of a recipe with these stages.
+
+    Raises:
+        CheckpointError: one line; keys are missing, of another type or out of range, or the stages are others.
+    """
+    try:
+        # As JSON, which strict checks let into dataclasses.
+        read = TypeAdapter(_State).validate_json(json.dumps(dict(state)), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"checkpoint '{source}' is damaged: {key} of state.json: {first['msg']}") from None
+    if read.stages != list(stages):
+        raise CheckpointError(f"checkpoint '{source}' has stages {read.stages}, and this recipe has {list(stages)}")
+    if read.place.stage >= len(stages):
+        raise CheckpointError(
+            f"checkpoint '{source}' is damaged: place.stage of state.json is {read.place.stage} of {len(stages)} stages"
+        )
+    # As it stands there: checks turn whole numbers into floats.
+    return Place(**{f.name: state["place"][f.name] for f in fields(Place) if f.name in state["place"]})

@@ -28,6 +28,7 @@ from mmrl.trainer import checkpoint
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.place import Place
 from mmrl.trainer.stopping import StopRequest
+from mmrl.trainer.surroundings import surroundings
 
 
 class Session:
@@ -162,6 +163,7 @@ class Session:
             "sampler": self.mixture.state_dict(),
             "stages": [stage.name for stage in self.recipe.stages],
             "parameters": fingerprint(policy),
+            "surroundings": surroundings(policy.device),
         }
         checkpoint.save(self.folder, place.step, policy, tensors, state)
         checkpoint.rotate(self.folder, self.recipe.checkpoint, place.best["folder"] if place.best else None)

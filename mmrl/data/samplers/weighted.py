@@ -110,5 +110,18 @@ class Weighted:
         for walk in WALKS:
             place = state["walks"][walk]
             self._places[walk] = _Place(place["drawn"], list(place["epochs"]), list(place["positions"]))
+            self._check(walk)
             # Which datasets proved dry is part of the place; the weights may have been changed in the recipe.
             self._dropped[walk] = {i for i, weight in enumerate(state["weights"][walk]) if weight == 0.0}
+
+    def _check(self, walk: Walk) -> None:
+        """Raises CheckpointError where the walk is at no place of its datasets."""
+        place = self._places[walk]
+        counts = [place.drawn, *place.epochs, *place.positions]
+        whole = len(place.epochs) == len(place.positions) == len(self.sizes)
+        if not whole or any(not isinstance(count, int) or count < 0 for count in counts):
+            raise CheckpointError(f"the checkpoint's place in the data is damaged: walk '{walk}' counts {counts}")
+        if any(position > size for position, size in zip(place.positions, self.sizes)):
+            raise CheckpointError(
+                f"the checkpoint's place in the data is damaged: walk '{walk}' is at {place.positions} of {self.sizes}"
+            )

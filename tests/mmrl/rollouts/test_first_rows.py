@@ -126,10 +126,13 @@ def saved(folder, *steps):
     return folder
 
 
-def test_a_run_stands_for_its_newest_whole_checkpoint(tmp_path):
+def test_a_run_stands_for_its_newest_checkpoint(tmp_path):
     run = saved(tmp_path / "run", 5, 10)
-    broken = run / "checkpoints" / "step_000015" / "model"
+    broken = run / "checkpoints" / "step_000015"
     broken.mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"step_000015' is damaged: state.json is missing"):
+        checkpoint_path(str(run), "qwen_vl")
+    broken.rmdir()
     newest = run / "checkpoints" / "step_000010"
     assert checkpoint_path(str(run), "qwen_vl") == str(newest / "model")
     assert checkpoint_path(str(newest), "qwen_vl") == str(newest / "model")
