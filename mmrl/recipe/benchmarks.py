@@ -12,12 +12,82 @@ from mmrl.recipe.registry import Registry
 
 # What stands behind a name is a class that keeps `mmrl.contracts.benchmark.Benchmark`.
 _FOLDER = "mmrl.evaluation.benchmarks"
+
+
+def _in(module: str, **classes: str) -> dict[str, str]:
+    """Name -> `module:class` of benchmarks that stand in one file."""
+    return {name: f"{_FOLDER}.{module}:{kind}" for name, kind in classes.items()}
+
+
 BENCHMARKS: Registry[Any] = Registry(
     "benchmark",
     {
         "digits": f"{_FOLDER}.digits:DigitsBenchmark",
         "video_digits": f"{_FOLDER}.digits:VideoDigitsBenchmark",
         "tabletop": f"{_FOLDER}.tabletop:TabletopReach",
+        **_in(
+            "video_choice",
+            videomme="VideoMME",
+            mvbench="MVBench",
+            motionbench="MotionBench",
+            lvbench="LVBench",
+            longvideobench="LongVideoBench",
+            mlvu="MLVU",
+            video_holmes="VideoHolmes",
+            minerva="Minerva",
+            longvideo_reason="LongVideoReason",
+            mmvu="MMVU",
+            videommmu="VideoMMMU",
+            livesports3k_qa="LiveSports",
+        ),
+        **_in(
+            "video_open",
+            vsibench="VSIBench",
+            charades_sta="CharadesSTA",
+            stvg="STVG",
+            ovobench="OVOBench",
+            vcrbench="VCRBench",
+            videoreasonbench="VideoReasonBench",
+        ),
+        **_in(
+            "image_choice",
+            mmmu="MMMU",
+            mmmu_pro="MMMUPro",
+            mmmu_pro_vision="MMMUProVision",
+            mmbench_en="MMBench",
+            mmstar="MMStar",
+            ai2d="AI2D",
+            vstar="VStar",
+            muirbench="MuirBench",
+            blink="BLINK",
+            realworldqa="RealWorldQA",
+            mathvista="MathVista",
+        ),
+        **_in(
+            "image_open",
+            chartqa="ChartQA",
+            docvqa="DocVQA",
+            infovqa="InfoVQA",
+            textvqa="TextVQA",
+            ocrbench="OCRBench",
+            pope="POPE",
+            hallusionbench="HallusionBench",
+            mme="MME",
+        ),
+        **_in(
+            "image_places",
+            refcoco_val="RefCOCO",
+            refcoco_testA="RefCOCOTestA",
+            refcoco_testB="RefCOCOTestB",
+            **{
+                "refcoco+_val": "RefCOCOPlus",
+                "refcoco+_testA": "RefCOCOPlusTestA",
+                "refcoco+_testB": "RefCOCOPlusTestB",
+            },
+            refcocog_val="RefCOCOg",
+            refcocog_test="RefCOCOgTest",
+            screenspot="ScreenSpot",
+        ),
     },
 )
 

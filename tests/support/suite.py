@@ -39,7 +39,8 @@ class Policy:
             for picture in sample.images:
                 load_image(picture, sample.root, sample.where)
             for video in sample.videos:
-                if isinstance(video, str) and not Path(sample.root or ".", video).stat().st_size:
+                path = Path(sample.root or ".", video)
+                if path.is_file() and not path.stat().st_size:
                     raise BadSample(sample.where, f"video '{video}' is empty")
         return [Shown(sample) for sample in samples]
 

@@ -12,15 +12,14 @@ from typing import Any, ClassVar
 from mmrl.contracts.benchmark import Facts, Scored
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Sample
-from mmrl.data.columns import Columns
-from mmrl.data.messages import text_message
+from mmrl.data.columns import TAG, Columns
 from mmrl.data.readers import READERS, SPLIT_WORDS, Table, open_file, open_tables, plain_columns
 from mmrl.data.references import image_source, video_path
 from mmrl.data.rows import Rows
 from mmrl.evaluation.benchmarks.templates import CHOICE
 from mmrl.evaluation.figures import by_column, means, weighted
 from mmrl.recipe.prompt_templates import compiled
-from vision_rewards import get_reward
+from vision_rewards import Reward, get_reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +84,21 @@ class FileBenchmark(ABC):
     def asked(self, row: Columns) -> Asked:
         """What a row asks. Raises BadSample where a column is missing or of another kind."""
 
-    def keeps(self, raw: Mapping[str, Any]) -> bool:
-        """Whether a row of the files is one of the benchmark's."""
-        return True
+    def parts(self, raw: Mapping[str, Any]) -> int:
+        """How many questions a row of the files holds; 0: it is none of the benchmark's."""
+        return 1
+
+    def part(self, raw: Mapping[str, Any], number: int) -> Mapping[str, Any]:
+        """The row as one of its questions sees it."""
+        return raw
+
+    def placed(self, text: str, asked: Asked) -> tuple[str, tuple[Any, ...]]:
+        """The prompt with `<image>` where pictures have places of their own, and the pictures in that order."""
+        return text, asked.images
+
+    def reward_of(self, sample: Sample) -> Reward:
+        """What scores a sample's answer."""
+        return self._reward.for_task(sample.task)
 
     def rows(self, root: str | None) -> Sequence[Sample]:
         """See `Benchmark.rows`."""
@@ -118,20 +129,21 @@ class FileBenchmark(ABC):
         """A row as a sample; media are not opened. Raises BadSample on columns that are missing or of another kind."""
         row = Columns(raw, number, place, self.name, root, None, "pixel")
         asked = self.asked(row)
-        variables = {**raw, "question": asked.question, "options": asked.options if asked.shown else {}}
-        messages = [text_message("user", compiled(self.template).render(variables))]
+        columns = {**plain_columns(raw), **asked.columns}
+        variables = {**columns, "question": asked.question, "options": asked.options if asked.shown else {}}
+        text, images = self.placed(compiled(self.template).render(variables), asked)
+        messages = [{"role": "user", "content": _content(text)}]
         if self.system is not None:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.system}]})
         target = asked.target
         if target is None:
             target = row.target(asked.task, "answer", asked.answer, asked.options)
-        sample = row.sample(messages, asked.task, target, images=asked.images, videos=asked.videos)
-        columns = {**plain_columns(raw), **asked.columns}
+        sample = row.sample(messages, asked.task, target, images=images, videos=asked.videos)
         return replace(sample, id=f"{row.key}/{number}", coordinates=asked.coordinates, columns=columns)
 
     def score(self, completion: str, sample: Sample) -> float:
         """The accuracy of the task's reward, or the part that `measures` names."""
-        reward = self._reward.for_task(sample.task)
+        reward = self.reward_of(sample)
         result = reward(completion, sample.target)
         part = self.measures.get(reward.name)
         if part is None:
@@ -141,7 +153,7 @@ class FileBenchmark(ABC):
 
     def gold(self, sample: Sample) -> str | None:
         """The answer that the task's reward holds for right."""
-        reward = self._reward.for_task(sample.task)
+        reward = self.reward_of(sample)
         reward.check(sample.target)
         return reward.gold(sample.target)
 
@@ -181,21 +193,33 @@ class _Questions(Rows):
 
     def __init__(self, benchmark: FileBenchmark, tables: Sequence[Table], root: str):
         self.benchmark, self.root = benchmark, root
-        self._places = [(table, i) for table in tables for i in range(len(table)) if self._keeps(table, i)]
+        self._places = [
+            (table, i, number) for table in tables for i in range(len(table)) for number in range(self._parts(table, i))
+        ]
 
-    def _keeps(self, table: Table, row: int) -> bool:
-        # Most benchmarks take every row; a table of pictures is then not read to know it.
-        return type(self.benchmark).keeps is FileBenchmark.keeps or self.benchmark.keeps(table.get(row))
+    def _parts(self, table: Table, row: int) -> int:
+        # Most benchmarks ask every row once; a table of pictures is then not read to know it.
+        if type(self.benchmark).parts is FileBenchmark.parts:
+            return 1
+        raw = table.get(row)
+        return self.benchmark.parts(raw) if isinstance(raw, dict) else 1
 
     def __len__(self) -> int:
         return len(self._places)
 
     def _row(self, row: int) -> Sample:
-        table, local = self._places[row]
+        table, local, number = self._places[row]
         raw, place = table.get(local), f"{table.name} row {local}"
         if not isinstance(raw, dict):
             raise BadSample(place, f"the row is {type(raw).__name__}, expected an object with columns")
-        return self.benchmark.sample(raw, row, place, self.root)
+        return self.benchmark.sample(self.benchmark.part(raw, number), row, place, self.root)
+
+
+def _content(text: str) -> list[dict[str, Any]]:
+    """A prompt with tags as parts of a message; line breaks beside pictures stay, as the benchmark wrote them."""
+    pieces = TAG.split(text)
+    parts = [{"type": piece} if i % 2 else {"type": "text", "text": piece} for i, piece in enumerate(pieces)]
+    return [part for part in parts if part.get("text") != ""]
 
 
 def picture_key(source: Any) -> str:

@@ -1,0 +1,103 @@
+"""Every benchmark of files reads a row of its true form: gold answers score 1 through the runner, wrong ones 0."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mmrl.evaluation.suite.check import check_benchmark
+from mmrl.evaluation.suite.docs import PAGE
+from mmrl.evaluation.suite.listing import described
+from mmrl.evaluation.suite.runner import open_tasks
+from mmrl.recipe.benchmarks import BENCHMARKS
+from tests.support.benchmark_rows import ROWS, WRONG, write
+from tests.support.media import SHARED
+from tests.support.suite import ask, gold_of, settings
+
+# Files that hold first rows as EasyVideoR1 has them.
+PUBLISHED = SHARED / "benchmarks"
+EASYVIDEOR1 = [
+    *("videomme", "mvbench", "motionbench", "lvbench", "longvideobench", "mlvu", "video_holmes", "minerva"),
+    *("longvideo_reason", "mmvu", "videommmu", "livesports3k_qa", "vsibench", "charades_sta", "stvg", "ovobench"),
+    *("vcrbench", "videoreasonbench"),
+]
+PROMPTS = Path(__file__).with_name("prompts.json")
+needs_rows = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no first rows of public benchmarks at {PUBLISHED}")
+
+
+def proved(name, root, output):
+    """The results of gold answers, whose figures must be 1, and of wrong ones, 0."""
+    config = settings(output / "gold", [name], data_root=str(root), count_missing=True)
+    (task,) = open_tasks(config)
+    entry = ask(config, gold_of(task), [task])[name]
+    assert entry["failures"] == 0, entry["failed"]
+    wrong = ask(settings(output / "wrong", [name], data_root=str(root), count_missing=True), WRONG, [task])[name]
+    assert wrong["score"] == 0.0
+    assert wrong["rows"] == entry["rows"]
+    return task, entry
+
+
+@needs_rows
+@pytest.mark.parametrize("name", EASYVIDEOR1)
+def test_first_rows_of_public_files_are_read_and_scored(name, tmp_path):
+    task, entry = proved(name, PUBLISHED, tmp_path)
+    assert entry["score"] == 1.0
+    assert all(sample.videos for sample in task.rows)
+    with pytest.raises(Exception, match=f"media of {len(task.rows)} of {len(task.rows)} rows are missing"):
+        check_benchmark(name, str(PUBLISHED))
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_rows_of_a_set_itself_are_read_and_scored(name, tmp_path):
+    benchmark, best = name.partition(":")[0], ROWS[name].best
+    write(tmp_path, name)
+    task, entry = proved(benchmark, tmp_path, tmp_path)
+    assert entry["score"] == pytest.approx(best)
+    asked = [task.rows[i].messages[-1]["content"] for i in range(len(task.rows))]
+    shown = ["".join(part.get("text", f"<{part['type']}>") for part in content) for content in asked]
+    assert shown == json.loads(PROMPTS.read_text())[name]
+    assert check_benchmark(benchmark, str(tmp_path)).startswith(f"{benchmark}: {len(task.rows)} rows")
+
+
+def test_every_benchmark_is_proved_by_rows():
+    files = {name for name in BENCHMARKS.entries if hasattr(BENCHMARKS.get(name), "asked")}
+    assert files == {*EASYVIDEOR1, *(name.partition(":")[0] for name in ROWS)}
+    for name in files:
+        assert BENCHMARKS.get(name).name == name
+
+
+def test_every_benchmark_says_where_it_comes_from():
+    for name, about, facts in described(BENCHMARKS.entries):
+        assert about, name
+        assert all((facts.source, facts.metric, facts.licence, facts.media)), name
+        assert f"| `{name}` |" in PAGE.read_text()
+
+
+def test_pictures_of_a_tab_separated_file_may_stand_in_another_row(tmp_path):
+    write(tmp_path, "mmbench_en")
+    lines = (tmp_path / "mmbench_en.tsv").read_text().splitlines()
+    assert lines[2].split("\t")[1] == "7"
+    config = settings(tmp_path / "out", ["mmbench_en"], data_root=str(tmp_path))
+    (task,) = open_tasks(config)
+    assert task.rows[0].images == task.rows[1].images
+    assert ask(config, gold_of(task), [task])["mmbench_en"]["failures"] == 0
+
+
+def test_a_question_of_mmbench_counts_where_every_rotation_is_right(tmp_path):
+    write(tmp_path, "mmbench_en")
+    config = settings(tmp_path / "out", ["mmbench_en"], data_root=str(tmp_path))
+    (task,) = open_tasks(config)
+    answer = lambda sample: "no" if sample.row == 1 else task.benchmark.gold(sample)  # noqa: E731
+    figures = ask(config, answer, [task])["mmbench_en"]["figures"]
+    assert figures["score"] == 0.5
+    assert figures["plain"] == pytest.approx(2 / 3)
+
+
+def test_a_name_that_is_no_column_s_is_one_line(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "ai2d.json").write_text(
+        json.dumps([{"question": "?", "options": ["a"], "answer": "x", "image": "a.png"}])
+    )
+    with pytest.raises(Exception, match=r"benchmark 'ai2d': .*column 'answer' is 'x', not the number of an option"):
+        check_benchmark("ai2d", str(tmp_path))
