@@ -125,7 +125,7 @@ def evaluate(
 
     Args:
         recipe: as for `train`, or the folder of a run: its recipe with its newest checkpoint.
-        checkpoint: another checkpoint folder (its `model/` is loaded), instead of the recipe's policy.
+        checkpoint: another checkpoint folder, instead of the recipe's policy.
         videos: where the films of the recipe's `evaluation.videos` go; None: none are made.
     """
     if model is not None or tasks or settings:
@@ -254,13 +254,14 @@ def run_recipe(folder: Path) -> Mapping[str, Any]:
 
 
 def newest_model(folder: Path) -> Path:
-    """model/ of a run's newest checkpoint."""
+    """What a policy is loaded from in a run's newest checkpoint: model/, or adapter/ under LoRA."""
     from mmrl.policies.digests import listed
+    from mmrl.policies.loading import model_of
 
     checkpoints = listed(folder / "checkpoints")
     if not checkpoints:
         raise CheckpointError(f"run '{folder}' has no checkpoint yet")
-    return checkpoints[-1] / "model"
+    return model_of(checkpoints[-1])
 
 
 def stage_of(recipe: Recipe, checkpoint: str | None) -> StageConfig:
@@ -277,7 +278,8 @@ def stage_of(recipe: Recipe, checkpoint: str | None) -> StageConfig:
 
 
 def policy_at(recipe: Recipe, folder: str):
-    """The recipe's policy settings with the weights of a checkpoint's model folder (adapters are merged there)."""
-    path = Path(folder)
-    path = path / "model" if (path / "model").is_dir() else path
+    """The recipe's policy settings with the weights of a checkpoint, adapters merged."""
+    from mmrl.policies.loading import saved_model
+
+    path = saved_model(Path(folder)) or Path(folder)
     return recipe.policy.model_copy(update={"path": str(path), "lora": None})

@@ -20,7 +20,7 @@ from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
 from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
-from mmrl.policies.loading import PACKAGED, checkpoint_path, difference, resolve_dtype
+from mmrl.policies.loading import PACKAGED, checkpoint_path, difference, model_of, resolve_dtype
 from mmrl.policies.opening import load_policy
 from mmrl.policies.statistics import read_statistics
 from mmrl.recipe.checks.evaluation import check_held_out
@@ -289,7 +289,7 @@ def trained_policy(recipe: Recipe, source: Path) -> Policy:
     tensors, _ = checkpoint.load(source)
     policy = load_policy(resumed_policy(recipe, source))
     if isinstance(policy, Normalising):
-        for name, entry in read_statistics(None, source / "model").items():
+        for name, entry in read_statistics(None, model_of(source)).items():
             policy.set_statistics(name, entry)
     restore_parameters(policy, tensors)
     return policy
@@ -297,7 +297,7 @@ def trained_policy(recipe: Recipe, source: Path) -> Policy:
 
 def _resume_run(recipe: Recipe, state: Mapping[str, Any], policy: Policy, mixture: Mixture, source: Path) -> Place:
     place = read_place(source, state, [stage.name for stage in recipe.stages])
-    problem = difference(str(source / "model"), recipe.policy.path, recipe.policy.type)
+    problem = difference(str(model_of(source)), recipe.policy.path, recipe.policy.type)
     if problem is None and state["parameters"] != fingerprint(policy):
         problem = "other parameters are trained: policy.freeze or policy.lora differ"
     if problem is not None:

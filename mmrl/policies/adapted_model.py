@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from mmrl.policies.adapter import save_adapter
+from mmrl.policies import adapter
+from mmrl.policies.lora import weights_of
 from mmrl.policies.referenced import Referenced
+from mmrl.policies.saving import write_config, write_model
 from mmrl.policies.training import Reference, plain_name, trained_beside_adapters
 from mmrl.policies.value_head import ValueHead, head_parameters
 from mmrl.recipe.policies.parts import inside, owner_of
@@ -44,6 +46,8 @@ class AdaptedModel(Referenced):
 
     # See `Policy.horizon`.
     horizon: int | None = None
+    # What the names of those weights begin with that `_save_beside` writes into files of their own.
+    own_files: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: nn.Module, config: TrainedConfig, value_head: ValueHead | None = None):
         self.config = config
@@ -80,9 +84,29 @@ class AdaptedModel(Referenced):
         )
         return Towers(text, vision, trained, patches_per_token, text.vocab_size if vocabulary is None else vocabulary)
 
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes the published layout, with LoRA adapters merged into the weights."""
+        folder = Path(folder)
+        self._complete_config()
+        weights = {n: w for n, w in weights_of(self._model).items() if not n.startswith(self.own_files)}
+        write_model(self._model, weights, self.config.dtype, folder)
+        self._save_beside(folder)
+
     def save_adapter(self, folder: Path) -> None:
         """See `Adapted.save_adapter`."""
-        save_adapter(self.module, self.config, Path(folder))
+        folder = Path(folder)
+        adapter.save_adapter(self.module, self.config, folder)
+        self._complete_config()
+        write_config(self._model, self.config.dtype, folder)
+        (folder / "config.json").rename(folder / adapter.CONFIG)
+        self._save_beside(folder)
+
+    def _complete_config(self) -> None:
+        """Puts what config.json is to say of the policy into the model's config."""
+
+    def _save_beside(self, folder: Path) -> None:
+        """Writes what lies beside a model's weights: processor, statistics, heads."""
+        raise NotImplementedError
 
     def check_units(self, units: int) -> None:
         """Takes any number: units are predicted one after the other."""

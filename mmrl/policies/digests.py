@@ -105,18 +105,19 @@ def verify(checkpoint: Path, below: str = "") -> dict[str, Any]:
 
 
 def verify_model(folder: Path) -> None:
-    """As `verify`, of the `model/` of a checkpoint; nothing where the folder is none.
+    """As `verify`, of the `model/` or `adapter/` of a checkpoint; nothing where the folder is none.
 
     Raises:
         CheckpointError: as `verify_or_name`.
     """
     checkpoint = folder.absolute().parent
-    if folder.name != "model" or not (checkpoint / STATE).is_file():
+    if folder.name not in ("model", "adapter") or not (checkpoint / STATE).is_file():
         return
     try:
-        verify_or_name(checkpoint, "model/")
+        verify_or_name(checkpoint, f"{folder.name}/")
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; a model that you changed yourself is read from a copy of model/") from None
+        cure = f"a model that you changed yourself is read from a copy of {folder.name}/"
+        raise CheckpointError(f"{error}; {cure}") from None
 
 
 def verify_or_name(checkpoint: Path, below: str = "") -> dict[str, Any]:

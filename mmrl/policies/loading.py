@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from mmrl.contracts.errors import CheckpointError, ConfigError, first_line, nearest
+from mmrl.policies import adapter
 from mmrl.policies.chat_template import settle_template
 from mmrl.policies.compat import ensure_torchvision, quiet_transformers
-from mmrl.policies.digests import STATE, damaged, listed, naming_whole
+from mmrl.policies.digests import STATE, damaged, listed, naming_whole, verify_model
 from mmrl.policies.saving import ABOUT, Source
 from mmrl.recipe.policies.registry import POLICIES, alternatives, attribute, entry_of, policies_of
 from mmrl.recipe.policy import PolicyConfig
@@ -80,20 +81,43 @@ def checkpoint_path(path: str, kind: str) -> str:
 
 def _model_in(folder: Path, shown: str) -> Path:
     """The folder itself, or the model of a checkpoint folder, or of a run's newest checkpoint."""
-    if (folder / "config.json").is_file():
+    if config_file(folder).is_file():
         return folder
-    saved = folder / "model"
     if (folder / "checkpoints").is_dir():
         checkpoints = listed(folder / "checkpoints")
         if not checkpoints:
             raise CheckpointError(f"policy.path: the run '{shown}' has no checkpoint yet")
-        newest = checkpoints[-1]
-        if not (newest / STATE).is_file():
-            raise naming_whole(damaged(newest, f"{STATE} is missing"), newest)
-        saved = newest / "model"
-    if (saved / "config.json").is_file():
+        folder = checkpoints[-1]
+        if not (folder / STATE).is_file():
+            raise naming_whole(damaged(folder, f"{STATE} is missing"), folder)
+    if (saved := saved_model(folder)) is not None:
         return saved
+    if (folder / adapter.SETTINGS).is_file():
+        raise CheckpointError(
+            f"policy.path: '{shown}' holds adapters without {adapter.CONFIG}; merge them into their base with peft's "
+            "merge_and_unload"
+        )
     raise CheckpointError(f"policy.path: '{shown}' holds no config.json, so it is no checkpoint")
+
+
+def config_file(folder: Path) -> Path:
+    """The model's config.json, which has another name in a folder of adapters."""
+    return folder / (adapter.CONFIG if (folder / adapter.SETTINGS).is_file() else "config.json")
+
+
+def saved_model(checkpoint: Path) -> Path | None:
+    """What a policy is loaded from in a checkpoint's folder: its model, or the adapters in place of one."""
+    for name in ("model", "adapter"):
+        if config_file(checkpoint / name).is_file():
+            return checkpoint / name
+    return None
+
+
+def model_of(checkpoint: Path) -> Path:
+    """See `saved_model`. Raises CheckpointError where there is neither."""
+    if (saved := saved_model(checkpoint)) is None:
+        raise CheckpointError(f"checkpoint '{checkpoint}' has neither a model nor adapters; copy it again")
+    return saved
 
 
 @cache
@@ -156,6 +180,8 @@ def read_config(path: str, kind: str) -> Any:
     from transformers import AutoConfig
 
     source = checkpoint_path(path, kind)
+    if Path(source).is_dir() and config_file(Path(source)).name == adapter.CONFIG:
+        source = str(config_file(Path(source)))
     for layout in sorted({entry_of(name).layout or "" for name in POLICIES} - {""}):
         if (config := attribute(layout)(Path(source))) is not None:
             return config
@@ -232,18 +258,28 @@ def load_checkpoint(config: PolicyConfig, device: torch.device) -> tuple[Any, An
 
 
 def load_pretrained(
-    cls: Any, source: str | Path, policy: PolicyConfig, may_lack: Callable[[str], bool] | None = None, **options: Any
+    cls: Any,
+    source: Path,
+    policy: PolicyConfig,
+    may_lack: Callable[[str], bool] | None = None,
+    base: Callable[[Path], Any] | None = None,
+    **options: Any,
 ) -> Any:
     """`cls.from_pretrained` with the policy's dtype and attention. Reads safetensors alone.
 
     Args:
-        source: a folder or hub name.
+        source: a folder with a model's weights, or with LoRA adapters, which are merged into those of their base.
         may_lack: whether the checkpoint may be without a weight, by its name; without `may_lack` it has all.
+        base: loads the weights of a base from its folder; None: as this function does.
         options: further arguments of `from_pretrained`.
 
     Raises:
         CheckpointError: nothing that loads, or weights that are damaged, missing, unknown or of other shapes.
     """
+    if (below := base_of(source, policy.type)) is not None:
+        model = load_pretrained(cls, below, policy, may_lack, **options) if base is None else base(below)
+        adapter.merge(model, source, policy.type)
+        return model
     with load_errors(policy.path), quiet_transformers():
         model, info = cls.from_pretrained(
             source,
@@ -257,6 +293,28 @@ def load_pretrained(
     missing = [name for name in info["missing_keys"] if may_lack is None or not may_lack(name)]
     refuse_incomplete({**info, "missing_keys": missing}, policy.path)
     return model
+
+
+def base_of(folder: Path, kind: str) -> Path | None:
+    """The folder of the model that adapters were trained on; None of a folder with weights of its own.
+
+    Args:
+        kind: see `checkpoint_path`.
+
+    Raises:
+        CheckpointError: it is not there, or the adapters are of a kind that is not known here.
+    """
+    if (settings := adapter.read_settings(folder)) is None:
+        return None
+    path = settings["base_model_name_or_path"]
+    try:
+        below = local_folder(path, kind)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"policy.path: '{folder}' holds adapters on '{path}', which is not there: {error}"
+        ) from None
+    verify_model(below)
+    return below
 
 
 @contextmanager

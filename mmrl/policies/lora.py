@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmrl.contracts.errors import ConfigError, nearest
+from mmrl.policies.tensor_file import Weight
 from mmrl.recipe.policies.parts import ModelPart, owner_of
 from mmrl.recipe.policy import Lora
 
@@ -72,23 +74,33 @@ def _named(target: str, layers: Sequence[str]) -> list[str]:
     return [layer for layer in layers if layer == target or layer.endswith(f".{target}")]
 
 
-@torch.no_grad()
-def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """State dict of the plain model with every adapter added to its weight; of one without adapters, its own.
+def weights_of(model: nn.Module) -> dict[str, Weight]:
+    """Every weight of the plain model, with the adapters added to it, by its name there.
 
-    Computed aside: merging in place and back would change the base weights by rounding.
+    Each is computed when it is asked for, aside: merging in place and back would change the base by rounding.
     """
     modules = dict(model.named_modules())
-    state = {}
+    weights = {}
     for key, value in model.state_dict().items():
         if ADAPTER in key:
             continue
         owner, _, leaf = key.rpartition(".")
+        read = None
         if owner.endswith(".base_layer"):
             layer = owner.removesuffix(".base_layer")
             if leaf == "weight":
-                delta = sum(modules[layer].get_delta_weight(name) for name in modules[layer].active_adapters)
-                value = (value.float() + delta.float()).to(value.dtype)
+                read = partial(_merged, value, modules[layer])
             key = f"{layer}.{leaf}"
-        state[key] = value
-    return state
+        weights[key] = Weight(value, value.dtype, read)
+    return weights
+
+
+@torch.no_grad()
+def _merged(weight: Tensor, layer: Any) -> Tensor:
+    delta = sum(layer.get_delta_weight(name) for name in layer.active_adapters)
+    return add_delta(weight, delta)
+
+
+def add_delta(weight: Tensor, delta: Tensor) -> Tensor:
+    """The sum in float32, rounded to the weight's dtype."""
+    return (weight.float() + delta.float()).to(weight.dtype)

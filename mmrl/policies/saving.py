@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mmrl.policies.compat import quiet_transformers
+from mmrl.policies.tensor_file import Weight, write_tensors
 
+# Published checkpoints are cut into files of this size.
+SHARD_SIZE = "5GB"
+INDEX = "model.safetensors.index.json"
 ABOUT = ("README.md", "LICENSE", "LICENSE.txt", "NOTICE")
 # Of processors and tokenizers, in the layouts of transformers 4 and 5. Training changes none of them.
 PROCESSING = (
@@ -59,34 +63,64 @@ def _settings(processor: Any) -> tuple[Any, ...]:
     return (len(tokenizer), json.dumps(images.to_dict(), sort_keys=True, default=str), *templates)
 
 
-def write_model(model: Any, state: Mapping[str, Tensor], dtype: str, folder: Path, **options: Any) -> None:
-    """Writes weights and config.json with every weight in `dtype`, the model's: master weights are float32.
+def write_model(model: Any, weights: Mapping[str, Weight], dtype: str, folder: Path) -> None:
+    """Writes weights, cut into files of `SHARD_SIZE`, and config.json, with float32 weights in `dtype`.
+
+    One weight is computed and cast at a time: master weights are float32, and adapters are merged as they are written.
 
     Args:
-        state: the weights, named as in the model.
+        weights: by their names in the model.
         dtype: `policy.dtype`.
-        options: further arguments of `save_pretrained`.
     """
+    from huggingface_hub import split_torch_state_dict_into_shards
+
+    write_config(model, dtype, folder)
+    target = getattr(torch, dtype)
+    published = {
+        name: replace(weight, dtype=target) if weight.dtype == torch.float32 else weight
+        for name, weight in _published(model, weights).items()
+    }
+    sizes = {name: torch.empty(w.source.shape, dtype=w.dtype, device="meta") for name, w in published.items()}
+    split = split_torch_state_dict_into_shards(
+        sizes, filename_pattern="model{suffix}.safetensors", max_shard_size=SHARD_SIZE
+    )
+    for file, names in split.filename_to_tensors.items():
+        write_tensors(folder / file, {name: published[name] for name in names}, {"format": "pt"})
+    if split.is_sharded:
+        count = sum(weight.source.numel() for weight in published.values())
+        index = {"metadata": {"total_parameters": count, **split.metadata}, "weight_map": split.tensor_to_filename}
+        (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def write_config(model: Any, dtype: str, folder: Path) -> None:
+    """Writes config.json, which says `dtype`, and generation_config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.dtype, model.config.architectures = str(model.dtype).removeprefix("torch."), [type(model).__name__]
     # transformers writes what differs from its defaults, and warns of defaults that are no model.
     with quiet_transformers():
-        model.save_pretrained(folder, state_dict=_cast(state, getattr(torch, dtype)), **options)
+        model.config.save_pretrained(folder)
+        if model.can_generate():
+            model.generation_config.save_pretrained(folder)
     if dtype != "float32":
         path = folder / "config.json"
         path.write_text(json.dumps(_said(json.loads(path.read_text()), dtype), indent=2) + "\n")
 
 
-def _cast(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The weights with float32 ones in `dtype`; those that share memory share it still, and are written once."""
-    if dtype == torch.float32:
-        return dict(state)
-    casted: dict[tuple[int, torch.Size], Tensor] = {}
-    result = {}
-    for name, value in state.items():
-        if value.dtype == torch.float32:
-            key = (value.data_ptr(), value.shape)
-            value = casted.setdefault(key, value.detach().to(dtype))
-        result[name] = value
-    return result
+def _published(model: Any, weights: Mapping[str, Weight]) -> dict[str, Weight]:
+    """The weights by the names of published checkpoints; of tied ones one."""
+    from transformers.core_model_loading import revert_weight_conversion
+    from transformers.modeling_utils import remove_tied_weights_from_state_dict
+
+    unsaved = set(model._keys_to_ignore_on_save or ())
+    sources = {name: weight.source for name, weight in weights.items() if name not in unsaved}
+    sources = remove_tied_weights_from_state_dict(sources, model)
+    by_source = {id(weight.source): weight for weight in weights.values()}
+    published = revert_weight_conversion(model, sources)
+    if any(id(tensor) not in by_source for tensor in published.values()):
+        # Some are put together from several (experts), for which what is merged has to be there.
+        sources = {name: weights[name].value() if weights[name].read else t for name, t in sources.items()}
+        published = revert_weight_conversion(model, sources)
+    return {name: by_source.get(id(tensor)) or Weight(tensor, tensor.dtype) for name, tensor in published.items()}
 
 
 def _said(config: Any, dtype: str) -> Any:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
 from mmrl.policies.chat_template import continuation, opening
-from mmrl.policies.lora import merged_state
-from mmrl.policies.saving import Source, write_model
+from mmrl.policies.saving import Source
 from mmrl.policies.spelling import Speller
 from mmrl.policies.token_policy import TokenPolicy
 from mmrl.policies.value_head import ValueHead, save_value_head
@@ -102,10 +101,6 @@ class TextPolicy(TokenPolicy):
         ids = torch.arange(len(self.processor.tokenizer))
         return ids[~torch.isin(ids, torch.tensor(self._placeholders))]
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes the hub's layout, with the source's own processor files; LoRA adapters are merged into the weights."""
-        folder = Path(folder)
-        state = merged_state(self._model)
-        write_model(self._model, state, self.config.dtype, folder)
+    def _save_beside(self, folder: Path) -> None:
         self.source.write(self.processor, folder)
         save_value_head(self.value_head, folder)

@@ -78,6 +78,11 @@ class CheckpointConfig(Settings):
 
     every: PositiveInt | None = Field(None, description="steps; None: only at the end of a stage and when interrupted")
     keep: PositiveInt = Field(2, description="newest checkpoints kept besides the best")
+    merged: Literal["never", "end", "always"] = Field(
+        "never",
+        description="under LoRA, when a checkpoint holds the whole model, adapters merged, besides the adapters: at "
+        "the end of the run, or always; `mmrl export` makes it of any",
+    )
     best: str | None = Field(
         "mean",
         description="held-out figure whose best checkpoint is kept: mean (loss where nothing is scored), a task, loss",

@@ -1,6 +1,6 @@
 """Checkpoints that appear whole or not at all, and are taken as they were written or not at all.
 
-    checkpoints/step_000012/{model/ (hub layout), adapter/ (under LoRA, peft's layout), trainer.safetensors, state.json}
+    checkpoints/step_000012/{model/ (hub layout), or under LoRA adapter/ (peft's), trainer.safetensors, state.json}
 
 A checkpoint is written into a hidden folder, synced, and renamed; its presence under its final name means that it was
 written whole. `mmrl.policies.digests` tells whether it still is.
@@ -20,30 +20,46 @@ from torch import Tensor
 
 from mmrl.contracts.errors import CheckpointError, first_line, nearest
 from mmrl.contracts.policy import Adapted, Policy
+from mmrl.policies.adapter import exact_parameters
 from mmrl.policies.digests import STATE, digests_of, listed, newest_whole, signed, verify, verify_or_name
+from mmrl.policies.tensor_file import plain, write_tensors
 from mmrl.recipe.policy import TrainedConfig
 from mmrl.recipe.training import CheckpointConfig
 from mmrl.tracking.files import cannot_write
 
+# Of the names of exact trained parameters among a checkpoint's tensors.
+PARAMETER = "parameter/"
 
-def save(folder: Path, step: int, policy: Policy, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+
+def save(
+    folder: Path,
+    step: int,
+    policy: Policy,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    merged: bool = False,
+) -> Path:
     """Writes `folder/step_<step>` atomically.
+
+    Args:
+        merged: under LoRA, the whole model too, with the adapters merged.
 
     Raises:
         UserError: disk full or not writable; nothing is left behind and older checkpoints stay.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     final = folder / f"step_{step:06d}"
     aside = folder / f".{final.name}.tmp"
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        policy.save_pretrained(aside / "model")
-        if adapted := with_adapters(policy):
+        adapted = with_adapters(policy)
+        if adapted is not None:
             adapted.save_adapter(aside / "adapter")
-        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, aside / "trainer.safetensors")
+        if adapted is None or merged:
+            policy.save_pretrained(aside / "model")
+        write_tensors(aside / "trainer.safetensors", plain(tensors))
         _sign(aside, state)
         discard(final)
         os.rename(aside, final)
@@ -107,14 +123,18 @@ def load(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
-    """The trainer's tensors of a checkpoint that is verified."""
+    """The trainer's tensors of a checkpoint that is verified; under LoRA the exact parameters are those of adapter/."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(checkpoint / "trainer.safetensors")
+        tensors = load_file(checkpoint / "trainer.safetensors")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint '{checkpoint}' does not load: {first_line(error)}") from None
+    if (checkpoint / "adapter").is_dir():
+        exact = exact_parameters(checkpoint / "adapter")
+        tensors |= {f"{PARAMETER}{name}": value for name, value in exact.items()}
+    return tensors
 
 
 def resume_from(resume: str, folder: Path, on_damaged: str) -> Resumed:

@@ -134,7 +134,8 @@ class Session:
             place.best = {"score": score, "step": place.step, "folder": f"step_{place.step:06d}"}
         due = config.every is not None and place.step % config.every == 0
         if ended or is_best or due or self.stop.signum is not None:
-            self.save(place, optimizer, controllers)
+            last = ended and place.stage + 1 == len(self.recipe.stages)
+            self.save(place, optimizer, controllers, config.merged == "always" or (last and config.merged == "end"))
 
     def _score(self, results: Mapping[str, float] | None) -> float | None:
         """The figure that `checkpoint.best` goes by; None where it names none, or nothing was measured."""
@@ -146,14 +147,19 @@ class Session:
         falls = best is not None and is_loss(best_figure(best, results))
         return score < before if falls else score > before
 
-    def save(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> None:
-        """Writes a checkpoint of everything that training continues from."""
+    def save(self, place: Place, optimizer: Optimizer, controllers: Controllers, merged: bool = False) -> None:
+        """Writes a checkpoint of everything that training continues from.
+
+        Args:
+            merged: see `mmrl.trainer.checkpoint.save`.
+        """
         policy = self.policy
         tensors = {f"optimizer/{k}": v for k, v in optimizer.state().items()}
         config = policy.config
-        if (isinstance(config, TrainedConfig) and config.lora) or config.dtype != "float32":
+        lora = isinstance(config, TrainedConfig) and config.lora is not None
+        if checkpoint.with_adapters(policy) is None and (lora or config.dtype != "float32"):
             # model/ then holds merged or rounded weights; the exact ones, float32, are kept here.
-            tensors |= {f"parameter/{name}": p.detach() for name, p, _ in policy.trainable()}
+            tensors |= {f"{checkpoint.PARAMETER}{name}": p.detach() for name, p, _ in policy.trainable()}
         reference = policy.reference_state() or {}
         tensors |= {f"reference/{k}": v.detach() for k, v in reference.items()}
         state = {
@@ -165,7 +171,7 @@ class Session:
             "parameters": fingerprint(policy),
             "surroundings": surroundings(policy.device),
         }
-        checkpoint.save(self.folder, place.step, policy, tensors, state)
+        checkpoint.save(self.folder, place.step, policy, tensors, state, merged)
         checkpoint.rotate(self.folder, self.recipe.checkpoint, place.best["folder"] if place.best else None)
 
     def save_for_resume(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> None:
@@ -203,7 +209,7 @@ class Session:
 
 def restore_parameters(policy: Policy, tensors: Mapping[str, torch.Tensor]) -> None:
     """Copies exact trained parameters from a checkpoint, where it keeps them apart from model/."""
-    exact = _part(tensors, "parameter/")
+    exact = _part(tensors, checkpoint.PARAMETER)
     if not exact:
         return
     with torch.no_grad():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import growth, memory
+from benchmarks import checkpoints, growth, memory
 from tests.support.benchmarks import result_of
 from tests.support.paths import ROOT
 
@@ -70,6 +70,13 @@ def test_growth_is_that_of_a_token() -> None:
 
 
 @pytest.mark.slow
+def test_checkpoints_are_compared_by_their_bytes() -> None:
+    cell = {"seconds": 1.0, "bytes": 2e9, "peak_gb": 0.5, "parameters": 7}
+    result = checkpoints.summary({"adapters": cell, "adapters and model": {**cell, "bytes": 8e9}})
+    assert result["value"] == 4.0
+    assert result["details"]["forms"]["adapters"] == {"seconds": 1.0, "gb": 2.0, "peak_gb": 0.5}
+
+
 def test_decoding_prints_its_result(tmp_path: Path) -> None:
     """A smoke run ends with the JSON line, and its value is the lowest ratio."""
     output = tmp_path / "result.json"

@@ -14,7 +14,7 @@ from pydantic import Field
 from mmrl.contracts.errors import CheckpointError, ConfigError
 from mmrl.engines import open_engine
 from mmrl.evaluation.suite.runner import open_tasks, run_tasks
-from mmrl.policies.loading import local_folder, read_config
+from mmrl.policies.loading import base_of, config_file, local_folder, read_config
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.base import Settings
 from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
@@ -93,7 +93,7 @@ def policy_type(model: str) -> str:
     Raises:
         ConfigError: none does.
     """
-    config = local_folder(model, "qwen_vl") / "config.json"
+    config = config_file(local_folder(model, "qwen_vl"))
     # A layout that is not transformers' own has no model_type.
     family = json.loads(config.read_text()).get("model_type") or read_config(model, "qwen_vl").model_type
     able = policies_of(family)
@@ -119,11 +119,17 @@ def model_name(model: str) -> str:
 
 
 def model_digest(folder: Path) -> str:
-    """16 hexadecimal digits of a checkpoint's weights and its config. Raises CheckpointError where there are none."""
-    files = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
+    """16 hexadecimal digits of a checkpoint's weights and its config, and under LoRA of those of its base.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    files = [*sorted(folder.glob("*.safetensors")), config_file(folder)]
     if len(files) == 1:
         raise CheckpointError(f"model '{folder}' holds no .safetensors")
     digest = hashlib.sha256()
+    if (below := base_of(folder, "qwen_vl")) is not None:
+        digest.update(model_digest(below).encode())
     for path in files:
         with path.open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())

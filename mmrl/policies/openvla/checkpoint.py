@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from mmrl.contracts.errors import CheckpointError
 from mmrl.data.robot.statistics import FILE, save_statistics
+from mmrl.policies import adapter
 from mmrl.policies.loading import COMPANIONS, load_pretrained, read_own_config
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.policies.openvla.model import OpenVLAForActionPrediction
-from mmrl.policies.saving import ABOUT, write_model
+from mmrl.policies.saving import ABOUT, INDEX
 from mmrl.recipe.policy import PolicyConfig
 
-# Published checkpoints are cut into files of this size.
-SHARD_SIZE = "5GB"
 PROPRIO = "proprio_projector."
 PROPRIO_FILE = "proprio_projector.safetensors"
 # OpenVLA-OFT's own names, with the training step in the middle.
@@ -29,7 +28,7 @@ OTHER_HEADS = {
     "noisy_action_projector--*": "a diffusion head",
     "vision_backbone--*": "FiLM",
 }
-WRITTEN_ANEW = ("config.json", FILE, "model.safetensors.index.json")
+WRITTEN_ANEW = ("config.json", adapter.SETTINGS, adapter.CONFIG, FILE, INDEX)
 
 
 def read_model_config(folder: Path, shown: str, wanted: str) -> OpenVLAConfig:
@@ -138,23 +137,15 @@ def read_companions(folder: Path) -> dict[str, bytes]:
     }
 
 
-def save(
-    model: OpenVLAForActionPrediction,
-    state: Mapping[str, Tensor],
-    norm_stats: Mapping[str, Any],
-    companions: Mapping[str, bytes],
-    dtype: str,
-    folder: Path,
+def save_beside(
+    model: OpenVLAForActionPrediction, norm_stats: Mapping[str, Any], companions: Mapping[str, bytes], folder: Path
 ) -> None:
-    """Writes weights (in shards, with their index), config.json, the statistics and the companion files."""
+    """Writes the projector of states, the statistics and the companion files."""
     from safetensors.torch import save_file
 
-    proprio = {k.removeprefix(PROPRIO): v.detach().contiguous() for k, v in state.items() if k.startswith(PROPRIO)}
-    rest = {k: v for k, v in state.items() if not k.startswith(PROPRIO)}
-    model.config.norm_stats = dict(norm_stats)
-    write_model(model, rest, dtype, folder, max_shard_size=SHARD_SIZE)
-    if proprio:
-        save_file(proprio, folder / PROPRIO_FILE)
+    if model.proprio_projector is not None:
+        state = model.proprio_projector.state_dict()
+        save_file({name: value.detach().contiguous() for name, value in state.items()}, folder / PROPRIO_FILE)
     for name, content in companions.items():
         (folder / name).write_bytes(content)
     if norm_stats:

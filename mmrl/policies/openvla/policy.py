@@ -14,7 +14,6 @@ from mmrl.contracts.errors import BadSample, CheckpointError, ConfigError
 from mmrl.contracts.types import Sample
 from mmrl.policies import training
 from mmrl.policies.loading import local_folder, resolve_device
-from mmrl.policies.lora import merged_state
 from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.openvla import checkpoint, processor
 from mmrl.policies.openvla.action_tokens import ActionTokens
@@ -33,6 +32,7 @@ class OpenVLA(TokenPolicy):
 
     # Boxes are text, and this policy writes none.
     coordinates = "resized_pixel"
+    own_files = (checkpoint.PROPRIO,)
 
     def __init__(
         self,
@@ -225,11 +225,12 @@ class OpenVLA(TokenPolicy):
         embeds = self._model.get_input_embeddings()(tokens_B[:, None])
         return self._model(embeds, position_ids=positions_3B1[0], **cache.arguments())[:, -1]
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes the published layout; LoRA adapters are merged into the weights written."""
-        state = merged_state(self._model)
-        checkpoint.save(self._model, state, self.statistics, self._companions, self.config.dtype, Path(folder))
-        save_value_head(self.value_head, Path(folder))
+    def _complete_config(self) -> None:
+        self._model.config.norm_stats = dict(self.statistics)
+
+    def _save_beside(self, folder: Path) -> None:
+        checkpoint.save_beside(self._model, self.statistics, self._companions, folder)
+        save_value_head(self.value_head, folder)
 
 
 def _check_tokenizer(tokenizer: Any, model_config: OpenVLAConfig, shown: str) -> None:

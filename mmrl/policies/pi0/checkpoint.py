@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from mmrl.contracts.errors import CheckpointError, ConfigError, first_line
-from mmrl.data.robot.statistics import FILE as STATISTICS
 from mmrl.policies.compat import ensure_torchvision
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.loading import load_pretrained, local_folder, read_own_config
 from mmrl.policies.pi0 import lerobot, lerobot_config
-from mmrl.policies.saving import Source, write_model
+from mmrl.policies.saving import Source
 from mmrl.policies.statistics import read_statistics
 from mmrl.recipe.policies.flow import FlowParams, Pi0Settings
 
-SHARD_SIZE = "5GB"
 PROCESSOR = "processor_config.json"
 # What transformers' processor calls the statistics, and what they are called here.
 PROCESSOR_STATISTICS = {"action": ("actions_mean", "actions_std"), "proprio": ("state_mean", "state_std")}
@@ -72,16 +68,27 @@ def load(config: Pi0Settings, params: FlowParams, family: str, default_kind: Kin
     if lerobot_config.is_lerobot(folder):
         processing = lerobot.read_processing(folder)
         kind, statistics, delta = processing.kind, processing.statistics, processing.delta
-        model = lerobot.load_model(cls, sizes, folder, config)
     else:
         kind, delta = getattr(sizes, "normalization", default_kind), getattr(sizes, "delta_actions", None)
         statistics = read_statistics(_processor_statistics(folder), folder)
-        # The expert gets embeddings, never tokens: its table is read by nothing, and files often lack it.
-        model = load_pretrained(cls, folder, config, lambda name: name == "model.dit.embed_tokens.weight")
+    model = _load_weights(cls, sizes, folder, config)
     processor = _load_processor(folder, model.config, params, config.path)
     # lerobot's files describe its own processors, and a tokenizer of the recipe's is not the checkpoint's.
     own = (folder / PROCESSOR).is_file() and params.tokenizer is None
     return Loaded(model, processor, statistics, kind, folder, delta, Source(folder, processor if own else None))
+
+
+def _load_weights(cls: Any, sizes: Any, folder: Path, config: Pi0Settings) -> Any:
+    if lerobot_config.is_lerobot(folder):
+        return lerobot.load_model(cls, sizes, folder, config)
+    return load_pretrained(
+        cls,
+        folder,
+        config,
+        # The expert gets embeddings, never tokens: its table is read by nothing, and files often lack it.
+        lambda name: name == "model.dit.embed_tokens.weight",
+        base=lambda below: _load_weights(cls, sizes, below, config),
+    )
 
 
 def settle_delta(asked: Sequence[int] | None, saved: Sequence[int] | None, shown: str) -> list[int]:
@@ -145,25 +152,3 @@ def _processor_statistics(folder: Path) -> dict[str, Any] | None:
         if mean in raw and std in raw
     }
     return {"checkpoint": entry} if entry else None
-
-
-def save(
-    model: Any,
-    state: Mapping[str, Tensor],
-    statistics: Mapping[str, Any],
-    kind: Kind,
-    delta: Sequence[int],
-    dtype: str,
-    folder: Path,
-) -> None:
-    """Writes weights, config.json and the statistics.
-
-    Args:
-        dtype: `policy.dtype`.
-    """
-    model.config.normalization = kind
-    if delta:
-        model.config.delta_actions = list(delta)
-    write_model(model, state, dtype, folder, max_shard_size=SHARD_SIZE)
-    if statistics:
-        (folder / STATISTICS).write_text(json.dumps(dict(statistics), indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample
+from mmrl.data.robot.statistics import FILE as STATISTICS
 from mmrl.policies import training
 from mmrl.policies.adapted_model import Towers
 from mmrl.policies.flow.context import FlowPrompt, Prefix, digest_of
@@ -18,7 +20,6 @@ from mmrl.policies.flow.noise_head import NoiseHead, load_noise_head, save_noise
 from mmrl.policies.flow.normaliser import Kind
 from mmrl.policies.flow.policy import FlowPolicy, FlowShape
 from mmrl.policies.loading import resolve_device
-from mmrl.policies.lora import merged_state
 from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.pi0 import checkpoint
 from mmrl.policies.saving import Source
@@ -26,12 +27,11 @@ from mmrl.policies.statistics import cure_of_sizes
 from mmrl.policies.value_head import ValueHead, load_value_head, save_value_head
 from mmrl.recipe.policies.flow import FlowParams, Pi0Settings
 
-NOISE = "noise_head."
-
 
 class Pi0(FlowPolicy):
     """π0 (arXiv 2410.24164). The critic reads the state token's output, which no action token can reach."""
 
+    own_files = ("noise_head.",)
     family: ClassVar[str] = "pi0"
     default_kind: ClassVar[Kind] = "mean_std"
 
@@ -203,14 +203,15 @@ class Pi0(FlowPolicy):
 
     # --- checkpoints
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes transformers' layout, statistics and heads; LoRA adapters are merged into the weights written."""
-        folder = Path(folder)
-        state = merged_state(self._model)
-        noise = {k.removeprefix(NOISE): v for k, v in state.items() if k.startswith(NOISE)}
-        rest = {k: v for k, v in state.items() if not k.startswith(NOISE)}
-        checkpoint.save(self._model, rest, self.statistics, self.kind, self.delta, self.config.dtype, folder)
+    def _complete_config(self) -> None:
+        self._model.config.normalization = self.kind
+        if self.delta:
+            self._model.config.delta_actions = list(self.delta)
+
+    def _save_beside(self, folder: Path) -> None:
         self.source.write(self.processor, folder)
+        if self.statistics:
+            (folder / STATISTICS).write_text(json.dumps(dict(self.statistics), indent=1))
         save_value_head(self.value_head, folder)
-        if noise:
-            save_noise_head(noise, folder)
+        if (head := getattr(self._model, "noise_head", None)) is not None:
+            save_noise_head(head.state_dict(), folder)

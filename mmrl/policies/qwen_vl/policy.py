@@ -160,8 +160,7 @@ class QwenVL(TextPolicy):
             **cache.arguments(),
         ).last_hidden_state[:, -1]
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Also writes the statistics of actions."""
-        super().save_pretrained(folder)
+    def _save_beside(self, folder: Path) -> None:
+        super()._save_beside(folder)
         if self.statistics:
-            save_statistics(self.statistics, Path(folder))
+            save_statistics(self.statistics, folder)

@@ -31,8 +31,10 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     prepare_libraries()
     import torch
 
+    from mmrl.policies.lora import weights_of
     from mmrl.policies.openvla import checkpoint
     from mmrl.policies.openvla.model import OpenVLAForActionPrediction
+    from mmrl.policies.saving import write_model
 
     sizes = {**SIZES[family], **size}
     tokenizer = train_tokenizer(sizes["vocab"], sizes["bins"])
@@ -46,7 +48,10 @@ def write(family: str, folder: Path, seed: int, size: Mapping[str, Any]) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessor(sizes["image"]), indent=1))
-    checkpoint.save(model, model.state_dict(), _statistics(sizes), {}, "float32", folder)
+    model.config.norm_stats = _statistics(sizes)
+    weights = {name: w for name, w in weights_of(model).items() if not name.startswith(checkpoint.PROPRIO)}
+    write_model(model, weights, "float32", folder)
+    checkpoint.save_beside(model, model.config.norm_stats, {}, folder)
     return folder
 
 

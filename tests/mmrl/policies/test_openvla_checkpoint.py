@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmrl.contracts.errors import CheckpointError, ConfigError
+from mmrl.policies import saving
 from mmrl.policies.loading import difference
-from mmrl.policies.openvla import checkpoint
 from mmrl.policies.openvla.config import OpenVLAConfig
 from mmrl.recipe.rollout import SamplingConfig
 from tests.support.engines import generate, hf
@@ -107,7 +107,7 @@ def test_a_folder_is_written_back_as_it_was_read(copy, tmp_path, monkeypatch, sh
     raw |= {"auto_map": {"AutoConfig": "configuration_prismatic.OpenVLAConfig"}, "a_field_of_theirs": [1, 2]}
     (copy / "config.json").write_text(json.dumps(raw))
     if shards:
-        monkeypatch.setattr(checkpoint, "SHARD_SIZE", "1MB")
+        monkeypatch.setattr(saving, "SHARD_SIZE", "1MB")
     load(copy, awake=False).save_pretrained(tmp_path / "again")
     written = {path.name for path in (tmp_path / "again").iterdir()}
     weights = {name for name in written if name.endswith(".safetensors")}
