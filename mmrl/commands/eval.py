@@ -12,7 +12,7 @@ from mmrl.contracts.heldout import is_loss
 from mmrl.tracking.files import json_text, write_atomic
 
 # `mmrl eval WORD …`; a recipe or run of that name is `./WORD`.
-WORDS = ("list", "check")
+WORDS = ("list", "check", "merge", "rescore")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="RECIPE_OR_RUN",
         nargs="?",
         help="YAML file, or a run's folder (its newest checkpoint is measured); or a word: `list` of benchmarks, "
-        "`check TASK …` of their files",
+        "`check TASK …` of their files, `merge DIR …` of shards, `rescore DIR` of saved answers",
     )
     parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="settings that replace the recipe's")
     parser.add_argument("--checkpoint", metavar="DIR", help="measure this checkpoint instead")
@@ -44,7 +44,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     tasks.add_argument("--seed", type=int, metavar="N", help="of sampling")
     tasks.add_argument("--shard", metavar="I/N", help="every N-th row from the I-th on")
     tasks.add_argument("--count-missing", action="store_true", help="rows without their media count as wrong")
-    tasks.add_argument("--log-samples", "--log_samples", action="store_true", help="also write lmms-eval's samples")
+    tasks.add_argument(
+        "--log-samples", "--log_samples", action="store_true", help="also write lmms-eval's and VLMEvalKit's files"
+    )
+    tasks.add_argument("--scorer", metavar="SUITE", help="rescore: as lmms-eval or vlmevalkit does")
 
 
 def run(args: Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import UserError
@@ -74,4 +75,40 @@ def _known(names: list[str]) -> list[str]:
         raise UserError(str(error)) from None
 
 
-WORDS: dict[str, Callable[[Namespace], int]] = {"list": show, "check": check}
+def merge(args: Namespace) -> int:
+    """Puts shards together."""
+    from mmrl.evaluation.suite.results import table
+    from mmrl.evaluation.suite.stored import merge as merge_shards
+
+    folders, into = _folders(args, "merge", "the shards"), _into(args, "merge")
+    print(table(merge_shards(folders, into, args.data_root)))
+    print(f"written: {into}/results.json")
+    return 0
+
+
+def rescore(args: Namespace) -> int:
+    """Scores saved answers anew."""
+    from mmrl.evaluation.suite.results import table
+    from mmrl.evaluation.suite.stored import rescore as rescore_answers
+
+    folders, into = _folders(args, "rescore", "the answers"), _into(args, "rescore")
+    if len(folders) > 1:
+        raise UserError("rescore takes one folder")
+    print(table(rescore_answers(folders[0], into, args.data_root, args.scorer)))
+    print(f"written: {into}/results.json")
+    return 0
+
+
+def _folders(args: Namespace, word: str, what: str) -> list[Path]:
+    if not args.overrides:
+        raise UserError(f"{word}: name the folders of {what}: mmrl eval {word} DIR … --output OUT")
+    return [Path(folder) for folder in args.overrides]
+
+
+def _into(args: Namespace, word: str) -> Path:
+    if args.output is None:
+        raise UserError(f"{word}: --output is needed: the folder that results go to")
+    return Path(args.output)
+
+
+WORDS: dict[str, Callable[[Namespace], int]] = {"list": show, "check": check, "merge": merge, "rescore": rescore}

@@ -53,7 +53,7 @@ class SuiteConfig(Settings):
         None, description="i/n: every n-th row from the i-th on, to be put together by `mmrl eval merge`"
     )
     count_missing: bool = Field(False, description="rows whose media are missing count as wrong, and stop nothing")
-    log_samples: bool = Field(False, description="also write each benchmark's answers as lmms-eval logs them")
+    log_samples: bool = Field(False, description="also write the answers as lmms-eval and VLMEvalKit have them")
 
     @model_validator(mode="after")
     def _tasks_differ(self) -> SuiteConfig:

@@ -14,7 +14,7 @@ from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Sample
 from mmrl.data.columns import TAG, Columns
 from mmrl.data.readers import READERS, SPLIT_WORDS, Table, open_file, open_tables, plain_columns
-from mmrl.data.references import image_source, video_path
+from mmrl.data.references import image_source, is_encoded, video_path
 from mmrl.data.rows import Rows
 from mmrl.evaluation.benchmarks.templates import CHOICE
 from mmrl.evaluation.figures import by_column, means, weighted
@@ -129,7 +129,8 @@ class FileBenchmark(ABC):
         """A row as a sample; media are not opened. Raises BadSample on columns that are missing or of another kind."""
         row = Columns(raw, number, place, self.name, root, None, "pixel")
         asked = self.asked(row)
-        columns = {**plain_columns(raw), **asked.columns}
+        plain = {name: value for name, value in plain_columns(raw).items() if not is_encoded(value)}
+        columns = {**plain, **asked.columns}
         variables = {**columns, "question": asked.question, "options": asked.options if asked.shown else {}}
         text, images = self.placed(compiled(self.template).render(variables), asked)
         messages = [{"role": "user", "content": _content(text)}]

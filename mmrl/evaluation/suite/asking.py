@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmrl.contracts.benchmark import Benchmark
+from mmrl.contracts.benchmark import Benchmark, Weighted
 from mmrl.contracts.engine import Completion, Engine, Request
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.policy import Policy, opening_of
@@ -124,7 +124,9 @@ class _Outcome:
     def record(self, benchmark: Benchmark) -> Record:
         """The line that is written, with the answer's score."""
         sample = self.sample
-        blank = Record(self.row, sample.id, sample.question, dict(sample.target), failed=self.failed)
+        cluster = benchmark.cluster(sample) if isinstance(benchmark, Weighted) else ""
+        target = dict(sample.target)
+        blank = Record(self.row, sample.id, sample.question, target, failed=self.failed, cluster=cluster)
         if self.group is not None:
             return self._played(blank, self.group)
         if self.completion is None:

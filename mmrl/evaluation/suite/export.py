@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +42,22 @@ def lmms_eval_line(record: Record, sample: Sample) -> dict[str, Any]:
     paths = [name for name in media_names(sample) if isinstance(name, str)]
     held = [item for item in (*sample.images, *sample.videos) if not isinstance(item, str)]
     return line if held or not paths else {**line, "input_media": paths}
+
+
+def write_vlmevalkit(output: Path, task: Task, model: str) -> Path:
+    """`<output>/<model>/<model>_<set>.tsv`, a prediction file of VLMEvalKit (`PRED_FORMAT=tsv`).
+
+    Its columns are the row's without pictures, `index` first, lists as Python writes them, and `prediction` last.
+    """
+    records = Records(output / slug(task.name)).read()
+    rows = [{"index": row, **task.rows[row].columns, "prediction": record.answer} for row, record in records.items()]
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "prediction"))
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, [*names, "prediction"], delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=lambda row: int(row["index"]) if str(row["index"]).isdigit() else 0))
+    known = getattr(task.benchmark, "files", ())
+    return write_atomic(output / model / f"{model}_{known[0] if known else slug(task.name)}.tsv", file.getvalue())
 
 
 def _hash(columns: Mapping[str, Any]) -> str:

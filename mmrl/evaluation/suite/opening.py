@@ -13,6 +13,7 @@ from pydantic import Field
 
 from mmrl.contracts.errors import CheckpointError, ConfigError
 from mmrl.engines import open_engine
+from mmrl.evaluation.suite.export import write_lmms_eval, write_vlmevalkit
 from mmrl.evaluation.suite.runner import open_tasks, run_tasks
 from mmrl.policies.loading import base_of, config_file, local_folder, read_config
 from mmrl.policies.opening import load_policy
@@ -57,10 +58,9 @@ def measure_suite(
     with closing(open_engine(parts.engine, policy)) as engine:
         results = run_tasks(tasks, config, policy, engine, parts.engine.name, model, chunk, say)
     if config.log_samples:
-        from mmrl.evaluation.suite.export import write_lmms_eval
-
         for task in tasks:
-            say(f"written: {write_lmms_eval(Path(config.output), task, model['name'])}")
+            for write in (write_lmms_eval, write_vlmevalkit):
+                say(f"written: {write(Path(config.output), task, model['name'])}")
     return results
 
 

@@ -1,0 +1,176 @@
+"""Answers that lie in a folder of results: read again, put together from shards, scored anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mmrl.contracts.benchmark import Benchmark
+from mmrl.contracts.errors import UserError, unknown
+from mmrl.contracts.types import Sample
+from mmrl.evaluation.suite.protocol import named, protocol_changes, scoring_of
+from mmrl.evaluation.suite.records import SAMPLES, Record, Records
+from mmrl.evaluation.suite.results import results_of
+from mmrl.evaluation.suite.runner import PROTOCOL, Task, open_task, slug, write_results
+from mmrl.evaluation.suite.scorers import SCORERS, Scorer
+from mmrl.recipe.suite import read_shard
+from mmrl.tracking.files import json_line, json_text, write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One benchmark's answers in a folder.
+
+    Attributes:
+        folder: of this benchmark.
+        head: the model, the shard and the protocol that they were made with.
+        records: row -> its answer.
+    """
+
+    folder: Path
+    head: Mapping[str, Any]
+    records: Mapping[int, Record]
+
+    @property
+    def name(self) -> str:
+        """The benchmark's."""
+        return self.head["protocol"]["benchmark"]
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """See `Protocol`."""
+        return self.head["protocol"]
+
+
+def stored_in(output: Path) -> dict[str, Stored]:
+    """Benchmark -> its answers. Raises UserError where the folder holds none."""
+    heads = sorted(output.glob(f"*/{PROTOCOL}")) if output.is_dir() else []
+    if not heads:
+        raise UserError(f"'{output}' holds no answers of benchmarks: no folder in it has a {PROTOCOL}")
+    every = [Stored(path.parent, json.loads(path.read_text()), Records(path.parent).read()) for path in heads]
+    return {stored.name: stored for stored in every}
+
+
+def reopened(stored: Stored, root: str | None) -> Task:
+    """The benchmark of some answers.
+
+    Raises:
+        UserError: its rows are not those that were asked.
+    """
+    asked = stored.protocol["rows"]
+    task = open_task(stored.name, root, asked["count"])
+    if task.survey.digest != asked["digest"]:
+        raise UserError(f"benchmark '{stored.name}' has other rows than those that '{stored.folder}' answers")
+    return task
+
+
+def merge(outputs: Sequence[Path], into: Path, root: str | None) -> dict[str, dict[str, Any]]:
+    """Puts the shards of some benchmarks together, as if one run had asked all rows.
+
+    Raises:
+        UserError: they are of several checkpoints or protocols, one is missing, or one is not finished.
+    """
+    shards: dict[str, list[Stored]] = {}
+    for output in outputs:
+        for name, stored in stored_in(output).items():
+            shards.setdefault(name, []).append(stored)
+    together = {name: _together(name, parts) for name, parts in shards.items()}
+    return {name: write_stored(into, *whole, root) for name, whole in together.items()}
+
+
+def _together(name: str, parts: Sequence[Stored]) -> tuple[Mapping[str, Any], dict[int, Record]]:
+    """The head and the answers of all shards of a benchmark."""
+    heads = [{**part.head, "shard": None} for part in parts]
+    for part, head in zip(parts, heads):
+        if changes := protocol_changes(heads[0], head):
+            raise UserError(f"'{part.folder}' is under another protocol than '{parts[0].folder}' ({named(changes)})")
+    places: dict[int, Stored] = {}
+    count = 0
+    for part in parts:
+        place, count = read_shard(part.head["shard"] or "0/1")
+        if place in places:
+            raise UserError(f"'{part.folder}' and '{places[place].folder}' are both shard {place}/{count}")
+        places[place] = part
+    if missing := [str(i) for i in range(count) if i not in places]:
+        raise UserError(f"benchmark '{name}': of {count} shards {', '.join(missing)} are missing")
+    records = {row: record for part in parts for row, record in part.records.items()}
+    rows = heads[0]["protocol"]["rows"]["count"]
+    for place, part in places.items():
+        if left := len(set(range(place, rows, count)) - part.records.keys()):
+            raise UserError(
+                f"'{part.folder}' is not finished: {left} answers are missing; run it again to go on with it"
+            )
+    return heads[0], records
+
+
+def write_stored(
+    into: Path, head: Mapping[str, Any], records: Mapping[int, Record], root: str | None
+) -> dict[str, Any]:
+    """Writes answers with their results as a run would have; see `results_of`."""
+    name = head["protocol"]["benchmark"]
+    task = reopened(Stored(into / slug(name), head, records), root)
+    result = results_of(task.benchmark, task.rows, records, head["protocol"])
+    lines = "".join(json_line(asdict(record)) for _, record in sorted(records.items()))
+    write_atomic(into / slug(name) / PROTOCOL, json_text(head))
+    write_atomic(into / slug(name) / SAMPLES, lines)
+    write_results(into, head["model"], {name: result})
+    return result
+
+
+def rescore(
+    output: Path, into: Path, root: str | None, scorer: str | None = None, say: Callable[[str], object] = print
+) -> dict[str, dict[str, Any]]:
+    """Scores saved answers anew, by the benchmarks as they are now or as another suite does, into another folder.
+
+    Args:
+        scorer: a suite of `mmrl.evaluation.suite.scorers`; None: the benchmarks' own.
+
+    Raises:
+        UserError: the folder is the same, or the suite does not score one of the benchmarks.
+    """
+    if into.resolve() == output.resolve():
+        raise UserError("rescore: --output is the folder of the answers itself; give another")
+    results: dict[str, dict[str, Any]] = {}
+    plans = []
+    for name, stored in stored_in(output).items():
+        if stored.head["shard"] is not None:
+            raise UserError(f"'{stored.folder}' is shard {stored.head['shard']}; put the shards together first")
+        plans.append((stored, reopened(stored, root), scorer_of(name, scorer)))
+    for stored, task, score in plans:
+        records = {row: _anew(record, task, score) for row, record in stored.records.items()}
+        scoring = scoring_of(task.benchmark)
+        scoring = {**scoring, "extractor": scorer, "metric": scorer} if scorer else scoring
+        head = {**stored.head, "protocol": {**stored.protocol, "scoring": scoring}}
+        results[task.name] = write_stored(into, head, records, root)
+        changed = sum(records[row].score != record.score for row, record in stored.records.items())
+        say(f"{task.name}: {results[task.name]['score']:.3f}, {changed} of {len(records)} scores changed")
+    return results
+
+
+def scorer_of(name: str, suite: str | None) -> Scorer | None:
+    """What scores a benchmark's answers as a suite does; None: the benchmark itself. Raises UserError."""
+    if suite is None:
+        return None
+    if suite not in SCORERS:
+        raise UserError(unknown("scorer", suite, SCORERS))
+    if name not in SCORERS[suite]:
+        raise UserError(
+            f"benchmark '{name}' is not scored as {suite} does; those that are: {', '.join(SCORERS[suite])}"
+        )
+    return SCORERS[suite][name]
+
+
+def _anew(record: Record, task: Task, score: Scorer | None) -> Record:
+    sample = task.rows[record.row]
+    # What failed has no answer, and episodes have none in text.
+    if record.failed is not None or sample.kind != "answers":
+        return record
+    shown = replace(sample, target=record.target)
+    return replace(record, score=float(_score(task.benchmark, record.answer, shown, score)))
+
+
+def _score(benchmark: Benchmark, answer: str, sample: Sample, score: Scorer | None) -> float:
+    return benchmark.score(answer, sample) if score is None else score(answer, sample)
