@@ -12,7 +12,8 @@ from typing import Any, overload
 
 import yaml
 
-from mmrl.contracts.errors import BadSample, CheckpointError, UserError
+from mmrl.contracts.errors import BadSample, CheckpointError, DeadPolicy, UserError
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Sample
 from mmrl.recipe.record import PASSED, passed_code, record
 from mmrl.recipe.schema import Recipe, load_recipe
@@ -183,7 +184,8 @@ def measure(
         simulators = Simulators(recipe.simulators, recipe.pipeline)
         with closing(simulators), closing(open_engine(recipe.engine, policy)) as engine:
             evaluator = open_evaluator(recipe, policy, engine, sets, preparer, simulators, noting.add)
-            measured = evaluator.run(stage_of(recipe, checkpoint), films.keep if films else None)
+            with _explained(policy):
+                measured = evaluator.run(stage_of(recipe, checkpoint), films.keep if films else None)
     if films:
         films.close()
     return measured.results, measured.figures
@@ -243,6 +245,20 @@ def _curable(recipe: Recipe) -> Iterator[None]:
         yield
     except BadSample as error:
         raise with_cure(error, recipe) from None
+
+
+@contextmanager
+def _explained(policy: Policy) -> Iterator[None]:
+    """Inside, a policy that gives nothing finite says which weights are at fault."""
+    from mmrl.policies.alive import first_dead_tensor
+
+    try:
+        yield
+    except DeadPolicy as error:
+        raise DeadPolicy(
+            f"'{policy.config.path}': {error}; {first_dead_tensor(policy)}; no figure is made of it: measure an "
+            "earlier checkpoint with --checkpoint"
+        ) from error
 
 
 def run_recipe(folder: Path) -> Mapping[str, Any]:

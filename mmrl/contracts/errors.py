@@ -39,6 +39,19 @@ class CheckpointError(UserError):
     """A checkpoint that is missing, broken, or of another model."""
 
 
+class DeadPolicy(UserError):
+    """A policy that computes nothing usable any more, or a run that shows no sign of learning: no figure is made of it.
+
+    Args:
+        problem: what is not as it should be.
+        sign: the key of `health` that says so; empty where something is not finite.
+    """
+
+    def __init__(self, problem: str, sign: str = ""):
+        super().__init__(problem)
+        self.sign = sign
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's text that says something, or else the error's type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.world import ALONE, World
+from mmrl.engines.watched import WatchedEngine
 from mmrl.recipe.engines import EngineSettings
 from mmrl.recipe.importing import import_attribute
 
 
 def open_engine(settings: EngineSettings, policy: Policy, world: World = ALONE) -> Engine:
-    """The engine of these settings, started on a policy."""
-    engine = import_attribute(settings.adapter)(settings)
+    """The engine of these settings, started on a policy, and watched (`mmrl.engines.watched`)."""
+    engine = WatchedEngine(import_attribute(settings.adapter)(settings))
     engine.start(policy, world)
     return engine

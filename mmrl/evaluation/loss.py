@@ -14,6 +14,7 @@ from mmrl.contracts.source import Ready
 from mmrl.evaluation.rows import BadRows
 from mmrl.objectives.batching import micro_batches
 from mmrl.objectives.rows import Row, collate
+from mmrl.policies.alive import refuse_dead
 from mmrl.rollouts.answers import demonstrate
 
 # Demonstrations are measured whole, however long answers may become.
@@ -33,6 +34,9 @@ class LossSums:
         Args:
             budget: tokens per forward pass.
             bad: takes rows whose demonstration the policy cannot represent.
+
+        Raises:
+            DeadPolicy: log-probs are not finite.
         """
         rows: list[Row] = []
         for number, item in enumerate(ready):
@@ -47,6 +51,7 @@ class LossSums:
         with torch.no_grad(), without_dropout(policy):
             for batch in micro_batches(rows, policy, budget):
                 likelihood = policy.log_probs(collate(batch))
+                refuse_dead("log-probs of demonstrations", [likelihood.log_probs_RU[likelihood.mask_RU]])
                 self.nll[dataset] = self.nll.get(dataset, 0.0) - float(likelihood.log_probs_RU.double().sum())
                 self.units[dataset] = self.units.get(dataset, 0) + int(likelihood.mask_RU.sum())
 

@@ -33,6 +33,7 @@ from mmrl.recipe.code import Code
 from mmrl.recipe.data import AnyData, DataConfig, EpisodeData
 from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
 from mmrl.recipe.evaluation import EvalConfig
+from mmrl.recipe.health import HealthConfig
 from mmrl.recipe.policies.registry import AnyPolicy
 from mmrl.recipe.reading import apply_overrides, read_yaml, validate
 from mmrl.recipe.rewards import RewardConfig, check_own, check_rewards, kinds_of, uses_rewards, with_rewards
@@ -63,6 +64,7 @@ class Recipe(Settings):
     stages: list[StageConfig] = Field(min_length=1)
     evaluation: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    health: HealthConfig = HealthConfig()
     tracking: TrackingConfig = TrackingConfig()
     code: dict[str, Code] = Field({}, description="written by a run: where the parts of it that are code came from")
 

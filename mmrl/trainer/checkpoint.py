@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,10 +181,10 @@ def _find(resume: str, folder: Path) -> Path | None:
     return inside[-1]
 
 
-def rotate(folder: Path, config: CheckpointConfig, best: str | None) -> None:
-    """Removes all but the newest `keep` checkpoints and the best one, and leftovers of interrupted writes."""
+def rotate(folder: Path, config: CheckpointConfig, kept: Collection[str | None]) -> None:
+    """Removes all but the newest `keep` checkpoints and those named, and leftovers of interrupted writes."""
     for old in listed(folder)[: -config.keep]:
-        if old.name != best:
+        if old.name not in kept:
             discard(old)
     for leftover in folder.glob(".*"):
         shutil.rmtree(leftover, ignore_errors=True)

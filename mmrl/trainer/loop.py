@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from mmrl.contracts.errors import CheckpointError
+from mmrl.contracts.errors import CheckpointError, DeadPolicy
 from mmrl.contracts.policy import media_of
 from mmrl.data.reading_ahead import reading_ahead
 from mmrl.objectives.controllers import Controllers
@@ -26,7 +26,20 @@ from mmrl.trainer.step import accumulate, minibatches, plan_step
 
 
 def train_all(session: Session, place: Place) -> bool:
-    """Runs every stage from `place` on. Returns False when a signal stopped it."""
+    """Runs every stage from `place` on. Returns False when a signal stopped it.
+
+    Raises:
+        DeadPolicy: the policy gives nothing finite any more, or shows a sign of `health` for too long.
+    """
+    saved = f"step_{place.step:06d}"
+    session.proven.saved = saved if (session.folder / saved).is_dir() else None
+    try:
+        return _train_stages(session, place)
+    except DeadPolicy as error:
+        raise session.explain(error, place) from error
+
+
+def _train_stages(session: Session, place: Place) -> bool:
     if place.step == 0 and "start" not in place.evaluations:
         place.evaluations["start"] = session.evaluate(session.recipe.stages[0], place.step)
         if place.evaluations["start"]:
@@ -64,6 +77,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         with session.kept_on_error(place, optimizer, controllers):
             batch = collect(session, now, builder, place)
         metrics = train_step(session, now, now.objective, batch, optimizer, place)
+        session.observe(now, metrics, batch.sampled, optimizer.broken)
         metrics |= builder.reading()
         metrics |= control.figures()
         controllers.observe({name: figure for name, figure in metrics.items() if not is_wall_clock(name)})
@@ -74,6 +88,9 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         began = time.perf_counter()
         try:
             results = session.evaluate_if_due(place, ended)
+        except DeadPolicy:
+            session.log(place, stage, metrics, None)
+            raise
         except Exception:
             session.log(place, stage, metrics, None)
             session.save_for_resume(place, optimizer, controllers)

@@ -29,6 +29,7 @@ class Optimizer:
 
     def __init__(self, policy: Policy, config: OptimConfig, total: int):
         self.config, self.total, self.step_count = config, total, 0
+        self.broken = ""  # the parameter whose gradient was not finite first, of the latest update
         self.rate = 1.0  # a controller's factor of the schedule
         self.parameters = [(name, parameter) for name, parameter, _ in policy.trainable()]
         if not self.parameters:
@@ -61,6 +62,7 @@ class Optimizer:
         for group in self.adamw.param_groups:
             group["lr"] = group["peak"] * factor
         finite = math.isfinite(norm)
+        self.broken = "" if finite else self._first_broken()
         if finite:
             self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
@@ -71,6 +73,9 @@ class Optimizer:
             if peak is not None:
                 figures[f"optim/{name}"] = peak * factor
         return figures
+
+    def _first_broken(self) -> str:
+        return next((n for n, p in self.parameters if p.grad is not None and not bool(p.grad.isfinite().all())), "")
 
     def state(self) -> dict[str, Tensor]:
         """Moments by parameter name, for safetensors."""

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from mmrl.contracts.engine import Engine
-from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
+from mmrl.contracts.errors import CheckpointError, ConfigError, DeadPolicy, unknown
 from mmrl.contracts.heldout import ROWS, best_figure, is_loss
 from mmrl.contracts.policy import Policy, Spelling
 from mmrl.contracts.types import DEMO, Group
 from mmrl.data.mixture import Mixture
 from mmrl.evaluation.runner import Evaluator
 from mmrl.objectives.controllers import Controllers
+from mmrl.policies.alive import refuse_dead_weights
 from mmrl.recipe.policy import TrainedConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
@@ -25,6 +26,7 @@ from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.tracker import Tracker
 from mmrl.tracking.videos import EpisodeVideos, videos_folder
 from mmrl.trainer import checkpoint
+from mmrl.trainer.health import Health, Proven, explain
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.place import Place
 from mmrl.trainer.stopping import StopRequest
@@ -54,7 +56,10 @@ class Session:
         self._resumed, self._resumed_state = resumed, resumed_state
         self._figures: dict[str, float] = {}  # of the latest evaluation, besides accuracy
         self._warned = False  # of answers longer than evaluation allows
+        self._evaluated: int | None = None  # the step whose weights an evaluation has measured
         self.folder = recipe.folder / "checkpoints"
+        self.health, self.proven = Health(recipe.health, tracker.say), Proven()
+        self.health.load_state_dict((resumed_state or {}).get("health", {}))
 
     def evaluate(self, stage: StageConfig, step: int) -> dict[str, float]:
         """Held-out accuracy per task and `mean`, and held-out loss; empty where the recipe has no held-out data.
@@ -75,6 +80,7 @@ class Session:
         self.tracker.held_out(step, stage.name, measured.groups, self._spelling)
         self._figures = measured.figures | {f"{ROWS}{name}": rows for name, rows in measured.rows.items()}
         results = measured.results
+        self._evaluated = step
         best = self.recipe.checkpoint.best
         if best is not None and best_figure(best, results) not in results:
             raise ConfigError(f"checkpoint.best: {unknown('held-out figure', best, results)}")
@@ -152,8 +158,12 @@ class Session:
 
         Args:
             merged: see `mmrl.trainer.checkpoint.save`.
+
+        Raises:
+            DeadPolicy: instead of saving one.
         """
         policy = self.policy
+        refuse_dead_weights(policy)
         tensors = {f"optimizer/{k}": v for k, v in optimizer.state().items()}
         config = policy.config
         lora = isinstance(config, TrainedConfig) and config.lora is not None
@@ -170,9 +180,13 @@ class Session:
             "stages": [stage.name for stage in self.recipe.stages],
             "parameters": fingerprint(policy),
             "surroundings": surroundings(policy.device),
+            "health": self.health.state_dict(),
         }
-        checkpoint.save(self.folder, place.step, policy, tensors, state, merged)
-        checkpoint.rotate(self.folder, self.recipe.checkpoint, place.best["folder"] if place.best else None)
+        self.proven.saved = checkpoint.save(self.folder, place.step, policy, tensors, state, merged).name
+        if self._evaluated == place.step:
+            self.proven.prove()
+        kept = {place.best["folder"] if place.best else None, self.proven.healthy}
+        checkpoint.rotate(self.folder, self.recipe.checkpoint, kept)
 
     def save_for_resume(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> None:
         """Writes a checkpoint where something has failed, unless there is one of this step, and says so."""
@@ -187,10 +201,25 @@ class Session:
         before = self.mixture.state_dict()
         try:
             yield
+        except DeadPolicy:
+            # Of a policy that samples nothing there is nothing to go on from.
+            raise
         except Exception:
             self.mixture.load_state_dict(before)
             self.save_for_resume(place, optimizer, controllers)
             raise
+
+    def observe(self, stage: StageConfig, metrics: Mapping[str, float], sampled: Sequence[Group], broken: str) -> None:
+        """Takes note of a step whose figures are finite, and so of the weights before it (`Health.observe`)."""
+        self.health.observe(stage, metrics, sampled, broken)
+        if not self.health.alarmed:
+            self.proven.prove()
+
+    def explain(self, error: DeadPolicy, place: Place) -> DeadPolicy:
+        """The error with all that the run knows, see `mmrl.trainer.health.explain`."""
+        stage = self.recipe.stages[min(place.stage, len(self.recipe.stages) - 1)].name
+        healthy = self.folder / self.proven.healthy if self.proven.healthy else None
+        return explain(error, self.policy, place.step, stage, healthy)
 
     def restore(self, optimizer: Optimizer, controllers: Controllers, stage: StageConfig) -> None:
         """Puts the optimizer, controllers and reference of a resumed run, inside of `stage`, back."""

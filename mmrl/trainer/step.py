@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from mmrl.contracts.errors import DeadPolicy
 from mmrl.contracts.policy import Policy, without_dropout
 from mmrl.objectives import kernel
 from mmrl.objectives.batching import micro_batches
 from mmrl.objectives.rows import Row, collate, normaliser
 from mmrl.objectives.schedules import stream_weights
+from mmrl.policies.alive import refuse_dead
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.training import MinibatchBy
@@ -22,13 +25,15 @@ from mmrl.recipe.training import MinibatchBy
 def score(rows: Sequence[Row], field: str, policy: Policy, budget: int) -> list[Row]:
     """Copies of `rows` with their current log-probs in `field` (`old` or `reference`), without dropout.
 
-    Under `old` they also carry the critic's values, where the policy has one.
+    Under `old` they also carry the critic's values, where the policy has one. Raises DeadPolicy where these are not
+    finite.
     """
     scored: dict[int, dict[str, Tensor]] = {}
     with without_dropout(policy):
         for batch in micro_batches(rows, policy, budget):
             likelihood = policy.log_probs(collate(batch))
             log_probs, values = likelihood.log_probs_RU.cpu(), likelihood.value_RV
+            refuse_dead(f"log-probs ({field})", [log_probs[likelihood.mask_RU.cpu()], values])
             for i, row in enumerate(batch):
                 scored[id(row)] = {field: log_probs[i, : row.units].clone()}
                 if field == "old" and values is not None:
@@ -55,7 +60,7 @@ def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: i
 def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Policy, budget: int) -> dict[str, float]:
     """Adds the gradient of one optimizer step to the parameters; returns the step's sums and its loss.
 
-    Masked rows are left out of the forward passes.
+    Masked rows are left out of the forward passes. Raises DeadPolicy where the loss is not finite.
     """
     terms = plan.objective.auxiliary_terms
     entropic = [name for name, own in terms.items() if "entropy" in AUXILIARY_TERMS.get(own.kind).needs]
@@ -68,7 +73,11 @@ def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Policy, budge
         likelihood = policy.log_probs(collate(batch), entropy=entropy)
         loss, sums = kernel.loss(likelihood, batch, plan)
         loss.backward()
-        total["loss_sum"] += float(loss.detach())
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            refuse_dead("log-probs of the step's units", [likelihood.log_probs_RU.detach()[likelihood.mask_RU]])
+            raise DeadPolicy(f"the loss is {value}")
+        total["loss_sum"] += value
         for key, value in sums.items():
             join = max if key.endswith("_max") else float.__add__
             total[key] = join(total[key], value) if key in total else value

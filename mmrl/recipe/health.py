@@ -1,0 +1,35 @@
+"""Signs that a run has stopped learning: how long they may last."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt, model_validator
+
+from mmrl.recipe.base import Settings
+
+
+class Patience(Settings):
+    """Steps in a row that show a sign before it is said, and before it ends the run."""
+
+    warn: PositiveInt | None = Field(None, description="steps in a row before a line says so; None: never")
+    stop: PositiveInt | None = Field(None, description="steps in a row that end the run; None: never")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Patience:
+        if self.warn is not None and self.stop is not None and self.warn > self.stop:
+            raise ValueError(f"warn {self.warn} is above stop {self.stop}, so that nothing is said before the end")
+        return self
+
+
+class HealthConfig(Settings):
+    """What ends a run that learns nothing more. A figure that is not finite ends it at once, whatever stands here."""
+
+    skipped: Patience = Field(
+        Patience(warn=3, stop=20), description="every update left out, for its gradient was not finite"
+    )
+    no_gradient: Patience = Field(Patience(warn=20, stop=200), description="a gradient of norm 0")
+    no_variance: Patience = Field(
+        Patience(warn=20, stop=200), description="the same reward for everything that was sampled"
+    )
+    one_token: Patience = Field(
+        Patience(warn=20, stop=200), description="one and the same token in everything that was sampled"
+    )
