@@ -54,7 +54,7 @@ WORK = {
         "pairs": 2,
         "block": 0.1,
         "worlds": [1, 8],
-        "gpu_worlds": [4],
+        "gpu_worlds": [2],
         "rollout_worlds": 4,
         "rollouts": 2,
         "train_steps": 2,

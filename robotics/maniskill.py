@@ -52,7 +52,7 @@ class ManiSkillEnv(VectorEnv):
             return cls(**{**options, "backend": "physx_cuda"})
         require_package()
         world = functools.partial(cls, **{**options, "backend": "physx_cpu", "num_envs": 1})
-        return WorkerEnv("maniskill", world, options["num_envs"], options["timeout"])
+        return WorkerEnv("maniskill", world, options["num_envs"], options["timeout"], ["robotics.maniskill_preload"])
 
     def __init__(self, **options: Any):
         parallel = options["backend"] == "physx_cuda"

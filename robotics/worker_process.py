@@ -52,15 +52,15 @@ class Worker:
     killed worker leaves nothing behind, as shared memory would.
     """
 
-    def __init__(self, name: str, make_world: Callable[[], VectorEnv]):
-        self.name, self._make_world = name, make_world
+    def __init__(self, name: str, make_world: Callable[[], VectorEnv], preload: Sequence[str] = ()):
+        self.name, self._make_world, self._preload = name, make_world, preload
         self._start()
 
     def _start(self) -> None:
         # Children forked from here would inherit threads, locks and the graphics context. Those of a server that holds
         # nothing but imported modules start in milliseconds, and share its memory.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([__name__, *self._preload])
         self.pipe, theirs = context.Pipe()
         self.ready = False
         # Finders that put themselves in place where they are unpickled, which must come before the simulator's class.

@@ -32,7 +32,8 @@ class WorkerEnv(VectorEnv):
     """`num_envs` worlds, each a simulator of one world in a process of its own.
 
     what: the simulator's name, for messages. make_world: picklable, called once in each worker; gives a VectorEnv of
-    one world. timeout: seconds that a worker may take for one call before it counts as hung.
+    one world. timeout: seconds that a worker may take for one call before it counts as hung. preload: modules that all
+    workers need, imported once instead of in each; the first object of a process that has workers decides.
 
     The processes import the main script, so a script that builds this needs the `if __name__ == "__main__"` guard.
     Calls of one object must not overlap; two objects may be driven from two threads.
@@ -43,9 +44,16 @@ class WorkerEnv(VectorEnv):
 
     concurrent: ClassVar[bool] = True
 
-    def __init__(self, what: str, make_world: Callable[[], VectorEnv], num_envs: int, timeout: float):
+    def __init__(
+        self,
+        what: str,
+        make_world: Callable[[], VectorEnv],
+        num_envs: int,
+        timeout: float,
+        preload: Sequence[str] = (),
+    ):
         self.what, self.num_envs, self.timeout = what, num_envs, timeout
-        self._workers = [Worker(f"{what} worker {index}", make_world) for index in range(num_envs)]
+        self._workers = [Worker(f"{what} worker {index}", make_world, preload) for index in range(num_envs)]
         self._failures = [0] * num_envs
         self._seen: list[Observation | None] = [None] * num_envs
         # Worlds in which no episode was started yet, those whose episode was dropped, and those that moved unseen.

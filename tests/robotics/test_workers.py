@@ -4,6 +4,7 @@ import importlib.util
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from multiprocessing import forkserver
 
@@ -14,6 +15,7 @@ import robotics
 from robotics import contract
 from robotics.workers import WorkerEnv
 from tests.support.faulty import CRASH, HANG, RAISE, broken_world, faulty_world, one_tabletop
+from tests.support.paths import ROOT
 from tests.support.simulators import CHECKS, Kept
 
 OPTIONS = {"tasks": ("push",), "reward": "dense", "max_steps": 12, "image_size": 24}
@@ -196,3 +198,21 @@ def test_processes_behind_the_workers_import_from_where_this_one_does(monkeypatc
         WorkerEnv("x", one_tabletop, 1, timeout=60.0)
     assert caught.value.args == ("1", os.pathsep.join(entry for entry in sys.path if entry))
     assert os.environ.get("PYTHONPATH") == before
+
+
+@pytest.mark.slow
+def test_what_all_workers_need_is_imported_once():
+    """In a fresh process: the first object that has workers decides what their server imports."""
+    code = """
+from robotics.workers import WorkerEnv
+from tests.support.preloaded import make_world
+
+for preload in (["tests.support.preloaded", "tests.support.absent"], []):
+    try:
+        WorkerEnv("x", make_world, 1, 60.0, preload)
+    except ValueError as error:
+        print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["in the server"] * 2, done.stderr

@@ -75,7 +75,7 @@ MANISKILL = {"simulators.push.backend": "physx_cpu", "simulators.push.max_steps"
 LIBERO = {"simulators.spatial.max_steps": STEPS, "rollout.n": 2}
 
 MANISKILL_RUNS = {
-    "qwen-push": ("qwen2_5_vl", {}, {}),
+    "qwen-push": ("qwen2_5_vl", {}, {"simulators.push.num_envs": 1}),
     "openvla-pick": (
         "openvla",
         {"action_dim": 4},

@@ -1,0 +1,10 @@
+"""What every ManiSkill worker would import by itself, for five seconds of processor time each.
+
+The server that workers are forked from imports this module once. Nothing of it draws, starts a thread or touches a GPU.
+"""
+
+from contextlib import suppress
+
+# A worker that needs what is missing or broken says so itself, in words; an exception here would end the server.
+with suppress(Exception):
+    import mani_skill.envs  # noqa: F401
