@@ -69,7 +69,8 @@ def train(
     from mmrl.trainer.loop import train_all
     from mmrl.trainer.stopping import StopRequest
 
-    began = time.time()
+    # What the clock says now, and how long since then whatever is done to the clock.
+    began, start = time.time(), time.monotonic()
     place = None
     with StopRequest() as stop, _curable(recipe), Claim(recipe.folder, recipe.resume) as claim:
         try:
@@ -84,7 +85,7 @@ def train(
                 claim.undo()
             raise
         summary = {"name": recipe.name, **place.evaluations, "steps": place.step, "finished": finished}
-        summary["seconds"] = round(session.tracker.starts.end(time.time()), 1)
+        summary["seconds"] = round(session.tracker.starts.end(began + time.monotonic() - start), 1)
         session.tracker.summary(summary)
         write_report(recipe.folder)
     if recipe.tracking.console != "none" and finished:

@@ -39,7 +39,7 @@ class WorkerEnv(VectorEnv):
     Calls of one object must not overlap; two objects may be driven from two threads.
 
     Raises what `make_world` raises in a worker: ValueError and ImportError as such, others as RuntimeError. A worker
-    that keeps failing afterwards, or dies or hangs while it starts, is a SimulatorError.
+    that keeps failing or dying, or hangs while it starts, is a SimulatorError.
     """
 
     concurrent: ClassVar[bool] = True
@@ -180,15 +180,24 @@ class WorkerEnv(VectorEnv):
         worker.restart()
 
     def _ready(self, worlds: Sequence[int] | Mapping[int, Any]) -> list[dict[str, Any]]:
-        """Wait for the hello of workers that were just started; their facts."""
+        """Wait for the hello of workers that were just started; their facts.
+
+        A worker that dies before it is started again, `MAX_FAILURES` times at most.
+        """
         waiting = [world for world in worlds if not self._workers[world].ready]
-        replies = self._receive(waiting, START_SECONDS, f"did not start within {START_SECONDS:g} s")
-        for reply in replies.values():
-            if isinstance(reply, Failure):
-                raise reply.error("")
-        for world in waiting:
-            self._workers[world].ready = True
-        return list(replies.values())
+        facts: dict[int, dict[str, Any]] = {}
+        while waiting:
+            replies = self._receive(waiting, START_SECONDS, f"did not start within {START_SECONDS:g} s")
+            for world, reply in replies.items():
+                if not isinstance(reply, Failure):
+                    self._workers[world].ready, facts[world] = True, reply
+                elif reply.kind == "ChildProcessError":
+                    # Such as by a kernel short of memory. What its simulator raises, it would raise again.
+                    self._replace(world, reply)
+                else:
+                    raise reply.error("")
+            waiting = [world for world in waiting if world not in facts]
+        return list(facts.values())
 
     def _call(self, commands: Mapping[int, tuple[str, tuple]], seconds: float) -> dict[int, Any]:
         """Send each world its command and collect the replies, a `Failure` where none came."""

@@ -131,8 +131,10 @@ The trainer calls `at` with the share of the stage's steps that are done.
 
 Nothing a policy writes takes a score more than a second or 200 MB. Rewards whose work could (`math`, `chart_to_code`, a
 schema in `format`) hand it to `vision_rewards.pool`: warm worker processes with a limit on processor time and memory
-that are killed when they break it and replaced, also when something else kills them. `pool.bounded("module:function",
-*args, seconds=1.0, megabytes=200)` is open to other uses. `VISION_REWARDS_WORKERS` is the number of workers of each
+that are killed when they break it and replaced. A worker that something else kills, such as a kernel short of memory,
+is no fault of the answer: it is scored again, and where that happens 7 times in a row, with waits that double in
+between, the reward fails with `WorkerKilled` and gives no score. `pool.bounded("module:function", *args, seconds=1.0,
+megabytes=200)` is open to other uses. `VISION_REWARDS_WORKERS` is the number of workers of each
 process; the default is one per core, at most 4.
 
 `judge` alone reaches out, and only to the endpoint or function that it is given.

@@ -23,6 +23,12 @@ from typing import Any
 
 LOAD_SECONDS = 120.0  # for a worker to start and to import a function's module
 CLOCK_FACTOR = 5.0
+# Calls whose worker was killed from outside are repeated: a machine short of memory kills in series, so after waits
+# that double, 3 s in all.
+TRIES = 7
+FIRST_WAIT = 0.05
+# Nothing that an answer does ends a worker by these: its limits end in SIGXCPU or MemoryError.
+OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 WORKERS_VARIABLE = "VISION_REWARDS_WORKERS"
 _START = (
     "import json, pickle, sys; sys.path[:] = json.loads(sys.argv[1]); pickle.loads(bytes.fromhex(sys.argv[2])); "
@@ -42,7 +48,7 @@ class Exceeded(RuntimeError):
     """A call broke a limit, and its worker has been replaced.
 
     Attributes:
-        kind: "time", "memory", or "crash" where the worker died, twice in a row.
+        kind: "time", "memory", or "crash" where the worker died by itself, twice in a row.
     """
 
     def __init__(self, kind: str, detail: str):
@@ -52,6 +58,13 @@ class Exceeded(RuntimeError):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}"
+
+
+class WorkerKilled(RuntimeError):
+    """Something outside, such as a kernel short of memory or an operator, killed the worker of a call at every try.
+
+    That says nothing about the call's arguments, so no score may follow from it.
+    """
 
 
 def bounded(function: Callable[..., Any] | str, *args: Any, seconds: float = 1.0, megabytes: float = 200) -> Any:
@@ -69,19 +82,29 @@ def bounded(function: Callable[..., Any] | str, *args: Any, seconds: float = 1.0
 
     Raises:
         Exceeded: a limit was broken, or the worker crashed.
+        WorkerKilled: the worker was killed from outside, `TRIES` times in a row.
         ValueError: the function cannot be named to another process.
         Exception: whatever the function raised, as it is.
     """
     name = _name(function)
     request = pickle.dumps(("call", name, args, seconds, megabytes), pickle.HIGHEST_PROTOCOL)
     pool = _shared_pool()
-    try:
-        return pool.run(name, request, seconds)
-    except Exceeded as error:
-        # A worker killed from outside (the kernel short of memory, an operator) says nothing about the arguments.
-        if error.kind != "crash":
-            raise
-    return pool.run(name, request, seconds)
+    killed = crashes = 0
+    while True:
+        try:
+            return pool.run(name, request, seconds)
+        except Exceeded as error:
+            crashes += 1
+            if error.kind != "crash" or crashes == 2:
+                raise
+        except WorkerKilled as error:
+            killed += 1
+            if killed == TRIES:
+                raise WorkerKilled(
+                    f"{error}, {TRIES} times in a row, by something outside: is the machine short of memory? "
+                    f"fewer workers (${WORKERS_VARIABLE}) need less"
+                ) from None
+            time.sleep(FIRST_WAIT * 2 ** (killed - 1))
 
 
 def set_workers(count: int | None) -> None:
@@ -195,8 +218,10 @@ class _Worker:
             return 0.0
         return times.user + times.system - self.cpu
 
-    def _death(self) -> Exceeded:
+    def _death(self) -> Exceeded | WorkerKilled:
         code = self.process.wait()
+        if -code in OUTSIDE:
+            return WorkerKilled(f"a worker process of a reward was killed by {signal.Signals(-code).name}")
         if code == -signal.SIGXCPU:
             return Exceeded("time", "the worker used up its processor time")
         return Exceeded("crash", f"the worker ended with {signal.Signals(-code).name if code < 0 else f'code {code}'}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 import vision_rewards
 import vision_rewards.registry
@@ -26,7 +27,17 @@ class RewardConfig(Settings):
 
     name: str = Field("route", description="a name of `mmrl list reward`, or module:name of a function or reward class")
     weight: float = Field(1.0, ge=0.0, description="0 only measures")
+    range: tuple[float, float] | None = Field(
+        None, description="of a function's values, such as [0, 10], which becomes [0, 1]; null: they are rewards"
+    )
     params: dict[str, Any] = Field({}, description="of the reward, or further keyword arguments of the function")
+
+    @field_validator("range")
+    @classmethod
+    def _spans(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not (math.isfinite(value[1] - value[0]) and value[0] < value[1]):
+            raise ValueError(f"[{value[0]:g}, {value[1]:g}] is no range; give the least and the greatest value")
+        return value
 
 
 def with_rewards(raw: Any) -> Any:
@@ -59,10 +70,11 @@ def check_own(rewards: Sequence[RewardConfig]) -> None:
         ConfigError: otherwise, or no such module or function.
     """
     for i, config in enumerate(rewards):
-        if config.name in vision_rewards.registry.REWARDS:
-            continue
-        part = REWARDS.get(config.name, f"rewards.{i}.name")
-        if isinstance(part, type) and issubclass(part, vision_rewards.Reward):
+        known = config.name in vision_rewards.registry.REWARDS
+        part = None if known else REWARDS.get(config.name, f"rewards.{i}.name")
+        if known or (isinstance(part, type) and issubclass(part, vision_rewards.Reward)):
+            if config.range is not None:
+                raise ConfigError(f"rewards.{i}.range: '{config.name}' gives scores in [0, 1]; leave it out")
             continue
         if not callable(part):
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from itertools import groupby
 from numbers import Real
 from typing import Any
 
-from mmrl.contracts.errors import ConfigError, UserError, first_line
+from mmrl.contracts.errors import ConfigError, UserError, first_line, shortened
 from mmrl.contracts.types import Sample, Trajectory
 from mmrl.recipe.reward_forms import BY_NAME, Form, Signature, signature_of
 
@@ -20,6 +21,8 @@ ACCURACIES = ("accuracy", "acc")
 # Where a row says what is right, the first that is there.
 GOLD = ("ground_truth", "answer", "solution")
 SHOWN = 300
+
+_log = logging.getLogger(__name__)
 
 
 class RewardError(ConfigError):
@@ -61,13 +64,21 @@ class OwnReward:
     Args:
         params: settings of it, which the recipe gives.
         place: its key in the recipe, for errors.
+        range: the least and the greatest value that it gives, which become 0 and 1; None: its values are rewards.
 
     Raises:
         ConfigError: its signature does not take what it would be called with.
     """
 
-    def __init__(self, function: Callable[..., Any], params: Mapping[str, Any] | None = None, place: str = "reward"):
-        self.function, self.params = function, dict(params or {})
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        params: Mapping[str, Any] | None = None,
+        place: str = "reward",
+        range: tuple[float, float] | None = None,
+    ):
+        self.function, self.params, self.place, self.range = function, dict(params or {}), place, range
+        self._told: set[str] = set()
         self.name = getattr(function, "__name__", type(function).__name__)
         self.signature: Signature = signature_of(function, self.params, place, self.name)
 
@@ -189,14 +200,54 @@ class OwnReward:
             # verl's functions report texts beside the figures.
             figures = {key: number for key, number in figures.items() if key == total or isinstance(number, Real)}
         for key, number in figures.items():
-            if number is not None and not (isinstance(number, Real) and math.isfinite(number)):
+            if number is not None and not _is_finite(number):
                 raise RewardError(
-                    f"reward function '{self.name}' returned {key}={number!r}; give a finite number, or None where it "
-                    f"does not apply; {_shown([answer])}"
+                    f"reward function '{self.name}' returned {key}={_written(number)}; give a finite number, or None "
+                    f"where it does not apply; {_shown([answer])}"
                 )
         numbers = {key: None if number is None else float(number) for key, number in figures.items()}
         accuracy = next((numbers[key] for key in ACCURACIES if key in numbers), None)
-        return Score(numbers.pop(total), accuracy, numbers)
+        reward = self._scaled(answer, numbers.pop(total))
+        self._look(answer, {"reward": reward, "accuracy": accuracy})
+        return Score(reward, accuracy, numbers)
+
+    def _scaled(self, answer: Answer, reward: float | None) -> float | None:
+        """The reward in [0, 1], where the recipe gives the range of the function's values."""
+        if reward is None or self.range is None:
+            return reward
+        low, high = self.range
+        if not low <= reward <= high:
+            raise RewardError(
+                f"reward function '{self.name}' returned {reward:g}, outside of its range [{low:g}, {high:g}]; widen "
+                f"{self.place}.range; {_shown([answer])}"
+            )
+        return (reward - low) / (high - low)
+
+    def _look(self, answer: Answer, figures: Mapping[str, float | None]) -> None:
+        """Says, once for each figure, that it lies outside of [0, 1]."""
+        for kind, number in figures.items():
+            if number is None or 0.0 <= number <= 1.0 or kind in self._told:
+                continue
+            self._told.add(kind)
+            cure = f"{self.place}.range: [low, high] scales it" if kind == "reward" else "reports show it as a share"
+            said = f"reward function '{self.name}' returned {kind}={number:g}, outside of [0, 1]"
+            _log.warning("%s, for %s; %s", said, answer.sample.where, cure)
+
+
+def _is_finite(number: Any) -> bool:
+    try:
+        return isinstance(number, Real) and math.isfinite(number)
+    except OverflowError:
+        # A whole number beyond what a float holds.
+        return False
+
+
+def _written(number: Any) -> str:
+    try:
+        return shortened(repr(number))
+    except ValueError:
+        # Python writes no whole number of more than 4,300 digits.
+        return "a number of thousands of digits"
 
 
 def _shown(answers: Sequence[Answer]) -> str:

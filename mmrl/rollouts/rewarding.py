@@ -15,8 +15,9 @@ import vision_rewards.registry
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample, Trajectory
 from mmrl.recipe.rewards import REWARDS, RewardConfig
-from mmrl.rollouts.own_rewards import Answer, OwnReward, Score, gold_of
+from mmrl.rollouts.own_rewards import Answer, OwnReward, RewardError, Score, gold_of
 from vision_rewards.plain import answer_text, read_options
+from vision_rewards.pool import WorkerKilled
 from vision_rewards.registry import normalize_task
 from vision_rewards.types import numbered
 
@@ -229,7 +230,10 @@ def target_for(reward: vision_rewards.Reward, sample: Sample) -> Mapping[str, An
 
 def _from_library(reward: Any, text: str, sample: Sample) -> tuple[float | None, dict[str, Any]]:
     chosen = reward.for_task(sample.task)
-    result = chosen(text, target_for(chosen, sample))
+    try:
+        result = chosen(text, target_for(chosen, sample))
+    except WorkerKilled as error:
+        raise RewardError(f"reward '{type(chosen).__name__}' gave no score for {sample.where}: {error}") from None
     info = {
         "parsed": result.parsed,
         "reason": result.reason,
@@ -285,4 +289,4 @@ def _part(config: RewardConfig, key: str) -> tuple[str, float, Any, bool]:
             return name, config.weight, vision_rewards.registry.build(part, name, **config.params), False
         except ValueError as error:
             raise ConfigError(f"{key}.name: {error}") from None
-    return name, config.weight, OwnReward(part, config.params, key), True
+    return name, config.weight, OwnReward(part, config.params, key, config.range), True

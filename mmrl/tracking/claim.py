@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from mmrl.contracts.errors import UserError
 from mmrl.tracking.files import cannot_write
-from mmrl.tracking.run_lock import RunLock, refuse_beside_another
+from mmrl.tracking.run_lock import RunLock, refuse_beside_another, time_of
+from video.locks import STALE_S
 
 # What a run writes into its folder. Whatever else lies there is somebody else's.
 WRITTEN = (
@@ -56,6 +58,7 @@ class Claim:
         except OSError as error:
             self._remove_folders()
             raise cannot_write(folder, error) from error
+        remove_leftovers(folder)
         self._before = {path.name for path in folder.iterdir()}
         try:
             # Another process may have come and gone in between.
@@ -110,6 +113,31 @@ class Claim:
         for path in self._parents:
             with suppress(OSError):
                 path.rmdir()
+
+
+# As `write_atomic` names what it writes aside, in brackets what the file will be called.
+_ASIDE = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
+_CHECKPOINT_ASIDE = re.compile(r"\.step_\d+\.(tmp|old)")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left half-written in a run's folder.
+
+    Whoever holds the folder is the only one that writes into its folders. At its top others may just be writing a
+    report or their own files: what a run itself does not write is removed where it has lain for `STALE_S` seconds.
+    """
+    for place, folders, files in os.walk(folder):
+        top = Path(place) == folder
+        for name in [name for name in folders if _CHECKPOINT_ASIDE.fullmatch(name)]:
+            shutil.rmtree(Path(place, name), ignore_errors=True)
+        folders[:] = [name for name in folders if not name.startswith((".", "step_", "tensorboard", "wandb"))]
+        for name in files:
+            path, match = Path(place, name), _ASIDE.fullmatch(name)
+            own = match is not None and (not top or (match[1] in WRITTEN and match[1] != "report.html"))
+            probe = top and name.startswith(".run.") and name.endswith(".probe")
+            with suppress(OSError):
+                if own or ((match or probe) and time_of(folder) - path.stat().st_mtime > STALE_S):
+                    path.unlink()
 
 
 def _refuse_finished(folder: Path, resume: str) -> None:

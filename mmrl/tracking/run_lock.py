@@ -108,13 +108,13 @@ def _abandoned(path: Path) -> bytes | Holder | None:
             continue
         if holder is None or holder.dead:
             return content
-        if holder.machine != machine() and _now_of(path.parent) - touched > STALE_S:
+        if holder.machine != machine() and time_of(path.parent) - touched > STALE_S:
             return content
         return holder
 
 
-def _now_of(folder: Path) -> float:
-    """The time by the clock that stamps files there: clocks of two machines are never compared."""
+def time_of(folder: Path) -> float:
+    """The time by the clock that stamps files there: two machines' clocks are never compared. 0: it is not told."""
     probe = folder / f".run.{secrets.token_hex(8)}.probe"
     with suppress(OSError):
         probe.touch()

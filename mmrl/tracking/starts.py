@@ -104,7 +104,7 @@ class Starts:
     def end(self, now: float) -> float:
         """Records how long the last start ran. Returns the seconds of all."""
         last = self.all[-1]
-        self.all[-1] = replace(last, seconds=round(now - last.time, 1))
+        self.all[-1] = replace(last, seconds=round(max(0.0, now - last.time), 1))
         self._write()
         return ran_until(self.all, now)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -18,6 +19,7 @@ from tests.support.pool_calls import (
     Unpicklable,
     die,
     die_once,
+    die_times,
     fail,
     grow,
     identify,
@@ -29,9 +31,22 @@ from tests.support.pool_calls import (
     unpicklable,
 )
 from vision_rewards import pool
-from vision_rewards.pool import Exceeded, bounded
+from vision_rewards.pool import Exceeded, WorkerKilled, bounded
 
 BUSY = "threading.Thread(target=pool.bounded, args=(pow, 10, 10**10), daemon=True).start()"
+
+
+class DoomedWorker:
+    """Ends by a signal at every call."""
+
+    def __init__(self, number):
+        self.number, self.runs = number, 0
+
+    def run(self):
+        self.runs += 1
+        worker = object.__new__(pool._Worker)
+        worker.process = SimpleNamespace(wait=lambda: -self.number)
+        raise worker._death()
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +106,7 @@ def test_a_worker_that_keeps_growing_is_replaced():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE])
 def test_crash_is_reported_and_survived(number):
     with pytest.raises(Exceeded, match=f"crash: the worker ended with {number.name}") as error:
         bounded(die, int(number))
@@ -113,6 +128,23 @@ def test_idle_worker_killed_from_outside_costs_nothing():
 
 def test_busy_worker_killed_from_outside_costs_one_retry(tmp_path):
     assert bounded(die_once, str(tmp_path / "marker")) == "survived"
+
+
+@pytest.mark.parametrize("number", pool.OUTSIDE)
+def test_a_worker_that_is_always_killed_from_outside_gives_no_score(number, monkeypatch):
+    waits, worker = [], DoomedWorker(number)
+    monkeypatch.setattr(pool.time, "sleep", waits.append)
+    monkeypatch.setattr(pool._Pool, "run", lambda *_: worker.run())
+    with pytest.raises(WorkerKilled, match=f"killed by {number.name}, 7 times in a row, by something outside"):
+        bounded(identify)
+    assert worker.runs == pool.TRIES == 7
+    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6]
+
+
+def test_kills_in_series_cost_retries_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool.time, "sleep", lambda _: None)
+    pool.set_workers(1)
+    assert bounded(die_times, str(tmp_path), 3) == "survived"
 
 
 @pytest.mark.parametrize("kind", [ValueError, RecursionError, Stop])

@@ -13,8 +13,9 @@ import torch
 
 import robotics
 from robotics import contract
+from robotics.base import SimulatorError
 from robotics.workers import WorkerEnv
-from tests.support.faulty import CRASH, HANG, RAISE, broken_world, faulty_world, one_tabletop
+from tests.support.faulty import CRASH, HANG, RAISE, broken_world, dies_while_starting, faulty_world, one_tabletop
 from tests.support.paths import ROOT
 from tests.support.simulators import CHECKS, Kept
 
@@ -126,6 +127,23 @@ def test_a_worker_killed_between_calls_is_replaced_at_reset():
     assert env.dropped_episodes == 0
     env.close()
     assert not [child for child in multiprocessing.active_children() if child.name == "killed worker 0"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_dies_while_it_starts_is_started_again(tmp_path, times):
+    env = WorkerEnv("dying", functools.partial(dies_while_starting, str(tmp_path), times), 1, timeout=60.0)
+    assert env.max_steps == one_tabletop().max_steps
+    contract.assert_same(env.reset([4]), one_tabletop().reset([4]))
+    assert len(list(tmp_path.iterdir())) == times + 1
+    assert env.dropped_episodes == 0
+    env.close()
+
+
+def test_a_worker_that_always_dies_while_it_starts_is_an_error(tmp_path):
+    with pytest.raises(SimulatorError, match=r"^dying worker 0, 3 failures in a row: died \(exit code -9\)$"):
+        WorkerEnv("dying", functools.partial(dies_while_starting, str(tmp_path), 9), 1, timeout=60.0)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("dying")]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,15 @@ def test_evaluation_and_export_read_no_damaged_one(hurt, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_trainer_s_tensors_are_read_against_their_digest(hurt):
+    path = hurt / "checkpoints" / BEFORE / "trainer.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"trainer.safetensors is not as .* whole one is '.*step_000001'"):
+        checkpoint.load(path.parent)
+
+
 def test_where_none_is_whole_the_line_says_so(hurt):
     for path in (hurt / "checkpoints").glob("step_*"):
         (path / STATE).write_text("[]")
@@ -94,6 +103,7 @@ SIGNED = {
     "no surroundings": lambda state: state.pop("surroundings"),
     "a place of a list": lambda state: state.update(place=[]),
     "a step of words": lambda state: state["place"].update(step="x"),
+    "a step in quotes": lambda state: state["place"].update(step="3"),
     "half a step": lambda state: state["place"].update(step=1.5),
     "a negative step": lambda state: state["place"].update(step=-1),
     "a stage that is not there": lambda state: state["place"].update(stage=9),

@@ -59,7 +59,7 @@ def test_methods_page_is_written_where_asked(tmp_path):
 def my_rewards(tmp_path, monkeypatch):
     """The functions that the pages name: a recipe binds their signatures when it is read."""
     (tmp_path / "my_rewards.py").write_text(
-        "def brevity(completion, sample): ...\n\n\ndef exact(completion, sample): ...\n"
+        "".join(f"def {name}(completion, sample): ...\n" for name in ("brevity", "grade", "exact"))
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("my_rewards", None)

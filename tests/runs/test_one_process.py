@@ -1,6 +1,7 @@
 """A run that goes on refuses a second one in its folder, and is read beside it."""
 
 import os
+import time
 
 import pytest
 
@@ -9,6 +10,7 @@ from mmrl.contracts.errors import UserError
 from mmrl.run import newest_model
 from mmrl.tracking.comparison import compare
 from mmrl.tracking.report.page import write_report
+from mmrl.tracking.starts import read_starts
 from tests.support import runs
 from tests.support.runs import assert_same_run, recipe
 
@@ -23,7 +25,8 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_second_run_in_its_folder_is_refused_and_changes_nothing(tiny_qwen, tmp_path):
+def test_a_second_run_in_its_folder_is_refused_and_changes_nothing(tiny_qwen, tmp_path, monkeypatch):
+    """In its middle somebody also puts the clock back by eight hours, which changes no result."""
     whole = train(recipe(tiny_qwen("qwen2_5_vl"), tmp_path, "whole", **SETTINGS), reward=runs.reward)
     mine, tries = recipe(tiny_qwen("qwen2_5_vl"), tmp_path, "mine", **SETTINGS), []
 
@@ -36,11 +39,16 @@ def test_a_second_run_in_its_folder_is_refused_and_changes_nothing(tiny_qwen, tm
                     train({**mine, **change})
                 tries.append(change)
             assert contents(folder) == before
+            clock = time.time
+            monkeypatch.setattr(time, "time", lambda: clock() - 8 * 3600)
             write_report(folder, tmp_path / "beside.html")
             compare(whole.folder, folder)
         return runs.reward(text, sample)
 
-    assert_same_run(whole.folder, train(mine, reward=reward).folder)
+    outcome = train(mine, reward=reward)
+    assert_same_run(whole.folder, outcome.folder)
+    assert 0 < outcome.summary["seconds"] < 8 * 3600
+    assert read_starts(outcome.folder)[0].seconds == outcome.summary["seconds"]
     assert len(tries) == 3
     assert not list((tmp_path / "mine").glob(".run*"))
     assert newest_model(tmp_path / "mine").is_dir()

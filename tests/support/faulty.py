@@ -1,7 +1,9 @@
 """A simulator of one world that fails on request, for tests of worker processes."""
 
 import os
+import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 from robotics.registry import make
@@ -51,3 +53,12 @@ def one_tabletop(**options: Any) -> TabletopEnv:
 def broken_world(error: type[BaseException]) -> TabletopEnv:
     """A world that cannot be made."""
     raise error("no\nsuch assets")
+
+
+def dies_while_starting(folder: str, times: int) -> TabletopEnv:
+    """A world whose process dies the first `times` it is made; `folder` counts."""
+    tries = len(os.listdir(folder))
+    Path(folder, str(tries)).touch()
+    if tries < times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return one_tabletop()

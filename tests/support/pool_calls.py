@@ -56,6 +56,14 @@ def die_once(marker):
     return "survived"
 
 
+def die_times(folder, times):
+    tries = len(os.listdir(folder))
+    Path(folder, str(tries)).touch()
+    if tries < times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
 def settings():
     return os.environ["OMP_NUM_THREADS"], hash("text"), "__main__" in sys.modules and sys.modules["__main__"].__doc__
 

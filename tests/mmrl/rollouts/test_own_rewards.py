@@ -10,6 +10,7 @@ from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.own_rewards import RewardError
 from mmrl.rollouts.rewarding import UNREWARDED, Rewarder
+from vision_rewards.pool import WorkerKilled
 
 ASK = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many?"}]},)
 OPTIONS = {"A": "1", "B": "2"}
@@ -212,6 +213,14 @@ def test_a_failure_names_sample_target_and_completion():
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_that_no_float_holds_is_refused(digits):
+    value = -(10**digits)
+    with pytest.raises(RewardError, match=r"returned reward=.*; give a finite number") as caught:
+        rewards(lambda completion, sample: value, (sample(), ["x"]))
+    assert len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize(
     ("source", "params", "said"),
     [
@@ -227,3 +236,69 @@ def test_signatures_are_bound_when_the_recipe_is_read(workplace, tiny_recipe, so
     monkeypatch.delitem(__import__("sys").modules, "own_f", raising=False)
     with pytest.raises(ConfigError, match=said):
         load_recipe({**tiny_recipe, "rewards": [{"name": "own_f:f", "params": params}]})
+
+
+def ten(completion, sample):
+    """Out of ten."""
+    return float(completion)
+
+
+def test_what_lies_outside_of_0_and_1_is_told_once(caplog):
+    def graded(completion, sample):
+        return {"reward": float(completion), "accuracy": 2 * float(completion)}
+
+    asked = sample(3)
+    assert rewards(graded, (asked, ["0", "0.5", "1"])) == [0.0, 0.5, 1.0]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("reward function 'graded' returned accuracy=2, outside of [0, 1], for rows row 3")
+    caplog.clear()
+    rewarder = Rewarder([], ten)
+    pairs = [(Trajectory((), text=text), asked) for text in ("0", "7", "-1", "1e300")]
+    for _ in range(2):
+        assert [each.reward for each in rewarder.score_all(pairs)] == [0.0, 7.0, -1.0, 1e300]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "reward=7, outside of [0, 1]" in line
+    assert "range: [low, high] scales it" in line
+
+
+def test_a_range_becomes_0_to_1(workplace, tiny_recipe, monkeypatch, caplog):
+    (workplace / "own_range.py").write_text("def ten(text, sample):\n    return {'reward': float(text), 'more': 9}")
+    monkeypatch.delitem(__import__("sys").modules, "own_range", raising=False)
+    own = {"name": "own_range:ten", "range": [-10, 10]}
+    config = load_recipe({**tiny_recipe, "rewards": [own]}).rewards
+    pairs = [(Trajectory((), text=text), sample(4)) for text in ("-10", "0", "5", "10")]
+    made = Rewarder(config).score_all(pairs)
+    assert [each.reward for each in made] == [each.accuracy for each in made] == [0.0, 0.5, 0.75, 1.0]
+    assert made[0].parts == {"ten": 0.0, "ten.more": 9.0}
+    assert not caplog.records
+    with pytest.raises(RewardError, match=r"returned 11, outside of its range \[-10, 10\]; widen rewards\.0\.range"):
+        Rewarder(config).score_all([(Trajectory((), text="11"), sample(4))])
+
+
+@pytest.mark.parametrize(
+    ("name", "span", "said"),
+    [
+        ("own_range:ten", [1, 1], r"rewards\.0\.range: \[1, 1\] is no range"),
+        ("own_range:ten", [0, float("inf")], r"rewards\.0\.range: \[0, inf\] is no range"),
+        ("format", [0, 10], r"rewards\.0\.range: 'format' gives scores in \[0, 1\]"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(workplace, tiny_recipe, name, span, said, monkeypatch):
+    (workplace / "own_range.py").write_text("def ten(text, sample):\n    return float(text)")
+    monkeypatch.delitem(__import__("sys").modules, "own_range", raising=False)
+    with pytest.raises(ConfigError, match=said):
+        load_recipe({**tiny_recipe, "rewards": [{"name": name, "range": span}]})
+
+
+def test_a_worker_that_is_killed_from_outside_is_an_error_and_no_score(monkeypatch):
+    """Not 0: the answer is right."""
+
+    def killed(*_, **__):
+        raise WorkerKilled("a worker process of a reward was killed by SIGKILL")
+
+    monkeypatch.setattr("vision_rewards.rewards.math.bounded", killed)
+    asked = Sample("0", ASK, "math", {"answer": "(x+1)^2"}, dataset="rows", row=0)
+    rewarder = Rewarder([RewardConfig(name="math")])
+    with pytest.raises(RewardError, match=r"gave no score for rows row 0 .*killed by SIGKILL") as caught:
+        rewarder.score_all([(Trajectory((), text="\\boxed{x^2+2x+1}"), asked)])
+    assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 
 from mmrl.contracts.errors import UserError
 from mmrl.tracking import run_lock
-from mmrl.tracking.claim import WRITTEN, Claim
+from mmrl.tracking.claim import WRITTEN, Claim, remove_leftovers
 from mmrl.tracking.run_lock import RunLock
 from tests.support.forks import die, join, spawn
 from video import locks
@@ -190,3 +190,34 @@ def test_a_run_that_ended_while_this_one_waited_is_not_written_into(folder, monk
 
 def test_the_lock_is_none_of_what_a_run_writes():
     assert not any(name.startswith(".run") for name in WRITTEN)
+
+
+def test_what_killed_runs_left_half_written_is_removed_and_nothing_else(folder):
+    gone = [
+        ".metrics.jsonl.ab12_x9z.tmp",
+        "rollouts/media/.a.png.ab12_x9z.tmp",
+        "heldout/.step_000002.jsonl.abcdefgh.tmp",
+        "checkpoints/.step_000002.tmp/model/model.safetensors",
+        "checkpoints/.step_000001.old/state.json",
+    ]
+    stays = [
+        ".report.html.abcdefgh.tmp",
+        ".eval.json.abcdefgh.tmp",
+        ".run.0123456789abcdef.probe",
+        "metrics.jsonl",
+        "notes.tmp",
+        "rollouts/media/a.png",
+        "rollouts/media/.hidden",
+        "checkpoints/step_000001/.a.json.abcdefgh.tmp",
+    ]
+    for name in gone + stays:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    remove_leftovers(folder)
+    assert sorted(contents(folder)) == sorted(stays)
+    assert not list((folder / "checkpoints").glob(".*"))
+    now = (folder / "metrics.jsonl").stat().st_mtime
+    for name in stays:
+        os.utime(folder / name, (now - locks.STALE_S - 30, now - locks.STALE_S - 30))
+    Claim(folder, "auto").release()
+    assert sorted(contents(folder)) == sorted(stays[3:])
