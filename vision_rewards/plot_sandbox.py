@@ -17,7 +17,6 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,20 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_rewards.plot_sandbox_helper import DRAW, END, HEADER, LONG_SIDE, NO_FIGURE, OK, READY, REQUEST, TIME
+from vision_rewards.plot_sandbox_helper import (
+    DRAW,
+    END,
+    GONE,
+    HEADER,
+    LONG_SIDE,
+    NO_FIGURE,
+    OK,
+    READY,
+    REQUEST,
+    STATUS,
+    TIME,
+)
+from vision_rewards.pool import FIRST_WAIT, OUTSIDE, TRIES, WorkerKilled
 
 CPU_SECONDS = 1
 MEGABYTES = 200
@@ -54,6 +66,7 @@ def draw(code: str) -> tuple[np.ndarray | None, str]:
     Raises:
         ImportError: matplotlib is not installed.
         RuntimeError: this system cannot confine the child, or the helper process died, twice in a row.
+        WorkerKilled: the child was killed from outside, again and again.
     """
     return _draw(code.encode("utf-8", "replace"), "answers")
 
@@ -115,7 +128,12 @@ class _Helper:
     def draw(self, data: bytes) -> tuple[np.ndarray | None, str]:
         with self.lock:
             try:
-                return _outcome(*self._run(data))
+                for tries in range(TRIES):
+                    time.sleep(FIRST_WAIT * 2 ** (tries - 1) if tries else 0)
+                    reply, late, status, by_itself = self._run(data)
+                    if not by_itself or late or not _killed(status):
+                        return _outcome(reply, late, status)
+                raise WorkerKilled(f"the process that draws a plot was killed from outside, {TRIES} times in a row")
             except ConnectionError:
                 raise _HelperDied(self.process.wait()) from None
             except BaseException:
@@ -123,8 +141,8 @@ class _Helper:
                 self.end()
                 raise
 
-    def _run(self, data: bytes) -> tuple[bytes, bool, int]:
-        """What the child answered, whether it took too long, and the status with which it ended."""
+    def _run(self, data: bytes) -> tuple[bytes, bool, int, bool]:
+        """What the child answered, whether it took too long, with what status it ended, and whether by itself."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             request, output = _pipe(theirs, ours), _pipe(ours, theirs)
             socket.send_fds(self.line, [DRAW], [request[0], output[1]])
@@ -135,8 +153,8 @@ class _Helper:
                 file.write(REQUEST.pack(CPU_SECONDS, MEGABYTES, len(data)) + data)
             reply = _read(output[0], deadline)
             late = time.monotonic() >= deadline
-            self.line.send(END)
-            return reply, late, struct.unpack("i", self._heard())[0]
+            self.line.send(END if late or len(reply) >= min(_needed(reply), MAX_REPLY + 1) else GONE)
+            return reply, late, *STATUS.unpack(self._heard())
 
     def _heard(self) -> bytes:
         message = self.line.recv(16)
@@ -182,6 +200,11 @@ def _read(source: int, deadline: float) -> bytes:
             break
         reply += chunk
     return reply
+
+
+def _killed(status: int) -> bool:
+    """Whether a child ended by a signal that it cannot raise itself: its limits end in others, the filter in SIGSYS."""
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) in OUTSIDE
 
 
 def _needed(reply: bytes) -> int:

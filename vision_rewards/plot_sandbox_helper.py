@@ -24,13 +24,15 @@ import signal
 import socket
 import struct
 import sys
+import time
 import types
 from pathlib import Path
 
 HEADER = struct.Struct("<BHHI")
 REQUEST = struct.Struct("<III")
+STATUS = struct.Struct("i?")  # of waitpid, and whether the child ended by itself
 OK, TIME, MEMORY, CRASH, FORBIDDEN, FAILED, NO_FIGURE = range(7)
-READY, NO_SANDBOX, DRAW, END = b"ready", b"no sandbox", b"draw", b"end"
+READY, NO_SANDBOX, DRAW, END, GONE = b"ready", b"no sandbox", b"draw", b"end", b"gone"
 LONG_SIDE = 256  # pixels
 
 _ALLOWED_MODULES = (
@@ -307,6 +309,16 @@ def can_confine() -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
+def _own_end(child: int) -> int | None:
+    """The status with which a child ends by itself within a second."""
+    for _ in range(1000):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.001)
+    return None
+
+
 def serve(line: socket.socket) -> None:
     """Fork a child for each pair of pipes that comes in; kill it when told to, or when the parent is gone."""
     while True:
@@ -323,11 +335,14 @@ def serve(line: socket.socket) -> None:
                 os._exit(1)
         for end in pipes:
             os.close(end)
-        line.recv(len(END))
-        os.kill(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
+        # A child that is gone has an end of its own, which tells why; it may take a moment to come.
+        status = _own_end(child) if line.recv(len(DRAW)) == GONE else None
+        by_itself = status is not None
+        if status is None:
+            os.kill(child, signal.SIGKILL)
+            status = os.waitpid(child, 0)[1]
         try:
-            line.send(struct.pack("i", status))
+            line.send(STATUS.pack(status, by_itself))
         except ConnectionError:
             return
 

@@ -1,6 +1,7 @@
 """Code that draws plots can draw, and nothing else."""
 
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -8,11 +9,13 @@ import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 from vision_rewards import plot_sandbox
 from vision_rewards.plot_sandbox import draw
-from vision_rewards.plot_sandbox_helper import filter_instructions
+from vision_rewards.plot_sandbox_helper import HEADER, OK, filter_instructions
+from vision_rewards.pool import WorkerKilled
 
 pytest.importorskip("matplotlib", reason="matplotlib draws")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="drawings are confined by Linux's seccomp")
@@ -216,6 +219,54 @@ def test_a_killed_helper_is_replaced(monkeypatch):
     monkeypatch.setattr(plot_sandbox.sys, "executable", "/bin/false")
     plot_sandbox._helpers["answers"].process.kill()
     with pytest.raises(RuntimeError, match="helper process that draws plots ended with code 1"):
+        draw(LINE)
+
+
+def test_a_drawing_whose_process_is_killed_from_outside_is_drawn_again(monkeypatch):
+    expected, read, kills = draw(LINE)[0], plot_sandbox._read, []
+
+    def killing(*args):
+        helper = psutil.Process(plot_sandbox._helpers["answers"].process.pid)
+        while not kills:
+            for child in helper.children():
+                child.kill()
+                kills.append(child.pid)
+        return read(*args)
+
+    monkeypatch.setattr(plot_sandbox, "_read", killing)
+    image, reason = draw(LINE)
+    assert reason == "ok"
+    assert (image == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("ends", "outcome"),
+    [
+        ([(9, True), (9, True), (0, True)], "ok"),
+        ([(15, True), (0, True)], "ok"),
+        ([(9, False)], "crash"),
+        ([(int(signal.SIGSYS), True)], "crash"),
+        ([(int(signal.SIGSEGV), True)], "crash"),
+        ([(int(signal.SIGXCPU), True)], "time"),
+        ([(256, True)], "crash"),
+    ],
+)
+def test_only_a_kill_from_outside_is_drawn_again(monkeypatch, ends, outcome):
+    """A status of waitpid, and whether the child ended by itself."""
+    draw(LINE)
+    picture = HEADER.pack(OK, 1, 1, 3) + bytes(3)
+    runs = [(picture if status == 0 else b"", False, status, by_itself) for status, by_itself in ends]
+    monkeypatch.setattr(plot_sandbox, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(plot_sandbox._Helper, "_run", lambda *_: runs.pop(0))
+    assert draw(LINE)[1] == outcome
+    assert runs == []
+
+
+def test_a_drawing_that_is_always_killed_has_no_outcome(monkeypatch):
+    draw(LINE)
+    monkeypatch.setattr(plot_sandbox, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(plot_sandbox._Helper, "_run", lambda *_: (b"", False, int(signal.SIGKILL), True))
+    with pytest.raises(WorkerKilled, match="killed from outside, 7 times in a row"):
         draw(LINE)
 
 
