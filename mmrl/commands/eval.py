@@ -36,6 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     tasks = parser.add_argument_group("benchmarks")
     tasks.add_argument("--model", metavar="MODEL", help="folder of a checkpoint or run, or a hub name")
     tasks.add_argument("--tasks", metavar="A,B", help="benchmarks, of `mmrl eval list`")
+    tasks.add_argument("--arms", metavar="X,Y", help="ask each of them under these arms too, such as blank,text_only")
     tasks.add_argument("--data-root", metavar="DIR", help="folder of the benchmarks' files")
     tasks.add_argument("--limit", type=int, metavar="N", help="the first N rows of each only")
     tasks.add_argument("--engine", metavar="NAME", help="what samples; default: the policy's own")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import UserError
-from mmrl.recipe.benchmarks import benchmark_name
+from mmrl.recipe.suite import task_name
 
 
 def run(args: Namespace) -> int:
@@ -30,7 +30,7 @@ def ask(args: Namespace) -> int:
 
     settings: dict[str, Any] = {
         "model": args.model,
-        "tasks": [name for name in args.tasks.split(",") if name],
+        "tasks": [task + arm for task in _listed(args.tasks) for arm in ("", *(f"@{a}" for a in _listed(args.arms)))],
         "output": args.output or f"evaluations/{model_name(args.model)}",
         "data_root": args.data_root,
         "limit": args.limit,
@@ -47,6 +47,10 @@ def ask(args: Namespace) -> int:
     print(table(results))
     print(f"written: {given['output']}/results.json")
     return 0
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name for name in (names or "").split(",") if name]
 
 
 def show(args: Namespace) -> int:
@@ -70,7 +74,7 @@ def check(args: Namespace) -> int:
 
 def _known(names: list[str]) -> list[str]:
     try:
-        return [benchmark_name(name) for name in names]
+        return [task_name(name) for name in names]
     except ValueError as error:
         raise UserError(str(error)) from None
 

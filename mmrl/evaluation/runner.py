@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from mmrl.contracts.benchmark import Scored
+from mmrl.contracts.benchmark import Played, Scored
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.heldout import MEAN, TRUNCATED
@@ -101,7 +101,7 @@ class Evaluator:
             )
         groups = [*measured.groups]
         for config in recipe.evaluation.benchmarks:
-            scores, asked = self._benchmark(config, limit)
+            scores, asked = self._benchmark(config, limit, recipe.evaluation_chunk(stage))
             measured.accuracy.update(scores)
             groups += asked
         return replace(measured, figures=_truncated(groups) | measured.figures)
@@ -130,7 +130,7 @@ class Evaluator:
             **terms,
         )
 
-    def _benchmark(self, config: BenchmarkConfig, limit: int) -> tuple[dict[str, float], tuple[Group, ...]]:
+    def _benchmark(self, config: BenchmarkConfig, limit: int, chunk: int) -> tuple[dict[str, float], tuple[Group, ...]]:
         """`<name>/<figure>` of a benchmark, and its answers.
 
         A row that cannot be read stops it: no figure is made of a part of one.
@@ -138,7 +138,11 @@ class Evaluator:
         benchmark = BENCHMARKS.get(config.name)()
         limits = self.recipe.evaluation.model_copy(update={"limit": config.limit})
         preparer = Preparer(self.policy, Rewarder([], benchmark.score))
-        measured = self._measure({config.name: benchmark.rows(config.root)}, limits, preparer, limit=limit)
+        rows = {config.name: benchmark.rows(config.root)}
+        own = Simulators(benchmark.simulators) if isinstance(benchmark, Played) else None
+        with closing(own) if own is not None else nullcontext(self.simulators) as simulators:
+            asker = replace(self, simulators=simulators)
+            measured = asker._measure(rows, limits, preparer, limit=limit, chunk=chunk)
         scored = [
             Scored(group.sample, group.trajectories[0].text, group.trajectories[0].measured())
             for group in measured.groups

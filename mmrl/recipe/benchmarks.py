@@ -24,7 +24,18 @@ BENCHMARKS: Registry[Any] = Registry(
     {
         "digits": f"{_FOLDER}.digits:DigitsBenchmark",
         "video_digits": f"{_FOLDER}.digits:VideoDigitsBenchmark",
-        "tabletop": f"{_FOLDER}.tabletop:TabletopReach",
+        **_in(
+            "robots",
+            tabletop="TabletopReach",
+            maniskill_push_cube="PushCube",
+            maniskill_pick_cube="PickCube",
+            maniskill_stack_cube="StackCube",
+            libero_spatial="LiberoSpatial",
+            libero_object="LiberoObject",
+            libero_goal="LiberoGoal",
+            libero_10="Libero10",
+            libero_90="Libero90",
+        ),
         **_in(
             "video_choice",
             videomme="VideoMME",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
+from mmrl.contracts.errors import unknown
 from mmrl.recipe.base import Settings
 from mmrl.recipe.benchmarks import benchmark_name
 from mmrl.recipe.rollout import GreedyConfig
 
+# What a benchmark can be asked with taken away, behind an @: `digits@blank`. See `mmrl.evaluation.suite.arms`.
+ARMS = ("text_only", "blank", "swapped", "frames_shuffled", "frames_dropped")
+YAML = (".yaml", ".yml")
 _SHARD = re.compile(r"(\d+)/(\d+)")
 
 
@@ -23,6 +28,24 @@ def read_shard(written: str) -> tuple[int, int]:
     return place, count
 
 
+def split_arm(task: str) -> tuple[str, str | None]:
+    """(benchmark, arm) of `benchmark@arm`; without an arm None."""
+    name, _, arm = task.partition("@")
+    return name, arm or None
+
+
+def task_name(task: str) -> str:
+    """The task itself. Raises ValueError where it is no benchmark, no YAML file, or has an unknown arm."""
+    name, arm = split_arm(task)
+    if arm is not None and arm not in ARMS:
+        raise ValueError(unknown("arm", arm, ARMS))
+    if not name.endswith(YAML):
+        benchmark_name(name)
+    elif not Path(name).is_file():
+        raise ValueError(f"no benchmark at '{name}'")
+    return task
+
+
 def _shard(written: str | None) -> str | None:
     if written is not None:
         read_shard(written)
@@ -33,8 +56,8 @@ class SuiteConfig(Settings):
     """Benchmarks of one checkpoint."""
 
     model: str = Field(description="folder of a checkpoint or of a run, a hub name, or a packaged checkpoint")
-    tasks: list[Annotated[str, AfterValidator(benchmark_name)]] = Field(
-        min_length=1, description="of `mmrl eval list`, or module:name"
+    tasks: list[Annotated[str, AfterValidator(task_name)]] = Field(
+        min_length=1, description="of `mmrl eval list`, module:name, or a YAML file; with @arm one asked under an arm"
     )
     output: str = Field(description="folder of the results; one that holds a part of them is gone on with")
     data_root: str | None = Field(None, description="folder of the benchmarks' files")
@@ -43,6 +66,9 @@ class SuiteConfig(Settings):
     engine: dict[str, Any] = Field({}, description="settings of the engine; its name defaults to the policy's own")
     sampling: GreedyConfig = Field(
         GreedyConfig(), description="how answers are sampled; max_new_tokens defaults to the benchmark's own"
+    )
+    simulators: dict[str, dict[str, Any]] = Field(
+        {}, description="settings over those of the benchmarks' simulators, by their names, such as `libero.assets`"
     )
     action_chunk: PositiveInt | None = Field(
         None, description="actions per decision of episodes; default: the run's, or 1"

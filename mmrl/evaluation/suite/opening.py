@@ -11,13 +11,16 @@ from typing import Any
 
 from pydantic import Field
 
+from mmrl.contracts.benchmark import Played
 from mmrl.contracts.errors import CheckpointError, ConfigError
+from mmrl.contracts.policy import params_of
 from mmrl.engines import open_engine
 from mmrl.evaluation.suite.export import write_lmms_eval, write_vlmevalkit
-from mmrl.evaluation.suite.runner import open_tasks, run_tasks
+from mmrl.evaluation.suite.runner import checked_simulators, open_tasks, run_tasks
 from mmrl.policies.loading import base_of, config_file, local_folder, read_config
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.base import Settings
+from mmrl.recipe.checks.policies import check_gripper
 from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
 from mmrl.recipe.policies.registry import AnyPolicy, policies_of
 from mmrl.recipe.reading import apply_overrides, read_yaml, validate
@@ -51,6 +54,9 @@ def measure_suite(
     tasks = open_tasks(config)
     parts, chunk = open_parts(config)
     policy = load_policy(parts.policy)
+    for task in tasks:
+        if isinstance(task.benchmark, Played):
+            check_gripper(params_of(policy), checked_simulators(task.benchmark.simulators))
     model = {
         "name": model_name(config.model),
         "digest": model_digest(local_folder(parts.policy.path, parts.policy.type)),

@@ -13,13 +13,16 @@ from typing import Any
 
 import vision_rewards
 from mmrl import __version__
-from mmrl.contracts.benchmark import Benchmark, Described
+from mmrl.contracts.benchmark import Benchmark, Described, Played
 from mmrl.contracts.policy import Policy, TemplatesChat
 from mmrl.evaluation.suite.survey import Survey
 from mmrl.recipe.changes import Change, nested_differences
 from mmrl.recipe.rollout import SamplingConfig
 
 PACKAGES = ("torch", "transformers")
+SIMULATED_BY = {"maniskill": ("mani-skill",), "libero": ("hf-libero", "mujoco")}
+# Settings of a simulator that no episode depends on.
+HOW = ("num_envs", "device", "timeout", "assets")
 # Settings of a policy that decide what it sees and says, where its family has them.
 READ = ("image", "video", "max_prompt_tokens", "action_bins", "params")
 # Parts of `vision_rewards` that decide what an answer scores.
@@ -84,7 +87,7 @@ def protocol_of(
     settings = policy.config
     read = {key: _plain(getattr(settings, key)) for key in READ if getattr(settings, key, None) is not None}
     decoding = {**sampling.model_dump(mode="json"), "seed": seed}
-    simulators = getattr(benchmark, "simulators", None)
+    simulators = simulators_of(benchmark) if isinstance(benchmark, Played) else None
     return Protocol(
         benchmark=name,
         rows={"count": survey.count, "digest": survey.digest},
@@ -96,6 +99,15 @@ def protocol_of(
         chat_template=digest_of(policy.chat_template) if isinstance(policy, TemplatesChat) else None,
         simulators=simulators,
     )
+
+
+def simulators_of(benchmark: Played) -> dict[str, Any]:
+    """What plays a benchmark's episodes: settings that episodes depend on, and the versions of their packages."""
+    plain = {}
+    for name, settings in benchmark.simulators.items():
+        packages = SIMULATED_BY.get(settings["type"], ())
+        plain[name] = {key: value for key, value in settings.items() if key not in HOW} | _versions(packages)
+    return json.loads(json.dumps(plain))
 
 
 def scoring_of(benchmark: Benchmark) -> dict[str, Any]:
@@ -120,9 +132,9 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
-def _versions() -> dict[str, str | None]:
+def _versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
     versions: dict[str, str | None] = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

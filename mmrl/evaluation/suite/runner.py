@@ -9,18 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmrl.contracts.benchmark import Benchmark, Described
+from mmrl.contracts.benchmark import Benchmark, Described, Played
 from mmrl.contracts.engine import Engine
-from mmrl.contracts.errors import UserError
+from mmrl.contracts.errors import UserError, unknown
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Sample
+from mmrl.evaluation.benchmarks.own import OwnBenchmark
+from mmrl.evaluation.suite.arms import ArmRows
 from mmrl.evaluation.suite.asking import Asker
 from mmrl.evaluation.suite.protocol import named, protocol_changes, protocol_of
 from mmrl.evaluation.suite.records import Records
 from mmrl.evaluation.suite.results import results_of
 from mmrl.evaluation.suite.survey import Survey, refuse_missing, survey
 from mmrl.recipe.benchmarks import BENCHMARKS
-from mmrl.recipe.suite import SuiteConfig, read_shard
+from mmrl.recipe.reading import validate
+from mmrl.recipe.simulators import SimulatorConfig, simulator_model
+from mmrl.recipe.suite import YAML, SuiteConfig, read_shard, split_arm
 from mmrl.tracking.files import json_text, write_atomic
 
 PROTOCOL = "protocol.json"
@@ -50,13 +54,33 @@ def open_tasks(config: SuiteConfig) -> list[Task]:
     Raises:
         UserError: files or media are missing, or a row is not what its benchmark can score.
     """
-    return [open_task(name, config.data_root, config.limit, config.count_missing) for name in config.tasks]
+    tasks = [open_task(name, config.data_root, config.limit, config.count_missing) for name in config.tasks]
+    played = [task.benchmark for task in tasks if isinstance(task.benchmark, Played)]
+    names = {name for benchmark in played for name in benchmark.simulators}
+    if foreign := sorted(config.simulators.keys() - names):
+        raise UserError(unknown("simulator of these benchmarks:", foreign[0], names))
+    for benchmark in played:
+        given = {name: {**own, **config.simulators.get(name, {})} for name, own in benchmark.simulators.items()}
+        benchmark.simulators = {name: checked.as_given() for name, checked in checked_simulators(given).items()}
+    return tasks
 
 
-def open_task(name: str, root: str | None, limit: int | None = None, count_missing: bool = True) -> Task:
-    """One benchmark; see `open_tasks`."""
-    benchmark = BENCHMARKS.get(name)()
+def checked_simulators(given: Mapping[str, Mapping[str, Any]]) -> dict[str, SimulatorConfig]:
+    """Settings of simulators with every default. Raises ConfigError in one line."""
+    return {
+        name: validate(simulator_model(settings["type"]), settings, place=f"simulators.{name}")
+        for name, settings in given.items()
+    }
+
+
+def open_task(task: str, root: str | None, limit: int | None = None, count_missing: bool = True) -> Task:
+    """One benchmark, perhaps under an arm; see `open_tasks`."""
+    name, arm = split_arm(task)
+    benchmark = OwnBenchmark(Path(name)) if name.endswith(YAML) else BENCHMARKS.get(name)()
     rows = benchmark.rows(root)
+    if arm is not None:
+        rows = ArmRows(name, rows, arm, min(len(rows), limit or len(rows)))
+    name = Path(task).name
     found = survey(name, benchmark, rows, limit)
     if not count_missing:
         refuse_missing(name, benchmark, found)

@@ -77,3 +77,18 @@ def test_what_is_no_benchmark_is_refused(tiny_recipe, given, said):
 def test_every_benchmark_says_what_it_is():
     for name in BENCHMARKS.names():
         assert BENCHMARKS.get(name).about
+
+
+def test_a_recipe_may_measure_a_benchmark_that_brings_its_own_simulator(workplace):
+    recipe = {
+        "name": "robot",
+        "threads": 1,
+        "policy": {"type": "openvla", "path": "quickstart_robot"},
+        "simulators": {"table": {"type": "tabletop", "num_blocks": 2, "image_size": 28, "max_steps": 2}},
+        "data": {"train": [{"type": "episodes", "simulator": "table", "size": 4}]},
+        "method": "sft",
+        "steps": 1,
+        "rollout": {"action_chunk": 2},
+        "evaluation": {"benchmarks": [{"name": "tabletop", "limit": 2}]},
+    }
+    assert evaluate(recipe).keys() == {"tabletop/score"}

@@ -1,0 +1,97 @@
+"""Arms: a benchmark asked with something taken away, to see what its figure rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from mmrl.contracts.errors import UserError
+from mmrl.contracts.types import Sample
+from mmrl.data.media import load_image
+from mmrl.data.rows import Rows
+
+GREY = (127, 127, 127)
+# The share of a video's frames that `frames_dropped` takes away.
+DROPPED = 0.5
+
+Arm = Callable[[Sequence[Sample], int], Sample]
+
+
+def text_only(rows: Sequence[Sample], row: int) -> Sample:
+    """The question without its pictures and videos: which rows does a model answer blind?"""
+    sample = rows[row]
+    messages = []
+    for message in sample.messages:
+        content = [part for part in message["content"] if part["type"] == "text"]
+        messages.append({**message, "content": content})
+    return replace(sample, messages=tuple(messages), images=(), videos=())
+
+
+def blank(rows: Sequence[Sample], row: int) -> Sample:
+    """Every picture grey, of its own size."""
+    sample = rows[row]
+    sizes = [load_image(picture, sample.root, sample.where).size for picture in sample.images]
+    return replace(sample, images=tuple(Image.new("RGB", size, GREY) for size in sizes))
+
+
+def swapped(rows: Sequence[Sample], row: int) -> Sample:
+    """The pictures and videos of the next row that has as many, and others."""
+    sample = rows[row]
+    for step in range(1, len(rows)):
+        other = rows[(row + step) % len(rows)]
+        alike = (len(other.images), len(other.videos)) == (len(sample.images), len(sample.videos))
+        if alike and (other.images, other.videos) != (sample.images, sample.videos) and other.root == sample.root:
+            return replace(sample, images=other.images, videos=other.videos)
+    return sample
+
+
+def frames_shuffled(rows: Sequence[Sample], row: int) -> Sample:
+    """The frames of every video in an order of chance."""
+    return _with_video(rows[row], {"shuffle": True})
+
+
+def frames_dropped(rows: Sequence[Sample], row: int) -> Sample:
+    """Every video without half of its frames."""
+    return _with_video(rows[row], {"drop": DROPPED})
+
+
+def _with_video(sample: Sample, settings: Mapping[str, Any]) -> Sample:
+    if not sample.videos:
+        return sample
+    budgets = {**sample.budgets, "video": {**sample.budgets.get("video", {}), **settings}}
+    return replace(sample, budgets=budgets)
+
+
+# Name, as `mmrl.recipe.suite.ARMS` has it -> what it makes of a row.
+ARMS: Mapping[str, Arm] = {
+    "text_only": text_only,
+    "blank": blank,
+    "swapped": swapped,
+    "frames_shuffled": frames_shuffled,
+    "frames_dropped": frames_dropped,
+}
+
+
+class ArmRows(Rows):
+    """The first rows of a benchmark under an arm.
+
+    Raises:
+        UserError: it would leave every one of them as it is.
+    """
+
+    def __init__(self, name: str, rows: Sequence[Sample], arm: str, count: int):
+        self._rows, self._arm, self._count = rows, ARMS[arm], count
+        first = rows[0]
+        media = "videos" if arm.startswith("frames") else "pictures" if arm == "blank" else "pictures or videos"
+        shown = {"videos": first.videos, "pictures": first.images}.get(media, (*first.images, *first.videos))
+        if not shown:
+            raise UserError(f"benchmark '{name}': arm '{arm}' changes {media}, and its first row has none")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _row(self, row: int) -> Sample:
+        return self._arm(self._rows, row)
