@@ -38,7 +38,7 @@ def test_quickstart_does_not_gain_from_rewards_that_ignore_the_answer(quickstart
     raw = shorter(tmp_path)
     sft, rl = raw["stages"]
     model = quickstart.folder / "checkpoints" / f"step_{sft['steps']:06d}" / "model"
-    raw |= {"policy": {"path": str(model)}, "stages": [{**rl, "steps": 30}]}
+    raw |= {"policy": {"path": str(model)}, "stages": [{**rl, "steps": 20}]}
 
     def by_chance(completion, sample):
         return {"reward": float(coin.random() < 0.5), "accuracy": accuracy(completion, sample)}

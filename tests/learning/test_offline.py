@@ -17,7 +17,7 @@ HELD_OUT = 256
 
 
 def recipe(model, output, method, seed=0, **objective):
-    """100 steps on as many episodes of the expert as of random actions."""
+    """60 steps on as many episodes of the expert as of random actions."""
     episodes = {"type": "episodes", "simulator": "table", "size": 65536}
     critic = {} if method == "sft" else {"value_head": {"detach": True}}
     return {
@@ -30,12 +30,12 @@ def recipe(model, output, method, seed=0, **objective):
         "simulators": {"table": TABLE},
         "data": {"train": [episodes, {**episodes, "name": "random", "first": 100_000, "expert_noise": 1.0}]},
         "method": method,
-        "steps": 100,
+        "steps": 60,
         "demonstrations": 64,
         "objective": objective,
-        "optim": {"lr": 2e-3, "lr_value": 1e-3, "warmup": 20, "schedule": "cosine", "min_ratio": 0.1},
+        "optim": {"lr": 2e-3, "lr_value": 1e-3, "warmup": 12, "schedule": "cosine", "min_ratio": 0.1},
         "rollout": {"n": 1, "action_chunk": 2},
-        "tracking": {"console": "none", "tensorboard": False, "rollouts_every": 100},
+        "tracking": {"console": "none", "tensorboard": False, "rollouts_every": 60},
     }
 
 

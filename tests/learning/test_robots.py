@@ -44,7 +44,7 @@ def test_robot_quickstart_does_not_gain_from_rewards_that_ignore_the_world(robot
     raw = shorter(tmp_path)
     sft, rl = raw["stages"]
     model = robot_quickstart.folder / "checkpoints" / f"step_{sft['steps']:06d}" / "model"
-    raw |= {"policy": {**raw["policy"], "path": str(model)}, "stages": [{**rl, "steps": 20}]}
+    raw |= {"policy": {**raw["policy"], "path": str(model)}, "stages": [{**rl, "steps": 12}]}
     summary = mmrl.train(raw).summary
     assert summary["start"]["mean"] == pytest.approx(robot_quickstart.summary["after_sft"]["mean"], abs=1e-9)
     assert summary["final"]["mean"] <= summary["start"]["mean"] + 0.05

@@ -8,10 +8,13 @@ from tests.support.learning import recipe
 
 @pytest.mark.slow
 def test_video_quickstart_learns_what_happens_when(tmp_path):
-    """Time is used: with its frames in random order, the same policy no longer knows the order of events."""
+    """Two thirds of its SFT steps, a third of its RL steps, on half of their prompts.
+
+    Time is used: with its frames in random order, the same policy no longer knows the order of events.
+    """
     raw = recipe("quickstart_video", tmp_path)
     sft, rl = raw["stages"]
-    raw["stages"] = [{**sft, "steps": 60}, {**rl, "steps": 50}]
+    raw["stages"] = [{**sft, "steps": 60}, {**rl, "steps": 50, "prompts": 16}]
     raw["evaluation"] = {**raw["evaluation"], "limit": 250}
     summary = mmrl.train(raw).summary
     start, taught, final = (summary[when] for when in ("start", "after_sft", "final"))

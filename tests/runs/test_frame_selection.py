@@ -315,7 +315,7 @@ def test_selection_learned_from_answers_beats_evenly_spaced_moments(tmp_path):
     quiet = {"output": str(tmp_path), "tracking": {"console": "none", "tensorboard": False}}
     reader = mmrl.train(read_yaml(CONFIGS / "frame_selection_reader.yaml") | quiet)
     assert reader.summary["final"]["mean"] >= 0.9
-    raw = read_yaml(CONFIGS / "frame_selection.yaml") | quiet | {"steps": 20}
+    raw = read_yaml(CONFIGS / "frame_selection.yaml") | quiet | {"steps": 20, "prompts": 8}
     raw["evaluation"]["every"] = 20
     raw["data"]["eval"][0]["size"] = 100
     raw["policy"]["path"] = str(tmp_path / Path(raw["policy"]["path"]).relative_to("runs"))
