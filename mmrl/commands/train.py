@@ -7,7 +7,13 @@ import signal
 from argparse import Namespace
 
 from mmrl.recipe.record import record
-from mmrl.recipe.schema import load_recipe
+from mmrl.recipe.schema import Recipe, load_recipe
+
+
+def reading_line(recipe: Recipe) -> str:
+    """What a recipe asks for, of which nothing is loaded yet."""
+    stages = ", ".join(f"{stage.name} ({stage.method}) {stage.steps}" for stage in recipe.stages)
+    return f"{recipe.name}: opening {recipe.policy.type} '{recipe.policy.path}'; steps of stages: {stages}"
 
 
 def run(args: Namespace) -> int:
@@ -18,6 +24,9 @@ def run(args: Namespace) -> int:
 
         print(dry_run(record(recipe)))
         return 0
+    if recipe.tracking.console != "none":
+        # Importing torch and transformers takes seconds.
+        print(reading_line(recipe), flush=True)
     from mmrl.run import train
 
     outcome = train(recipe)

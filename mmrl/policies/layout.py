@@ -1,7 +1,8 @@
 """How prompts and answers lie in one forward pass.
 
 `group`: each prompt once, followed by all answers to it; an answer sees the prompt and itself, never another answer.
-`row`: each answer in a row of its own behind a copy of its prompt. Both give the same log-probs.
+`row`: each answer in a row of its own behind a copy of its prompt. Both give the same log-probs. Where no two answers
+share a prompt, `group` is laid out as `row` too, unless that pads much: rows of one length cost less side by side.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import torch
 from torch import Tensor
 
 from mmrl.policies.attention.plan import SegmentPlan, plan_segments
+
+# Padded tokens over real ones up to which rows are laid side by side.
+PADDING = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,26 @@ def sequences(prompt_index: Sequence[int], packing: str) -> list[tuple[int, list
     return list(rows.items())
 
 
+def _settled(totals: Sequence[int], answers: int, packing: str) -> str:
+    """The layout of one forward pass.
+
+    Args:
+        totals: tokens of each prompt with its answers.
+        answers: to all prompts together.
+    """
+    alone = answers == len(totals) and len(totals) * max(totals) <= PADDING * sum(totals)
+    return "row" if alone else packing
+
+
 def size(prompt_lengths: Sequence[int], units: Sequence[Sequence[int]], packing: str) -> int:
     """Tokens of one forward pass, padding included.
 
     Args:
         units: of the answers to each prompt.
     """
-    if packing == "group":
-        return sum(prompt + sum(n - 1 for n in answers) for prompt, answers in zip(prompt_lengths, units))
+    totals = [prompt + sum(n - 1 for n in answers) for prompt, answers in zip(prompt_lengths, units)]
+    if _settled(totals, sum(map(len, units)), packing) == "group":
+        return sum(totals)
     rows = [prompt + n - 1 for prompt, answers in zip(prompt_lengths, units) for n in answers]
     return len(rows) * max(rows)
 
@@ -81,6 +97,7 @@ def build(
     """
     parts = sequences(prompt_index, packing)
     totals = [len(prompt_ids[p]) + sum(lengths[r] - 1 for r in rows) for p, rows in parts]
+    packing = _settled(totals, len(lengths), packing)
     width = sum(totals) if packing == "group" else max(totals)
     # Flat at first: a sequence of `group` begins where the last one ended, one of `row` at a multiple of the width.
     places = 1 if packing == "group" else len(parts)

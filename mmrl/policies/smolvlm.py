@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -32,7 +33,7 @@ from mmrl.recipe.policies.smolvlm import SmolVLMParams, SmolVLMSettings
 MARKS = ("<image>", "<fake_token_around_image>", "<global-img>")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class SmolVLMPrompt:
     """One prepared prompt.
 
@@ -132,9 +133,13 @@ class SmolVLM(TextPolicy):
 
     def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None, **attention) -> Tensor:
         embeds_BTH = self._model.get_input_embeddings()(ids_BT)
-        tiles = [prompt.pixels_N3SS for prompt in prompts if prompt.pixels_N3SS is not None]
-        if tiles:
-            features = self._model.model.get_image_features(torch.cat(tiles)[None].to(self.device)).pooler_output
+        seen = [prompt for prompt in prompts if prompt.pixels_N3SS is not None]
+        if seen:
+            if self.sees_frozen:
+                once = {id(prompt): self.features.of(prompt, "image", partial(self._see, [prompt])) for prompt in seen}
+                features = torch.cat([once[id(prompt)] for prompt in seen])
+            else:
+                features = self._see(seen)
             places_BT1 = (ids_BT == self._model.config.image_token_id)[..., None]
             embeds_BTH = embeds_BTH.masked_scatter(places_BT1, features.to(embeds_BTH.dtype))
         return self._model.model.text_model(
@@ -145,6 +150,11 @@ class SmolVLM(TextPolicy):
             use_cache=cache is not None,
             **attention,
         ).last_hidden_state
+
+    def _see(self, prompts: Sequence[SmolVLMPrompt]) -> Tensor:
+        """[tiles, tokens, H] of all prompts' pictures."""
+        pixels = torch.cat([prompt.pixels_N3SS for prompt in prompts if prompt.pixels_N3SS is not None])
+        return self._model.model.get_image_features(pixels[None].to(self.device)).pooler_output
 
     def _next_hidden(self, tokens_B, positions_3B1, cache) -> Tensor:
         return self._model.model.text_model(

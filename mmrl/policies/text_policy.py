@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.types import Sample
 from mmrl.policies.chat_template import continuation, opening
+from mmrl.policies.features import Features
 from mmrl.policies.saving import Source
 from mmrl.policies.spelling import Speller
 from mmrl.policies.token_policy import TokenPolicy
+from mmrl.policies.training import plain_name
 from mmrl.policies.value_head import ValueHead, save_value_head
-from mmrl.recipe.policy import TrainedConfig
+from mmrl.recipe.policies.parts import inside
+from mmrl.recipe.policies.registry import entry_of
+from mmrl.recipe.policy import Remembering, TrainedConfig
 
 
 class TextPolicy(TokenPolicy):
@@ -52,6 +56,14 @@ class TextPolicy(TokenPolicy):
         self.eos_ids = tuple(sorted({self.end_of_turn, *ends}))
         self._speller = Speller(processor.tokenizer, placeholders)
         self._allowed: dict[str | None, Tensor] = {}
+        self.features = Features(config.features_gb * 1e9 if isinstance(config, Remembering) else 0)
+
+    @property
+    def sees_frozen(self) -> bool:
+        """Whether neither the vision tower nor its projector trains, so that features of a picture never change."""
+        parts = entry_of(self.config.type).parts
+        paths = tuple(path for name in ("vision", "projector") for path in parts[name].paths)
+        return not any(p.requires_grad for n, p in self.module.named_parameters() if inside(plain_name(n), paths))
 
     @property
     def chat_template(self) -> str:

@@ -109,3 +109,14 @@ class Sighted(Settings):
 
     image: PixelBudget = PixelBudget()
     video: VideoBudget = VideoBudget()
+
+
+class Remembering(Settings):
+    """Pictures and videos that a frozen vision tower sees once."""
+
+    features_gb: float = Field(
+        1.0,
+        ge=0.0,
+        description="GB kept of what a vision tower and projector that do not train gave for the prompts of a step: "
+        "they see a prompt once, for sampling, scoring and every update; prompts beyond it are seen each time",
+    )

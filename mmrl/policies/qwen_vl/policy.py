@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mmrl.data.robot.statistics import check_range, save_statistics
 from mmrl.policies import training
 from mmrl.policies.adapted_model import Towers
 from mmrl.policies.boxes import Canvas, Coordinates, localise
+from mmrl.policies.features import given
 from mmrl.policies.loading import load_checkpoint, resolve_device
 from mmrl.policies.qwen_vl import prompt as qwen_prompt
 from mmrl.policies.qwen_vl.prompt import QwenPrompt
@@ -143,15 +145,21 @@ class QwenVL(TextPolicy):
         return prompt.positions
 
     def _hidden(self, ids_BT, positions_3BT, mask, prompts, cache=None, **attention) -> Tensor:
-        return self._model.model(
-            input_ids=ids_BT,
-            position_ids=positions_3BT,
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            **qwen_prompt.stack_pixels(prompts, self.device),
-            **attention,
-        ).last_hidden_state
+        with self._seen(prompts) as media:
+            return self._model.model(
+                input_ids=ids_BT,
+                position_ids=positions_3BT,
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=cache is not None,
+                **media,
+                **attention,
+            ).last_hidden_state
+
+    def _seen(self, prompts: Sequence[QwenPrompt]) -> AbstractContextManager[dict[str, Tensor]]:
+        if self.sees_frozen:
+            return given(self._model.model, prompts, self.features, self.device)
+        return nullcontext(qwen_prompt.stack_pixels(prompts, self.device))
 
     def _next_hidden(self, tokens_B, positions_3B1, cache) -> Tensor:
         return self._model.model.language_model(

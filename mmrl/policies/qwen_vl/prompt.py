@@ -40,7 +40,7 @@ class PromptVideo:
     patch_seconds: float | tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class QwenPrompt:
     """One prepared prompt.
 

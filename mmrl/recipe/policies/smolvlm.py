@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveInt
 
 from mmrl.recipe.base import Settings
-from mmrl.recipe.policy import Checkpointed, Packed, Templated, TrainedConfig
+from mmrl.recipe.policy import Checkpointed, Packed, Remembering, Templated, TrainedConfig
 
 
 class SmolVLMParams(Settings):
@@ -17,7 +17,7 @@ class SmolVLMParams(Settings):
     split: bool | None = Field(None, description="whether an image is cut into tiles, seen beside the whole")
 
 
-class SmolVLMSettings(Templated, Checkpointed, Packed, TrainedConfig):
+class SmolVLMSettings(Remembering, Templated, Checkpointed, Packed, TrainedConfig):
     """A SmolVLM, which answers in text and sees pictures as tiles of one size; it reads no videos."""
 
     params: SmolVLMParams = SmolVLMParams()

@@ -1,6 +1,8 @@
 """How a run starts: one process, its first line, and the dtype of its device."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -23,12 +25,26 @@ def test_one_of_several_processes_is_refused_in_a_line(command, capsys, monkeypa
     assert not (workplace / "runs").exists()
 
 
+def test_a_recipe_is_read_and_said_without_torch(recipe_file):
+    code = (
+        "import sys\n"
+        "from mmrl.commands.train import reading_line\n"
+        "from mmrl.recipe.schema import load_recipe\n"
+        f"print(reading_line(load_recipe({str(recipe_file)!r}, [])))\n"
+        "assert not {'torch', 'transformers', 'peft', 'PIL'} & sys.modules.keys(), sorted(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("small: opening qwen_vl"), done.stderr
+    assert done.returncode == 0, done.stderr
+
+
 def test_first_line_says_what_trains_on_what_and_the_dtype_is_recorded(
     capsys, monkeypatch, recipe_file, workplace, tiny_qwen
 ):
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert main(["train", str(recipe_file), "tracking.console=plain", "steps=1", "policy.lora.rank=2"]) == 0
-    first = capsys.readouterr().out.splitlines()[0]
+    reading, first = capsys.readouterr().out.splitlines()[:2]
+    assert reading == f"small: opening qwen_vl '{tiny_qwen()}'; steps of stages: grpo (grpo) 1"
     told = re.fullmatch(
         rf"qwen_vl '{re.escape(str(tiny_qwen()))}' on cpu in float32; ([\d,]+) of ([\d,]+) parameters train; "
         r"rows: digits 16; folder runs/small",

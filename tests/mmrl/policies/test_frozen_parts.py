@@ -21,6 +21,8 @@ FAMILIES = (
     ("smolvlm", "smolvlm", "model.vision_model", "embeddings"),
 )
 FROZEN = ({"lora": {"rank": 4}}, {"freeze": ["vision"]}, {"freeze": ["vision", "projector"]})
+# Whose projector is frozen too: no update calls it, see `test_features`.
+SEEN_ONCE = (FROZEN[0], FROZEN[2])
 
 
 class Watched:
@@ -83,9 +85,12 @@ def test_a_frozen_tower_is_left_out_of_the_backward_pass(tiny_qwen, family, kind
     watched = Watched(policy, kind, tower)
     step()
     found = gradients(policy)
+    assert not watched.differentiated
+    if settings in SEEN_ONCE:
+        assert watched.calls == 1, "what was not sampled"
+        return
     assert watched.calls > 1, "micro-batches"
     assert watched.passes == 1
-    assert not watched.differentiated
     # With inputs that ask for gradients, as transformers' checkpointing would have them, it is not.
     policy._model.enable_input_require_grads()
     policy._model.get_submodule(f"{tower}.{inputs}").register_forward_hook(lambda *call: call[2].requires_grad_(True))
@@ -96,8 +101,7 @@ def test_a_frozen_tower_is_left_out_of_the_backward_pass(tiny_qwen, family, kind
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     trained = {name for name, gradient in found.items() if float(gradient.abs().max()) > 0}
     projector = {name for name in trained if owner_of(plain_name(name), entry_of(kind).parts) == "projector"}
-    assert trained
-    assert bool(projector) == (settings == {"freeze": ["vision"]})
+    assert projector
 
 
 @pytest.mark.parametrize(("family", "kind", "tower"), [family[:3] for family in FAMILIES])
