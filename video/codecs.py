@@ -99,7 +99,7 @@ def _unpack_jpeg(frames: list[memoryview], pixels: torch.Tensor) -> None:
     from PIL import Image
 
     for packed, frame in zip(frames, pixels, strict=True):
-        with Image.open(io.BytesIO(packed)) as image:
+        with Image.open(io.BytesIO(packed), formats=["JPEG"]) as image:
             frame.copy_(torch.from_numpy(np.array(image)).permute(2, 0, 1))
 
 

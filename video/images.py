@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from video.paths import resolve
+from video.pictures import decoding, excess, open_picture
 from video.types import VideoError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".gif")
-MAX_PIXELS = 178_956_970
 
 
 def folder_frames(folder: Path) -> list[Path]:
@@ -84,7 +84,7 @@ def load_image(source: Any, root: str | os.PathLike[str] | None = None, name: st
         cure = "give a path, encoded bytes, a PIL image or an array"
         raise VideoError("not_an_image", name, f"a {type(source).__name__}", cure)
     try:
-        with Image.open(opened) as image:
+        with open_picture(opened) as image:
             return _decode(image, name)
     except (OSError, Image.DecompressionBombError) as error:
         raise VideoError("not_an_image", name, f"cannot be read ({error})", "replace the file") from error
@@ -93,11 +93,12 @@ def load_image(source: Any, root: str | os.PathLike[str] | None = None, name: st
 def _decode(image: Any, name: str) -> np.ndarray:
     from PIL import ImageOps
 
-    if image.width * image.height > MAX_PIXELS:
-        raise VideoError("not_an_image", name, f"{image.width}x{image.height} pixels", f"the limit is {MAX_PIXELS}")
+    if problem := excess(image.width, image.height):
+        raise VideoError("not_an_image", name, problem, "scale it down")
     try:
-        image.load()
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+        with decoding(image.width, image.height):
+            image.load()
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
     # Decoders raise whatever their format makes them raise (struct.error, SyntaxError, zlib.error, ...).
     except Exception as error:
         problem = f"cannot be read ({error or type(error).__name__})"

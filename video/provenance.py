@@ -58,8 +58,12 @@ def open_image(source: Any) -> Any:
     """
     from PIL import Image
 
+    from video.pictures import open_picture
+
     opened = resolve(source) if isinstance(source, str | os.PathLike) else io.BytesIO(source)
     try:
-        return Image.open(opened)
+        return open_picture(opened)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise VideoError("not_an_image", source_name(source), str(error), "give an image that Pillow opens") from error
+        raise VideoError(
+            "not_an_image", source_name(source), str(error), "give an image of a format that is read"
+        ) from error

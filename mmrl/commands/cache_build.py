@@ -153,10 +153,12 @@ def policy_media(config: PolicyConfig) -> PolicyMedia:
     ensure_torchvision()
     from transformers import AutoImageProcessor, AutoVideoProcessor
 
+    source = checkpoint_path(config.path, config.type)
     try:
-        video = AutoVideoProcessor.from_pretrained(checkpoint_path(config.path, config.type))
-        size = AutoImageProcessor.from_pretrained(checkpoint_path(config.path, config.type)).size
-    except (OSError, ValueError) as error:
+        video = AutoVideoProcessor.from_pretrained(source, trust_remote_code=False)
+        size = AutoImageProcessor.from_pretrained(source, trust_remote_code=False).size
+    # Files of anybody's, see `mmrl.policies.loading.load_errors`.
+    except Exception as error:
         raise CheckpointError(f"policy.path: '{config.path}' has no video processor: {first_line(error)}") from None
     image = config.image
     low, high = image.min_pixels or size["shortest_edge"], image.max_pixels or size["longest_edge"]

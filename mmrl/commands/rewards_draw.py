@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
 from mmrl.contracts.errors import UserError
+from video.pictures import excess, open_picture
 
 GOLD, ANSWER = (0, 150, 60), (220, 30, 30)
 WIDTH, RADIUS, MARGIN, LARGEST = 3, 5, 1.1, 4096
@@ -69,8 +70,11 @@ def _outline(canvas: ImageDraw.ImageDraw, shape: list[float], color: tuple[int, 
 
 def _open(image: str) -> Image.Image:
     try:
-        return Image.open(image).convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
+        with open_picture(image) as opened:
+            if problem := excess(opened.width, opened.height):
+                raise UserError(f"--image: '{image}' is too large: {problem}")
+            return opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"--image: cannot read '{image}': {error}") from None
 
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from mmrl.contracts.errors import UserError, unknown
 from mmrl.contracts.types import Sample
-from mmrl.data.readers import ArrowTable, FileDataset, ListTable
+from mmrl.data.readers import FileDataset
+from mmrl.data.tables import ArrowTable, ListTable
 from mmrl.recipe.data import DatasetConfig, FileData
 
 # What a file's rows are read by; the rest of its settings is about the file, or about a mixture.

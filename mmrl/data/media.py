@@ -15,9 +15,8 @@ from PIL import ExifTags, Image, ImageOps
 
 from mmrl.contracts.errors import BadSample, nearest, shortened
 from mmrl.data.references import local_path
+from video.pictures import decoding, excess, open_picture
 
-# Twice Pillow's MAX_IMAGE_PIXELS, where Pillow itself stops; kept here so that a global override does not lift it.
-MAX_PIXELS = 178_956_970
 NAMES_COMPARED = 500
 
 
@@ -83,7 +82,8 @@ def load_image(source: Any, root: str | os.PathLike[str] | None = None, where: s
         where: the row, for the error message.
 
     Raises:
-        BadSample: missing, corrupt, truncated or too large (over 178,956,970 pixels), or a path outside the root.
+        BadSample: missing, corrupt, truncated, of a format that is not read, or too large (`video.pictures`), or a path
+            outside the root.
     """
     with opened_image(source, root, where) as image:
         return _decoded(image)
@@ -102,7 +102,7 @@ def opened_image(source: Any, root: str | os.PathLike[str] | None, where: str) -
     else:
         raise BadSample(where, f"an image is bytes, a path or a PIL image, not {type(source).__name__}")
     try:
-        with nullcontext(opened) if isinstance(opened, Image.Image) else Image.open(opened) as image:
+        with nullcontext(opened) if isinstance(opened, Image.Image) else open_picture(opened) as image:
             yield image
     except BadSample:
         raise
@@ -118,13 +118,14 @@ class _TooLarge(ValueError):
 
 
 def _decoded(image: Image.Image) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS:
-        raise _TooLarge(f"{image.width} x {image.height} pixels, limit {MAX_PIXELS}")
+    if problem := excess(image.width, image.height):
+        raise _TooLarge(problem)
     # An image of this very class is of no file: its pixels are there.
     if type(image) is Image.Image and image.mode == "RGB" and ExifTags.Base.Orientation not in image.getexif():
         return image
-    image.load()
-    return _to_rgb(ImageOps.exif_transpose(image))
+    with decoding(image.width, image.height):
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import vision_rewards
 from mmrl.contracts.errors import BadSample, UserError, first_line, nearest, unknown
@@ -23,6 +20,7 @@ from mmrl.data.llamafactory import Entry, info_file, read_entry
 from mmrl.data.prompting import prompted
 from mmrl.data.renaming import check_sources, renamed, sources_of
 from mmrl.data.rows import Rows
+from mmrl.data.tables import ArrowTable, JsonlTable, ListTable, Table
 from mmrl.data.targets import Shape
 from mmrl.data.tsv import read_tsv
 from mmrl.data.turns import settle
@@ -34,98 +32,8 @@ PARQUET_IN_MEMORY = 2 * 2**30
 SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("validation", "valid", "val", "dev"), "validation"
 )
-PROBED_ROWS = 32
-
-
-class Table(ABC):
-    """Raw rows of one source; `get` may raise BadSample."""
-
-    def __init__(self, name: str):
-        self.name = name
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def get(self, row: int) -> Any:
-        """Row `row`: a mapping, or whatever the file holds there."""
-
-    def columns(self) -> set[str]:
-        """Columns of the first rows."""
-        names: set[str] = set()
-        for row in range(min(len(self), PROBED_ROWS)):
-            try:
-                values = self.get(row)
-            except BadSample:
-                continue
-            names |= set(values) if isinstance(values, dict) else set()
-        return names
-
-
-class JsonlTable(Table):
-    """One JSON object per line; only line starts are held in memory."""
-
-    def __init__(self, path: Path):
-        super().__init__(path.name)
-        self.path = path
-        starts, position = [], 0
-        with path.open("rb") as file:
-            for line in file:
-                if line.strip(b"\xef\xbb\xbf \t\r\n"):
-                    starts.append(position)
-                position += len(line)
-        self._starts = np.asarray(starts, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def get(self, row: int) -> Any:
-        with self.path.open("rb") as file:
-            file.seek(int(self._starts[row]))
-            line = file.readline()
-        try:
-            return json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise BadSample(f"{self.name} row {row}", f"the line is not JSON: {error}") from error
-
-
-class ListTable(Table):
-    """Rows held in memory."""
-
-    def __init__(self, name: str, rows: list[Any]):
-        super().__init__(name)
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def get(self, row: int) -> Any:
-        return self._rows[row]
-
-
-class ArrowTable(Table):
-    """A pyarrow table, or a `datasets` dataset in Arrow format; images stay encoded."""
-
-    def __init__(self, name: str, table: Any, columns: Iterable[str]):
-        super().__init__(name)
-        self._table = table
-        self._columns = set(columns)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def get(self, row: int) -> Any:
-        import pyarrow
-
-        try:
-            whole = isinstance(self._table, pyarrow.Table)
-            part = self._table.slice(row, 1) if whole else self._table[row : row + 1]
-            return part.to_pylist()[0]
-        except (pyarrow.ArrowException, ValueError, OverflowError) as error:
-            raise BadSample(f"{self.name} row {row}", f"the row cannot be read: {error}") from error
-
-    def columns(self) -> set[str]:
-        return self._columns
+# Files that are read as a whole, whatever is in them.
+MOST_FILE_BYTES = 2**33
 
 
 class FileDataset(Rows):
@@ -308,6 +216,11 @@ def open_file(path: Path) -> Table:
     if reader is None:
         raise UserError(f"dataset file '{path}': unknown extension '{path.suffix}'; allowed: {', '.join(READERS)}")
     try:
+        if path.suffix.lower() in WHOLE and path.stat().st_size > MOST_FILE_BYTES:
+            raise UserError(
+                f"dataset file '{path}' has {path.stat().st_size:,} bytes and is read as a whole, at most "
+                f"{MOST_FILE_BYTES:,}; write it as .jsonl or .parquet"
+            )
         return reader(path)
     except OSError as error:
         raise UserError(f"dataset file '{path}' cannot be read: {error}") from error
@@ -353,6 +266,7 @@ def _open_tsv(path: Path) -> Table:
     return ListTable(path.name, read_tsv(path))
 
 
+WHOLE = (".json", ".tsv")
 READERS = {".jsonl": JsonlTable, ".json": _open_json, ".parquet": _open_parquet, ".tsv": _open_tsv}
 
 

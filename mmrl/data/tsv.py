@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import UserError
+from mmrl.data.tables import MOST_ROW_BYTES
 
 # A picture of no more characters is the `index` of the row that holds it.
 LONGEST_INDEX = 64
@@ -20,7 +20,7 @@ def read_tsv(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: no head, or a line with more fields than it has.
     """
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(MOST_ROW_BYTES)
     rows: list[dict[str, Any]] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:

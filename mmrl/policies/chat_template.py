@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
+
+from jinja2 import Environment, TemplateError
 
 from mmrl.contracts.errors import BadSample, CheckpointError, first_line
 from mmrl.contracts.types import Sample
 
 # A tag that a prompt ends in, which the answer is to close: `<think>` of models that always think.
 _OPENED = re.compile(r"<([A-Za-z][\w-]{0,30})>\s*$")
+# Templates take milliseconds.
+MOST_SECONDS = 10.0
 _PROBE = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is this?"}]}]
 
 
@@ -31,6 +39,7 @@ def settle_template(processor: Any, written: str | None, shown: str) -> None:
             "one with policy.chat_template"
         )
     processor.chat_template = own
+    refuse_powers(own, shown)
     named = "policy.chat_template" if written else f"policy.path: the chat template of '{shown}'"
     try:
         text = rendered(processor, _PROBE)
@@ -48,8 +57,53 @@ def settle_template(processor: Any, written: str | None, shown: str) -> None:
 
 
 def rendered(processor: Any, messages: Sequence[Mapping[str, Any]]) -> str:
-    """The prompt's text up to the answer."""
-    return processor.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+    """The prompt's text up to the answer. Raises TemplateTimeout where that takes longer than `MOST_SECONDS`."""
+    with _deadline(MOST_SECONDS):
+        return processor.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+
+
+class TemplateTimeout(Exception):
+    """A template that does not end."""
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Ends what runs inside after so many seconds, wherever it is in Python code, in any thread.
+
+    Templates are compiled to Python, so a loop without end is one there, which only a look at each line can leave.
+    """
+    end = time.monotonic() + seconds
+
+    def look(frame: Any, event: str, argument: Any) -> Any:
+        if time.monotonic() > end:
+            raise TemplateTimeout(f"it does not end within {seconds:g} s")
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def refuse_powers(template: str | Mapping[str, str], shown: str) -> None:
+    """Raises CheckpointError where a template computes a power: one line of it can take for ever, out of reach.
+
+    Args:
+        template: or several by their names.
+    """
+    for text in (template,) if isinstance(template, str) else template.values():
+        if "**" not in text:
+            continue
+        try:
+            tokens = [(kind, value) for _, kind, value in Environment().lex(text) if kind != "whitespace"]
+        except TemplateError:
+            # What is wrong with it is said where it is rendered.
+            continue
+        for (_, before), (kind, value) in pairwise(tokens):
+            if kind == "operator" and value == "**" and before not in ("(", ","):
+                raise CheckpointError(f"policy.path: the chat template of '{shown}' computes powers, and none has to")
 
 
 def rendered_sample(processor: Any, sample: Sample, messages: Sequence[Mapping[str, Any]] | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mmrl.contracts.errors import CheckpointError, ConfigError, first_line, nearest
+from mmrl.contracts.errors import CheckpointError, ConfigError, UserError, first_line, nearest
 from mmrl.policies import adapter
 from mmrl.policies.chat_template import settle_template
 from mmrl.policies.compat import ensure_torchvision, quiet_transformers
@@ -186,8 +185,9 @@ def read_config(path: str, kind: str) -> Any:
         if (config := attribute(layout)(Path(source))) is not None:
             return config
     try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError, json.JSONDecodeError) as error:
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    # A file of anybody's: settings of other types make transformers raise whatever they make it raise.
+    except Exception as error:
         raise CheckpointError(f"policy.path: cannot read '{path}': {first_line(error)}") from None
 
 
@@ -250,8 +250,7 @@ def load_checkpoint(config: PolicyConfig, device: torch.device) -> tuple[Any, An
     folder = local_folder(config.path, config.type)
     read_own_config(str(folder), config.type, config.path)
     model = load_pretrained(AutoModelForImageTextToText, folder, config)
-    with load_errors(config.path):
-        processor = AutoProcessor.from_pretrained(folder)
+    processor = load_companion(AutoProcessor, folder, config.path)
     source = Source(folder, processor)
     settle_template(processor, getattr(config, "chat_template", None), config.path)
     return model.to(device).train(), processor, source
@@ -288,6 +287,7 @@ def load_pretrained(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             use_safetensors=True,
+            trust_remote_code=False,
             **options,
         )
     missing = [name for name in info["missing_keys"] if may_lack is None or not may_lack(name)]
@@ -317,19 +317,38 @@ def base_of(folder: Path, kind: str) -> Path | None:
     return below
 
 
+def load_companion(cls: Any, source: str | Path, shown: str) -> Any:
+    """A tokenizer or processor by a class of transformers, without any code that the checkpoint brings.
+
+    Args:
+        source: a folder or hub name.
+        shown: what the recipe calls the checkpoint.
+
+    Raises:
+        CheckpointError: nothing that loads.
+    """
+    with load_errors(shown):
+        return cls.from_pretrained(source, trust_remote_code=False)
+
+
 @contextmanager
 def load_errors(shown: str) -> Iterator[None]:
-    """Inside, what goes wrong with the files of a checkpoint is a CheckpointError that names it."""
+    """Inside, what goes wrong with the files of a checkpoint is a CheckpointError that names it.
+
+    Damaged or odd files make the libraries that read them raise whatever they make them raise.
+    """
     from safetensors import SafetensorError
 
     try:
         yield
+    except UserError:
+        raise
     except SafetensorError as error:
         raise CheckpointError(
             f"policy.path: a weights file of '{shown}' is damaged ({first_line(error)}); copy it again"
         ) from None
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise CheckpointError(f"policy.path: '{shown}' does not load: {first_line(error)}") from None
+    except Exception as error:
+        raise CheckpointError(f"policy.path: '{shown}' does not load: {first_line(error)}") from error
 
 
 def refuse_incomplete(info: Mapping[str, Any], shown: str) -> None:

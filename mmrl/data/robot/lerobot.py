@@ -15,6 +15,7 @@ from mmrl.data.media import load_image
 from mmrl.data.media_reader import open_cache
 from mmrl.data.robot.lerobot_layout import LeRobotFiles, Recorded, read_layout, read_steps
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
+from mmrl.data.unchanged import FileStates
 from mmrl.recipe.data import LeRobotData
 
 NEEDED = ("mean", "std", "min", "max", "q01", "q99")
@@ -58,6 +59,9 @@ class LeRobotDataset(RobotRows):
             for episode in episodes:
                 _check_clock(layout, episode)
         self._cache = open_cache(config.cache)
+        self._states = FileStates()
+        for path in {layout.data_file(episode.key.recorded) for episode in episodes}:
+            self._states.check(path)
         self._group = lru_cache(maxsize=4)(_row_group)
         super().__init__(config, Path(config.path).name, cameras, episodes)
 
@@ -100,6 +104,7 @@ class LeRobotDataset(RobotRows):
         import pyarrow
 
         path = self.layout.data_file(pictures.recorded)
+        self._states.check(path)
         try:
             cell = _cell(self._group, path, camera, int(pictures.rows_T[step]))
         except (pyarrow.ArrowException, OSError, KeyError) as error:

@@ -12,14 +12,16 @@ Downloads in a hub cache, whose files are links into `blobs`, are read as they a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
 
-from mmrl.contracts.errors import BadSample, UserError, nearest
+from mmrl.contracts.errors import BadSample, UserError, nearest, shortened
 from mmrl.data.media import resolve_media
 
 PICTURES = ("video", "image")
@@ -109,7 +111,9 @@ class LeRobotFiles:
                 numbers = {"episode_chunk": chunk, "episode_index": recorded.number}
             else:
                 numbers = {name: recorded.columns[f"{columns}/{name}"] for name in ("chunk_index", "file_index")}
-            return self.info[template].format(video_key=camera, **numbers)
+            written = self.info[template]
+            _check_template(written, {"video_key", *numbers})
+            return written.format(video_key=camera, **numbers)
         except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             raise BadSample(where, f"meta says no {template} of episode {recorded.number}: {error!r}") from None
 
@@ -117,6 +121,17 @@ class LeRobotFiles:
         """meta/stats.json, empty where there is none. Raises UserError where it is not JSON."""
         path = self.root / "meta" / "stats.json"
         return _json(path) if path.is_file() else {}
+
+
+# Six figures with leading zeros, as LeRobot writes them; a width of billions would be made as text.
+_NUMBER = re.compile(r"(0?\d{1,2})?d?")
+
+
+def _check_template(written: str, names: Collection[str]) -> None:
+    """Raises ValueError where a path template holds anything but names and plain formats of numbers."""
+    for _, name, form, conversion in Formatter().parse(written):
+        if name is not None and (name not in names or conversion or not _NUMBER.fullmatch(form or "")):
+            raise ValueError(f"'{shortened(written)}' is no template of {', '.join(sorted(names))}")
 
 
 def read_layout(path: str) -> LeRobotFiles:

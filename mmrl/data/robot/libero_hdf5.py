@@ -24,6 +24,7 @@ import numpy as np
 from mmrl.contracts.errors import UserError
 from mmrl.data.robot.hdf5 import numbered, open_h5, read_picture, read_state, read_vectors
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
+from mmrl.data.unchanged import FileStates
 from mmrl.recipe.data import LiberoData
 from mmrl.recipe.files import find_files
 
@@ -46,11 +47,12 @@ class LiberoDemonstrations(RobotRows):
     """
 
     def __init__(self, config: LiberoData):
-        title = f"dataset '{config.path}'"
+        title, states = f"dataset '{config.path}'", FileStates()
+        self._states = states
         demos: list[tuple[Path, str]] = []
         recorded: list[str] = []
         for path in find_files(config.path, (".hdf5", ".h5")):
-            with open_h5(path) as file:
+            with open_h5(path, states) as file:
                 keys = [key for _, key in numbered(file.get("data", {}), "demo_")]
                 if not keys:
                     raise UserError(f"'{path}' holds no data/demo_0: no demonstrations of LIBERO")
@@ -64,7 +66,7 @@ class LiberoDemonstrations(RobotRows):
             wanted.setdefault(demos[number][0], []).append(number)
         episodes: dict[int, Episode] = {}
         for path, numbers in wanted.items():
-            with open_h5(path) as file:
+            with open_h5(path, states) as file:
                 instruction = _instruction(file["data"].attrs.get("problem_info"))
                 after = _observed_after(file, path, config.observations)
                 for number in numbers:
@@ -74,7 +76,7 @@ class LiberoDemonstrations(RobotRows):
 
     def _pictures(self, episode: Episode, step: int, where: str) -> list[np.ndarray]:
         path, demo = episode.key
-        with open_h5(path) as file:
+        with open_h5(path, self._states) as file:
             return [read_picture(file, f"data/{demo}/obs/{camera}", step, where) for camera in self.cameras]
 
 

@@ -19,6 +19,7 @@ from mmrl.contracts.errors import UserError, unknown
 from mmrl.data.robot.hdf5 import open_h5, read_picture, read_state, read_vectors
 from mmrl.data.robot.rows import Episode, RobotRows, choose_cameras, choose_episodes, final_reward
 from mmrl.data.robot.statistics import RANGE_SLACK
+from mmrl.data.unchanged import FileStates
 from mmrl.recipe.checks.maniskill_json import USUAL, absolute, control_modes, read_json, replay
 from mmrl.recipe.data import ManiSkillData
 from mmrl.recipe.files import find_files
@@ -45,7 +46,8 @@ class ManiSkillDemonstrations(RobotRows):
         numbers = [n for n, entry in known.items() if np.all(entry.get("success", True)) or not config.successful_only]
         chosen = choose_episodes(config.episodes, sorted(numbers), title)
         instruction = config.instruction or _instruction(facts["env_info"].get("env_id"), title)
-        with open_h5(path) as file:
+        self._states = FileStates()
+        with open_h5(path, self._states) as file:
             cameras: dict[str, str] = {}
             episodes = []
             for number in chosen:
@@ -65,7 +67,7 @@ class ManiSkillDemonstrations(RobotRows):
 
     def _pictures(self, episode: Episode, step: int, where: str) -> list[np.ndarray]:
         path, key = episode.key
-        with open_h5(path) as file:
+        with open_h5(path, self._states) as file:
             return [read_picture(file, f"{key}/obs/sensor_data/{name}/rgb", step, where) for name in self.cameras]
 
 

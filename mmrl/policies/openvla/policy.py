@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmrl.contracts.errors import BadSample, CheckpointError, ConfigError
 from mmrl.contracts.types import Sample
 from mmrl.policies import training
-from mmrl.policies.loading import local_folder, resolve_device
+from mmrl.policies.loading import load_companion, local_folder, resolve_device
 from mmrl.policies.observations import instruction_of, select_images
 from mmrl.policies.openvla import checkpoint, processor
 from mmrl.policies.openvla.action_tokens import ActionTokens
@@ -76,7 +76,7 @@ class OpenVLA(TokenPolicy):
         cls.check_files(folder, model_config, params, config)
         cls.configure(model_config, params, config)
         model = checkpoint.load_model(folder, model_config, config, device)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = load_companion(AutoTokenizer, folder, config.path)
         _check_tokenizer(tokenizer, model_config, config.path)
         statistics = read_statistics(model_config.norm_stats, folder)
         images = ImageTransform.read(folder, params.center_crop)

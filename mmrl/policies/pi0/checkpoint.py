@@ -11,7 +11,7 @@ from typing import Any
 from mmrl.contracts.errors import CheckpointError, ConfigError, first_line
 from mmrl.policies.compat import ensure_torchvision
 from mmrl.policies.flow.normaliser import Kind
-from mmrl.policies.loading import load_pretrained, local_folder, read_own_config
+from mmrl.policies.loading import load_companion, load_pretrained, local_folder, read_own_config
 from mmrl.policies.pi0 import lerobot, lerobot_config
 from mmrl.policies.saving import Source
 from mmrl.policies.statistics import read_statistics
@@ -113,12 +113,13 @@ def _load_processor(folder: Path, sizes: Any, params: FlowParams, shown: str) ->
 
     whole = (folder / PROCESSOR).is_file()
     if whole and params.tokenizer is None:
-        return AutoProcessor.from_pretrained(folder)
+        return load_companion(AutoProcessor, folder, shown)
     has_tokenizer = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
     source = params.tokenizer or (str(folder) if has_tokenizer else lerobot.tokenizer_name(folder))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    # A file of anybody's, see `load_errors`.
+    except Exception as error:
         if params.tokenizer is not None:
             raise ConfigError(f"policy.params.tokenizer: '{source}' cannot be had ({first_line(error)})") from None
         raise CheckpointError(
@@ -126,7 +127,7 @@ def _load_processor(folder: Path, sizes: Any, params: FlowParams, shown: str) ->
             "policy.params.tokenizer to a folder with PaliGemma's"
         ) from None
     if whole:
-        return PI0Processor(AutoProcessor.from_pretrained(folder).image_processor, tokenizer)
+        return PI0Processor(load_companion(AutoProcessor, folder, shown).image_processor, tokenizer)
     vision = sizes.vlm_config.vision_config
     side = vision.image_size
     images = PI0ImageProcessor(

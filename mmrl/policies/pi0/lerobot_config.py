@@ -92,6 +92,9 @@ def _variant(raw: Mapping[str, Any], key: str) -> dict[str, int]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file of a checkpoint. Raises CheckpointError where it cannot be read."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"policy.path: '{path}' cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"policy.path: '{path}' holds a {type(content).__name__}, and keys are needed")
+    return content

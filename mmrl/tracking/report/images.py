@@ -47,13 +47,13 @@ class Gallery:
         return picture
 
     def _load(self, path: str) -> Picture | str:
-        from PIL import Image
+        from video.pictures import open_picture
 
         file = (self._folder / path).resolve()
         if not file.is_relative_to(self._folder):
             return f"outside the run's folder: {path}"
         try:
-            with Image.open(file) as image:
+            with open_picture(file) as image:
                 width, height = image.size
                 picture = Picture(_inline(image), width, height)
         except (OSError, ValueError):

@@ -1,0 +1,33 @@
+"""Data files that are read again and again while a run lasts: whether they are still what they were."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mmrl.contracts.errors import UserError
+
+
+class FileStates:
+    """Sizes and modification times of the files of one dataset, each as it was first looked at."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[int, int]] = {}
+
+    def check(self, path: Path, facts: os.stat_result | None = None) -> None:
+        """Notes a file that was not looked at before. Raises UserError where one is not what it was.
+
+        Args:
+            facts: of the file as it was opened; None: as it is now.
+        """
+        facts = facts or path.stat()
+        now = (facts.st_size, facts.st_mtime_ns)
+        then = self._known.setdefault(path, now)
+        if now != then:
+            what = (
+                f"{then[0]:,} bytes then, {now[0]:,} now" if then[0] != now[0] else "written again, as long as before"
+            )
+            raise UserError(
+                f"data file '{path}' has changed since it was opened ({what}), so its rows are not those that were "
+                "counted; put it back and go on with resume=auto, or begin a new run"
+            )
