@@ -148,5 +148,7 @@ def newest_whole(checkpoint: Path) -> Path | None:
 
 
 def damaged(checkpoint: Path, reason: str) -> CheckpointError:
-    """The error for a checkpoint that is not as it was written."""
+    """The error for a checkpoint that is not as it was written, or that its run has removed in the meantime."""
+    if not checkpoint.is_dir():
+        return CheckpointError(f"checkpoint '{checkpoint}' is gone: its run keeps the newest ones; take one of them")
     return CheckpointError(f"checkpoint '{checkpoint}' is damaged: {reason}")

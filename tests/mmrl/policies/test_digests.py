@@ -134,6 +134,21 @@ def test_files_that_were_added_are_let_be(newest):
     verify(newest)
 
 
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_one_that_its_run_removes_meanwhile_is_gone_and_not_damaged(newest, when, monkeypatch):
+    digest = digests._digest
+
+    def removed(path):
+        shutil.rmtree(newest, ignore_errors=True)
+        return digest(path)
+
+    if when == "before":
+        shutil.rmtree(newest)
+    monkeypatch.setattr(digests, "_digest", removed)
+    with pytest.raises(CheckpointError, match=r"step_000004' is gone: its run keeps the newest ones"):
+        verify(newest)
+
+
 def test_without_a_whole_one_none_is_named(newest):
     for checkpoint in listed(newest.parent):
         cut("trainer.safetensors", 0.5)(checkpoint)

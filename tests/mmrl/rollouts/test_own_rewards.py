@@ -218,7 +218,7 @@ def test_a_number_that_no_float_holds_is_refused(digits):
     value = -(10**digits)
     with pytest.raises(RewardError, match=r"returned reward=.*; give a finite number") as caught:
         rewards(lambda completion, sample: value, (sample(), ["x"]))
-    assert len(str(caught.value)) < 600
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(
