@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import checkpoints, growth, memory
+from benchmarks import checkpoints, features, growth, memory
 from tests.support.benchmarks import result_of
 from tests.support.paths import ROOT
 
@@ -75,6 +75,11 @@ def test_checkpoints_are_compared_by_their_bytes() -> None:
     result = checkpoints.summary({"adapters": cell, "adapters and model": {**cell, "bytes": 8e9}})
     assert result["value"] == 4.0
     assert result["details"]["forms"]["adapters"] == {"seconds": 1.0, "gb": 2.0, "peak_gb": 0.5}
+
+
+def test_features_are_compared_by_processor_seconds() -> None:
+    result = features.summary({"kept": {"seconds": 2.0, "passes": 4}, "anew": {"seconds": 3.0, "passes": 16}})
+    assert (result["value"], result["details"]["anew_passes"]) == (1.5, 16)
 
 
 def test_decoding_prints_its_result(tmp_path: Path) -> None:
