@@ -16,6 +16,7 @@ from mmrl.commands.eval import add_arguments as add_eval_arguments
 from mmrl.commands.export import add_arguments as add_export_arguments
 from mmrl.commands.rewards import add_arguments as add_rewards_arguments
 from mmrl.contracts.errors import UserError
+from mmrl.recipe.secrets import masked
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        for line in str(error).splitlines():
+        for line in masked(str(error)).splitlines():
             print(f"mmrl: error: {line}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """Whether a file ends before its container does: a few headers are read, and nothing is decoded.
 
-A cut at the very border of two packets of MPEG-TS, or in what has no lengths at all (raw streams), cannot be seen.
+A cut at the very border of two packets of MPEG-TS or pages of Ogg, in what was written live, or in what has no lengths
+at all (raw streams), cannot be seen.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from typing import BinaryIO
 MOST_PARTS = 1_000_000
 _SEGMENT, _EBML = 0x18538067, 0x1A45DFA3
 _TS_PACKET, _TS_SYNC = 188, 0x47
-_LAST_OF_STREAM = 0x04
 
 
 def cut_at_end(path: Path) -> str | None:
     """What shows that a video's file lacks its end, in words; None: nothing does."""
     size = os.path.getsize(path)
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(_TS_PACKET + 1)
         for fits, look in _CONTAINERS:
             if fits(head):
                 file.seek(0)
@@ -88,7 +88,7 @@ def _transport(file: BinaryIO, size: int) -> str | None:
 
 
 def _ogg(file: BinaryIO, size: int) -> str | None:
-    """The last page of the last stream is marked as such."""
+    """Pages, each with the lengths of its parts."""
     tail_size = min(size, 2 * 65_307)
     file.seek(size - tail_size)
     tail = file.read(tail_size)
@@ -99,7 +99,7 @@ def _ogg(file: BinaryIO, size: int) -> str | None:
     lengths = tail[last + 27 : last + 27 + segments]
     if len(lengths) < segments or last + 27 + segments + sum(lengths) > len(tail):
         return "it ends within a page"
-    return None if tail[last + 5] & _LAST_OF_STREAM else "its last page is not marked as the last one"
+    return None
 
 
 def _flash(file: BinaryIO, size: int) -> str | None:
@@ -123,7 +123,7 @@ _CONTAINERS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int], str 
     (lambda head: head[:4] == b"\x1a\x45\xdf\xa3", _matroska),
     (lambda head: head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"), _boxes),
     (lambda head: head[:4] == b"RIFF", _riff),
-    (lambda head: head[:1] == bytes([_TS_SYNC]) and len(head) == 16 and head[4:8] != b"ftyp", _transport),
+    (lambda head: len(head) > _TS_PACKET and head[0] == head[_TS_PACKET] == _TS_SYNC, _transport),
     (lambda head: head[:4] == b"OggS", _ogg),
     (lambda head: head[:3] == b"FLV", _flash),
 )

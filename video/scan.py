@@ -15,6 +15,7 @@ import numpy as np
 
 from video.bitstream import closed_groups, is_refresh
 from video.checksums import sound_clusters
+from video.ends import cut_at_end
 from video.file_state import FileState, file_state
 from video.sampling import Timeline
 from video.types import VideoError, VideoMetadata
@@ -340,4 +341,4 @@ def _broken(path: Path, container: Any, stream: Any, packets: _Packets) -> str |
     announced = (container.duration or 0) / 1e6
     if "matroska" in container.format.name and announced - packets.end > DURATION_SLACK:
         return f"{announced:.3f} s are announced, {packets.end:.3f} s are there"
-    return None
+    return cut_at_end(path)

@@ -7,10 +7,12 @@ import http.client
 import json
 import logging
 import os
+import queue
 import re
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ Policy = Callable[[Messages], str] | str
 RETRIED = frozenset((408, 409, 429, *range(500, 600)))
 LONGEST_WAIT = 60.0  # seconds
 MAX_REPLY = 1_000_000  # bytes
+WHOLE_ANSWER = 10.0  # times `timeout`: what one request may take in all
 CACHED_REPLIES = 100_000
 # Without a handler of its own, every further try would be a bare line on stderr in programs that configure no logging.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
@@ -216,7 +219,7 @@ class Endpoint:
     def __init__(self, judge: Judged):
         import httpx
 
-        self.model, self.max_tokens = judge.model, judge.max_tokens
+        self.model, self.max_tokens, self.timeout = judge.model, judge.max_tokens, judge.timeout
         # Identity: a compressed reply could grow past every limit while it is unpacked.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if judge.api_key_env is not None:
@@ -238,6 +241,9 @@ class Endpoint:
 
     def __call__(self, messages: Messages) -> tuple[str, int]:
         """(reply, tokens spent). Raises Failure: Passing where a further try may help."""
+        return _within(WHOLE_ANSWER * self.timeout, partial(self._ask, messages))
+
+    def _ask(self, messages: Messages) -> tuple[str, int]:
         import httpx
 
         body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": self.max_tokens}
@@ -257,6 +263,29 @@ class Endpoint:
         if not isinstance(reply, str):
             raise Failure("judge_unreadable", "the server's reply has no text")
         return reply, spent if isinstance(spent, int) and spent > 0 else _guess_tokens(messages, reply)
+
+
+def _within(seconds: float, ask: Callable[[], tuple[str, int]]) -> tuple[str, int]:
+    """What `ask` gives or raises; Passing where it takes longer, however many bytes arrive meanwhile.
+
+    A server that sends one byte after the other holds a thread that nobody waits for, and not the run.
+    """
+    arrived: queue.SimpleQueue[tuple[tuple[str, int] | None, Exception | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            arrived.put((ask(), None))
+        except Exception as error:
+            arrived.put((None, error))
+
+    threading.Thread(target=run, name="judge", daemon=True).start()
+    try:
+        answer, error = arrived.get(timeout=seconds)
+    except queue.Empty:
+        raise Passing("judge_unreachable", f"no whole answer within {seconds:g} s") from None
+    if answer is None:
+        raise error or AssertionError("unreachable")
+    return answer
 
 
 def _key(variable: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from mmrl.recipe.schema import Recipe
+from mmrl.recipe.secrets import masked
 
 # They say where a run is and how it is begun, not what it does.
 PLACE = ("name", "output", "resume")
@@ -29,7 +30,7 @@ class Change:
 
 def changes(old: Recipe, new: Recipe) -> list[Change]:
     """The settings that differ, as `differences` has them."""
-    before, after = (recipe.model_dump(mode="json") for recipe in (old, new))
+    before, after = (masked(recipe.model_dump(mode="json")) for recipe in (old, new))
     return differences(before, after)
 
 

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from mmrl.contracts.errors import ConfigError, nearest, shortened
 from mmrl.recipe.choosing import Chosen, describe_unread, models_in
+from mmrl.recipe.secrets import masked
 from mmrl.recipe.unions import join_kinds
 from mmrl.recipe.yaml_text import parse_yaml
 
@@ -121,8 +122,8 @@ def validate(
 
 
 def to_yaml(recipe: BaseModel) -> str:
-    """A checked recipe as YAML, defaults included."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """A checked recipe as YAML, defaults included, and logins of URLs masked."""
+    return yaml.safe_dump(masked(recipe.model_dump(mode="json")), sort_keys=False, allow_unicode=True)
 
 
 def _as_written(location: list[Any], written: Mapping[str, Any] | None) -> list[Any]:

@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mmrl.recipe.secrets import masked
+
 PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "peft", "datasets", "numpy", "pillow", "vllm")
 
 
@@ -30,7 +32,7 @@ def read_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": device_name(),
         "git": _git(),
-        "command": shlex.join(sys.argv),
+        "command": masked(shlex.join(sys.argv)),
     }
 
 

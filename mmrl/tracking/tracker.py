@@ -15,6 +15,7 @@ from typing import Any
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.policy import Spelling
 from mmrl.contracts.types import Group
+from mmrl.recipe.secrets import masked
 from mmrl.recipe.tracking import TrackingConfig
 from mmrl.tracking.bad_samples import BadSamples
 from mmrl.tracking.console import make_console
@@ -114,7 +115,7 @@ class Tracker:
 
     def say(self, text: str) -> None:
         """Shows a line on the console."""
-        self._console.warn(text)
+        self._console.warn(masked(text))
 
     def log(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
         """Appends one line to metrics.jsonl, tells services and console, and writes report.html where it is due.

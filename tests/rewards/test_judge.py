@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 
 import pytest
 
@@ -316,3 +317,34 @@ def test_combination_leaves_an_absent_verdict_out():
 def test_mistakes_are_named(params, words):
     with pytest.raises(ValueError, match=words):
         get_reward("judge", **params)
+
+
+def test_a_server_that_never_ends_its_answer_is_given_up(monkeypatch):
+    asked, ended = [], threading.Event()
+
+    def drip(endpoint, messages):
+        asked.append(messages)
+        ended.wait()
+
+    monkeypatch.setattr(judging.Endpoint, "_ask", drip)
+    judge = get_reward("judge", endpoint="http://localhost:9", model="m", timeout=0.01, retries=1, backoff=0.001)
+    scored = judge("an answer", {"answer": "4"})
+    ended.set()
+    assert (scored.score, scored.reason) == (None, "judge_unreachable")
+    assert len(asked) == 2
+
+
+def test_what_a_request_raises_arrives():
+    with pytest.raises(judging.Failure, match="no text"):
+        judging._within(60.0, lambda: (_ for _ in ()).throw(judging.Failure("judge_unreadable", "no text")))
+    assert judging._within(60.0, lambda: ("yes", 3)) == ("yes", 3)
+
+
+def test_a_key_is_stripped_and_never_told(monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", " sk-CANARY\n")
+    assert judging._key("JUDGE_KEY") == "sk-CANARY"
+    for value in ("sk-CANARY\nX: 1", "sk-CANARYé", " \n"):
+        monkeypatch.setenv("JUDGE_KEY", value)
+        with pytest.raises(Failure) as error:
+            judging._key("JUDGE_KEY")
+        assert "CANARY" not in str(error.value)

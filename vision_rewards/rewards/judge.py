@@ -39,7 +39,9 @@ class Judged(AnswerReward):
     reference: bool = param(True, "false: the judge sees no reference, and rows need none but a question")
     scale: int = param(1, "the best grade; 1 asks for right or wrong", low=1, high=100)
     max_tokens: int = param(512, "tokens that a reply may have", low=1)
-    timeout: float = param(60.0, "seconds without a byte after which a request is given up", low=0.001)
+    timeout: float = param(
+        60.0, "seconds without a byte after which a request is given up; ten times as many in all", low=0.001
+    )
     retries: int = param(3, "further tries after status 408, 409, 429, 5xx or a broken connection", low=0)
     backoff: float = param(
         1.0, "seconds before the first further try, doubled each time, or the server's Retry-After", low=0
