@@ -152,9 +152,10 @@ class TensorCache:
             if entry is not None and not self._same_bytes(entry, place):
                 place = self._locate(source, spec, "full")
                 entry = self._read(place)
-            if entry is not None:
+            frames = None if entry is None else self._unpacked(entry, place)
+            if frames is not None:
                 self._count("hits")
-                return entry.frames()
+                return frames
             frames = self._fill(place)
             if frames is not None:
                 return frames
@@ -204,6 +205,16 @@ class TensorCache:
             return None
         self._note_use(place.path)
         return entry
+
+    def _unpacked(self, entry: Entry, place: _Place) -> Frames | None:
+        """Its frames; None, logged and counted, where what it holds does not unpack."""
+        try:
+            return entry.frames()
+        # Codecs raise what their libraries make them raise.
+        except Exception as error:
+            self._count("broken")
+            LOGGER.warning("%s is made again from %s: %s", place.path, source_name(place.source), error)
+            return None
 
     def _note_use(self, path: Path) -> None:
         # The modification time stays, and so does what it says: when the entry was made. Another user's entry on a

@@ -156,7 +156,29 @@ def read_entry(path: Path, *, mapped: bool = True) -> Entry:
     entry = Entry(tensors, header)
     if checksum(entry) != written:
         raise BadEntry("broken", "its bytes do not match its checksum")
+    _refuse_malformed(entry)
     return entry
+
+
+def _refuse_malformed(entry: Entry) -> None:
+    """Raises BadEntry, `broken`, where an entry is not of the form that `pack` gives it, as one by others may be."""
+    try:
+        origin, layout = entry.provenance, json.loads(entry.header["layout"])
+        facts = [*(origin["source"][key] for key in ("name", "stamp", "full")), *origin["versions"], origin["made"]]
+        VideoMetadata.from_dict(json.loads(entry.header["frames"]))
+        codec, (count, planes, height, width) = CODECS[layout["codec"]], layout["shape"]
+        times, tensors = entry.tensors["timestamps"], entry.tensors
+        if codec is None:
+            fits = (str(tensors["pixels"].dtype), list(tensors["pixels"].shape)) == ("torch.uint8", layout["shape"])
+        else:
+            lengths, stream = tensors["lengths"], tensors["stream"]
+            fits = len(lengths) == count and bool((lengths >= 0).all()) and int(lengths.sum()) == stream.numel()
+            fits = fits and (str(stream.dtype), str(lengths.dtype)) == ("torch.uint8", "torch.int64")
+        fits = fits and (str(times.dtype), list(times.shape)) == ("torch.float64", [count])
+        if not (fits and facts and planes == 3 and min(count, height, width) > 0):
+            raise ValueError("tensors of other types or shapes than its header says")
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise BadEntry("broken", f"it is not of the form of an entry ({type(error).__name__}: {error})") from error
 
 
 def read_header(path: Path) -> dict[str, str]:

@@ -120,3 +120,49 @@ def test_unfinished_files_are_removed_when_they_are_old(stocked):
     assert sorted(item.path for item in scan(cache.root)) == sorted([path, young])
     evict(scan(cache.root), 0)
     assert [item.path for item in scan(cache.root)] == [young]
+
+
+def rewritten(path, tensors=None, **header):
+    """Puts other strings and tensors into an entry, with a checksum that fits; None takes one out."""
+    with safe_open(path, "pt") as file:
+        old = {key: value for key, value in file.metadata().items() if key != "checksum"}
+    held = {key: value for key, value in {**load_file(path), **(tensors or {})}.items() if value is not None}
+    entry = Entry(held, {**old, **header})
+    path.unlink()
+    save_file(held, path, {**entry.header, "checksum": checksum(entry)})
+
+
+MALFORMED = {
+    "layout that is no JSON": {"layout": "{"},
+    "layout without a codec": {"layout": "{}"},
+    "unknown codec": {"layout": '{"codec": "zip", "shape": [1, 3, 3, 4]}'},
+    "layout that is a list": {"layout": "[]"},
+    "shape of another size": {"layout": '{"codec": "none", "shape": [9, 3, 3, 4]}'},
+    "provenance without a source": {"provenance": "{}"},
+    "provenance of nulls": {"provenance": '{"source": null, "versions": {}, "made": ""}'},
+    "metadata of another kind": {"frames": "[]"},
+    "metadata without keys": {"frames": "{}"},
+    "no timestamps of the frames": {"tensors": {"timestamps": torch.zeros(7, dtype=torch.float64)}},
+    "timestamps that are whole": {"tensors": {"timestamps": torch.zeros(1, dtype=torch.int64)}},
+    "no pixels": {"tensors": {"pixels": None, "stream": None, "lengths": None}},
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_entries_with_a_checksum_that_fits_are_made_again(stocked, case):
+    cache, source, path, expected = stocked
+    rewritten(path, **MALFORMED[case])
+    assert check(next(scan(cache.root))) is not None
+    assert_same(cache.get(source, SMALL), expected)
+    assert cache.counts["broken"] == 1
+    assert check(next(scan(cache.root))) is None
+
+
+def test_streams_that_do_not_unpack_are_made_again(stocked):
+    cache, source, path, expected = stocked
+    if cache.compression == "none":
+        pytest.skip("nothing is packed")
+    held = load_file(path)
+    rewritten(path, tensors={"stream": torch.zeros_like(held["stream"])})
+    assert_same(cache.get(source, SMALL), expected)
+    assert cache.counts["broken"] == 1
