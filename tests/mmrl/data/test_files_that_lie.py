@@ -233,3 +233,12 @@ def test_path_templates_hold_names_and_plain_numbers_alone(tmp_path, template):
 def test_the_head_alone_is_read_when_a_picture_is_opened():
     with open_picture(io.BytesIO(png(30_000, 5_000))) as image:
         assert image.size == (30_000, 5_000)
+
+
+def test_there_is_room_for_what_fits_beside_the_others(monkeypatch):
+    room, answers = _Room(10), []
+    monkeypatch.setattr(room._changed, "wait_for", lambda fits: answers.append(fits()))
+    with room.of(8), room.of(2), room.of(1):
+        assert answers == [True, True, False]
+    with room.of(99):
+        assert answers[-1]
