@@ -12,11 +12,12 @@ pytestmark = pytest.mark.slow
 
 
 def shorter(folder):
-    """The recipe with half of its RL steps, evaluated before and after each stage."""
+    """The recipe with half of its RL steps, evaluated on half of the rows before and after each stage."""
     raw = recipe("quickstart", folder)
     sft, rl = raw["stages"]
     stages = [sft, {**rl, "steps": rl["steps"] // 2}]
-    return raw | {"stages": stages, "evaluation": {**raw["evaluation"], "every": sum(s["steps"] for s in stages)}}
+    evaluation = {**raw["evaluation"], "every": sum(stage["steps"] for stage in stages), "limit": 250}
+    return raw | {"stages": stages, "evaluation": evaluation}
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ def test_video_quickstart_learns_what_happens_when(tmp_path):
     raw = recipe("quickstart_video", tmp_path)
     sft, rl = raw["stages"]
     raw["stages"] = [{**sft, "steps": 60}, {**rl, "steps": 50, "prompts": 16}]
-    raw["evaluation"] = {**raw["evaluation"], "limit": 250}
+    raw["evaluation"] = {**raw["evaluation"], "limit": 125}
     summary = mmrl.train(raw).summary
     start, taught, final = (summary[when] for when in ("start", "after_sft", "final"))
     assert taught["mean"] >= start["mean"] + 0.25

@@ -49,7 +49,7 @@ def test_a_function_by_name_is_recorded_and_told_when_it_has_changed(raw, workpl
     (workplace / "closeness.py").write_text(REWARD)
     run = train({**raw, "rewards": [{"name": "closeness:close"}]})
     written = config(run)
-    assert written["rewards"] == [{"name": "closeness:close", "weight": 1.0, "params": {"base": 7}}]
+    assert written["rewards"] == [{"name": "closeness:close", "weight": 1.0, "range": None, "params": {"base": 7}}]
     found = written["code"]["rewards.0.name"]
     assert (found["module"], found["name"], len(found["source"])) == ("closeness", "close", 16)
     assert not caplog.records

@@ -110,7 +110,7 @@ def test_damage_is_one_line_that_names_the_checkpoint(newest, name):
         verify(newest)
     assert f"checkpoint '{newest}'" in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert len(str(refused.value)) < len(str(newest)) + 200
+    assert len(str(refused.value).replace(str(newest), "")) < 200
     assert newest_whole(newest) == newest.with_name("step_000002")
 
 
