@@ -3,6 +3,7 @@
 import pytest
 
 from vision_rewards import get_reward
+from vision_rewards.parsers import parse_number
 
 # (answer, score, absolute error, reason) against 3.
 COUNTING = [
@@ -81,3 +82,37 @@ def test_relative_error_of_small_and_large_counts(answer, count, relative):
 @pytest.mark.parametrize("answer", ["not 3", "There are not 3", "3 million", "three dozen", "a third", "half of 6"])
 def test_words_that_change_a_number_are_not_skipped(answer):
     assert get_reward("counting")(answer, {"count": 3}).score == 0
+
+
+# Scales, fractions, signs and powers, as they are written beside a number.
+WORDS = (
+    "hundred hundreds thousand thousands million millions billion billions trillion trillions mln mio mrd bn tn "
+    "dozen dozens doz dz gross lakh lakhs lac lacs crore crores half third thirds quarter quarters "
+    "minus negative not squared cubed factorial"
+)
+CHANGING = WORDS.split()
+
+
+def test_a_number_beside_each_word_that_changes_it_is_refused():
+    refused = dict.fromkeys(CHANGING, (None, "unparsable"))
+    assert {word: parse_number(f"3 {word}") for word in CHANGING} == refused
+    # In words some say a number of their own: three dozen are 36.
+    said = {word: parse_number(f"four {word}") for word in CHANGING}
+    assert said == refused
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("one third", (None, "unparsable")),
+        ("two thirds", (None, "unparsable")),
+        ("1,234", (1234, "ok")),
+        ("I think 1,234.", (1234, "ok")),
+        # The comma behind them may part thousands, items of a list or clauses.
+        ("1,234, I think", (None, "many_numbers")),
+        ("1,234,", (None, "many_numbers")),
+        ("1,234,5", (None, "many_numbers")),
+    ],
+)
+def test_numbers_that_could_be_read_in_two_ways_are_not_guessed(text, number):
+    assert parse_number(text) == number

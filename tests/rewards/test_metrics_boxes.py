@@ -101,6 +101,16 @@ def test_matching_counts_pairs_before_overlap():
     assert metrics.match_boxes(predicted[::-1], target, threshold=0.6).pairs.tolist() == [[1, 0]]
 
 
+def test_two_pairs_go_before_one_of_more_overlap():
+    """The first prediction is one target and covers the other too; the second one has that target alone."""
+    predicted, target = [[0, 0, 10, 10], [0, 0, 4, 10]], [[0, 0, 10, 10], [6, 0, 10, 10]]
+    np.testing.assert_allclose(metrics.box_iou(predicted, target), [[1, 0.4], [0.4, 0]])
+    assert metrics.match_boxes(predicted, target, threshold=0.3).pairs.tolist() == [[0, 1], [1, 0]]
+    assert metrics.match_boxes(predicted, target).pairs.tolist() == [[0, 0]], "without a threshold the total decides"
+    assert metrics.detection_f1(predicted, target, threshold=0.3) == 2 * 2 / 4
+    assert metrics.detection_f1(predicted, target, threshold=0.5) == 2 * 1 / 4
+
+
 def test_matching_of_nothing_and_of_bad_input():
     assert metrics.match_boxes([], [[0, 0, 1, 1]]).pairs.shape == (0, 2)
     assert metrics.match_boxes([[5, 5, 6, 6]], [[0, 0, 1, 1]]).ious.shape == (0,)
@@ -256,6 +266,15 @@ def test_average_precision_equals_pycocotools_own_summary():
     summary = [result.ap, result.by_threshold[0.5], result.by_threshold[0.75], result.recall]
     np.testing.assert_allclose(summary, evaluation.stats[[0, 1, 2, 8]], atol=1e-9)
     assert set(result.by_label) == {0, 1, 2}
+
+
+def test_labels_of_several_types_have_a_figure_each():
+    """All of 1, half of "cat" (51 of the 101 recall levels), and none of 2."""
+    pytest.importorskip("pycocotools")
+    predictions = [{"boxes": [RIGHT, RIGHT], "scores": [1.0, 1.0], "labels": [1, "cat"]}]
+    targets = [{"boxes": [RIGHT, RIGHT, WRONG, WRONG], "labels": [1, "cat", "cat", 2]}]
+    found = metrics.average_precision(predictions, targets).by_label
+    assert found == {1: pytest.approx(1.0), "cat": pytest.approx(51 / 101), 2: pytest.approx(0.0)}
 
 
 def test_average_precision_names_what_is_wrong():

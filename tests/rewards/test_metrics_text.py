@@ -48,8 +48,11 @@ def test_error_rates_agree_with_jiwer():
 def test_pooled_rates():
     # 1 of 2 words and 0 of 3: 1/5, where the mean is 1/4.
     assert metrics.corpus_word_error_rate(["a x", "a b c"], ["a b", "a b c"]) == 1 / 5
-    # 2 edits of 4 characters and 0 of 1.
+    # 2 edits of 4 characters and 0 of 1, whichever side is the longer one.
     assert metrics.pooled_edit_distance(["abcd", "x"], ["ab", "x"]) == 2 / 5
+    assert metrics.pooled_edit_distance(["ab", "x"], ["abcd", "x"]) == 2 / 5
+    assert metrics.pooled_edit_distance(["", "x"], ["abcd", "x"]) == 4 / 5
+    assert metrics.normalized_edit_similarity("ab", "abcd") == metrics.normalized_edit_similarity("abcd", "ab") == 1 / 2
     assert metrics.pooled_edit_distance([], []) == metrics.corpus_word_error_rate([], []) == 0
     with pytest.raises(ValueError, match="1 predictions for 2 targets"):
         metrics.corpus_character_error_rate(["a"], ["a", "b"])

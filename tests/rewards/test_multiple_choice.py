@@ -82,6 +82,15 @@ def test_option_text_names_its_letter():
     assert reward("A", {"answer": "B", "options": ["B", "A"]}).score == 0
 
 
+@pytest.mark.parametrize("mark", ["!", "...", "_", "。"])
+def test_punctuation_is_no_option_that_is_other_punctuation(mark):
+    """Both fold to nothing."""
+    reward, target = get_reward("multiple_choice"), {"answer": "A", "options": ["?", "a dog"]}
+    assert [reward(text, target).score for text in (mark, f"<answer>{mark}</answer>", "A", "a dog")] == [0, 0, 1, 0]
+    several = {"answer": ["A"], "options": ["?", "a dog"]}
+    assert reward(mark, several).score == 0
+
+
 FOUR = {"answer": ["A", "C"], "options": ["a cat", "a dog", "A red car", "$5"]}
 # (answer, exact, subset, jaccard, reason) against {A, C} of four.
 SEVERAL = [

@@ -120,6 +120,8 @@ LABELLED = [
     ),
     ("<|box_start|>(1,2),(3,4)<|box_end|>", [(CAT[0], None)], "ok"),
     ("<|box_start|>(1,2),(3,4)<|box_end|><|box_start|>(1,2)", [], "unparsable"),
+    ("<|box_start|>(1,2),(3,4)<|box_end|><|box_end|>", [], "unparsable"),
+    ("<|box_end|><|box_start|>(1,2),(3,4)<|box_end|>", [], "unparsable"),
     ("<|box_start|>1,2,3,4<|box_end|>", [], "unparsable"),
     ('[{"bbox_2d": [1, 2, 3, 4], "label": "cat"}, {"bbox_2d": [5,', [], "truncated"),
     ('[{"bbox_2d": [1, 2, 3, 4], "bbox": [1, 2, 3, 4]}]', [], "unparsable"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -15,8 +16,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from tests.support.forks import join, spawn
 from tests.support.frames import IMAGE, SPEC, CountingDecoder, assert_same, fake_decode, write_source
 from video.cache import TensorCache
+from video.entries import pack, write_entry
 from video.fingerprint import BLOCK, BLOCKS, fingerprint
 from video.inventory import scan, stats
 from video.types import Budget, Sampling, VideoError, VideoSpec
@@ -298,8 +301,48 @@ def test_settings_are_checked(tmp_path):
         TensorCache(write_source(tmp_path))
 
 
-def test_cache_crosses_process_boundaries(tmp_path):
-    cache = pickle.loads(pickle.dumps(TensorCache(tmp_path / "cache", decode=fake_decode)))
+def test_a_cache_that_was_used_is_handed_to_another_process_without_its_figures(tmp_path):
+    cache, source = TensorCache(tmp_path / "cache", decode=fake_decode), write_source(tmp_path)
+    cache.get(source, SPEC)
+    cache.decode_seconds = 2.5
+    sent = pickle.dumps(cache)
+
+    def work():
+        received = pickle.loads(sent)
+        assert (received.counts, received.decode_seconds) == ({}, 0.0), "figures of several processes are added up"
+        assert_same(received.get(source, SPEC), fake_decode(source, SPEC))
+        assert_same(received.get(other, SPEC), fake_decode(other, SPEC))
+        assert received.counts == {"hits": 1, "decoded": 1}
+
+    other = write_source(tmp_path, "b.mp4", b"video b")
+    assert join(spawn(work)) == 0
+    assert (cache.counts, cache.decode_seconds) == ({"decoded": 1}, 2.5)
+    assert_same(cache.get(other, SPEC), fake_decode(other, SPEC))
+    assert cache.counts == {"decoded": 1, "hits": 1}, "the other process's entry is this one's too"
+
+
+def test_what_a_dead_writer_left_of_an_entry_goes_when_it_is_made_again(cache, tmp_path):
     source = write_source(tmp_path)
+    cache.get(source, SPEC)
+    (path,) = entries(cache.root)
+    stranger = path.with_name(path.name[:2] + "0" * 30 + "." + "2" * 16 + ".part")
+    leftovers = [path.with_suffix(f".{digit * 16}.{kind}") for digit, kind in (("0", "part"), ("1", "stale"))]
+    for leftover in (*leftovers, stranger):
+        leftover.write_bytes(b"abc")
+    path.unlink()
     assert_same(cache.get(source, SPEC), fake_decode(source, SPEC))
-    assert cache.counts == {"decoded": 1}
+    assert sorted(item.path for item in scan(cache.root)) == sorted([path, stranger])
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_an_entry_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it(tmp_path, monkeypatch, call):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path, entry = tmp_path / "entry.safetensors", pack(fake_decode(write_source(tmp_path), SPEC), "none", "", {})
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left"):
+        write_entry(entry, tmp_path / "entry.part", path)
+    assert path.read_bytes() == b"old"
+    assert not (tmp_path / "entry.part").exists()

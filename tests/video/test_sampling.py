@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.qwen import qwen  # noqa: F401
 from video import Budget, Sampling, VideoError
-from video.sampling import Choice, Timeline, choose, clip_range, is_steady, smart_frames
+from video.sampling import Choice, Timeline, choose, clip_range, is_steady, smart_frames, timed_range
 
 rates = st.sampled_from([10.0, 23.976, 24.0, 25.0, 29.97002997002997, 30.0, 59.94, 120.0])
 fixture_is_constant = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -117,6 +117,18 @@ def test_clips_of_uneven_times_show_the_seconds_asked_for(rounding):
     clip = choose(Sampling(all_frames=True, start=1.0, end=4.5, frame_factor=1, rounding=rounding), UNEVEN)
     assert clip.indices == (3, 4, 5, 6)
     assert clip.sampled_fps == (None if rounding == "qwen" else pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("times", [np.arange(10) / 10, np.arange(10) * 0.1, np.cumsum([0, *[0.1] * 9])])
+@pytest.mark.parametrize("start", [0.3, 0.1 * 3, 0.1 + 0.1 + 0.1])
+@pytest.mark.parametrize("end", [0.8, sum([0.1] * 8)])
+def test_times_that_float_noise_parts_are_the_same_time(times, start, end):
+    """0.1 * 3 is 0.30000000000000004, and eight times 0.1 add up to 0.7999999999999999: frames 3 to 8 all the same."""
+    assert timed_range(Timeline("a.mp4", times, 1.0, 10.0), start, end) == (3, 8)
+
+
+def test_times_that_lie_apart_are_told_apart():
+    assert timed_range(steady(10), 0.3001, 0.5999) == (4, 5)
 
 
 def test_frames_of_uneven_times_have_no_rate_unless_they_are_taken_by_time():

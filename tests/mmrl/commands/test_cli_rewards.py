@@ -45,7 +45,9 @@ def failure(capsys, *argv):
 def test_list_names_every_reward(capsys):
     assert main(["rewards", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == sorted(list_rewards())
+    # Each reward is a file.
+    files = (ROOT / "vision_rewards" / "rewards").glob("*.py")
+    assert [line.split()[0] for line in lines] == sorted(path.stem for path in files if path.stem != "__init__")
 
 
 def test_try_shows_the_score_and_how_it_came(capsys):

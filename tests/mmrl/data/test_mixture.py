@@ -134,6 +134,19 @@ def test_datasets_without_demonstrations_leave_their_draws_only():
     assert ids(resumed.next(20, demonstrations=True)) == ids(part.next(20, demonstrations=True))
 
 
+def test_weights_that_the_recipe_changed_hold_from_the_place_of_the_checkpoint_on():
+    def mixture(*weights):
+        return Mixture([Fake("a", 50), Fake("b", 50)], weights, seed=3)
+
+    first, second = mixture(1.0, 1.0), mixture(1e-9, 1.0)
+    before = first.next(20)
+    assert {sample.dataset for sample in before} == {"a", "b"}
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    after = second.next(30)
+    assert {sample.dataset for sample in after} == {"b"}
+    assert len(set(ids([*before, *after]))) == 50, "each row once: the orders go on where they were"
+
+
 def test_use_says_what_is_drawn_from_a_dataset():
     seen = []
     rows = [Fake("rl", 6, shown=range(6)), Fake("sft", 6, shown=range(6))]

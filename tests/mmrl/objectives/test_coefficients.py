@@ -93,3 +93,23 @@ def test_clip_figures_are_those_of_the_coefficients_own_bounds(kind, shares):
     figures = metrics_of(sums | {"loss_sum": 0.0}, {"rl": 1.0}, objective)
     assert figures.get("policy/clip_high") == (shares and shares[0])
     assert figures.get("policy/clip_low") == (shares and shares[1])
+
+
+def test_clip_figures_count_the_units_that_ppo_leaves_without_a_gradient():
+    """Ratios 2, 1 and 1/2 under advantages of both signs: min(r A, clip(r, 0.8, 1.2) A) by autograd."""
+    log_probs = torch.full((2, 3), -1.0, dtype=torch.float64, requires_grad=True)
+    old, signs = -1.0 - torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64).log(), torch.tensor([[1.0], [-1.0]])
+    ratio = (log_probs - old).exp()
+    surrogate = torch.minimum(ratio * signs, ratio.clamp(0.8, 1.2) * signs)
+    flat = torch.autograd.grad(surrogate.sum(), log_probs)[0] == 0
+    assert flat.tolist() == [[True, False, False], [False, False, True]]
+    rows = [
+        Row(Decision(None, torch.zeros(3, dtype=torch.long)), "rl", float(sign), i, 3, old=old)
+        for i, sign in enumerate(signs)
+    ]
+    objective = of(kind="ppo_clip", low=0.2, high=0.2)
+    likelihood = Likelihood(log_probs, torch.ones(2, 3, dtype=torch.bool))
+    _, sums = kernel.loss(likelihood, rows, plan_step(objective, rows, 0, 8))
+    figures = metrics_of(sums | {"loss_sum": 0.0}, {"rl": 1.0}, objective)
+    shares = [float((flat & side).sum()) / 6 for side in (ratio > 1, ratio < 1)]
+    assert [figures["policy/clip_high"], figures["policy/clip_low"]] == shares == [1 / 6, 1 / 6]

@@ -37,3 +37,24 @@ def test_answers_to_prompts_of_their_own_lie_side_by_side(prompts, index, length
     else:
         assert len(grouped.input_ids_BT) == 1
         assert len(grouped.input_ids_BT[0]) == sum(grouped.lengths), "nothing is padded"
+
+
+def test_each_row_is_a_sequence_of_its_own_or_each_prompt():
+    assert layout.sequences([0, 0, 1], "row") == [(0, [0]), (0, [1]), (1, [2])]
+    assert layout.sequences([0, 0, 1], "group") == [(0, [0, 1]), (1, [2])]
+
+
+def test_rows_of_one_prompt_do_not_see_each_other():
+    """Two answers to one prompt and one to another, each behind its own copy: what flash attention is causal over.
+
+    The last unit of each answer is predicted and no input.
+    """
+    prompts = [torch.tensor([11, 12, 13]), torch.tensor([21, 22])]
+    positions = [torch.arange(3).expand(3, -1), torch.arange(2).expand(3, -1)]
+    answers = torch.tensor([[1, 2, 3], [4, 5, 0], [6, 0, 0]])
+    rows = layout.build(prompts, positions, [0, 0, 1], answers, [3, 2, 1], "row")
+    assert rows.input_ids_BT.tolist() == [[11, 12, 13, 1, 2], [11, 12, 13, 4, 0], [21, 22, 0, 0, 0]]
+    assert rows.position_ids_3BT.tolist() == [[[0, 1, 2, 3, 4]] * 3] * 3
+    assert (rows.prompts, rows.lengths, rows.plan) == ((0, 0, 1), (5, 4, 2), None)
+    # Behind 13, 1 and 2 in the first row, 13 and 4 in the second, 22 in the third.
+    assert rows.gather_N.tolist() == [2, 3, 4, 7, 8, 11]

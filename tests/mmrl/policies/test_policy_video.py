@@ -69,16 +69,30 @@ def test_sampling_does_not_depend_on_the_padding_side(tiny_qwen, clips, side):
         assert torch.allclose(alone.log_probs, completion.log_probs, atol=1e-4)
 
 
+def logits_of(policy, *prompts):
+    """The logits that follow each prompt."""
+    return [policy.prefill([prompt], 1).logits_BV for prompt in prompts]
+
+
 def test_every_frame_and_its_time_reach_the_model(tiny_qwen, clips):
-    """Swapped frames, and other times, change what the model sees."""
+    """Swapped frames, and other times of the same frames, change what the model sees; Qwen2-VL is told no times."""
+    pictures = [Image.new("RGB", (56, 56), (40 * i, 200, 255 - 40 * i)) for i in range(6)]
     for family in FAMILIES:
         policy = load(tiny_qwen(family), video=SMALL)
         prompt = policy.prepare([video_sample(clips[0])])[0]
-        assert prompt.clips[0].timestamps == pytest.approx(sorted(prompt.clips[0].timestamps))
+        # 2 of 8 per second: six even steps from frame 0 to frame 23, 4.6 apart.
+        assert prompt.clips[0].timestamps == pytest.approx([number / 8 for number in (0, 5, 9, 14, 18, 23)])
         patches = len(prompt.pixel_values_videos) // int(prompt.video_grid_thw[0, 0])
         swapped = replace(prompt, pixel_values_videos=prompt.pixel_values_videos.roll(patches, 0))
-        logits = [policy.prefill([p], 1).logits_BV for p in (prompt, swapped)]
-        assert float((logits[0] - logits[1]).abs().max()) > 1e-3, family
+        before, after = logits_of(policy, prompt, swapped)
+        assert float((before - after).abs().max()) > 1e-3, family
+        shown = [video_sample({"path": pictures, "source_fps": rate}) for rate in (4.0, 0.5)]
+        fast, slow = policy.prepare(shown)
+        assert fast.clips[0].timestamps == (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+        assert slow.clips[0].timestamps == (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
+        assert torch.equal(fast.pixel_values_videos, slow.pixel_values_videos)
+        quick, long = logits_of(policy, fast, slow)
+        assert (float((quick - long).abs().max()) > 1e-3) == (family != "qwen2_vl"), family
 
 
 def test_qwen2_5_positions_follow_seconds_not_frames(tiny_qwen, clips):

@@ -46,36 +46,37 @@ def test_both_are_refused_when_the_recipe_is_read():
     assert str(caught.value).endswith(EXPECTED)
 
 
-@pytest.mark.parametrize(
-    ("policy", "simulator"),
-    [
-        ("zero_one_open", None),
-        ("zero_one_open", "close_positive"),
-        ("as_is", "open_fraction"),
-        (None, "open_fraction"),
-        (None, None),
-    ],
-)
-def test_one_alone_is_read(policy, simulator):
-    assert load_recipe(recipe(policy, simulator)).policy.params.gripper == (policy or "as_is")
-
-
 def opens(command, reading):
     """LIBERO's reading of a command (docs/simulators.md)."""
     return command > 0.5 if reading == "open_fraction" else command < 0
 
 
-def test_each_pair_does_to_the_gripper_what_the_check_says():
-    """The model says 1, open: a pair that is read opens, the one that is refused closes."""
+def command_of(gripper):
+    """What a model's 1 becomes: the first of the last ids is the highest value."""
     bounds = Bounds(torch.tensor([0.0]), torch.tensor([1.0]), torch.tensor([False]))
-    for gripper in ("as_is", "zero_one_open"):
-        tokens = ActionTokens(1000, 256, bounds, gripper)
-        # The first of the last ids is the highest value, 1.
-        command = tokens.decode(torch.tensor([[1000 - 256]])).item()
-        for reading in ("close_positive", "open_fraction"):
-            if gripper == "as_is" and reading == "close_positive":
-                continue
-            assert opens(command, reading) == ((gripper, reading) != ("zero_one_open", "open_fraction"))
+    return ActionTokens(1000, 256, bounds, gripper).decode(torch.tensor([[1000 - 256]])).item()
+
+
+@pytest.mark.parametrize(
+    ("policy", "simulator", "opened"),
+    [
+        ("zero_one_open", None, True),
+        ("zero_one_open", "close_positive", True),
+        ("as_is", "open_fraction", True),
+        (None, "open_fraction", True),
+        # Neither converts: LIBERO's own 1 closes.
+        (None, None, False),
+    ],
+)
+def test_one_alone_is_read_and_does_what_it_says(policy, simulator, opened):
+    """The model says 1: open where one of both converts."""
+    read = load_recipe(recipe(policy, simulator))
+    reading = read.simulators["spatial"].value("gripper")
+    assert opens(command_of(read.policy.params.gripper), reading) == opened
+
+
+def test_the_pair_that_is_refused_would_close():
+    assert not opens(command_of("zero_one_open"), "open_fraction")
 
 
 @pytest.mark.parametrize("command", [["train"], ["train", "--dry-run"], ["eval"]])

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from mmrl.contracts.errors import BadSample, UserError
-from mmrl.data.mixture import Mixture
+from mmrl.contracts.types import Sample
+from mmrl.data.mixture import Mixture, Upcoming
 from mmrl.recipe.methods import resolve_objective
+from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder
 from mmrl.rollouts.preparing import Preparer
@@ -16,6 +18,7 @@ from mmrl.trainer.figures import describe
 from mmrl.trainer.rows import make_rows
 from tests.support.engines import hf
 from tests.support.policy import digits, load
+from tests.support.scripted import Scripted
 
 
 def builder_of(tiny_qwen, method, samples, reward, on_bad="stop", objective=None, **stage):
@@ -176,3 +179,50 @@ def test_rows_carry_the_advantage_of_the_penalised_reward_and_masked_ones_keep_t
     figures = describe(batch)
     assert figures["length/truncated"] == sum(t.truncated for t in trajectories) / len(trajectories)
     assert figures["reward/mean"] == pytest.approx(sum(t.reward for t in trajectories) / len(trajectories))
+
+
+def test_rewards_tighten_as_far_as_the_stage_has_come():
+    """Vision-R1's bands: an IoU of 0.7 is between 0.5 and 0.75 at first, and below 0.75 in the second half."""
+    bands = {"iou": [[0.5, 0.75], [0.75, 0.9]]}
+    rewarder = Rewarder([RewardConfig(name="combine", params={"parts": [["iou", 1]], "bands": bands})])
+    scripted = Scripted(["[0, 0, 10, 7]", "[0, 0, 10, 9]"])
+    preparer = Preparer(scripted, rewarder)
+    mixture = Mixture([[Sample("0", (), "rec", {"box": [0, 0, 10, 10]})]], check=preparer.check)
+    stage = StageConfig(name="one", method="grpo", steps=1, prompts=1, rollout={"n": 2})
+    builder = Builder(scripted, scripted, mixture, preparer, None, stage, stage.objective)
+    rewards = {}
+    for progress in (0.0, 0.49, 0.5, 1.0):
+        (group,) = builder.collect(0, progress).rollouts
+        rewards[progress] = [trajectory.reward for trajectory in group.trajectories]
+    early, late = pytest.approx([0.7, 1.0]), pytest.approx([0.0, 1.0])
+    assert rewards == {0.0: early, 0.49: early, 0.5: late, 1.0: late}
+
+
+class Drawn:
+    """A mixture whose next rows are known by name, and that notes which of them are to be read ahead."""
+
+    def __init__(self, reads_media=True):
+        self.reads_media, self.ahead, self.wanted = reads_media, self, []
+
+    def upcoming(self, count, demonstrations=False):
+        return [Upcoming(f"{'demo' if demonstrations else 'rl'} {i}", (), i, None) for i in range(count)]
+
+    def want(self, jobs):
+        self.wanted.append(list(jobs))
+
+
+@pytest.mark.parametrize(
+    ("count", "reads_media", "wanted"),
+    [
+        (None, True, [["rl 0", "demo 0", "rl 1", "demo 1", "demo 2"]]),
+        (1, False, [["rl 0", "demo 0"]]),
+        (None, False, []),
+        (0, True, []),
+    ],
+)
+def test_what_the_next_step_draws_is_read_ahead_of_it(count, reads_media, wanted):
+    """Two prompts and three demonstrations in turn; of data without media nothing, unless a number is asked for."""
+    mixture, stage = Drawn(reads_media), StageConfig(name="s", method="chord_mu", steps=1, prompts=2, demonstrations=3)
+    preparer = Preparer(None, Rewarder([RewardConfig(name="route")]))
+    Builder(None, None, mixture, preparer, None, stage, stage.objective).read_ahead(count)
+    assert mixture.wanted == wanted
