@@ -37,6 +37,7 @@ class Weighted:
         self.settings = settings or WeightedSettings()
         self.seed = seed
         self.sizes = [pool.size for pool in pools]
+        self._shares = [pool.weight for pool in pools]
         unused = {"all": "demonstrations", "demonstrations": "rollouts"}
         self._weights = {walk: [pool.weight * (pool.use != unused[walk]) for pool in pools] for walk in WALKS}
         self._dropped: dict[Walk, set[int]] = {walk: set() for walk in WALKS}
@@ -99,7 +100,11 @@ class Weighted:
             walk: {"drawn": place.drawn, "epochs": list(place.epochs), "positions": list(place.positions)}
             for walk, place in self._places.items()
         }
-        weights = {walk: self._left(walk) for walk in WALKS}
+        # 0 where a dataset proved dry. What `use` leaves out is not: the recipe may say something else on resuming.
+        weights = {
+            walk: [0.0 if i in dropped else share for i, share in enumerate(self._shares)]
+            for walk, dropped in self._dropped.items()
+        }
         return {"seed": self.seed, "sizes": list(self.sizes), "walks": walks, "weights": weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -147,6 +147,18 @@ def test_weights_that_the_recipe_changed_hold_from_the_place_of_the_checkpoint_o
     assert len(set(ids([*before, *after]))) == 50, "each row once: the orders go on where they were"
 
 
+def test_a_use_that_the_recipe_changed_holds_from_the_place_of_the_checkpoint_on():
+    rows = [Fake("a", 6, shown=range(6)), Fake("b", 6, shown=range(6))]
+    first = Mixture(rows, uses=["rollouts", "demonstrations"])
+    assert {sample.dataset for sample in first.next(8)} == {"a"}
+    assert {sample.dataset for sample in first.next(8, demonstrations=True)} == {"b"}
+    for uses, drawn in ((["all", "all"], [{"a", "b"}] * 2), (["demonstrations", "rollouts"], [{"b"}, {"a"}])):
+        second = Mixture(rows, uses=uses)
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        walks = [second.next(30, demonstrations=shown) for shown in (False, True)]
+        assert [{sample.dataset for sample in samples} for samples in walks] == drawn
+
+
 def test_use_says_what_is_drawn_from_a_dataset():
     seen = []
     rows = [Fake("rl", 6, shown=range(6)), Fake("sft", 6, shown=range(6))]
