@@ -12,6 +12,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from mmrl.tracking.environment import version_of
+
 CORE = (
     "torch", "torchvision", "transformers", "peft", "accelerate", "safetensors", "qwen-vl-utils", "datasets", "pyarrow",
     "numpy", "pillow", "pydantic",
@@ -61,10 +63,7 @@ def versions() -> Iterator[tuple[str, str]]:
     yield "mmrl", __version__
     yield "python", platform.python_version()
     for name in CORE:
-        try:
-            yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            yield name, f"absent; pip install {name}"
+        yield name, version_of(name) or f"absent; pip install {name}"
 
 
 def machine() -> Iterator[tuple[str, str]]:

@@ -65,6 +65,9 @@ class Reference:
     score: float
     source: str
 
+    def __str__(self) -> str:
+        return f"{self.model} {self.score:g} ({self.source})"
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:

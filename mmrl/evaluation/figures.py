@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from math import fsum
 from typing import Any
 
+from mmrl.contracts.benchmark import Scored
 from mmrl.tracking.report.intervals import wilson
 
 
@@ -39,6 +40,12 @@ def weighted(scores: Sequence[float], weights: Sequence[float]) -> float:
     return total / whole if whole else 0.0
 
 
+def figures_of(scored: Sequence[Scored], weights: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Name -> the weighted sum of the scores."""
+    scores = [answer.score for answer in scored]
+    return {name: weighted(scores, each) for name, each in weights.items()}
+
+
 def interval(
     scores: Sequence[float], weights: Sequence[float], clusters: Sequence[Hashable]
 ) -> tuple[float, float] | None:
@@ -53,20 +60,33 @@ def interval(
         its ends; None where there are no rows.
     """
     share = weighted(scores, weights)
-    errors: dict[Hashable, float] = defaultdict(float)
-    shares: dict[Hashable, float] = defaultdict(float)
-    rows = 0
-    for score, weight, cluster in zip(scores, weights, clusters, strict=True):
-        if weight:
-            rows += 1
-            errors[cluster] += weight * (score - share)
-            shares[cluster] += weight
+    rows = [row for row in zip(scores, weights, clusters, strict=True) if row[1]]
     if not rows:
         return None
-    if len(errors) == rows:
+    of_clusters = _sums([weight for _, weight, _ in rows], [cluster for *_, cluster in rows])
+    if len(of_clusters) == len(rows):
         return wilson(share, 1.0 / fsum(weight * weight for weight in weights))
-    independent = 1.0 / fsum(value * value for value in shares.values())
-    if len(errors) > 1:
-        variance = fsum(error * error for error in errors.values()) * len(errors) / (len(errors) - 1)
-        independent = share * (1.0 - share) / variance if variance > 0.0 and 0.0 < share < 1.0 else independent
-    return wilson(share, independent)
+    variance = clustered_variance(
+        [weight * (score - share) for score, weight, _ in rows], [cluster for *_, cluster in rows]
+    )
+    if variance and 0.0 < share < 1.0:
+        return wilson(share, share * (1.0 - share) / variance)
+    return wilson(share, 1.0 / fsum(value * value for value in of_clusters))
+
+
+def clustered_variance(errors: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
+    """Of the sum of errors that err together within a cluster: Σ over clusters (Σ error)² · C / (C - 1).
+
+    Returns:
+        None of fewer than two clusters, which tell nothing of it.
+    """
+    sums = _sums(errors, clusters)
+    return fsum(error * error for error in sums) * len(sums) / (len(sums) - 1) if len(sums) > 1 else None
+
+
+def _sums(values: Sequence[float], clusters: Sequence[Hashable]) -> list[float]:
+    """The sum of the values of each cluster."""
+    sums: dict[Hashable, float] = defaultdict(float)
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] += value
+    return list(sums.values())

@@ -35,10 +35,11 @@ def listed(folder: Path) -> list[Path]:
 def digests_of(folder: Path) -> dict[str, str]:
     """The digest of every file below `folder` but state.json, by its path there."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / STATE)
-    return {path.relative_to(folder).as_posix(): _digest(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): digest_of_file(path) for path in paths}
 
 
-def _digest(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """XXH3-128, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
 
@@ -94,7 +95,7 @@ def verify(checkpoint: Path, below: str = "") -> dict[str, Any]:
         if not name.startswith(below):
             continue
         try:
-            same = _digest(checkpoint / name) == digest
+            same = digest_of_file(checkpoint / name) == digest
         except FileNotFoundError:
             raise damaged(checkpoint, f"{name} is missing") from None
         except OSError as error:

@@ -13,6 +13,7 @@ from mmrl.tracking.heldout import heldout_table
 from mmrl.tracking.report.charts import curves, render_comparison
 from mmrl.tracking.report.page import wrap
 from mmrl.tracking.run_files import Run, read_run
+from mmrl.tracking.text_table import aligned
 
 # Steps at the end of a run over which a figure is averaged: one step alone is mostly noise.
 LAST_STEPS = 10
@@ -113,11 +114,7 @@ def render_text(comparison: Comparison) -> str:
 def _table(title: str, rows: Sequence[Compared], first: str, second: str) -> list[str]:
     cells = [(title, first, second, "change")]
     cells += [(row.name, _number(row.first), _number(row.second), _number(row.change, sign=True)) for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    return [
-        "  ".join([line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:]))])
-        for line in cells
-    ]
+    return aligned(cells)
 
 
 def _number(value: float | None, sign: bool = False) -> str:

@@ -38,10 +38,11 @@ def read_environment() -> dict[str, Any]:
 
 def package_versions() -> dict[str, str]:
     """The versions of `PACKAGES` that are installed."""
-    return {name: version for name in PACKAGES if (version := _version(name))}
+    return {name: version for name in PACKAGES if (version := version_of(name))}
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

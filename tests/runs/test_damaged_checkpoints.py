@@ -174,7 +174,7 @@ def test_other_surroundings_are_said(whole, tiny_qwen, tmp_path, monkeypatch):
     before = surroundings(torch.device("cpu"))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
-    monkeypatch.setattr("mmrl.tracking.environment._version", lambda name: "0.0")
+    monkeypatch.setattr("mmrl.tracking.environment.version_of", lambda name: "0.0")
     lines = differences(before, surroundings(torch.device("meta")), 4)
     said = {line.partition(":")[0] for line in lines}
     assert {"threads", "precision of float32 products", "device", "torch", "transformers"} <= said

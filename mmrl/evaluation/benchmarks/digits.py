@@ -9,7 +9,7 @@ from mmrl.contracts.benchmark import Facts, Scored
 from mmrl.contracts.types import Sample
 from mmrl.data.digits import Digits
 from mmrl.data.video_digits import VideoDigits
-from mmrl.evaluation.figures import by_column, means, weighted
+from mmrl.evaluation.figures import by_column, figures_of, means
 from mmrl.recipe.data import DigitsData, VideoDigitsData
 from vision_rewards import get_reward
 
@@ -46,8 +46,7 @@ class _Tasks:
 
     def aggregate(self, scored: Sequence[Scored]) -> Mapping[str, float]:
         """Accuracy of each task; `score` is their mean."""
-        scores = [answer.score for answer in scored]
-        return {name: weighted(scores, weights) for name, weights in self.weights(scored).items()}
+        return figures_of(scored, self.weights(scored))
 
     @property
     def protocol(self) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from mmrl.data.readers import READERS, SPLIT_WORDS, Table, open_file, open_table
 from mmrl.data.references import image_source, is_encoded, video_path
 from mmrl.data.rows import Rows
 from mmrl.evaluation.benchmarks.templates import CHOICE
-from mmrl.evaluation.figures import by_column, means, weighted
+from mmrl.evaluation.figures import by_column, figures_of, means
 from mmrl.recipe.prompt_templates import compiled
 from vision_rewards import Reward, get_reward
 
@@ -175,8 +175,7 @@ class FileBenchmark(ABC):
 
     def aggregate(self, scored: Sequence[Scored]) -> Mapping[str, float]:
         """Weighted sums of the rows' scores; see `weights`."""
-        scores = [answer.score for answer in scored]
-        return {name: weighted(scores, weights) for name, weights in self.weights(scored).items()}
+        return figures_of(scored, self.weights(scored))
 
     @property
     def protocol(self) -> Mapping[str, Any]:

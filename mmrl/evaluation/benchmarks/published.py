@@ -7,6 +7,7 @@ from mmrl.contracts.benchmark import Reference
 REPORTS = "Qwen2.5-VL and Qwen3-VL reports, second hand"
 CHART = "read off a chart of EasyVideoR1's report, ±0.3; 2 fps, at most 256 frames"
 UNKNOWN = "not known"
+EASY = "EasyVideoR1's evaluation files"
 
 
 def qwen25(score: float) -> Reference:

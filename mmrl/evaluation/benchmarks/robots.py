@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from mmrl.contracts.benchmark import Facts, Scored
 from mmrl.contracts.types import Sample
 from mmrl.data.episodes import Episodes
-from mmrl.evaluation.figures import by_column, means, weighted
+from mmrl.evaluation.figures import by_column, figures_of, means
 from mmrl.recipe.data import EpisodeData
 
 RENDERED = "none: they are rendered"
@@ -61,8 +61,7 @@ class EpisodeBenchmark:
 
     def aggregate(self, scored: Sequence[Scored]) -> Mapping[str, float]:
         """Shares of episodes in success at any step."""
-        scores = [answer.score for answer in scored]
-        return {name: weighted(scores, weights) for name, weights in self.weights(scored).items()}
+        return figures_of(scored, self.weights(scored))
 
     @property
     def protocol(self) -> Mapping[str, Any]:

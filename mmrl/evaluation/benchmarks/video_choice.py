@@ -8,11 +8,9 @@ from typing import Any, ClassVar
 from mmrl.contracts.benchmark import Facts
 from mmrl.data.columns import Columns
 from mmrl.evaluation.benchmarks.files import Asked, video
-from mmrl.evaluation.benchmarks.published import UNKNOWN, easyvideor1, qwen3, qwen25
+from mmrl.evaluation.benchmarks.published import EASY, UNKNOWN, easyvideor1, qwen3, qwen25
 from mmrl.evaluation.benchmarks.templates import BEST_ANSWER, BRACKETED, EITHER, OPTIONS
 from mmrl.evaluation.benchmarks.video import VideoBenchmark, letter_at, numbered
-
-_EASY = "EasyVideoR1's evaluation files"
 
 
 class VideoMME(VideoBenchmark):
@@ -136,7 +134,7 @@ class MLVU(VideoBenchmark):
     about = "videos of 3 min to 2 h, nine tasks, six options"
     name = "mlvu"
     facts = Facts(
-        source=f"{_EASY} (of MLVU/MVLU's test)",
+        source=f"{EASY} (of MLVU/MVLU's test)",
         split="test",
         size=502,
         metric="accuracy; M-Avg, the mean over tasks, where rows name them",
@@ -202,7 +200,7 @@ class LongVideoReason(VideoBenchmark):
     name = "longvideo_reason"
     files = ("longvideoreason",)
     facts = Facts(
-        source=f"{_EASY} (of LongVideo-Reason)",
+        source=f"{EASY} (of LongVideo-Reason)",
         split="eval",
         size=851,
         metric="accuracy",
@@ -241,7 +239,7 @@ class VideoMMMU(VideoBenchmark):
     about = "lectures and what was learnt from them; ten options, or a number"
     name = "videommmu"
     facts = Facts(
-        source=f"{_EASY} (of lmms-eval/VideoMMMU)",
+        source=f"{EASY} (of lmms-eval/VideoMMMU)",
         split="test",
         size=900,
         metric="accuracy; numbers exactly",
@@ -259,7 +257,7 @@ class LiveSports(VideoBenchmark):
     about = "clips of sports broadcasts, four options"
     name = "livesports3k_qa"
     facts = Facts(
-        source=f"{_EASY} (of LiveSports-3K)",
+        source=f"{EASY} (of LiveSports-3K)",
         split="test",
         size=1174,
         metric="accuracy",

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 from mmrl.contracts.benchmark import Facts, Scored
 from mmrl.data.columns import Columns
 from mmrl.evaluation.benchmarks.files import Asked, video
-from mmrl.evaluation.benchmarks.published import UNKNOWN, qwen25
+from mmrl.evaluation.benchmarks.published import EASY, UNKNOWN, qwen25
 from mmrl.evaluation.benchmarks.templates import EITHER, LETTER, OPTIONS, PHRASE
 from mmrl.evaluation.benchmarks.video import VideoBenchmark, listed
 from mmrl.evaluation.figures import by_column, means
 
-_EASY = "EasyVideoR1's evaluation files"
 _DIFFICULTY = re.compile(r"_(easy|medium|hard)$")
 
 
@@ -97,7 +96,7 @@ class STVG(VideoBenchmark):
     about = "when something happens, and the box of who does it at each second"
     name = "stvg"
     facts = Facts(
-        source=f"{_EASY} (of ST-Align-Benchmark)",
+        source=f"{EASY} (of ST-Align-Benchmark)",
         split="test",
         size=2000,
         metric="half the IoU in time, half the mean IoU of boxes over the frames of either",
@@ -124,7 +123,7 @@ class OVOBench(VideoBenchmark):
     about = "a stream up to a moment: what was seen, what is seen now, whether enough was seen to answer"
     name = "ovobench"
     facts = Facts(
-        source=f"{_EASY} (of OVO-Bench, one row per moment)",
+        source=f"{EASY} (of OVO-Bench, one row per moment)",
         split="test",
         size=3035,
         metric="mean of the groups backward, realtime, forward",
@@ -155,7 +154,7 @@ class VCRBench(_Exact):
     about = "reasoning about videos; choices, and open answers word for word"
     name = "vcrbench"
     facts = Facts(
-        source=f"{_EASY} (of VLM-Reasoning/VCR-Bench)",
+        source=f"{EASY} (of VLM-Reasoning/VCR-Bench)",
         split="test",
         size=1034,
         metric="accuracy; open answers word for word, where the published figure has a judge",
@@ -172,7 +171,7 @@ class VideoReasonBench(_Exact):
     about = "the hidden state after a sequence of operations, as a list"
     name = "videoreasonbench"
     facts = Facts(
-        source=f"{_EASY} (of VideoReasonBench)",
+        source=f"{EASY} (of VideoReasonBench)",
         split="test",
         size=1440,
         metric="the whole list word for word, where the published figure has a judge",

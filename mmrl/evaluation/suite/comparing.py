@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
 from pathlib import Path
 
 from mmrl.contracts.errors import UserError
+from mmrl.evaluation.figures import clustered_variance
 from mmrl.evaluation.suite.protocol import named, protocol_changes
 from mmrl.evaluation.suite.records import Record
 from mmrl.evaluation.suite.runner import RESULTS
 from mmrl.evaluation.suite.stored import Stored, stored_in
 from mmrl.tracking.report.intervals import Z
+from mmrl.tracking.text_table import aligned
 
 # Rows that are named of those that flipped.
 SHOWN = 5
@@ -111,13 +112,10 @@ def _mean(records: Sequence[Record]) -> float:
 def _interval(changes: Sequence[float], clusters: Sequence[str]) -> tuple[float, float] | None:
     """The mean change ± 1.96 standard errors, clustered; see `mmrl.evaluation.figures.interval`."""
     mean = sum(changes) / len(changes)
-    errors: Mapping[str, list[float]] = defaultdict(list)
-    for change, cluster in zip(changes, clusters):
-        errors[cluster].append(change - mean)
-    if len(errors) < 2:
+    variance = clustered_variance([change - mean for change in changes], clusters)
+    if variance is None:
         return None
-    total = sum(sum(values) ** 2 for values in errors.values()) * len(errors) / (len(errors) - 1)
-    half = Z * sqrt(total) / len(changes)
+    half = Z * sqrt(variance) / len(changes)
     return mean - half, mean + half
 
 
@@ -135,11 +133,7 @@ def render(pairs: Sequence[Paired], labels: tuple[str, str]) -> str:
         ends = f"{pair.interval[0]:+.3f} – {pair.interval[1]:+.3f}" if pair.interval else "–"
         scores = (f"{pair.first:.3f}", f"{pair.second:.3f}", f"{pair.change:+.3f}", ends)
         cells.append((pair.name, *scores, str(len(pair.lost)), str(len(pair.won)), f"{pair.p:.2g}", str(pair.rows)))
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    lines = [
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
-        for line in cells
-    ]
+    lines = aligned(cells)
     for pair in pairs:
         for word, ids in (("lost", pair.lost), ("won", pair.won)):
             if ids:

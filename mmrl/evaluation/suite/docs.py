@@ -31,7 +31,7 @@ def _row(name: str, about: str, facts: Facts | None) -> str:
     cells = [f"`{name}`", about]
     if facts is not None:
         size = NOT_KNOWN if facts.size is None else str(facts.size)
-        published = "; ".join(f"{ref.model} {ref.score:g} ({ref.source})" for ref in facts.references)
+        published = "; ".join(map(str, facts.references))
         cells += [
             f"{size}, {facts.split}",
             facts.metric,

@@ -32,5 +32,5 @@ def lines(names: Sequence[str] = ()) -> list[str]:
             f"    {size} rows, split {facts.split}; {facts.metric}; licence: {facts.licence}",
             f"    from {facts.source}; media: {facts.media}; prompt: {facts.prompt}",
         ]
-        shown += [f"    published: {ref.model} {ref.score:g} ({ref.source})" for ref in facts.references]
+        shown += [f"    published: {reference}" for reference in facts.references]
     return shown

@@ -17,13 +17,14 @@ from mmrl.contracts.policy import params_of
 from mmrl.engines import open_engine
 from mmrl.evaluation.suite.export import write_lmms_eval, write_vlmevalkit
 from mmrl.evaluation.suite.runner import checked_simulators, open_tasks, run_tasks
+from mmrl.policies.digests import digest_of_file
 from mmrl.policies.loading import base_of, config_file, local_folder, read_config
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.base import Settings
 from mmrl.recipe.checks.policies import check_gripper
 from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
 from mmrl.recipe.policies.registry import AnyPolicy, policies_of
-from mmrl.recipe.reading import apply_overrides, read_yaml, validate
+from mmrl.recipe.reading import apply_overrides, merge, read_yaml, validate
 from mmrl.recipe.suite import SuiteConfig
 
 # What a run trains with, and benchmarks do without.
@@ -74,7 +75,7 @@ def open_parts(config: SuiteConfig) -> tuple[_Parts, int]:
     """(settings of policy and engine, actions per decision): those of the run that the model is of, and the user's."""
     recorded = run_of(config.model)
     policy = {key: value for key, value in (recorded or {}).get("policy", {}).items() if key not in TRAINED}
-    policy = merged(policy, config.policy)
+    policy = merge(policy, config.policy)
     policy["path"] = config.model
     policy.setdefault("type", policy_type(config.model))
     parts = validate(_Parts, with_engine({"policy": policy, "engine": config.engine}))
@@ -109,15 +110,6 @@ def policy_type(model: str) -> str:
     return able[0]
 
 
-def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`under` with the values of `over`, mapping by mapping."""
-    result = dict(under)
-    for key, value in over.items():
-        below = result.get(key)
-        result[key] = merged(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
-    return result
-
-
 def model_name(model: str) -> str:
     """The last two parts of its path, joined as lmms-eval joins them."""
     parts = [part for part in Path(model).expanduser().parts if part not in ("/", "..", ".")]
@@ -137,6 +129,5 @@ def model_digest(folder: Path) -> str:
     if (below := base_of(folder, "qwen_vl")) is not None:
         digest.update(model_digest(below).encode())
     for path in files:
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        digest.update(path.name.encode() + bytes.fromhex(digest_of_file(path)))
     return digest.hexdigest()[:16]

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from mmrl.contracts.policy import Policy, TemplatesChat
 from mmrl.evaluation.suite.survey import Survey
 from mmrl.recipe.changes import Change, nested_differences
 from mmrl.recipe.rollout import SamplingConfig
+from mmrl.tracking.environment import version_of
 
 PACKAGES = ("torch", "transformers")
 SIMULATED_BY = {"maniskill": ("mani-skill",), "libero": ("hf-libero", "mujoco")}
@@ -59,11 +59,6 @@ class Protocol:
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
         return json.loads(json.dumps(asdict(self)))
-
-    @property
-    def digest(self) -> str:
-        """16 hexadecimal digits that differ where anything does."""
-        return digest_of(self.plain)
 
 
 def digest_of(value: Any) -> str:
@@ -133,13 +128,7 @@ def _plain(value: Any) -> Any:
 
 
 def _versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
-    versions: dict[str, str | None] = {}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return versions
+    return {package: version_of(package) for package in packages}
 
 
 @cache

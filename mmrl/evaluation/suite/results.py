@@ -12,6 +12,7 @@ from mmrl.contracts.types import Sample
 from mmrl.evaluation.figures import interval
 from mmrl.evaluation.suite.protocol import digest_of
 from mmrl.evaluation.suite.records import Record
+from mmrl.tracking.text_table import aligned
 
 # Failures that results.json shows; samples.jsonl has them all.
 SHOWN = 20
@@ -73,15 +74,10 @@ def _spread(values: Sequence[int]) -> dict[str, float]:
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each benchmark: score, interval, rows, failures, answers that the limit cut."""
-    head = ("benchmark", "score", "95 % interval", "rows", "failed", "truncated")
-    lines = [head]
+    lines = [("benchmark", "score", "95 % interval", "rows", "failed", "truncated")]
     for name, result in results.items():
         ends = result["intervals"].get("score")
         sure = f"{ends[0]:.3f} – {ends[1]:.3f}" if ends else "–"
         counts = (str(result[key]) for key in ("rows", "failures", "truncated"))
         lines.append((name, f"{result['score']:.3f}", sure, *counts))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
-        for line in lines
-    )
+    return "\n".join(aligned(lines))

@@ -136,7 +136,7 @@ def test_files_that_were_added_are_let_be(newest):
 
 @pytest.mark.parametrize("when", ["before", "between"])
 def test_one_that_its_run_removes_meanwhile_is_gone_and_not_damaged(newest, when, monkeypatch):
-    digest = digests._digest
+    digest = digests.digest_of_file
 
     def removed(path):
         shutil.rmtree(newest, ignore_errors=True)
@@ -144,7 +144,7 @@ def test_one_that_its_run_removes_meanwhile_is_gone_and_not_damaged(newest, when
 
     if when == "before":
         shutil.rmtree(newest)
-    monkeypatch.setattr(digests, "_digest", removed)
+    monkeypatch.setattr(digests, "digest_of_file", removed)
     with pytest.raises(CheckpointError, match=r"step_000004' is gone: its run keeps the newest ones"):
         verify(newest)
 
