@@ -146,6 +146,7 @@ def test_schemas_that_cannot_serve(schema, words):
             get_reward("format", json_schema=schema)
 
 
+@pytest.mark.slow
 def test_a_schema_that_takes_long_is_cut_off():
     slow = {"type": "string", "pattern": "^(a+)+$", "examples": ["a"]}
     result = get_reward("format", json_schema=slow)(f'<answer>"{"a" * 40}!"</answer>', {})

@@ -101,6 +101,7 @@ def test_rewards_prints_its_result() -> None:
     assert result["value"] == min(rates["iou"], rates["ocr"]) > 0
 
 
+@pytest.mark.slow
 def test_memory_is_estimated_for_a_published_size() -> None:
     """The page shows what the estimate gives today; building the model checks its number of parameters."""
     line = memory.row("Qwen2-VL-2B", "LoRA, rank 64", [])

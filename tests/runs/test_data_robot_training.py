@@ -77,6 +77,7 @@ def test_a_tiny_policy_learns_from_each_format(kind, sources, tiny_qwen, tmp_pat
     assert len(json.loads(line)["info"]["actions"]) in (1, 2)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_run_itself(sources, tiny_qwen, tmp_path):
     settings = {"steps": 4, "checkpoint": {"every": 2, "keep": 3, "best": None}}
     path = sources["maniskill_h5"]

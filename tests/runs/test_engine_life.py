@@ -59,6 +59,7 @@ def test_a_run_has_one_engine_that_follows_the_weights(recipe):
     assert all(line["time/sync"] == 0.0 for line in lines[1:])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_counting(recipe):
     mmrl.train(recipe, overrides=["stages.1.steps=1"])
     CALLS.clear()

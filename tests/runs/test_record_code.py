@@ -62,6 +62,7 @@ def test_a_function_by_name_is_recorded_and_told_when_it_has_changed(raw, workpl
     (workplace / "closeness.py").unlink()
 
 
+@pytest.mark.slow
 def test_what_was_passed_from_python_is_recorded_and_needed_again(raw, rows, caplog, capsys):
     without = {key: value for key, value in raw.items() if key != "data"}
     run = train(without, reward=runs.reward, **rows)

@@ -143,6 +143,7 @@ def test_resuming_crosses_stages(tiny_qwen, tmp_path, stop_at, stops):
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_died_before_its_first_checkpoint_starts_over(tiny_qwen, tmp_path, monkeypatch):
     whole = train(made(tiny_qwen, tmp_path / "whole", "run", {"steps": 2}))
     cut = made(tiny_qwen, tmp_path / "cut", "run", {"steps": 2})

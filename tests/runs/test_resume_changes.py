@@ -46,6 +46,7 @@ def said(capsys):
     return [line for line in lines if line and "step " in line and not line.startswith("step ")]
 
 
+@pytest.mark.slow
 def test_a_changed_setting_is_said_kept_and_marked(raw, until, capsys):
     folder = until(raw, 1).folder
     assert said(capsys) == []
@@ -82,6 +83,7 @@ def test_a_schedule_that_jumps_is_said(raw, until, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_nothing_jumps_under_a_constant_rate(raw, until, capsys):
     constant = {**raw, "optim": {"lr": 3e-3}}
     until(constant, 2)
@@ -114,6 +116,7 @@ def test_a_stream_and_a_reward_that_jump_are_said(raw, until, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_what_a_method_became_is_said(raw, until, capsys, monkeypatch):
     """The recipe is the same file; the objective that it stands for is another."""
     until(raw, 1)
@@ -157,6 +160,7 @@ def test_seconds_add_up_over_starts(raw, until):
     assert [line["seconds"] is None for line in json.loads(path.read_text())] == [False] * 3
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_compared_with_its_recipe(raw, until, capsys):
     folder = until(raw, 1).folder
     said(capsys)
@@ -164,6 +168,7 @@ def test_a_checkpoint_of_another_run_is_compared_with_its_recipe(raw, until, cap
     assert said(capsys) == ["micro_tokens 300 -> 200 from step 2"]
 
 
+@pytest.mark.slow
 def test_an_earlier_recipe_that_does_not_read_is_said(raw, until, capsys):
     folder = until(raw, 1).folder
     (folder / "configs" / "0001.yaml").write_text("name: x\nnonsense: 1\n")

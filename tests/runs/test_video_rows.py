@@ -90,6 +90,7 @@ def made(tiny_qwen, tmp_path):
     return raw, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_run_stops_with_the_row_the_path_and_the_reason(made, name):
     raw, folder = made

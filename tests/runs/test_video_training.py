@@ -62,6 +62,7 @@ def test_reading_ahead_and_the_cache_change_nothing_of_a_run(tiny_qwen, tmp_path
         assert alive() == []
 
 
+@pytest.mark.slow
 def test_figures_of_reading_are_logged_and_documented(tiny_qwen, tmp_path, media):
     model, data = tiny_qwen(), {"prefetch": 4, "cache": {"folder": str(tmp_path / "cache")}}
     steps = {}

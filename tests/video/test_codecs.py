@@ -57,6 +57,7 @@ def test_near_lossless_is_near():
     assert size < smooth().numel() / 6
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("compression", [name for name in CODECS if name != "near-lossless"])
 @pytest.mark.parametrize("name", ["nasa_13013.mp4", "nasa_13013_rotated.mp4", "test_non_zero_start.mp4"])

@@ -150,6 +150,7 @@ def test_real_files_by_a_plain_pass(qwen_exact, file, name, patch):
     compare(qwen_exact, MEDIA / file, name, patch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "settings"), [
     ("open.mp4", {"codec": "libx265", "x265-params": "keyint=6:open-gop=1:log-level=none"}),
     ("mpeg2.mkv", {"codec": "mpeg2video", "g": 6, "bf": 2}),

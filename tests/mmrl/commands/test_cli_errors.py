@@ -375,6 +375,7 @@ def small_disk(workplace):
 
 
 # A checkpoint of the tiny model takes 4.3 MB.
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "kept"), [("7m", ["step_000001"]), ("2m", []), ("48k", [])])
 def test_really_full_disk(capsys, small_disk, recipe_file, size, kept):
     disk = small_disk(size)

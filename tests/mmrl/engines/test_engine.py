@@ -52,6 +52,7 @@ def test_engine_and_trainer_agree_on_log_probs(tiny_qwen, family, side, temperat
     assert float(log_probs.std()) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_decoding_equals_transformers_generate(tiny_qwen, family):
     policy = load(tiny_qwen(family))
@@ -95,6 +96,7 @@ def test_global_randomness_is_neither_read_nor_moved(tiny_qwen):
     assert tokens_of(generate(hf(policy), prompts, SamplingConfig(max_new_tokens=6), 2, 3)) == tokens_of(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_greedy_answers_do_not_depend_on_the_batch(tiny_qwen, side):
     policy = load(tiny_qwen("qwen2_5_vl"))

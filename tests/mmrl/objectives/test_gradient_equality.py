@@ -192,6 +192,7 @@ def test_images_sway_the_log_probs(tiny_qwen, family):
     assert float((log_probs(policy, rows) - log_probs(policy, blind)).abs().max()) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_the_order_of_two_images_matters_and_neighbours_do_not(tiny_qwen, family):
     policy = load(tiny_qwen(family))

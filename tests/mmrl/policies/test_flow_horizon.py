@@ -70,6 +70,7 @@ def test_a_token_policy_is_shown_what_it_executes(tiny_qwen):
     assert all(len(d.tokens) == DIM * len(d.step_rewards) for d in decisions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("takeover", "known"), [(None, {1}), (1e-9, {1, 2, 3, 4})])
 def test_relabelling_shows_the_steps_in_a_row_that_the_expert_played(tiny_qwen, takeover, known):
     policy = load(tiny_qwen("pi0"))

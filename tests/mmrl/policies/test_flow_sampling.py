@@ -40,6 +40,7 @@ def test_flow_sde_keeps_the_exact_marginal_of_a_gaussian(eta):
     assert float(x.std()) == pytest.approx(STD, abs=4 * STD / 200 / math.sqrt(2) + 4e-3)
 
 
+@pytest.mark.slow
 def test_flow_cps_and_the_ode_keep_it_too():
     for x in (simulate(sampling.flow_cps, 400, 0.1), simulate("ode", 400, 0.0)):
         assert float(x.mean()) == pytest.approx(MEAN, abs=0.01)

@@ -214,6 +214,7 @@ def test_parts_have_their_own_rates(tiny_qwen):
     assert all(rates[part] == peak for part, peak in seen)
 
 
+@pytest.mark.slow
 def test_lora_trains_adapters_and_saves_them_merged(tiny_qwen, tmp_path):
     base = load(tiny_qwen("openvla"))
     policy = load(tiny_qwen("openvla"), lora={"rank": 4, "targets": "all-linear", "vision": True})

@@ -154,6 +154,7 @@ def test_gradients_depend_neither_on_packing_nor_on_the_split(opened):
         assert max(float(value.abs().max()) for name, value in found[0].items() if part in name) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, {"rank": 4, "vision": True}])
 def test_gradient_checkpointing_changes_no_gradient(opened, lora):
     found = []

@@ -60,6 +60,7 @@ def played(starts):
     return np.stack(actions).astype(np.float64), np.stack(states).astype(np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worlds", [1, 3, 5, 8])
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_statistics_are_numpys_over_every_step_played(worlds, noise):

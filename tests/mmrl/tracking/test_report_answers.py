@@ -183,6 +183,7 @@ def seen(tmp_path_factory):
     return json.loads(unescape(re.search(r"RESULT(.*)TLUSER</pre>", done.stdout, re.DOTALL)[1]))
 
 
+@pytest.mark.slow
 def test_answers_and_cards_are_sorted_by_reward(seen):
     assert seen["all"] == seen["again"] == ["6 of 6 answers", "low", "high", "demo", "mid", "zero"]
     assert seen["down"] == ["6 of 6 answers", "high", "low", "demo", "mid", "zero"]
