@@ -77,7 +77,7 @@ def train(
             session, place = open_run(recipe, stop, reward, train_data, eval_data, began=began)
             for holder in claim.took_over:
                 session.tracker.say(f"the run was left by {holder}, which is gone: taken over")
-            with closing(session.simulators), closing(session.engine), session.tracker:
+            with closing(session), session.tracker:
                 finished = train_all(session, place)
         except BaseException:
             # A run that never got through a step leaves no folder that would bar the next attempt.
@@ -160,6 +160,8 @@ def measure(
         checkpoint = checkpoint or str(newest_model(folder))
     eval_data = _samples(eval_data, "eval_data")
     recipe = open_recipe(recipe, overrides, ("eval_data", "reward"), reward=reward, eval_data=eval_data)
+    stage = stage_of(recipe, checkpoint)
+    recipe = recipe.of(stage)
     from mmrl.engines import open_engine
     from mmrl.rollouts.first_rows import check_held_out_rows
     from mmrl.rollouts.normalisation import complete_statistics
@@ -186,7 +188,7 @@ def measure(
         with closing(simulators), closing(open_engine(recipe.engine, policy)) as engine:
             evaluator = open_evaluator(recipe, policy, engine, sets, preparer, simulators, noting.add)
             with _explained(policy):
-                measured = evaluator.run(stage_of(recipe, checkpoint), films.keep if films else None)
+                measured = evaluator.run(stage, films.keep if films else None)
     if films:
         films.close()
     return measured.results, measured.figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from mmrl.tracking.opening import opening_line
 from mmrl.tracking.sinks import check_sinks
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
+from mmrl.trainer.opened import Opened, Program
 from mmrl.trainer.place import Place, read_place
 from mmrl.trainer.resuming import report_changes
 from mmrl.trainer.seeding import derive, seed_everything
@@ -69,42 +71,95 @@ def open_run(
     resumed = checkpoint.resume_from(recipe.resume, recipe.folder / "checkpoints", recipe.checkpoint.on_damaged)
     source, state = resumed.source, resumed.state
     tensors = checkpoint.tensors_of(source) if source else None
-    rewarder = open_rewarder(recipe, reward, train_data, eval_data)
     check_sinks(recipe.tracking)
-    datasets = open_train_sets(recipe, rewarder, train_data)
-    eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
-    bad = check_data(recipe, datasets, eval_sets, rewarder, train_data is not None)
+    given = Given(reward, train_data, eval_data)
+    sets = [open_sets(part, given) for part in recipe.apart()]
     policy = open_policy(recipe, resumed_policy(recipe, source))
-    preparer = Preparer(policy, rewarder)
-    mixture = open_train(recipe, preparer, datasets, train_data is not None)
-    statistics = settle_statistics(policy, mixture.datasets, recipe.simulators)
-    settle_cameras(policy, mixture.datasets, in_use(recipe))
+    program = open_program(sets, policy)
+    statistics = settle_statistics(policy, program.datasets, recipe.simulators)
+    settle_cameras(policy, program.datasets, in_use(recipe))
     recipe = with_params(recipe, policy)
     _make_deterministic(policy.device)
     place = Place()
     if source is not None and state is not None and tensors is not None:
-        place = _resume_run(recipe, state, policy, mixture, source)
+        place = _resume_run(recipe, state, policy, program, source)
         restore_parameters(policy, tensors)
     resume_step = place.step if recipe.resume != "never" else None
     tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), resume_step)
     with _closed_on_error(tracker):
-        changes = _changes(tracker, recipe, resumed, place, policy, rewarder)
-        tracker.say(opening_line(recipe, policy, mixture.datasets))
+        now = program.of(recipe.stages[min(place.stage, len(recipe.stages) - 1)].name)
+        changes = _changes(tracker, recipe, resumed, place, policy, now.preparer.rewarder)
+        tracker.say(opening_line(recipe, policy, program.datasets))
         tracker.begin(place.step, began, to_yaml(recipe), changes)
-        tracker.expect(bad)
+        tracker.expect([bad for each in sets for bad in each.bad])
         tracker.environment(policy=recipe.policy.path, device=str(policy.device), **statistics)
         if recipe.resume != "never":
             checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
-        mixture.note, preparer.tell = partial(tracker.bad_sample, "train"), tracker.say
-        # Data given from Python draw from nothing that the recipe names.
-        uses = refusals(recipe.data.train, recipe.stages) if train_data is None else {}
+        program.tell(partial(tracker.bad_sample, "train"), tracker.say)
+        uses: dict[str, str] = {}
+        for each in sets:
+            uses |= {} if each.passed else refusals(each.recipe.data.train, each.recipe.stages)
         simulators = Simulators(recipe.simulators, recipe.pipeline, uses)
-        engine = open_engine(recipe.engine, policy)
+        engine = open_engine(now.recipe.engine, policy)
         if place.updates:
             engine.sync(policy, place.updates)
-    evaluator = open_evaluator(recipe, policy, engine, eval_sets, preparer, simulators, tracker.bad_sample)
-    parts = (policy, engine, mixture, evaluator, preparer, simulators, tracker, stop)
+    parts = (policy, engine, program, simulators, tracker, stop)
     return Session(recipe, *parts, resumed=tensors, resumed_state=state), place
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is given from Python in place of a recipe's own parts."""
+
+    reward: UserReward | None = None
+    train_data: Sequence[Sample] | None = None
+    eval_data: Sequence[Sample] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """The data of stages with equal sections, before a model is loaded.
+
+    Attributes:
+        recipe: as it stands in these stages, which are its `stages`.
+        passed: `datasets` are given from Python, and are none of the recipe's.
+        bad: see `check_data`.
+    """
+
+    recipe: Recipe
+    rewarder: Rewarder
+    datasets: Sequence[Sequence[Sample]]
+    eval_sets: Mapping[str, Sequence[Sample]]
+    passed: bool
+    bad: Sequence[tuple[str, BadSample]]
+
+
+def open_sets(recipe: Recipe, given: Given) -> Sets:
+    """Opens the data of a recipe as some of its stages have it; what is given replaces the recipe's own."""
+    stage = recipe.stages[0]
+    reward = given.reward if stage.rewards is None else None
+    train_data = given.train_data if stage.data is None else None
+    eval_data = given.eval_data if stage.data is None else None
+    rewarder = open_rewarder(recipe, reward, train_data, eval_data)
+    datasets = open_train_sets(recipe, rewarder, train_data)
+    eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
+    bad = check_data(recipe, datasets, eval_sets, rewarder, train_data is not None)
+    return Sets(recipe, rewarder, datasets, eval_sets, train_data is not None, bad)
+
+
+def open_program(sets: Sequence[Sets], policy: Policy) -> Program:
+    """What each stage works with. Stages that have the same training data go on with one walk through them."""
+    opened: list[Opened] = []
+    walks: list[tuple[Any, Mixture]] = []
+    for each in sets:
+        preparer = Preparer(policy, each.rewarder)
+        drawn = each.recipe.data.model_dump(include={"train", "sampler", "seed", "on_bad_sample"}), each.passed
+        mixture = next((mixture for key, mixture in walks if key == drawn), None)
+        if mixture is None:
+            mixture = open_train(each.recipe, preparer, each.datasets, each.passed)
+            walks.append((drawn, mixture))
+        opened.append(Opened(each.recipe, each.datasets, each.eval_sets, mixture, preparer))
+    return Program(opened)
 
 
 def _make_deterministic(device: torch.device) -> None:
@@ -181,14 +236,17 @@ def open_policy(recipe: Recipe, config: PolicyConfig) -> Policy:
             budgets; also as `load_policy`.
     """
     policy = load_policy(config)
-    check_gripper(params_of(policy), recipe.simulators, recipe.data.train)
-    check_state(params_of(policy), recipe.data, recipe.simulators)
-    if videos := media_of(policy):
+    videos = media_of(policy)
+    if videos:
         videos.check("policy.video")
-        for part, sets in (("train", recipe.data.train), ("eval", recipe.data.eval)):
-            for i, data in enumerate(sets):
-                videos.check(f"data.{part}.{i}.video", data.budgets.get("video", {}))
         videos.cache = open_cache(recipe.data.cache)
+    for part in recipe.apart():
+        check_gripper(params_of(policy), recipe.simulators, part.data.train)
+        check_state(params_of(policy), part.data, recipe.simulators)
+        for key, sets in (("train", part.data.train), ("eval", part.data.eval)):
+            for i, data in enumerate(sets):
+                if videos:
+                    videos.check(f"data.{key}.{i}.video", data.budgets.get("video", {}))
     return policy
 
 
@@ -295,7 +353,7 @@ def trained_policy(recipe: Recipe, source: Path) -> Policy:
     return policy
 
 
-def _resume_run(recipe: Recipe, state: Mapping[str, Any], policy: Policy, mixture: Mixture, source: Path) -> Place:
+def _resume_run(recipe: Recipe, state: Mapping[str, Any], policy: Policy, program: Program, source: Path) -> Place:
     place = read_place(source, state, [stage.name for stage in recipe.stages])
     problem = difference(str(model_of(source)), recipe.policy.path, recipe.policy.type)
     if problem is None and state["parameters"] != fingerprint(policy):
@@ -305,5 +363,5 @@ def _resume_run(recipe: Recipe, state: Mapping[str, Any], policy: Policy, mixtur
             f"checkpoint '{source}' is of another model than policy.path '{recipe.policy.path}' ({problem}); "
             "set `resume: never` and another `name`, or restore the recipe"
         )
-    mixture.load_state_dict(state["sampler"])
+    program.load_state_dict(state)
     return place

@@ -174,11 +174,17 @@ def _sources(
     """Name, config and levels of each dataset, the policy it is for, the cache, and what shapes plain answers."""
     if args.source.endswith(RECIPES):
         recipe = load_recipe(args.source, args.overrides)
-        dense = recipe.evaluation.sparse_to_dense
-        levels = dense.levels if dense is not None else ()
-        named = [(f"train.{i}", data, ()) for i, data in enumerate(recipe.data.train)]
-        named += [(f"eval.{i}", data, levels) for i, data in enumerate(recipe.data.eval)]
-        return named, _policy(args, recipe), _cache(args, recipe), Rewarder(recipe.rewards).target_of
+        named: dict[str, tuple[str, Any, Sequence[int]]] = {}
+        for part in recipe.apart():
+            dense = part.evaluation.sparse_to_dense
+            levels = dense.levels if dense is not None else ()
+            at = f"{part.stages[0].name}." if part.stages[0].data is not None else ""
+            both = [(f"{at}train.{i}", data, ()) for i, data in enumerate(part.data.train)]
+            both += [(f"{at}eval.{i}", data, levels) for i, data in enumerate(part.data.eval)]
+            for entry in both:
+                # Stages share what they leave out.
+                named.setdefault(repr(entry[1:]), entry)
+        return [*named.values()], _policy(args, recipe), _cache(args, recipe), Rewarder(recipe.rewards).target_of
     if args.policy is None or args.folder is None:
         missing = "--policy" if args.policy is None else "--folder"
         raise UserError(f"{missing} is needed for a dataset: frames are sized for a policy and kept in a folder")

@@ -75,40 +75,72 @@ def dry_run(recipe: Recipe) -> str:
     apply_threads(recipe)
     Claim(recipe.folder, recipe.resume).undo()
     resumed = checkpoint.resume_from(recipe.resume, recipe.folder / "checkpoints", recipe.checkpoint.on_damaged)
-    rewarder = Rewarder(recipe.rewards)
     check_sinks(recipe.tracking)
     free = memory.available(resolve_device(recipe.policy.device))
-    train = {}
-    for i, config in enumerate(recipe.data.train):
-        train[f"train.{i}"] = (config, open_dataset(config, rewarder.target_of))
-    held_out = open_eval_sets(recipe, shape=rewarder.target_of)
+    parts = [_open_part(part) for part in recipe.apart()]
     policy = open_policy(recipe, recipe.policy)
-    datasets = [rows for _, rows in train.values()]
+    datasets = [rows for part in parts for _, rows in part.train.values()]
     settle_statistics(policy, datasets, recipe.simulators)
     settle_cameras(policy, datasets, in_use(recipe))
-    with closing(open_engine(recipe.engine, policy)) as engine:
-        _try_simulators(recipe, policy, engine)
-    preparer = Preparer(policy, rewarder)
+    for part in parts:
+        with closing(open_engine(part.recipe.engine, policy)) as engine:
+            _try_simulators(part.recipe, policy, engine)
     limit = max(stage.rollout.max_new_tokens for stage in recipe.stages)
+    probes: list[Probe] = []
+    bad: list[BadSample] = []
+    cut: list[str] = []
+    for part in parts:
+        new, faults = _probe_part(part, policy)
+        probes, bad = probes + new, bad + faults
+        cut += _cut_by_evaluation(part.recipe, new)
+    lines = [f"recipe '{recipe.name}': {recipe.policy.path} on {policy.device}, run folder {recipe.folder}"]
+    lines += [f"resumes from {resumed.source}"] if resumed.source else []
+    lines += _describe_data(probes, limit)
+    lines += dict.fromkeys(cut)
+    lines += [f"  bad sample, skipped: {line}" for line in first_of_each(bad)]
+    lines += _describe_stages(recipe)
+    lines += _describe_memory(recipe, policy, probes, free)
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class OpenedPart:
+    """The data of stages with equal sections: `train` by its place, each with its config; `held_out` by its name."""
+
+    recipe: Recipe
+    rewarder: Rewarder
+    train: dict[str, tuple[Any, Sequence[Sample]]]
+    held_out: dict[str, Sequence[Sample]]
+
+
+def _open_part(recipe: Recipe) -> OpenedPart:
+    rewarder, train = Rewarder(recipe.rewards), {}
+    at = f"stages.{recipe.stages[0].name}: " if recipe.stages[0].own_sections else ""
+    for i, config in enumerate(recipe.data.train):
+        train[f"{at}train.{i}"] = (config, open_dataset(config, rewarder.target_of))
+    held_out = {f"{at}eval {name}": rows for name, rows in open_eval_sets(recipe, shape=rewarder.target_of).items()}
+    return OpenedPart(recipe, rewarder, train, held_out)
+
+
+def _probe_part(part: OpenedPart, policy: Policy) -> tuple[list[Probe], list[BadSample]]:
+    """What the first rows of each dataset turned out to be, and what is wrong with them.
+
+    Raises:
+        UserError: bad samples, where the recipe stops at them; also as `_check_demonstrations`.
+    """
+    recipe, train, preparer = part.recipe, part.train, Preparer(policy, part.rewarder)
     probes = [
         _probe(f"{key} {config.name or config.type}", data, preparer, rewarded=recipe.rolls_out(config))
         for key, (config, data) in train.items()
     ]
-    probes += [_probe(f"eval {name}", data, preparer) for name, data in held_out.items()]
+    probes += [_probe(name, data, preparer) for name, data in part.held_out.items()]
     drawn = [probe for probe, (config, _) in zip(probes, train.values()) if config.use != "rollouts"]
     _check_demonstrations(recipe, policy, drawn)
     bad = [error for probe in probes for error in probe.bad]
     bad += _too_long(recipe, train, policy)
     if bad and recipe.data.on_bad_sample == "stop":
         raise UserError("\n".join(map(str, first_of_each(with_cure(error, recipe) for error in bad))))
-    lines = [f"recipe '{recipe.name}': {recipe.policy.path} on {policy.device}, run folder {recipe.folder}"]
-    lines += [f"resumes from {resumed.source}"] if resumed.source else []
-    lines += _describe_data(probes, limit)
-    lines += _cut_by_evaluation(recipe, probes)
-    lines += [f"  bad sample, skipped: {line}" for line in first_of_each(bad)]
-    lines += _describe_stages(recipe)
-    lines += _describe_memory(recipe, policy, probes, free)
-    return "\n".join(lines)
+    return probes, bad
 
 
 def _try_simulators(recipe: Recipe, policy: Policy, engine: Engine) -> None:

@@ -41,10 +41,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class Checked:
-    """A dataset to be checked; `learnable`: its rows may be demonstrations alone."""
+    """A dataset to be checked, and what reads it; `learnable`: its rows may be demonstrations alone."""
 
     name: str
     config: Any
+    rewards: Sequence[RewardConfig]
     learnable: bool = False
 
 
@@ -52,10 +53,9 @@ def check(args: Namespace) -> int:
     """Prints a tally of each dataset and names its bad rows; `BAD` if there are any."""
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit {args.limit} is not 1 or more")
-    datasets, rewards = _sources(args)
-    rewarder = Rewarder(rewards)
     tallies = []
-    for each in datasets:
+    for each in _sources(args):
+        rewarder = Rewarder(each.rewards)
         rows_of = open_dataset(each.config, rewarder.target_of)
         tallies.append(tally(each.name, rows_of, rewarder, each.learnable))
         print(_describe(tallies[-1], args.show), flush=True)
@@ -105,7 +105,7 @@ def _prove(rewarder: Rewarder, sample: Sample) -> None:
         raise BadSample(sample.where, str(error).removeprefix("target 0: ")) from None
 
 
-def _sources(args: Namespace) -> tuple[list[Checked], list[RewardConfig]]:
+def _sources(args: Namespace) -> list[Checked]:
     """The datasets and the rewards that read them."""
     rewards = None
     if args.reward is not None:
@@ -115,17 +115,25 @@ def _sources(args: Namespace) -> tuple[list[Checked], list[RewardConfig]]:
     if not args.source.endswith(RECIPES):
         if args.overrides:
             raise UserError(f"'{args.overrides[0]}' overrides a recipe, and '{args.source}' is a dataset")
-        return [Checked(args.source, _dataset(args), learnable=True)], rewards or [RewardConfig()]
+        return [Checked(args.source, _dataset(args), rewards or [RewardConfig()], learnable=True)]
     for option in ("format", "split", "task", "root"):
         if getattr(args, option) is not None:
             raise UserError(f"--{option} is for a dataset; a recipe says it of each of its own")
     recipe = load_recipe(args.source, args.overrides)
-    answered = [Checked(f"train.{i}", data) for i, data in enumerate(recipe.data.train) if recipe.rolls_out(data)]
-    held_out = [Checked(f"eval.{i}", data, learnable=True) for i, data in enumerate(recipe.data.eval)]
-    if len(answered) < len(recipe.data.train):
+    used: list[Checked] = []
+    unanswered = False
+    for part in recipe.apart():
+        at = f"{part.stages[0].name}." if part.stages[0].own_sections else ""
+        by = rewards or part.rewards
+        answered = [Checked(f"{at}train.{i}", d, by) for i, d in enumerate(part.data.train) if part.rolls_out(d)]
+        held_out = [Checked(f"{at}eval.{i}", d, by, learnable=True) for i, d in enumerate(part.data.eval)]
+        unanswered = unanswered or len(answered) < len(part.data.train)
+        for each in (*answered, *held_out):
+            if not any((each.config, each.rewards) == (other.config, other.rewards) for other in used):
+                used.append(each)
+    if unanswered:
         print("not checked: training sets that are learned from and not answered, which no reward reads")
-    used = [replace(each, config=_cut(each.config, args.limit)) for each in (*answered, *held_out)]
-    return used, rewards or recipe.rewards
+    return [replace(each, config=_cut(each.config, args.limit)) for each in used]
 
 
 def _dataset(args: Namespace) -> FileData:

@@ -229,6 +229,18 @@ class Mixture:
         self._known: dict[Hashable, Sample] = {}
         self._dry: set[int] = set()
 
+    def serve(self, datasets: Sequence[Sequence[Sample]], check: Callable[[Sample, bool], object] | None) -> None:
+        """Goes on with the same rows, as other rewards read them.
+
+        Raises:
+            ValueError: datasets of other sizes.
+        """
+        if [len(rows) for rows in datasets] != [len(rows) for rows in self.datasets]:
+            raise ValueError("a mixture goes on with datasets of the same sizes")
+        if any(now is not before for now, before in zip(datasets, self.datasets)):
+            self._known = {}
+        self.datasets, self.check = list(datasets), check
+
     @property
     def epochs(self) -> list[float]:
         """Passes over each dataset so far, fractions included; of rollouts or demonstrations, whichever are more."""

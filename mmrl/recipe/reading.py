@@ -21,6 +21,7 @@ from mmrl.recipe.yaml_text import parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_BYTES = 20_000_000
+MOST_STAGES = 1000
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -57,12 +58,42 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
 
 def _check_effect(raw: Mapping[str, Any], parts: list[str], value: Any, item: str) -> None:
     """Refuses an override of a default that every stage sets for itself: it would silently change nothing."""
-    stages = raw.get("stages")
-    if parts[0] not in STAGE_DEFAULTS or not isinstance(stages, list) or isinstance(value, Mapping):
+    stages = [_child_at(raw, place) for place in stage_places(raw.get("stages"))]
+    owned = parts[0] in (*STAGE_DEFAULTS, *STAGE_SECTIONS)
+    if not owned or isinstance(value, Mapping):
         return
-    if stages and all(_has_key(stage, parts) for stage in stages):
+    if stages and all(_hides(stage, parts) for stage in stages):
         key = ".".join(parts)
         raise ConfigError(f"override '{item}' has no effect: every stage sets {key}; give stages.0.{key}=… instead")
+
+
+def stage_places(stages: Any, at: tuple[Any, ...] = ("stages",)) -> list[tuple[Any, ...]]:
+    """Where each stage stands in a recipe as it is written, in the order in which they run; those of rounds repeat."""
+    places: list[tuple[Any, ...]] = []
+    for i, item in enumerate(stages if isinstance(stages, list) else []):
+        if isinstance(item, Mapping) and "rounds" in item:
+            count = item["rounds"] if isinstance(item["rounds"], int) else 1
+            places += stage_places(item.get("stages"), (*at, i, "stages")) * min(max(count, 1), MOST_STAGES)
+        else:
+            places.append((*at, i))
+    return places
+
+
+def _child_at(node: Any, place: Sequence[Any]) -> Any:
+    for part in place:
+        node = _child_of(node, part)
+    return node
+
+
+def _hides(stage: Any, parts: Sequence[str]) -> bool:
+    """Whether a stage sets a key, or a list on the way to it, itself."""
+    for part in parts:
+        if not isinstance(stage, Mapping):
+            return isinstance(stage, list)
+        if stage.get(part) is None:
+            return False
+        stage = stage[part]
+    return True
 
 
 def _assign(node: Any, parts: list[str], value: Any, item: str) -> None:
@@ -90,6 +121,8 @@ STAGE_DEFAULTS = (
     "method", "steps", "prompts", "demonstrations", "minibatches", "minibatch_by", "epochs", "objective", "optim",
     "rollout",
 )  # fmt: skip
+# What a stage may have of its own, in place of the recipe's.
+STAGE_SECTIONS = ("data", "rewards", "evaluation", "checkpoint", "engine")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,15 +165,17 @@ def _as_written(location: list[Any], written: Mapping[str, Any] | None) -> list[
         return location
     if written.get("stages") is None:
         return location[2:]
+    place = [*stage_places(written["stages"])[location[1]]]
     if len(location) == 2:
-        return location
-    inherited = _has_key(written, location[2:]) and not _has_key(written["stages"][location[1]], location[2:])
-    return location[2:] if inherited else location
+        return place
+    inherited = _has_key(written, location[2:]) and not _has_key(_child_at(written, place), location[2:])
+    return location[2:] if inherited else [*place, *location[2:]]
 
 
 def _has_key(node: Any, location: Sequence[Any]) -> bool:
     for part in location:
-        if not isinstance(node, Mapping) or part not in node:
+        inside = isinstance(part, int) and isinstance(node, list) and part < len(node)
+        if not inside and (not isinstance(node, Mapping) or part not in node):
             return False
         node = node[part]
     return True

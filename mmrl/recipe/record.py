@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import vision_rewards
 from mmrl.contracts.errors import ConfigError
@@ -16,6 +16,7 @@ from mmrl.recipe.parts import Part, PartSettings
 from mmrl.recipe.reward_forms import signature_of
 from mmrl.recipe.rewards import REWARDS, RewardConfig
 from mmrl.recipe.schema import FROM_PYTHON, Recipe
+from mmrl.recipe.training import StageConfig
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +49,16 @@ def record(recipe: Recipe, passed: Mapping[str, Any] | None = None, needed: Sequ
                 f"code.{name}: {recipe.code[name]} came from Python when this recipe was recorded; pass it again: "
                 f"{call}(…, {name}=…)"
             )
-    if "train_data" in needed and not recipe.data.train and "train_data" not in now:
+    drawn = any(not part.data.train for part in recipe.apart())
+    if "train_data" in needed and drawn and "train_data" not in now:
         raise ConfigError(f"data.train: a dataset is needed; {FROM_PYTHON}")
     passed_before = {name: code for name, code in recipe.code.items() if name in PASSED}
     now = passed_before | now | {place: code_of(part) for place, part in _named_parts(recipe, now)}
     for place, code in now.items():
         for line in _describe_differences(place, recipe.code.get(place), code):
             logger.warning(line)
-    return recipe.model_copy(
-        update={"rewards": [_with_defaults(c, i) for i, c in enumerate(recipe.rewards)], "code": now}
-    )
+    stages = [_with_reward_defaults(stage, f"stages.{i}.") for i, stage in enumerate(recipe.stages)]
+    return _with_reward_defaults(recipe, "").model_copy(update={"stages": stages, "code": now})
 
 
 def _named_parts(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, Any]]:
@@ -72,26 +73,40 @@ def _named_parts(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[s
 def _part_names(recipe: Recipe, passed: Mapping[str, Code]) -> Iterator[tuple[str, str]]:
     """(place, name) of each part that may be code of one's own."""
     yield "policy.type", recipe.policy.type
-    yield "engine.name", recipe.engine.name
-    yield "data.sampler.name", recipe.data.sampler.name
     for name, simulator in recipe.simulators.items():
         yield f"simulators.{name}.type", simulator.type
-    for i, reward in enumerate(recipe.rewards):
-        yield f"rewards.{i}.name", reward.name
-    for key, datasets in (("train", recipe.data.train), ("eval", recipe.data.eval)):
-        for i, data in enumerate(datasets if f"{key}_data" not in passed else ()):
-            if isinstance(data, PythonData):
-                yield f"data.{key}.{i}.function", data.function
-            if isinstance(data, FileData):
-                yield f"data.{key}.{i}.format", data.format
+    yield from _section_names("", recipe, {key for key in ("train", "eval") if f"{key}_data" in passed})
     for i, stage in enumerate(recipe.stages):
         if stage.rollout.context is not None:
             yield f"stages.{i}.rollout.context.name", stage.rollout.context.name
         yield from _part_kinds(f"stages.{i}.objective", stage.objective)
-    for i, benchmark in enumerate(recipe.evaluation.benchmarks):
-        yield f"evaluation.benchmarks.{i}.name", benchmark.name
+        yield from _section_names(f"stages.{i}.", stage)
     for i, sink in enumerate(recipe.tracking.sinks):
         yield f"tracking.sinks.{i}", sink
+
+
+def _section_names(at: str, holder: Recipe | StageConfig, replaced: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """(place, name) of each part in the sections that a recipe has, or one of its stages.
+
+    Args:
+        at: put in front of places.
+        replaced: the parts of `data` that are given from Python: `train`, `eval`.
+    """
+    if holder.engine is not None:
+        yield f"{at}engine.name", holder.engine.name
+    for i, reward in enumerate(holder.rewards or ()):
+        yield f"{at}rewards.{i}.name", reward.name
+    for i, benchmark in enumerate(holder.evaluation.benchmarks if holder.evaluation is not None else ()):
+        yield f"{at}evaluation.benchmarks.{i}.name", benchmark.name
+    if holder.data is None:
+        return
+    yield f"{at}data.sampler.name", holder.data.sampler.name
+    for key, datasets in (("train", holder.data.train), ("eval", holder.data.eval)):
+        for i, data in enumerate(datasets if key not in replaced else ()):
+            if isinstance(data, PythonData):
+                yield f"{at}data.{key}.{i}.function", data.function
+            if isinstance(data, FileData):
+                yield f"{at}data.{key}.{i}.format", data.format
 
 
 def _part_kinds(place: str, node: Any) -> Iterator[tuple[str, str]]:
@@ -126,13 +141,23 @@ def _describe_differences(place: str, recorded: Code | None, now: Code) -> Itera
         yield f"{place}: its rows differ from those that it had when this recipe was recorded"
 
 
-def _with_defaults(config: RewardConfig, index: int) -> RewardConfig:
-    """The reward with every parameter that it was not given at its default."""
-    part = REWARDS.get(config.name, f"rewards.{index}.name")
+Rewarding = TypeVar("Rewarding", Recipe, StageConfig)
+
+
+def _with_reward_defaults(holder: Rewarding, at: str) -> Rewarding:
+    """The recipe or stage with every parameter that its rewards were not given at its default."""
+    if holder.rewards is None:
+        return holder
+    rewards = [_with_defaults(config, f"{at}rewards.{i}") for i, config in enumerate(holder.rewards)]
+    return holder.model_copy(update={"rewards": rewards})
+
+
+def _with_defaults(config: RewardConfig, place: str) -> RewardConfig:
+    part = REWARDS.get(config.name, f"{place}.name")
     if isinstance(part, type) and issubclass(part, vision_rewards.Reward):
         defaults = {name: param.default for name, param in part.spec().params.items()}
     elif callable(part):
-        settings = signature_of(part, config.params, f"rewards.{index}", config.name).settings or {}
+        settings = signature_of(part, config.params, place, config.name).settings or {}
         defaults = {name: value for name, value in settings.items() if _is_writable(value)}
     else:
         defaults = {}

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from mmrl.contracts.errors import unknown
+from mmrl.contracts.errors import ConfigError, unknown
 from mmrl.contracts.policy import params_of
 from mmrl.recipe.base import Settings
 from mmrl.recipe.checks.data import check_budgets, check_episodes, check_read, check_recorded, check_rewarded
@@ -35,7 +35,7 @@ from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
 from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.health import HealthConfig
 from mmrl.recipe.policies.registry import AnyPolicy
-from mmrl.recipe.reading import apply_overrides, read_yaml, validate
+from mmrl.recipe.reading import STAGE_SECTIONS, apply_overrides, read_yaml, validate
 from mmrl.recipe.rewards import RewardConfig, check_own, check_rewards, kinds_of, uses_rewards, with_rewards
 from mmrl.recipe.simulators import AnySimulator
 from mmrl.recipe.stages import expand
@@ -43,6 +43,41 @@ from mmrl.recipe.tracking import TrackingConfig
 from mmrl.recipe.training import CheckpointConfig, StageConfig
 
 FROM_PYTHON = "from Python, train_data= may be given to mmrl.train instead"
+
+
+def check_part(recipe: Recipe) -> None:
+    """What of a recipe is checked for stages that have the same data, rewards, evaluation and engine.
+
+    Raises:
+        ValueError, ConfigError: something does not fit.
+    """
+    if not recipe.data.train and not {"train_data", "eval_data"} & recipe.code.keys():
+        key = "data.train: a dataset is needed" if "data" in recipe.model_fields_set else "data: this key is required"
+        raise ValueError(f"{key}; {FROM_PYTHON}")
+    check_rewards(recipe.rewards, recipe.data, recipe.code)
+    if "reward" not in recipe.code:
+        check_own(recipe.rewards)
+    check_engine(recipe.engine, recipe.policy.type)
+    for stage in recipe.stages:
+        check_objective(stage)
+        check_stage(stage, recipe.policy)
+        check_critic(stage, recipe.policy)
+        check_adapters(stage, recipe.policy)
+        check_rewarded(stage, recipe.data.train)
+        check_episodes(stage, recipe.data.train)
+    check_evaluation(recipe.evaluation, recipe.policy)
+    check_data(recipe.data, recipe.policy)
+    check_gripper(params_of(recipe.policy), recipe.simulators, recipe.data.train)
+    check_state(params_of(recipe.policy), recipe.data, recipe.simulators)
+    check_sources(recipe.stages, recipe.evaluation, recipe.data)
+    check_pictures(recipe.data, recipe.simulators)
+    check_budgets(recipe.data, recipe.policy)
+    check_read(recipe.data)
+    for data in (*recipe.data.train, *recipe.data.eval):
+        if isinstance(data, EpisodeData) and data.simulator not in recipe.simulators:
+            raise ValueError(unknown("simulator", data.simulator, recipe.simulators))
+    check_held_out(recipe.data, recipe.simulators)
+    check_recorded(recipe.data, recipe.policy, recipe.stages, recipe.simulators)
 
 
 class Recipe(Settings):
@@ -88,38 +123,37 @@ class Recipe(Settings):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages: names must differ, got {names}")
-        if not self.data.train and not {"train_data", "eval_data"} & self.code.keys():
-            key = "data.train: a dataset is needed" if "data" in self.model_fields_set else "data: this key is required"
-            raise ValueError(f"{key}; {FROM_PYTHON}")
-        check_rewards(self.rewards, self.data, self.code)
-        if "reward" not in self.code:
-            check_own(self.rewards)
-        check_engine(self.engine, self.policy.type)
-        for stage in self.stages:
-            check_objective(stage)
         check_policy(self.policy)
-        for stage in self.stages:
-            check_stage(stage, self.policy)
-            check_critic(stage, self.policy)
-            check_adapters(stage, self.policy)
-            check_rewarded(stage, self.data.train)
-            check_episodes(stage, self.data.train)
         check_value_head(self.stages, self.policy)
-        check_evaluation(self.evaluation, self.policy)
-        check_data(self.data, self.policy)
-        check_gripper(params_of(self.policy), self.simulators, self.data.train)
-        check_state(params_of(self.policy), self.data, self.simulators)
-        check_sources(self.stages, self.evaluation, self.data)
-        check_pictures(self.data, self.simulators)
-        check_budgets(self.data, self.policy)
-        check_read(self.data)
-        for data in (*self.data.train, *self.data.eval):
-            if isinstance(data, EpisodeData) and data.simulator not in self.simulators:
-                raise ValueError(unknown("simulator", data.simulator, self.simulators))
-        check_held_out(self.data, self.simulators)
-        check_recorded(self.data, self.policy, self.stages, self.simulators)
+        for part in self.apart():
+            own = part.stages[0].own_sections
+            try:
+                check_part(part)
+            except (ValueError, ConfigError) as error:
+                if not own:
+                    raise
+                raise ValueError(f"stages.{part.stages[0].name}: {error}") from None
         check_groups({stage.name: stage.rollout.pipeline for stage in self.stages}, self.simulators)
         return self
+
+    def of(self, stage: StageConfig) -> Recipe:
+        """The recipe as it stands in a stage: with the sections that the stage has of its own."""
+        own = {key: getattr(stage, key) for key in STAGE_SECTIONS if getattr(stage, key) is not None}
+        if stage.checkpoint is not None:
+            own["checkpoint"] = self.checkpoint.model_copy(update={"best": stage.checkpoint.best})
+        return self.model_copy(update=own) if own else self
+
+    def apart(self) -> list[Recipe]:
+        """The recipe as each stage has it: one for all stages with the same sections, which are its `stages`."""
+        alike: list[tuple[dict[str, Any], list[StageConfig]]] = []
+        for stage in self.stages:
+            own = stage.own_sections
+            members = next((members for sections, members in alike if sections == own), None)
+            if members is None:
+                alike.append((own, [stage]))
+            else:
+                members.append(stage)
+        return [self.of(stages[0]).model_copy(update={"stages": stages}) for _, stages in alike]
 
     def evaluation_chunk(self, stage: StageConfig) -> int:
         """Actions per decision in held-out episodes of a policy that `stage` trains or is about to."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.methods import list_stages
-from mmrl.recipe.reading import STAGE_DEFAULTS, merge
+from mmrl.recipe.own_sections import with_own_sections
+from mmrl.recipe.reading import MOST_STAGES, STAGE_DEFAULTS, merge
 
 
 def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,9 +32,44 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
             stages = [{"name": n, "method": m, "steps": steps} for (n, m, _), steps in zip(plan, counts)]
         else:
             stages = [{"name": str(method)}]
-    if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
-        raise ConfigError("stages: a list of mappings is needed, each with name, method and steps")
-    result["stages"] = [merge(defaults, stage) for stage in stages]
+    result["stages"] = [with_own_sections(merge(defaults, stage), raw) for stage in _in_rounds(stages, "stages")]
     for stage in result["stages"]:
         stage.setdefault("name", stage.get("method"))
     return result
+
+
+def _in_rounds(stages: Any, place: str) -> list[dict[str, Any]]:
+    """The stages in the order in which they run: those of `{rounds: n, stages: […]}` n times, `<name>_1` to `<name>_n`.
+
+    Raises:
+        ConfigError: no list of mappings, other keys beside `rounds`, or rounds that have no end.
+    """
+    if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
+        raise ConfigError(f"{place}: a list of mappings is needed, each with name, method and steps")
+    flat: list[dict[str, Any]] = []
+    for i, item in enumerate(stages):
+        if "rounds" not in item:
+            flat.append(dict(item))
+            continue
+        count, here = item["rounds"], f"{place}.{i}"
+        if unread := [key for key in item if key not in ("rounds", "stages")]:
+            raise ConfigError(
+                f"{here}.{unread[0]}: unknown key '{unread[0]}' beside rounds; Allowed: rounds, stages (a setting of "
+                "all of them stands at the top of the recipe, or in each)"
+            )
+        if type(count) is not int or count < 1:
+            raise ConfigError(
+                f"{here}.rounds: {count!r} rounds would never end, or do nothing; give a number, 1 or more"
+            )
+        inner = _in_rounds(item.get("stages"), f"{here}.stages")
+        if not inner:
+            raise ConfigError(f"{here}.stages: rounds need at least one stage")
+        if len(flat) + count * len(inner) > MOST_STAGES:
+            raise ConfigError(f"{here}.rounds: {count} rounds make more than {MOST_STAGES} stages; give fewer")
+        for number in range(1, count + 1):
+            flat += [_in_round(stage, number) for stage in inner]
+    return flat
+
+
+def _in_round(stage: Mapping[str, Any], number: int) -> dict[str, Any]:
+    return {**stage, "name": f"{stage.get('name', stage.get('method'))}_{number}", "round": number}

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
+from mmrl.recipe.data import DataConfig
+from mmrl.recipe.engines import AnyEngine
+from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.methods import complete_objective
 from mmrl.recipe.objective import Objective
+from mmrl.recipe.own_sections import StageCheckpoint
+from mmrl.recipe.reading import STAGE_SECTIONS
+from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.rollout import RolloutConfig
 
 MinibatchBy = Literal["group", "trajectory"]
+# Keys of a stage that say nothing where they are unset.
+OPTIONAL = (*STAGE_SECTIONS, "round")
 
 
 class OptimConfig(Settings):
@@ -49,6 +57,25 @@ class StageConfig(Settings):
     objective: Objective = Field(description="a recipe gives what differs from the method's; here it is whole")
     optim: OptimConfig = OptimConfig()
     rollout: RolloutConfig = RolloutConfig()
+    data: DataConfig | None = Field(None, description="of this stage; what it leaves out is the recipe's")
+    rewards: list[RewardConfig] | None = Field(None, description="of this stage, in place of the recipe's")
+    evaluation: EvalConfig | None = Field(None, description="of this stage; what it leaves out is the recipe's")
+    checkpoint: StageCheckpoint | None = Field(None, description="the held-out figure that is best in this stage")
+    engine: AnyEngine | None = Field(None, description="of this stage; what it leaves out is the recipe's")
+    round: PositiveInt | None = Field(None, description="written by `rounds`: which round of them the stage is in")
+
+    @property
+    def own_sections(self) -> dict[str, Any]:
+        """The sections that the stage has in place of the recipe's, as mappings."""
+        own = {key: getattr(self, key) for key in STAGE_SECTIONS}
+        dumped = self.model_dump(include={key for key, section in own.items() if section is not None}, mode="json")
+        return dict(dumped)
+
+    @model_serializer(mode="wrap")
+    def _without_the_recipe_s(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A section that is the recipe's is left out, so that a record holds it once."""
+        whole = handler(self)
+        return {key: value for key, value in whole.items() if value is not None or key not in OPTIONAL}
 
     @property
     def optimizer_steps(self) -> int:

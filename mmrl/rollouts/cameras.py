@@ -49,7 +49,7 @@ def settle_cameras(policy: Policy, datasets: Iterable[Any], simulators: Mapping[
 
 def in_use(recipe: Recipe) -> dict[str, SimulatorConfig]:
     """The simulators that training or held-out data of a recipe are played in."""
-    sets = (*recipe.data.train, *recipe.data.eval)
+    sets = [dataset for part in recipe.apart() for dataset in (*part.data.train, *part.data.eval)]
     names = {dataset.simulator for dataset in sets if isinstance(dataset, EpisodeData)}
     return {name: simulator for name, simulator in recipe.simulators.items() if name in names}
 

@@ -40,16 +40,19 @@ def train_all(session: Session, place: Place) -> bool:
 
 
 def _train_stages(session: Session, place: Place) -> bool:
+    stages = session.recipe.stages
     if place.step == 0 and "start" not in place.evaluations:
-        place.evaluations["start"] = session.evaluate(session.recipe.stages[0], place.step)
+        session.enter(stages[0], place.updates)
+        place.evaluations["start"] = session.evaluate(stages[0], place.step)
         if place.evaluations["start"]:
-            session.log(place, session.recipe.stages[0], {}, place.evaluations["start"])
-    with reading_ahead(session.mixture, media_of(session.policy), session.recipe.data.prefetch_gb):
-        while place.stage < len(session.recipe.stages):
-            stage = session.recipe.stages[place.stage]
+            session.log(place, stages[0], {}, place.evaluations["start"])
+    while place.stage < len(stages):
+        stage = stages[place.stage]
+        session.enter(stage, place.updates)
+        with reading_ahead(session.mixture, media_of(session.policy), session.now.recipe.data.prefetch_gb):
             if not train_stage(session, stage, place):
                 return False
-            place.stage, place.stage_step = place.stage + 1, 0
+        place.stage, place.stage_step = place.stage + 1, 0
     place.evaluations["final"] = place.evaluations.pop(f"after_{session.recipe.stages[-1].name}")
     return True
 
@@ -69,7 +72,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
     builder = Builder(
         session.policy, session.engine, session.mixture, session.preparer, session.simulators, stage, stage.objective
     )
-    builder.read_ahead(session.recipe.data.prefetch)
+    builder.read_ahead(session.now.recipe.data.prefetch)
     while place.stage_step < stage.steps:
         control = controllers.control()
         now = controllers.applied(control)
@@ -117,7 +120,7 @@ def collect(session: Session, stage: StageConfig, builder: Builder, place: Place
     seed = step_seed(session, stage, place)
     seed_everything(seed)
     batch = builder.collect(derive(seed, "rollout"), place.stage_step / stage.steps)
-    builder.read_ahead(session.recipe.data.prefetch)
+    builder.read_ahead(session.now.recipe.data.prefetch)
     return batch
 
 

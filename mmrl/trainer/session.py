@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,11 @@ from mmrl.contracts.heldout import ROWS, best_figure, is_loss
 from mmrl.contracts.policy import Policy, Spelling
 from mmrl.contracts.types import DEMO, Group
 from mmrl.data.mixture import Mixture
+from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
 from mmrl.objectives.controllers import Controllers
 from mmrl.policies.alive import refuse_dead_weights
+from mmrl.recipe.engines import EngineSettings
 from mmrl.recipe.policy import TrainedConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
@@ -27,8 +30,10 @@ from mmrl.tracking.tracker import Tracker
 from mmrl.tracking.videos import EpisodeVideos, videos_folder
 from mmrl.trainer import checkpoint
 from mmrl.trainer.health import Health, Proven, explain
+from mmrl.trainer.opened import Program
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.place import Place
+from mmrl.trainer.seeding import derive
 from mmrl.trainer.stopping import StopRequest
 from mmrl.trainer.surroundings import surroundings
 
@@ -41,18 +46,17 @@ class Session:
         recipe: Recipe,
         policy: Policy,
         engine: Engine,
-        mixture: Mixture,
-        evaluator: Evaluator,
-        preparer: Preparer,
+        program: Program,
         simulators: Simulators,
         tracker: Tracker,
         stop: StopRequest,
         resumed: Mapping[str, torch.Tensor] | None = None,
         resumed_state: Mapping[str, Any] | None = None,
     ):
-        self.recipe, self.policy, self.engine = recipe, policy, engine
-        self.mixture, self.evaluator = mixture, evaluator
-        self.preparer, self.simulators, self.tracker, self.stop = preparer, simulators, tracker, stop
+        self.recipe, self.policy, self.engine, self.program = recipe, policy, engine, program
+        self.simulators, self.tracker, self.stop = simulators, tracker, stop
+        self.now = program.parts[0]
+        self._sampled_by: EngineSettings | None = None  # None: as the stage entered first has it
         self._resumed, self._resumed_state = resumed, resumed_state
         self._figures: dict[str, float] = {}  # of the latest evaluation, besides accuracy
         self._warned = False  # of answers longer than evaluation allows
@@ -60,6 +64,45 @@ class Session:
         self.folder = recipe.folder / "checkpoints"
         self.health, self.proven = Health(recipe.health, tracker.say), Proven()
         self.health.load_state_dict((resumed_state or {}).get("health", {}))
+
+    def enter(self, stage: StageConfig, updates: int) -> None:
+        """Takes the data, rewards, evaluation and engine of a stage.
+
+        Args:
+            updates: optimizer steps so far: the version of the weights.
+        """
+        self.now = self.program.of(stage.name)
+        self.now.serve()
+        wanted = self.now.recipe.engine
+        if self._sampled_by not in (None, wanted):
+            self.engine.close()
+            self.engine = open_engine(wanted, self.policy)
+            self.engine.sync(self.policy, updates)
+        self._sampled_by = wanted
+
+    def close(self) -> None:
+        """Closes the engine and the simulators."""
+        with closing(self.simulators), closing(self.engine):
+            pass
+
+    @property
+    def mixture(self) -> Mixture:
+        """What the stage draws from."""
+        return self.now.mixture
+
+    @property
+    def preparer(self) -> Preparer:
+        """Prepares samples for the stage."""
+        return self.now.preparer
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The held-out evaluation of the stage. Its seed is the run's, so that stages with the same sets compare."""
+        now, seed = self.now, derive(self.recipe.seed, "eval")
+        # Losses are measured in every stage where one of them draws demonstrations.
+        recipe = now.recipe.model_copy(update={"stages": self.recipe.stages})
+        note = partial(self.tracker.bad_sample, "eval")
+        return Evaluator(recipe, self.policy, self.engine, now.eval_sets, now.preparer, self.simulators, seed, note)
 
     def evaluate(self, stage: StageConfig, step: int) -> dict[str, float]:
         """Held-out accuracy per task and `mean`, and held-out loss; empty where the recipe has no held-out data.
@@ -72,23 +115,24 @@ class Session:
         Raises:
             ConfigError: checkpoint.best names no figure of the evaluation.
         """
-        if not self.evaluator.measures:
+        evaluator = self.evaluator
+        if not evaluator.measures:
             return {}
         videos = EpisodeVideos(videos_folder(self.recipe.folder, step), {"step": step})
-        measured = self.evaluator.run(stage, videos.keep)
+        measured = evaluator.run(stage, videos.keep)
         videos.close()
         self.tracker.held_out(step, stage.name, measured.groups, self._spelling)
         self._figures = measured.figures | {f"{ROWS}{name}": rows for name, rows in measured.rows.items()}
         results = measured.results
         self._evaluated = step
-        best = self.recipe.checkpoint.best
+        best = self.now.recipe.checkpoint.best
         if best is not None and best_figure(best, results) not in results:
             raise ConfigError(f"checkpoint.best: {unknown('held-out figure', best, results)}")
         return results
 
     def evaluate_if_due(self, place: Place, ended: bool) -> dict[str, float] | None:
         """Evaluates every n steps and at the end of a stage; None where it is not due."""
-        every = self.recipe.evaluation.every
+        every = self.now.recipe.evaluation.every
         if ended or (every is not None and place.step % every == 0):
             return self.evaluate(self.recipe.stages[place.stage], place.step)
         return None
@@ -108,8 +152,8 @@ class Session:
 
     def warn_of_lengths(self, groups: Sequence[Group], stage: StageConfig) -> None:
         """Says, once, that a rollout or demonstration is longer than what evaluation lets an answer become."""
-        limit = self.recipe.evaluation_limit(stage)
-        if self._warned or not self.recipe.asks_held_out:
+        limit = self.now.recipe.evaluation_limit(stage)
+        if self._warned or not self.now.recipe.asks_held_out:
             return
         answers = [t for group in groups for t in group.trajectories if t.text]
         lengths = [
@@ -135,9 +179,12 @@ class Session:
         """Checkpoints every n steps, at the end of a stage, at the best evaluation so far, and when asked to stop."""
         config = self.recipe.checkpoint
         score = self._score(results)
-        is_best = score is not None and (place.best is None or self._better(results or {}, score, place.best["score"]))
+        # Figures of other held-out data say nothing of which is better: such a stage has a best of its own.
+        of = self.program.measured_as(self.recipe.stages[place.stage].name)
+        before = place.best if place.best is not None and place.best.get("of", of) == of else None
+        is_best = score is not None and (before is None or self._better(results or {}, score, before["score"]))
         if is_best:
-            place.best = {"score": score, "step": place.step, "folder": f"step_{place.step:06d}"}
+            place.best = {"score": score, "step": place.step, "folder": f"step_{place.step:06d}", "of": of}
         due = config.every is not None and place.step % config.every == 0
         if ended or is_best or due or self.stop.signum is not None:
             last = ended and place.stage + 1 == len(self.recipe.stages)
@@ -145,11 +192,11 @@ class Session:
 
     def _score(self, results: Mapping[str, float] | None) -> float | None:
         """The figure that `checkpoint.best` goes by; None where it names none, or nothing was measured."""
-        best = self.recipe.checkpoint.best
+        best = self.now.recipe.checkpoint.best
         return results.get(best_figure(best, results)) if results and best else None
 
     def _better(self, results: Mapping[str, float], score: float, before: float) -> bool:
-        best = self.recipe.checkpoint.best
+        best = self.now.recipe.checkpoint.best
         falls = best is not None and is_loss(best_figure(best, results))
         return score < before if falls else score > before
 
@@ -176,7 +223,7 @@ class Session:
             "place": asdict(place),
             "optimizer_steps": optimizer.step_count,
             "controllers": controllers.state_dict(),
-            "sampler": self.mixture.state_dict(),
+            **self.program.state_dict(),
             "stages": [stage.name for stage in self.recipe.stages],
             "parameters": fingerprint(policy),
             "surroundings": surroundings(policy.device),

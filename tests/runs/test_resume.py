@@ -143,6 +143,46 @@ def test_resuming_crosses_stages(tiny_qwen, tmp_path, stop_at, stops):
     }
 
 
+OF_ITS_OWN = {
+    "data": {
+        "train": [{"type": "digits", "tasks": ["ocr"], "size": 9}],
+        "eval": [{"type": "digits", "split": "test", "tasks": ["ocr"], "size": 3}],
+    },
+    "rewards": [{"name": "ocr"}],
+    "evaluation": {"every": 1},
+    "checkpoint": {"best": "ocr"},
+    "engine": {"batch_size": 3},
+}
+ROUNDS = {
+    "stages": [
+        {"name": "first", "method": "sft", "steps": 1, "rollout": {"max_new_tokens": 24}},
+        {
+            "rounds": 2,
+            "stages": [
+                {"name": "own", "method": "grpo", "steps": 2, **OF_ITS_OWN},
+                {"name": "shared", "method": "grpo", "steps": 1},
+            ],
+        },
+    ]
+}
+
+
+@pytest.mark.slow
+def test_resuming_crosses_rounds_and_stages_with_data_of_their_own(tiny_qwen, tmp_path, stop_at):
+    whole = train(made(tiny_qwen, tmp_path / "whole", "run", ROUNDS))
+    cut = run_with_stops(made(tiny_qwen, tmp_path / "cut", "run", ROUNDS), stop_at, [0, 1, 4])
+    assert_same_run(whole.folder, cut.folder)
+    assert {k: v for k, v in whole.summary.items() if k != "seconds"} == {
+        k: v for k, v in cut.summary.items() if k != "seconds"
+    }
+    assert set(whole.summary["after_own_1"]) == {"ocr", "mean", "loss"}
+    assert set(whole.summary["after_shared_1"]) == {"classification", "mean", "loss"}
+    state = checkpoint.load(last_checkpoint(whole.folder))[1]
+    # Two stages draw from the recipe's data, one walk; two from their own, another.
+    assert state["sampler"]["walks"]["all"]["drawn"] == 4
+    assert {name: walk["walks"]["all"]["drawn"] for name, walk in state["samplers"].items()} == {"own_1": 8}
+
+
 @pytest.mark.slow
 def test_a_run_that_died_before_its_first_checkpoint_starts_over(tiny_qwen, tmp_path, monkeypatch):
     whole = train(made(tiny_qwen, tmp_path / "whole", "run", {"steps": 2}))

@@ -23,7 +23,8 @@ class Told:
 
 def test_a_step_is_collected_at_its_share_of_the_stage_and_the_next_one_is_read_ahead():
     told, stage = Told(), SimpleNamespace(name="rl", steps=4)
-    session = SimpleNamespace(recipe=SimpleNamespace(seed=0, data=SimpleNamespace(prefetch=7)))
+    recipe = SimpleNamespace(seed=0, data=SimpleNamespace(prefetch=7))
+    session = SimpleNamespace(recipe=recipe, now=SimpleNamespace(recipe=recipe))
     for done in range(4):
         # Steps of an earlier stage do not count.
         collect(session, stage, told, Place(step=10 + done, stage=1, stage_step=done))

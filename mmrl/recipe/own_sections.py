@@ -1,0 +1,46 @@
+"""Sections of a recipe that a stage may have of its own. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmrl.recipe.base import Settings
+from mmrl.recipe.engines import with_engine
+from mmrl.recipe.reading import STAGE_SECTIONS, merge
+from mmrl.recipe.rewards import with_rewards
+
+
+class StageCheckpoint(Settings):
+    """What of `checkpoint` a stage may set."""
+
+    best: str | None = None
+
+
+def with_own_sections(stage: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's keys with each section that it has of its own whole: merged over the recipe's, key by key.
+
+    Lists are replaced. A stage of other data than the recipe's, neither of which names rewards, has the default of its
+    own data.
+
+    Args:
+        raw: the recipe's keys.
+    """
+    result = dict(stage)
+    for key in STAGE_SECTIONS:
+        own = stage.get(key)
+        if own is None:
+            result.pop(key, None)
+            continue
+        base = raw.get(key)
+        if key == "checkpoint":
+            continue
+        if isinstance(own, Mapping) and isinstance(base, Mapping):
+            result[key] = merge(base, own)
+    if isinstance(result.get("engine"), Mapping):
+        named = with_engine({"policy": raw.get("policy"), "engine": result["engine"]})
+        result["engine"] = named["engine"]
+    if isinstance(result.get("data"), Mapping) and not result.get("rewards") and raw.get("rewards") is None:
+        defaults = with_rewards({"data": result["data"], "rewards": result.get("rewards")})["rewards"]
+        result["rewards"] = [reward.model_dump() for reward in defaults]
+    return result
