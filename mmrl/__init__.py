@@ -3,7 +3,7 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "Sample", "evaluate", "load_recipe", "rows", "train"]
+__all__ = ["Recipe", "Sample", "evaluate", "generate", "load_recipe", "rows", "train"]
 
 _HOMES = {
     "Recipe": "mmrl.recipe.schema",
@@ -12,6 +12,7 @@ _HOMES = {
     "rows": "mmrl.data.from_python",
     "train": "mmrl.run",
     "evaluate": "mmrl.run",
+    "generate": "mmrl.run",
 }
 
 

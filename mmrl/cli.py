@@ -14,6 +14,7 @@ from mmrl.commands.cache import add_arguments as add_cache_arguments
 from mmrl.commands.compare import add_arguments as add_compare_arguments
 from mmrl.commands.eval import add_arguments as add_eval_arguments
 from mmrl.commands.export import add_arguments as add_export_arguments
+from mmrl.commands.generate import add_arguments as add_generate_arguments
 from mmrl.commands.rewards import add_arguments as add_rewards_arguments
 from mmrl.contracts.errors import UserError
 from mmrl.recipe.secrets import masked
@@ -85,6 +86,7 @@ def make_parser(tiny: bool = True) -> argparse.ArgumentParser:
     recipe(train, "RECIPE", "YAML file")
     train.add_argument("--dry-run", action="store_true", help="check everything, estimate memory, train nothing")
     add_eval_arguments(command("eval", "measure held-out accuracy, or ask a checkpoint benchmarks"))
+    add_generate_arguments(command("generate", "have a policy answer a data set, and keep what a selection leaves"))
     add_export_arguments(command("export", "write a run's model, or its LoRA adapters"))
     report = command("report", "write a run's HTML report")
     report.add_argument("folder", metavar="RUN", help="a run's folder")

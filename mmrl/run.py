@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,9 @@ import yaml
 from mmrl.contracts.errors import BadSample, CheckpointError, DeadPolicy, UserError
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Sample
+from mmrl.recipe.checks.generating import generated_folder
+from mmrl.recipe.generating import as_generating
+from mmrl.recipe.reading import apply_overrides, read_yaml
 from mmrl.recipe.record import PASSED, passed_code, record
 from mmrl.recipe.schema import Recipe, load_recipe
 from mmrl.recipe.training import StageConfig
@@ -192,6 +195,51 @@ def measure(
     if films:
         films.close()
     return measured.results, measured.figures
+
+
+def generate(
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    stage: str | None = None,
+    checkpoint: str | Path | None = None,
+    output: str | Path | None = None,
+    reward: UserReward | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> tuple[Path, Mapping[str, Any]]:
+    """Has a recipe's policy answer its training data, and writes what a selection makes of the answers.
+
+    Args:
+        recipe: a YAML file or mapping with `generate`, or one that trains: then every answer is written.
+        stage: the stage whose `generate` holds, where several have one.
+        checkpoint: a checkpoint or run that answers, instead of the recipe's policy.
+        output: the data set's folder; None: generated/<stage> in the recipe's run folder. What a killed call has left
+            there is gone on with.
+        reward: as for `train`.
+        say: takes lines of progress.
+
+    Returns:
+        (the folder, what its index.json holds). `<folder>/data` is the data set: `{type: file, path: <folder>/data}`.
+
+    Raises:
+        UserError: anything the user can cure, in one line.
+    """
+    refuse_ranks()
+    raw = dict(recipe) if isinstance(recipe, Mapping) else read_yaml(Path(recipe))
+    opened = open_recipe(as_generating(apply_overrides(raw, overrides), stage), (), ("reward",), reward=reward)
+    from mmrl.setup import open_generation
+    from mmrl.trainer.generating import make
+
+    (only,) = opened.stages
+    folder = Path(output) if output is not None else generated_folder(opened.folder, only.name)
+    config = policy_at(opened, str(_model_at(Path(checkpoint)))) if checkpoint is not None else opened.policy
+    with _curable(opened), open_generation(opened, config, reward) as parts:
+        return folder, make(parts, only, folder, say)
+
+
+def _model_at(path: Path) -> Path:
+    """The newest checkpoint of a run, or the checkpoint itself."""
+    return newest_model(path) if (path / "checkpoints").is_dir() else path
 
 
 def _samples(data: Any, name: str) -> Sequence[Sample] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from mmrl.policies.loading import PACKAGED, checkpoint_path, difference, model_o
 from mmrl.policies.opening import load_policy
 from mmrl.policies.statistics import read_statistics
 from mmrl.recipe.checks.evaluation import check_held_out
+from mmrl.recipe.checks.generating import reads_from
 from mmrl.recipe.checks.policies import check_gripper, check_state
 from mmrl.recipe.policy import PolicyConfig, TrainedConfig
 from mmrl.recipe.reading import to_yaml
@@ -40,6 +41,7 @@ from mmrl.tracking.opening import opening_line
 from mmrl.tracking.sinks import check_sinks
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
+from mmrl.trainer.generating import Generating
 from mmrl.trainer.opened import Opened, Program
 from mmrl.trainer.place import Place, read_place
 from mmrl.trainer.resuming import report_changes
@@ -73,9 +75,11 @@ def open_run(
     tensors = checkpoint.tensors_of(source) if source else None
     check_sinks(recipe.tracking)
     given = Given(reward, train_data, eval_data)
-    sets = [open_sets(part, given) for part in recipe.apart()]
+    begun = [stage.name for stage in recipe.stages[: state["place"]["stage"] if state else 0]]
+    # Data that a stage is yet to generate are opened when it has.
+    sets = [open_sets(part, given) for part in recipe.apart() if reads_from(part) <= set(begun)]
     policy = open_policy(recipe, resumed_policy(recipe, source))
-    program = open_program(sets, policy)
+    program = open_program(recipe, sets, policy, given)
     statistics = settle_statistics(policy, program.datasets, recipe.simulators)
     settle_cameras(policy, program.datasets, in_use(recipe))
     recipe = with_params(recipe, policy)
@@ -147,19 +151,44 @@ def open_sets(recipe: Recipe, given: Given) -> Sets:
     return Sets(recipe, rewarder, datasets, eval_sets, train_data is not None, bad)
 
 
-def open_program(sets: Sequence[Sets], policy: Policy) -> Program:
-    """What each stage works with. Stages that have the same training data go on with one walk through them."""
-    opened: list[Opened] = []
+@contextmanager
+def open_generation(recipe: Recipe, config: PolicyConfig, reward: UserReward | None) -> Iterator[Generating]:
+    """What answers and rewards the training data of a recipe whose one stage generates, open as long as it is needed.
+
+    Args:
+        config: the policy that answers.
+    """
+    recipe = with_model(with_dtype(recipe.model_copy(update={"policy": config})))
+    apply_threads(recipe)
+    seed_everything(derive(recipe.seed, "setup"))
+    sets = open_sets(recipe.of(recipe.stages[0]), Given(reward))
+    policy = open_policy(recipe, recipe.policy)
+    _make_deterministic(policy.device)
+    simulators = Simulators(recipe.simulators)
+    with closing(open_engine(sets.recipe.engine, policy)) as engine, closing(simulators):
+        yield Generating(sets.recipe, sets.datasets, policy, engine, Preparer(policy, sets.rewarder), simulators)
+
+
+def open_program(recipe: Recipe, sets: Sequence[Sets], policy: Policy, given: Given) -> Program:
+    """What each stage works with. Stages that have the same training data go on with one walk through them.
+
+    Args:
+        sets: those of the recipe's parts that are open already.
+    """
     walks: list[tuple[Any, Mixture]] = []
-    for each in sets:
+    known = {each.recipe.stages[0].name: each for each in sets}
+
+    def open_part(part: Recipe) -> Opened:
+        each = known.get(part.stages[0].name) or open_sets(part, given)
         preparer = Preparer(policy, each.rewarder)
         drawn = each.recipe.data.model_dump(include={"train", "sampler", "seed", "on_bad_sample"}), each.passed
         mixture = next((mixture for key, mixture in walks if key == drawn), None)
         if mixture is None:
             mixture = open_train(each.recipe, preparer, each.datasets, each.passed)
             walks.append((drawn, mixture))
-        opened.append(Opened(each.recipe, each.datasets, each.eval_sets, mixture, preparer))
-    return Program(opened)
+        return Opened(each.recipe, each.datasets, each.eval_sets, mixture, preparer)
+
+    return Program(recipe.apart(), open_part, lambda part: part.stages[0].name in known)
 
 
 def _make_deterministic(device: torch.device) -> None:

@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
     SerializeAsAny,
     field_validator,
     model_validator,
@@ -151,6 +152,24 @@ class FileData(DatasetConfig):
         return None if written is None else template_text(written)
 
 
+class GeneratedData(DatasetConfig):
+    """What an earlier stage of the same run has generated."""
+
+    type: Literal["generated"]
+    stage: str = Field(description="name of a stage with `generate`; in rounds, that of the same round")
+    # Where the stage writes it; set when a recipe is read, and no part of it.
+    _folder: str | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> str | None:
+        """Where the stage writes it; None where no recipe has told."""
+        return self._folder
+
+    def settle(self, folder: str) -> None:
+        """Tells where the stage writes it."""
+        self._folder = folder
+
+
 class PythonData(DatasetConfig):
     """A user's dataset: `module:function` returning a sequence of `Sample`."""
 
@@ -286,7 +305,15 @@ class ManiSkillData(RobotData):
 
 
 AnyData = Annotated[
-    DigitsData | VideoDigitsData | FileData | PythonData | EpisodeData | LeRobotData | LiberoData | ManiSkillData,
+    DigitsData
+    | VideoDigitsData
+    | FileData
+    | GeneratedData
+    | PythonData
+    | EpisodeData
+    | LeRobotData
+    | LiberoData
+    | ManiSkillData,
     Field(discriminator="type"),
 ]
 

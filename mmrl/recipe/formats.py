@@ -19,6 +19,8 @@ FORMATS: Registry[Any] = Registry(
         "sharegpt": "mmrl.data.formats:CONVERSATIONS",
         "alpaca": "mmrl.data.formats:ALPACA",
         "verl": "mmrl.data.formats:VERL",
+        "rollouts": "mmrl.data.rollout_files:ROLLOUTS",
+        "right_rollouts": "mmrl.data.rollout_files:RIGHT_ROLLOUTS",
     },
 )
 # What the format `mmrl` reads, and so what `columns` of a dataset may give it.

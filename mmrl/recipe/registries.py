@@ -22,6 +22,7 @@ REGISTRIES = {
     "reward_transform": "mmrl.recipe.reward_transforms:REWARD_TRANSFORMS",
     "reward": "mmrl.recipe.rewards:REWARDS",
     "sampler": "mmrl.recipe.samplers:SAMPLERS",
+    "selection": "mmrl.recipe.selections:SELECTIONS",
     "simulator": "mmrl.recipe.simulators:SIMULATORS",
     "source": "mmrl.rollouts.sources:SOURCES",
     "sink": "mmrl.recipe.tracking:SINKS",

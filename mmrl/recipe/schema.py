@@ -16,6 +16,7 @@ from mmrl.contracts.policy import params_of
 from mmrl.recipe.base import Settings
 from mmrl.recipe.checks.data import check_budgets, check_episodes, check_read, check_recorded, check_rewarded
 from mmrl.recipe.checks.evaluation import check_held_out
+from mmrl.recipe.checks.generating import check_generating, settle_generated
 from mmrl.recipe.checks.names import check_name, check_path
 from mmrl.recipe.checks.objectives import check_adapters, check_critic, check_objective, check_value_head
 from mmrl.recipe.checks.policies import (
@@ -59,6 +60,9 @@ def check_part(recipe: Recipe) -> None:
         check_own(recipe.rewards)
     check_engine(recipe.engine, recipe.policy.type)
     for stage in recipe.stages:
+        if stage.generate is not None:
+            check_generating(stage, recipe)
+            continue
         check_objective(stage)
         check_stage(stage, recipe.policy)
         check_critic(stage, recipe.policy)
@@ -121,6 +125,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
+        settle_generated(self.stages, self.data, self.folder)
         if len(set(names)) != len(names):
             raise ValueError(f"stages: names must differ, got {names}")
         check_policy(self.policy)
@@ -176,7 +181,8 @@ class Recipe(Settings):
 
     def rolls_out(self, data: AnyData) -> bool:
         """Whether some stage has the policy answer the rows of a training set, so that something must reward them."""
-        return data.use != "demonstrations" and any(stage.objective.rollouts for stage in self.stages)
+        answering = any(stage.objective.rollouts or stage.generate is not None for stage in self.stages)
+        return data.use != "demonstrations" and answering
 
     @property
     def pipeline(self) -> int:

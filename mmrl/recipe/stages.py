@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmrl.contracts.errors import ConfigError
+from mmrl.recipe.generating import with_generating
 from mmrl.recipe.methods import list_stages
 from mmrl.recipe.own_sections import with_own_sections
 from mmrl.recipe.reading import MOST_STAGES, STAGE_DEFAULTS, merge
@@ -20,6 +21,8 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     result = {key: value for key, value in raw.items() if key not in STAGE_DEFAULTS}
     defaults = {key: raw[key] for key in STAGE_DEFAULTS if key in raw}
     stages = raw.get("stages")
+    if stages is None and raw.get("generate") is not None:
+        stages = [{"generate": result.pop("generate")}]
     if stages is None:
         if "method" not in defaults:
             return result
@@ -32,10 +35,19 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
             stages = [{"name": n, "method": m, "steps": steps} for (n, m, _), steps in zip(plan, counts)]
         else:
             stages = [{"name": str(method)}]
-    result["stages"] = [with_own_sections(merge(defaults, stage), raw) for stage in _in_rounds(stages, "stages")]
+    result["stages"] = [
+        with_own_sections(merge(_defaults_of(stage, defaults), with_generating(stage)), raw)
+        for stage in _in_rounds(stages, "stages")
+    ]
     for stage in result["stages"]:
         stage.setdefault("name", stage.get("method"))
     return result
+
+
+def _defaults_of(stage: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's defaults that a stage reads: one that generates is not trained."""
+    generates = stage.get("generate") is not None
+    return {key: value for key, value in defaults.items() if not generates or key == "rollout"}
 
 
 def _in_rounds(stages: Any, place: str) -> list[dict[str, Any]]:
@@ -67,9 +79,25 @@ def _in_rounds(stages: Any, place: str) -> list[dict[str, Any]]:
         if len(flat) + count * len(inner) > MOST_STAGES:
             raise ConfigError(f"{here}.rounds: {count} rounds make more than {MOST_STAGES} stages; give fewer")
         for number in range(1, count + 1):
-            flat += [_in_round(stage, number) for stage in inner]
+            flat += [_in_round(stage, number, inner) for stage in inner]
     return flat
 
 
-def _in_round(stage: Mapping[str, Any], number: int) -> dict[str, Any]:
-    return {**stage, "name": f"{stage.get('name', stage.get('method'))}_{number}", "round": number}
+def _in_round(stage: Mapping[str, Any], number: int, inner: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A stage of one round, which reads what stages of the same round have generated."""
+    result = {**stage, "name": f"{_name_of(stage)}_{number}", "round": number}
+    names = {_name_of(each) for each in inner}
+    data = stage.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("train"), list):
+        train = [
+            {**dataset, "stage": f"{dataset['stage']}_{number}"}
+            if isinstance(dataset, Mapping) and dataset.get("type") == "generated" and dataset.get("stage") in names
+            else dataset
+            for dataset in data["train"]
+        ]
+        result["data"] = {**data, "train": train}
+    return result
+
+
+def _name_of(stage: Mapping[str, Any]) -> Any:
+    return with_generating(stage).get("name", stage.get("method"))

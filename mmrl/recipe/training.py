@@ -12,6 +12,7 @@ from mmrl.recipe.base import Settings
 from mmrl.recipe.data import DataConfig
 from mmrl.recipe.engines import AnyEngine
 from mmrl.recipe.evaluation import EvalConfig
+from mmrl.recipe.generating import GENERATE, READ, GenerateConfig
 from mmrl.recipe.methods import complete_objective
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.own_sections import StageCheckpoint
@@ -21,7 +22,7 @@ from mmrl.recipe.rollout import RolloutConfig
 
 MinibatchBy = Literal["group", "trajectory"]
 # Keys of a stage that say nothing where they are unset.
-OPTIONAL = (*STAGE_SECTIONS, "round")
+OPTIONAL = (*STAGE_SECTIONS, "generate", "round")
 
 
 class OptimConfig(Settings):
@@ -44,7 +45,7 @@ class StageConfig(Settings):
 
     name: str
     method: str
-    steps: PositiveInt
+    steps: int = Field(ge=0, description="batches of data; 0: a stage that generates, and trains nothing")
     prompts: PositiveInt = Field(16, description="prompts rolled out per step")
     demonstrations: PositiveInt = Field(16, description="demonstrations per step, where the method draws them")
     minibatches: PositiveInt = Field(1, description="optimizer steps per pass over a rollout batch")
@@ -62,6 +63,9 @@ class StageConfig(Settings):
     evaluation: EvalConfig | None = Field(None, description="of this stage; what it leaves out is the recipe's")
     checkpoint: StageCheckpoint | None = Field(None, description="the held-out figure that is best in this stage")
     engine: AnyEngine | None = Field(None, description="of this stage; what it leaves out is the recipe's")
+    generate: GenerateConfig | None = Field(
+        None, description="in place of a method and steps: the policy answers `data.train`, and a data set is written"
+    )
     round: PositiveInt | None = Field(None, description="written by `rounds`: which round of them the stage is in")
 
     @property
@@ -75,7 +79,10 @@ class StageConfig(Settings):
     def _without_the_recipe_s(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A section that is the recipe's is left out, so that a record holds it once."""
         whole = handler(self)
-        return {key: value for key, value in whole.items() if value is not None or key not in OPTIONAL}
+        read = READ if self.generate is not None else whole
+        return {
+            key: value for key, value in whole.items() if key in read and (value is not None or key not in OPTIONAL)
+        }
 
     @property
     def optimizer_steps(self) -> int:
@@ -88,6 +95,10 @@ class StageConfig(Settings):
         """Merges what a recipe overrides over the method's objective."""
         if not isinstance(raw, Mapping):
             return raw
+        if raw.get("generate") is not None:
+            return _generating(raw)
+        if raw.get("steps") == 0:
+            raise ValueError("steps: 0 trains nothing; give a number, 1 or more, or leave the stage out")
         method, overrides = raw.get("method"), raw.get("objective", {})
         if not isinstance(method, str):
             # The method is refused; that it gives no objective is not said as well.
@@ -98,6 +109,16 @@ class StageConfig(Settings):
             return {**raw, "objective": complete_objective(method, overrides)}
         except ConfigError as error:
             raise ValueError(str(error)) from None
+
+
+def _generating(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys of a stage that generates. Raises ValueError on one that only training reads."""
+    for key in raw:
+        if key in StageConfig.model_fields and key not in READ and key != "objective":
+            raise ValueError(f"{key}: a stage that generates trains nothing and does not read it; leave it out")
+    if raw.get("method") != GENERATE or raw.get("steps") != 0:
+        raise ValueError("generate: stands in place of method and steps; leave both out")
+    return {**raw, "objective": Objective(rollouts=False, streams={})}
 
 
 class CheckpointConfig(Settings):

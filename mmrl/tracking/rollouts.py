@@ -92,6 +92,7 @@ def _line(
         "dataset": sample.dataset,
         "task": sample.task,
         "prompt": prompt_text(sample.messages),
+        "messages": list(sample.messages),
         "images": images,
         "videos": list(map(str, sample.videos)),
         "target": sample.target,
@@ -130,11 +131,14 @@ def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(blocks)
 
 
-def save_image(folder: Path, image: Any, sample: Sample) -> str:
+def save_image(folder: Path, image: Any, sample: Sample, place: str = "rollouts/media") -> str:
     """Saves a picture of a row (PIL image, bytes or a path) as PNG, as policies see it, once.
 
+    Args:
+        place: where in the folder.
+
     Returns:
-        its path relative to the run's folder.
+        its path relative to the folder.
 
     Raises:
         UserError: the image cannot be read or written.
@@ -147,9 +151,9 @@ def save_image(folder: Path, image: Any, sample: Sample) -> str:
         raise UserError(f"{error}; repair or remove it") from error
     head = f"{picture.mode} {picture.width} {picture.height} ".encode()
     name = hashlib.sha256(head + picture.tobytes()).hexdigest()[:20] + ".png"
-    path = folder / "rollouts" / "media" / name
+    path = folder / place / name
     if not path.exists():
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG")
         write_atomic(path, buffer.getvalue())
-    return f"rollouts/media/{name}"
+    return f"{place}/{name}"

@@ -16,6 +16,7 @@ from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder, StepBatch
 from mmrl.tracking.metrics import is_wall_clock
 from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resources
+from mmrl.trainer.generating import generate_stage
 from mmrl.trainer.optim import Optimizer
 from mmrl.trainer.place import Place
 from mmrl.trainer.rows import make_rows, outcomes
@@ -49,11 +50,17 @@ def _train_stages(session: Session, place: Place) -> bool:
     while place.stage < len(stages):
         stage = stages[place.stage]
         session.enter(stage, place.updates)
+        if stage.generate is not None:
+            if not generate_stage(session, stage):
+                return False
+            place.stage, place.stage_step = place.stage + 1, 0
+            continue
         with reading_ahead(session.mixture, media_of(session.policy), session.now.recipe.data.prefetch_gb):
             if not train_stage(session, stage, place):
                 return False
         place.stage, place.stage_step = place.stage + 1, 0
-    place.evaluations["final"] = place.evaluations.pop(f"after_{session.recipe.stages[-1].name}")
+    trained = [f"after_{stage.name}" for stage in stages if stage.generate is None]
+    place.evaluations["final"] = place.evaluations.pop(trained[-1]) if trained else {}
     return True
 
 

@@ -12,6 +12,8 @@ from mmrl.data.mixture import Mixture
 from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.preparing import Preparer
 
+Note = Callable[[BadSample, str | None, int | None], object]
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -46,21 +48,35 @@ class Program:
     """What each stage of a run works with.
 
     Args:
-        parts: what was opened, for each of `Recipe.apart`, in its order.
+        parts: the recipe as each stage has it (`Recipe.apart`).
+        open_part: opens what stages of equal sections work with.
+        ready: whether it can be opened now; what waits for data that a stage generates is opened at its own stage.
     """
 
-    def __init__(self, parts: Sequence[Opened]):
-        self.parts = list(parts)
-        self._of_stage = {stage.name: part for part in parts for stage in part.recipe.stages}
+    def __init__(self, parts: Sequence[Recipe], open_part: Callable[[Recipe], Opened], ready: Callable[[Recipe], bool]):
+        self._recipes, self._open = list(parts), open_part
+        self._opened = {i: open_part(part) for i, part in enumerate(parts) if ready(part)}
+        self._part_of = {stage.name: i for i, part in enumerate(parts) for stage in part.stages}
+        self._ears: tuple[Note, Callable[[str], object]] | None = None
 
     def of(self, stage: str) -> Opened:
-        """What a stage works with."""
-        return self._of_stage[stage]
+        """What a stage works with, opened if it is not yet."""
+        index = self._part_of[stage]
+        if index not in self._opened:
+            opened = self._opened[index] = self._open(self._recipes[index])
+            if self._ears is not None:
+                opened.mixture.note, opened.preparer.tell = self._ears
+        return self._opened[index]
+
+    @property
+    def parts(self) -> list[Opened]:
+        """What is open."""
+        return [self._opened[i] for i in sorted(self._opened)]
 
     def measured_as(self, stage: str) -> str:
         """The first stage with the same held-out data, rewards, evaluation and best figure: theirs compare."""
-        key = _measure(self.of(stage).recipe)
-        return next(part.recipe.stages[0].name for part in self.parts if _measure(part.recipe) == key)
+        key = _measure(self._recipes[self._part_of[stage]])
+        return next(part.stages[0].name for part in self._recipes if _measure(part) == key)
 
     @property
     def datasets(self) -> list[Sequence[Sample]]:
@@ -91,10 +107,13 @@ class Program:
         (_, first), *others = self._mixtures().items()
         first.load_state_dict(state["sampler"])
         kept = state.get("samplers", {})
-        if set(kept) != {name for name, _ in others}:
+        known = {stage.name for part in self._recipes for stage in part.stages}
+        if strange := sorted(set(kept) - known):
             raise CheckpointError(
-                f"the checkpoint's stages with data of their own are {sorted(kept)}, and this recipe's are "
-                f"{sorted(name for name, _ in others)}; restore the recipe, or set `resume: never` and another `name`"
+                f"the checkpoint has a place in the data of stage '{strange[0]}', and this recipe has no such stage; "
+                "restore the recipe, or set `resume: never` and another `name`"
             )
+        # Stages that have not begun have no place yet.
         for name, mixture in others:
-            mixture.load_state_dict(kept[name])
+            if name in kept:
+                mixture.load_state_dict(kept[name])

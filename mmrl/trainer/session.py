@@ -187,7 +187,7 @@ class Session:
             place.best = {"score": score, "step": place.step, "folder": f"step_{place.step:06d}", "of": of}
         due = config.every is not None and place.step % config.every == 0
         if ended or is_best or due or self.stop.signum is not None:
-            last = ended and place.stage + 1 == len(self.recipe.stages)
+            last = ended and all(stage.generate is not None for stage in self.recipe.stages[place.stage + 1 :])
             self.save(place, optimizer, controllers, config.merged == "always" or (last and config.merged == "end"))
 
     def _score(self, results: Mapping[str, float] | None) -> float | None:

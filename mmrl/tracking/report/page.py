@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.heldout import TRUNCATED, is_loss
+from mmrl.recipe.generating import GENERATE
 from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
 from mmrl.tracking.heldout import LAST, column_title, evaluations_of, heldout_table, rows_in
 from mmrl.tracking.report.bad_samples import render_bad_samples
 from mmrl.tracking.report.charts import render_charts
 from mmrl.tracking.report.episodes import render_episodes
+from mmrl.tracking.report.generated import render_generated
 from mmrl.tracking.report.heldout import render_heldout
 from mmrl.tracking.report.intervals import wilson
 from mmrl.tracking.report.rollouts import render_rollouts
@@ -61,6 +63,7 @@ def render(run: Run, beside: Path) -> str:
             table,
             films,
             render_starts(run),
+            render_generated(run.folder),
             render_charts(run),
             render_heldout(run),
             render_rollouts(run),
@@ -127,6 +130,8 @@ def _done(span: StageSpan, step: int) -> float:
 
 def _stage_line(name: str, methods: Mapping[str, str], steps: int) -> str:
     method = methods.get(name, "")
+    if method == GENERATE:
+        return "generates data"
     return escape(f"{method} · {steps} steps" if method and method != name else f"{steps} steps")
 
 
