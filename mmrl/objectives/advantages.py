@@ -8,17 +8,34 @@ from math import isfinite
 import torch
 
 from mmrl.contracts.errors import ConfigError, nearest
-from mmrl.objectives.scored import Groups
-from mmrl.recipe.advantages import GDPO, Standard
-from mmrl.recipe.objective import Offline
+from mmrl.objectives.scored import Groups, Scored
+from mmrl.objectives.stateful import Stateful, function_of
+from mmrl.recipe.advantage_transforms import ADVANTAGE_TRANSFORMS
+from mmrl.recipe.advantages import ADVANTAGES, GDPO, Signed, Standard, Whitened
+from mmrl.recipe.objective import Objective, Offline
+
+# Of each trajectory of each group: one, or float64 [units] of each of its units.
+Advantages = Sequence[Sequence[float | torch.Tensor]]
+
+
+def weigh_groups(groups: Groups, objective: Objective, stateful: Stateful | None = None) -> Advantages:
+    """The advantages of a step, after the objective's transforms of them."""
+    own = objective.advantage
+    advantages: Advantages = function_of("advantage", ADVANTAGES.get(own.kind).load(), stateful)(groups, own)
+    for transform in objective.advantage_transforms.values():
+        advantages = ADVANTAGE_TRANSFORMS.get(transform.kind).load()(groups, advantages, transform)
+    return advantages
 
 
 def standard(groups: Groups, own: Standard) -> list[list[float]]:
     """`group_advantages` of the rewards."""
-    return group_advantages([[t.reward for t in group] for group in groups], own)
+    lengths = [[t.units for t in group] for group in groups]
+    return group_advantages([[t.reward for t in group] for group in groups], own, lengths)
 
 
-def group_advantages(rewards_PG: Sequence[Sequence[float]], settings: Standard) -> list[list[float]]:
+def group_advantages(
+    rewards_PG: Sequence[Sequence[float]], settings: Standard, units_PG: Sequence[Sequence[int]] = ()
+) -> list[list[float]]:
     """One advantage per trajectory, in float64.
 
     A group of one, and a group whose rewards are all equal, has advantage 0 under every group baseline: never the raw
@@ -26,6 +43,7 @@ def group_advantages(rewards_PG: Sequence[Sequence[float]], settings: Standard) 
 
     Args:
         rewards_PG: rewards of each group; groups may differ in size.
+        units_PG: units of each trajectory, for the baseline that is weighted by them.
 
     Raises:
         ValueError: a reward that is not finite.
@@ -34,7 +52,10 @@ def group_advantages(rewards_PG: Sequence[Sequence[float]], settings: Standard) 
     if any(not isfinite(x) for group in groups for x in group.tolist()):
         raise ValueError("a reward is not finite")
     everything = torch.cat(groups) if groups else torch.empty(0, dtype=torch.float64)
-    centred = [_centre(group, everything, settings.baseline) for group in groups]
+    if settings.baseline == "length_mean":
+        centred = [_centre_by_length(group, lengths) for group, lengths in zip(groups, units_PG, strict=True)]
+    else:
+        centred = [_centre(group, everything, settings.baseline) for group in groups]
     if settings.scale == "group_std":
         centred = [c / (_std(g) + settings.epsilon) for c, g in zip(centred, groups)]
     elif settings.scale == "batch_std":
@@ -79,6 +100,63 @@ def _centre(group: torch.Tensor, everything: torch.Tensor, baseline: str) -> tor
     centred = group - group.mean()
     # r_i - mean of the others = (r_i - mean) n / (n - 1)
     return centred * len(group) / (len(group) - 1) if baseline == "leave_one_out" else centred
+
+
+def _centre_by_length(group: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """r_i - sum_j l_j r_j / sum_j l_j."""
+    if len(group) == 1 or bool((group == group[0]).all()):
+        return torch.zeros_like(group)
+    weights = torch.tensor(lengths, dtype=torch.float64)
+    return group - (weights * group).sum() / weights.sum().clamp(min=1)
+
+
+def whitened(groups: Groups, own: Whitened) -> list[list[torch.Tensor]]:
+    """What is still to come of the reward at each unit, minus the group's mean reward, whitened over all units.
+
+    (R - mean) / sqrt(var + epsilon) over the step's units, var unbiased (n - 1); 0 where all are equal.
+    """
+    returns = []
+    for group in groups:
+        baseline = sum(t.reward for t in group) / len(group) if own.baseline == "group_mean" else 0.0
+        if own.baseline == "group_mean" and (len(group) == 1 or len({t.reward for t in group}) == 1):
+            # Exactly 0, not the rounding residue of a mean.
+            returns.append([_to_come(t) - t.reward for t in group])
+        else:
+            returns.append([_to_come(t) - baseline for t in group])
+    everything = torch.cat([r for group in returns for r in group]) if returns else torch.empty(0)
+    if len(everything) < 2 or bool((everything == everything[0]).all()):
+        return [[torch.zeros_like(r) for r in group] for group in returns]
+    mean, std = everything.mean(), (everything.var() + own.epsilon).sqrt()
+    return [[(r - mean) / std for r in group] for group in returns]
+
+
+def signed(groups: Groups, own: Signed) -> list[list[float]]:
+    """The group's weight, its sign by whether an answer is right.
+
+    Raises:
+        ConfigError: an answer whose accuracy nothing has measured.
+    """
+    advantages = []
+    for group in groups:
+        if any(t.accuracy is None for t in group):
+            raise ConfigError("objective.advantage: signed reads accuracy, and none is measured")
+        right = [float(t.accuracy or 0.0) >= own.threshold for t in group]
+        q = sum(right) / len(group)
+        if q in (0.0, 1.0):
+            advantages.append([0.0] * len(group))
+            continue
+        weight = {"failure": 1 - q, "odds": ((1 - q) / q) ** 0.5, "one": 1.0}[own.weight]
+        advantages.append([weight if solved else -weight for solved in right])
+    return advantages
+
+
+def _to_come(trajectory: Scored) -> torch.Tensor:
+    """float64 [units]: the reward, without what KL takes off before each unit."""
+    if trajectory.charges is None:
+        return torch.full((trajectory.units,), trajectory.reward, dtype=torch.float64)
+    charged = trajectory.charges.double()
+    # `reward` is without all charges; those before a unit are behind it.
+    return trajectory.reward + charged.cumsum(0) - charged
 
 
 def _std(values: torch.Tensor) -> torch.Tensor:

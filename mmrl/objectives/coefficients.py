@@ -6,11 +6,13 @@ Every function takes `Units` and its settings and returns psi [R, U]. Gradients 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from mmrl.objectives.seen import Seen
 from mmrl.recipe import coefficients as settings
 
 # Ratios beyond e^20 are clipped far below this anyway; the bound keeps them finite.
@@ -26,12 +28,18 @@ class Units:
         old_RU: the same under the policy that made the rollouts.
         advantage_RU: A.
         mask_RU: bool, true on real units.
+        behaviour_RU: of each unit under what sampled it, the engine's or those of the data; `old` where unknown.
+        success_R1: the mean accuracy of the row's group; NaN where nothing has measured it.
+        given_RK: what the part's own `prepare` made of the whole optimizer step for each row; K = 0 without one.
     """
 
     log_probs_RU: Tensor
     old_RU: Tensor
     advantage_RU: Tensor
     mask_RU: Tensor
+    behaviour_RU: Tensor | None = None
+    success_R1: Tensor | None = None
+    given_RK: Tensor | None = None
 
     @property
     def ratio_RU(self) -> Tensor:
@@ -42,6 +50,19 @@ class Units:
 def ratio(log_probs: Tensor, old: Tensor) -> Tensor:
     """pi / pi_old per unit."""
     return (log_probs - old).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+
+
+def at_level(log_probs_RU: Tensor, mask_RU: Tensor, level: str) -> Tensor:
+    """The log-probs whose ratio counts: each unit's, the sum over its row (`decision`), or the mean (`mean`: GSPO).
+
+    A row's sum or mean stands at each of its units: d exp(sum)/d log pi(u) is the ratio itself.
+    """
+    if level == "unit":
+        return log_probs_RU
+    total = (log_probs_RU * mask_RU).sum(1, keepdim=True)  # [R, 1]
+    if level == "mean":
+        total = total / mask_RU.sum(1, keepdim=True).clamp(min=1)
+    return total.expand_as(log_probs_RU)
 
 
 def one(units: Units, own: settings.CoefficientSettings) -> Tensor:
@@ -105,3 +126,66 @@ def sapo(units: Units, own: settings.SAPO) -> Tensor:
 def importance(units: Units, own: settings.OfLevel) -> Tensor:
     """r."""
     return units.ratio_RU
+
+
+def f_alpha(units: Units, own: settings.FAlpha) -> Tensor:
+    """p^alpha, the gradient of (p^alpha - 1) / alpha in log p."""
+    return (own.alpha * units.log_probs_RU).exp()
+
+
+def minpro(units: Units, own: settings.Clip) -> Tensor:
+    """clip(r_t min_{j<t} r_j, 1 - low, 1 + high); the first unit has no prefix, and its minimum is 1."""
+    log_r = units.log_probs_RU - units.old_RU
+    least = log_r.cummin(1).values
+    # Of the units before: a place further on, and log 1 in front.
+    before = torch.cat([torch.zeros_like(log_r[:, :1]), least[:, :-1]], 1)
+    product = (log_r + before).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    return product.clamp(1 - own.low, 1 + own.high)
+
+
+def nft(units: Units, own: settings.NFT) -> Tensor:
+    """1 where A > 0; else R- = q r / (1 - q) over max((1 - q r) / (1 - q), floor), q the group's success rate.
+
+    The clamp is straight-through: its value stands in the denominator, and the gradient passes.
+    """
+    r = units.ratio_RU
+    q = units.success_R1.clamp(own.success_low, own.success_high)
+    negative = (1 - q * r) / (1 - q)
+    pull = own.negative * (q * r / (1 - q)) / negative.clamp(min=own.floor)
+    return torch.where(units.advantage_RU > 0, torch.ones_like(r), pull)
+
+
+def bapo(units: Units, own: settings.BAPO) -> Tensor:
+    """r where min(r A, clip(r, c_low, c_high) A) takes the unclipped branch, else 0."""
+    if units.given_RK is None:
+        raise ValueError("bapo was not prepared for this optimizer step")
+    r, positive = units.ratio_RU, units.advantage_RU >= 0
+    low, high = units.given_RK[:, :1], units.given_RK[:, 1:2]
+    unclipped = torch.where(positive, r <= high, r >= low)
+    if own.dual is not None:
+        unclipped &= positive | (r <= own.dual)
+    return torch.where(unclipped, r, torch.zeros_like(r))
+
+
+def choose_bounds(rows: Sequence[Seen], own: settings.BAPO) -> list[Tensor]:
+    """(c_low, c_high) of the optimizer step, the same for every row."""
+    r = torch.cat([ratio(row.log_probs_U, row.old_U) for row in rows])
+    advantages = [torch.as_tensor(row.advantage, dtype=r.dtype).expand_as(row.log_probs_U) for row in rows]
+    advantage = torch.cat(advantages)
+    low, high = own.low, own.high
+
+    def reached() -> bool:
+        push = torch.where(advantage >= 0, r.clamp(max=high), r.clamp(min=low)) * advantage
+        return float(push.clamp(min=0).sum()) >= own.target * float(-push.clamp(max=0).sum())
+
+    while not reached() and low < own.low_most:
+        low = min(low + own.low_step, own.low_most)
+    while not reached() and high < own.high_most:
+        high = min(high + own.high_step, own.high_most)
+    return [torch.tensor([low, high], dtype=r.dtype)] * len(rows)
+
+
+def rl_plus(units: Units, own: settings.RLPlus) -> Tensor:
+    """r_m (1 - p)^gamma with r_m = 2 p / (p_old + (p_old + 1) / 2), of units that the policy did not sample."""
+    p, old = units.log_probs_RU.exp(), units.old_RU.exp()
+    return 2 * p / (old + 0.5 * (old + 1)) * (1 - p).clamp(min=0).pow(own.gamma)

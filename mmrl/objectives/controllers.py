@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mmrl.contracts.errors import CheckpointError, ConfigError, first_line
+from mmrl.objectives.stateful import Stateful
 from mmrl.recipe import controllers as settings
 from mmrl.recipe.controllers import CONTROLLERS
 from mmrl.recipe.objective import Objective
@@ -110,10 +111,10 @@ class AdaptiveEntropy:
 
 
 class Controllers:
-    """All controllers of one stage."""
+    """All controllers of one stage, and the other parts of its objective that remember."""
 
     def __init__(self, stage: StageConfig):
-        self.stage = stage
+        self.stage, self.stateful = stage, Stateful(stage.objective)
         self.parts: dict[str, Controller] = {
             name: CONTROLLERS.get(own.kind).load()(own, stage.objective)
             for name, own in stage.objective.controllers.items()

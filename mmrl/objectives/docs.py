@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mmrl.recipe.advantage_transforms import ADVANTAGE_TRANSFORMS
 from mmrl.recipe.advantages import ADVANTAGES, Standard
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.base import Settings
@@ -18,6 +20,11 @@ from mmrl.recipe.methods import METHODS, Method, resolve_objective
 from mmrl.recipe.objective import Objective, Stream
 from mmrl.recipe.parts import Part, PartSettings
 from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS
+from mmrl.recipe.unit_weights import UNIT_WEIGHTS
+
+# Where the check of methods leaves its last recorded run, in a checkout.
+_RESULTS = Path(__file__).parents[2] / "benchmarks/results/methods.json"
+_TOLERANCE = 1e-8
 
 _HEADER = """# Methods
 
@@ -40,8 +47,14 @@ objective:
 ```
 
 Every method has the same loss; [architecture.md](architecture.md#the-kernel) says how it maps to code. Gradients
-are meant to equal those of the published losses; loss values need not. A source names where the setting comes from;
+equal those of the published losses; loss values need not. A source names where the setting comes from;
 what a paper does besides (data, learning rate, curriculum) is not part of a method.
+
+`python -m benchmarks.methods --check` compares them: one step of a small Qwen2.5-VL in float64, with several policies
+apart (trained, before the first update, reference, what sampled), groups of unequal sizes, pictures, cut answers. The
+loss as its paper or its authors' code has it is written over padded tensors from transformers' own forward pass and
+differentiated by autograd; mmrl's gradient of every parameter is within 1e-8 of it, in one pass, with a row per
+micro-batch, and with groups cut. What was compared stands under each method, with the settings that were overridden.
 """
 
 _LEGEND = """A method's table holds its whole objective as a recipe would write it, without what is null by default.
@@ -68,10 +81,25 @@ installed package's part, or `module:NAME` of one's own ([recipes.md](recipes.md
 """,
     ),
     (
+        "Unit weights",
+        "weights",
+        UNIT_WEIGHTS,
+        """`streams.<name>.weights.<name>`: omega, a factor of the coefficient at each unit, not differentiated. `kind`
+is the name where it is left out; `null` takes out one of the method's.
+""",
+    ),
+    (
         "Advantages",
         "advantage",
         ADVANTAGES,
-        "`advantage`: of each trajectory, from the rewards of the whole rollout batch.\n",
+        "`advantage`: of each trajectory, or of each of its units, from the rewards of the whole rollout batch.\n",
+    ),
+    (
+        "Advantage transforms",
+        "advantage_transforms",
+        ADVANTAGE_TRANSFORMS,
+        """`advantage_transforms.<name>`: what is done to the advantages of the whole batch, one after the other.
+""",
     ),
     (
         "Reward transforms",
@@ -141,6 +169,19 @@ def _method(name: str, entry: Method) -> Iterator[str]:
         yield _table(("stage", "method", "share of `steps`"), rows)
         return
     yield _table(("setting", "value"), list(_written_out(resolve_objective(name, {}))))
+    cases = _checked(name)
+    if cases:
+        yield f"\nVerified: gradients of {', '.join(cases)}, as `python -m benchmarks.methods --check` compares them."
+
+
+def _checked(name: str) -> list[str]:
+    """What was compared with the published loss of a method, from the benchmark's last recorded run."""
+    details = json.loads(_RESULTS.read_text(encoding="utf-8"))["details"] if _RESULTS.is_file() else {}
+    cases = {case: error for case, error in details.items() if case.partition(":")[0] == name}
+    wrong = {case: error for case, error in cases.items() if not error <= _TOLERANCE}
+    if wrong:
+        raise ValueError(f"{_RESULTS}: {wrong} exceed {_TOLERANCE}; nothing of {name} is verified")
+    return [case.partition(": ")[2] or "the method itself" for case in cases]
 
 
 def _written_out(objective: Objective) -> Iterator[tuple[str, str]]:
@@ -205,7 +246,8 @@ def _parts() -> Iterator[str]:
     used: dict[tuple[str, str], dict[str, None]] = {}
     for name, entry in _methods():
         for key, part in resolve_objective(name, {}).parts() if entry.objective is not None else ():
-            used.setdefault((key.partition(".")[0], part.kind), {})[name] = None
+            place = "weights" if ".weights." in key else key.partition(".")[0]
+            used.setdefault((place, part.kind), {})[name] = None
     for title, key, registry, text in _REGISTRIES:
         yield f"## {title}\n\n{text}"
         rows = [

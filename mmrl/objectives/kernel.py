@@ -20,12 +20,14 @@ from torch.nn import functional
 
 from mmrl.contracts.types import Likelihood
 from mmrl.objectives.auxiliary_terms import TermUnits
-from mmrl.objectives.coefficients import Units, ratio
+from mmrl.objectives.coefficients import Units, at_level, ratio
 from mmrl.objectives.kl import estimate_kl, kl_coefficient
+from mmrl.objectives.preparing import COEFFICIENT
 from mmrl.objectives.rows import Normaliser, Row, pad
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import Mismatch, Objective, Stream, ValueLoss
+from mmrl.recipe.unit_weights import UNIT_WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,14 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
         # [R, U] each; above the unit level every unit of a row holds the row's one value.
         now, before = (at_level(x, mask, stream.coefficient.ratio_level()) for x in (current, old))
         psi_function = COEFFICIENTS.get(stream.coefficient.kind).load()
-        psi = psi_function(Units(now, before, advantage, mask), stream.coefficient)
+        rollout, success = _stack_field(rows, "rollout", old, width), _stack_success(rows, current)
+        units = Units(now, before, advantage, mask, rollout, success, _stack_given(rows, COEFFICIENT, current))
+        psi = psi_function(units, stream.coefficient)
         if "mismatch" in stream.terms:
-            psi = psi * mismatch_weight(old, _stack_field(rows, "rollout", old, width), mask, plan.objective.mismatch)
+            psi = psi * mismatch_weight(old, rollout, mask, plan.objective.mismatch)
+        for key, own in stream.weights.items():
+            units = Units(current, old, advantage, mask, rollout, success, _stack_given(rows, key, current))
+            psi = psi * UNIT_WEIGHTS.get(own.kind).load()(units, own)
         # psi is computed for all rows, in their order, and written to this stream's: `where` keeps what another row's
         # psi may hold, an infinity too, out of the sum.
         coefficient = torch.where(chosen, psi * advantage, coefficient)
@@ -139,19 +146,6 @@ def value_loss(value_RV: Tensor, rows: Sequence[Row], settings: ValueLoss) -> tu
     return losses.sum(), sums
 
 
-def at_level(log_probs_RU: Tensor, mask_RU: Tensor, level: str) -> Tensor:
-    """The log-probs whose ratio counts: each unit's, the sum over its row (`decision`), or the mean (`mean`: GSPO).
-
-    A row's sum or mean stands at each of its units: d exp(sum)/d log pi(u) is the ratio itself.
-    """
-    if level == "unit":
-        return log_probs_RU
-    total = (log_probs_RU * mask_RU).sum(1, keepdim=True)  # [R, 1]
-    if level == "mean":
-        total = total / mask_RU.sum(1, keepdim=True).clamp(min=1)
-    return total.expand_as(log_probs_RU)
-
-
 def _mark_rows(rows: Sequence[Row], streams: Collection[str], device: torch.device) -> Tensor:
     """Which rows are of these streams: bool [R, 1]."""
     return torch.tensor([row.stream in streams for row in rows], device=device)[:, None]
@@ -167,6 +161,20 @@ def _stack_advantages(rows: Sequence[Row], like: Tensor) -> Tensor:
         else:
             out[i] = row.advantage
     return out
+
+
+def _stack_success(rows: Sequence[Row], like: Tensor) -> Tensor:
+    """The mean accuracy of each row's group, [R, 1]; NaN where nothing has measured it."""
+    values = [float("nan") if row.success is None else row.success for row in rows]
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
+
+
+def _stack_given(rows: Sequence[Row], key: str, like: Tensor) -> Tensor | None:
+    """What a part's `prepare` gave each row, [R, K], 0 behind shorter ones and for other streams' rows."""
+    if not any(key in row.given for row in rows):
+        return None
+    vectors = [row.given.get(key, like.new_zeros(0)).to(like.dtype).cpu() for row in rows]
+    return pad(vectors, max(len(vector) for vector in vectors)).to(like.device)
 
 
 def mismatch_weight(old: Tensor, rollout: Tensor, mask: Tensor, settings: Mismatch) -> Tensor:

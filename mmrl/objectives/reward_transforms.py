@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from mmrl.contracts.errors import ConfigError
 from mmrl.objectives.scored import Groups, Scored
 from mmrl.recipe import reward_transforms as settings
@@ -33,6 +35,23 @@ def group_length(groups: Groups, own: settings.GroupLength) -> list[list[float]]
         right = [_measured(t) >= own.threshold for t in group]
         bonuses = [share if solved else min(0.0, share) for solved, share in zip(right, shares)]
         rewards.append([t.reward + own.weight * bonus for t, bonus in zip(group, bonuses)])
+    return rewards
+
+
+def ground_truth(groups: Groups, own: settings.GroundTruth) -> list[list[float]]:
+    """Rewards with those of demonstrations held down."""
+    rewards = []
+    for group in groups:
+        answers = [t.reward for t in group if not t.demonstrated]
+        changed = []
+        for t in group:
+            reward = t.reward
+            if t.demonstrated:
+                reward -= sum(weight * (t.parts.get(name) or 0.0) for name, weight in own.without.items())
+                if own.smooth and answers and max(answers) >= reward:
+                    reward = fmean(answers)
+            changed.append(reward)
+        rewards.append(changed)
     return rewards
 
 

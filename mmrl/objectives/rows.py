@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class Row:
         values: float32 [V] values before the first update, or None without a critic.
         targets: float64 [V'] what the critic regresses to, V' <= V steps counted, or None.
         final_prompt: the observation after a decision that a time limit made the last one.
+        success: the mean accuracy of its group, or None where nothing has measured it.
+        given: by part, what its `prepare` made of the whole optimizer step for this row.
         masked: has no loss and is not scored; its trajectory counts among those that a normaliser divides by.
     """
 
@@ -48,6 +50,8 @@ class Row:
     final_prompt: Prompt | None = None
     masked: bool = False
     group: int | None = None
+    success: float | None = None
+    given: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def units(self) -> int:
@@ -65,20 +69,24 @@ class Normaliser:
     """1/Z of one stream over a whole optimizer step, as a scale per row.
 
     `token`: 1 / units of the stream. `sequence`: each trajectory's units average to 1, over trajectories. `constant`:
-    1 / (trajectories x max_units). `sum`: 1 / max_units. `decision`: 1 / decisions of the stream. With `per_prompt`, a
-    trajectory weighs 1 / group size and the denominator counts all prompts of the step, whatever their stream.
+    1 / (trajectories x max_units). `prompt`: each group's units average to 1, over groups. `sum`: 1 / max_units.
+    `decision`: 1 / decisions of the stream. With `per_prompt`, a trajectory weighs 1 / group size and the denominator
+    counts all prompts of the step, whatever their stream.
     """
 
     mode: str
     denominator: float
     per_prompt: bool
     max_units: int
+    prompt_units: Mapping[int, int] = field(default_factory=dict)
 
     def scale(self, row: Row) -> float:
         """The factor of each unit of `row`."""
         share = 1.0 / row.group_size if self.per_prompt else 1.0
         if self.mode == "sequence":
             share /= row.trajectory_units
+        elif self.mode == "prompt":
+            share /= self.prompt_units[prompt_of(row)]
         elif self.mode in ("constant", "sum"):
             share /= self.max_units
         return share / self.denominator
@@ -91,18 +99,30 @@ def normaliser(name: str, stream: Stream, rows: Sequence[Row], max_units: int) -
     DAPO.
     """
     mine = [row for row in rows if row.stream == name]
+    prompt_units: dict[int, int] = {}
     if stream.normalise == "token":
         total = float(sum(row.units for row in mine if not row.masked))
     elif stream.normalise == "decision":
         total = float(sum(not row.masked for row in mine))
     elif stream.normalise == "sum":
         total = 1.0
+    elif stream.normalise == "prompt":
+        for row in mine:
+            # A group that lost all of its units still counts as one of those that are averaged.
+            prompt_units[prompt_of(row)] = prompt_units.get(prompt_of(row), 0) + (0 if row.masked else row.units)
+        total = float(len(prompt_units))
     elif stream.per_prompt:
         shares = {(row.stream, row.trajectory): 1.0 / row.group_size for row in rows}
         total = sum(shares.values())
     else:
         total = float(len({row.trajectory for row in mine}))
-    return Normaliser(stream.normalise, max(total, 1e-12), stream.per_prompt, stream.max_units or max_units)
+    limit = stream.max_units or max_units
+    return Normaliser(stream.normalise, max(total, 1e-12), stream.per_prompt, limit, prompt_units)
+
+
+def prompt_of(row: Row) -> int:
+    """The number of the row's group, its own where it shares no prompt."""
+    return row.trajectory if row.group is None else row.group
 
 
 def collate(rows: Sequence[Row]) -> PolicyBatch:

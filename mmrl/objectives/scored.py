@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -17,6 +19,8 @@ class Scored:
         units: likelihood units.
         limit: the units it could have had, `rollout.max_new_tokens`; no limit of episodes.
         truncated: cut by a limit.
+        demonstrated: it is a demonstration that stands in the group.
+        charges: float64 [units], what KL has taken off `reward` at each unit; None: nothing.
     """
 
     reward: float
@@ -25,6 +29,8 @@ class Scored:
     units: int = 0
     limit: int = 0
     truncated: bool = False
+    demonstrated: bool = False
+    charges: Tensor | None = None
 
 
 Groups = Sequence[Sequence[Scored]]

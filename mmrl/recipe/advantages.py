@@ -34,7 +34,9 @@ class Standard(AdvantageSettings):
     each decision, or for each action of its chunk where `policy.value_head.outputs` is the chunk's length.
     """
 
-    baseline: Literal["group_mean", "leave_one_out", "batch_mean", "none", "value"] = "group_mean"
+    baseline: Literal["group_mean", "leave_one_out", "length_mean", "batch_mean", "none", "value"] = Field(
+        "group_mean", description="length_mean: the group's mean with each reward weighted by its answer's units (OPO)"
+    )
     scale: Literal["group_std", "batch_std", "none"] = "group_std"
     of: Literal["reward", "accuracy"] = Field(
         "reward", description="accuracy: the task's own figure instead of the shaped reward (0 or 1 for episodes)"
@@ -51,7 +53,7 @@ class Standard(AdvantageSettings):
 
     @property
     def group_relative(self) -> bool:
-        return self.baseline in ("group_mean", "leave_one_out")
+        return self.baseline in ("group_mean", "leave_one_out", "length_mean")
 
     @property
     def accuracy(self) -> bool:
@@ -61,8 +63,8 @@ class Standard(AdvantageSettings):
     def _equal_rewards_give_zero(self) -> Standard:
         # A uniform group's std is 0: what the baseline leaves of its rewards would be divided by epsilon.
         centred = {
-            "group_std": ("group_mean", "leave_one_out"),
-            "batch_std": ("group_mean", "leave_one_out", "batch_mean", "value"),
+            "group_std": ("group_mean", "leave_one_out", "length_mean"),
+            "batch_std": ("group_mean", "leave_one_out", "length_mean", "batch_mean", "value"),
         }
         if self.scale in centred and self.baseline not in centred[self.scale]:
             raise ValueError(
@@ -89,9 +91,33 @@ class GDPO(AdvantageSettings):
         return None
 
 
+class Whitened(AdvantageSettings):
+    """Returns at each unit, whitened over all units of the step."""
+
+    baseline: Literal["none", "group_mean"] = "none"
+    epsilon: PositiveFloat = 1e-8
+
+    @property
+    def group_relative(self) -> bool:
+        return self.baseline == "group_mean"
+
+
+class Signed(AdvantageSettings):
+    """A weight of the group with the sign of each answer; 0 where all are right or all wrong."""
+
+    threshold: float = Field(1.0, description="an answer is right when its accuracy reaches this")
+    weight: Literal["failure", "odds", "one"] = Field(
+        "failure", description="failure: 1 - q; odds: sqrt((1 - q) / q); one: 1, of the share q of right answers"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advantage(Part):
-    """An advantage: `code` is a function of (groups of `Scored`, settings) to an advantage per trajectory."""
+    """An advantage: `code` is a function of (groups of `Scored`, settings) to an advantage per trajectory.
+
+    Or to float64 [units] of each of its units. A class is made anew in each stage, and its state is in checkpoints
+    (`mmrl.objectives.stateful`).
+    """
 
 
 ADVANTAGES: Registry[Advantage] = Registry(
@@ -107,6 +133,19 @@ ADVANTAGES: Registry[Advantage] = Registry(
             settings=GDPO,
             doc="sum_k w_k (r_k - group mean) / (group std) over the rewards k, divided by its std over the batch: "
             "each reward counts by its weight, whatever its spread (GDPO, arXiv 2601.05242; TRL's normalize_then_sum).",
+        ),
+        "signed": Advantage(
+            code="mmrl.objectives.advantages:signed",
+            settings=Signed,
+            doc="w(q) of right answers and -w(q) of wrong ones, q the group's share of right answers (the question "
+            "weights of NFT, arXiv 2505.18116).",
+        ),
+        "whitened": Advantage(
+            code="mmrl.objectives.advantages:whitened",
+            settings=Whitened,
+            doc="(G_u - mean) / sqrt(var + epsilon) over all units of the step, G_u the reward minus what `kl.place: "
+            "reward` takes off from unit u on, and minus the group's mean reward under `baseline: group_mean` "
+            "(REINFORCE++, arXiv 2501.03262, as verl has it).",
         ),
     },
 )

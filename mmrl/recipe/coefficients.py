@@ -6,11 +6,12 @@ Adding one is a function (see `mmrl.objectives.coefficients`), a settings model 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from mmrl.recipe.parts import Part, PartSettings
 from mmrl.recipe.registry import Registry
@@ -81,9 +82,66 @@ class SAPO(OfLevel):
     negative: PositiveFloat = Field(1.05, description="tau elsewhere")
 
 
+class FAlpha(OfLevel):
+    """Between maximum likelihood (alpha near 0) and DFT (1)."""
+
+    alpha: float = Field(0.5, gt=0.0, description="strong prior: near 1; a domain that is new to the model: near 0")
+
+
+class NFT(CoefficientSettings):
+    """Bounds of the group's success rate q, and of the implicit negative policy's ratio."""
+
+    success_low: float = Field(0.02, gt=0.0, lt=1.0, description="least q")
+    success_high: float = Field(0.98, gt=0.0, lt=1.0, description="largest q")
+    floor: PositiveFloat = Field(1.0, description="least (1 - q r) / (1 - q) to divide by")
+    negative: float = Field(1.0, description="weight of wrong answers; 0: rejection-sampled fine-tuning (RFT)")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> NFT:
+        if self.success_low > self.success_high:
+            raise ValueError(f"success_low {self.success_low} is above success_high {self.success_high}")
+        return self
+
+
+class BAPO(CoefficientSettings):
+    """Where the bounds of the ratio start, how far they move, and what they are to reach."""
+
+    target: PositiveFloat = Field(0.5, description="of positive over negative contributions")
+    low: NonNegativeFloat = Field(0.6, description="c_low at first")
+    low_most: NonNegativeFloat = 0.9
+    low_step: PositiveFloat = 0.05
+    high: PositiveFloat = Field(1.2, description="c_high at first")
+    high_most: PositiveFloat = 3.0
+    high_step: PositiveFloat = 0.05
+    dual: float | None = Field(3.0, gt=1.0, description="units with A < 0 and ratio > dual get 0")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BAPO:
+        if not self.low <= self.low_most < self.high <= self.high_most:
+            raise ValueError(
+                f"low {self.low} <= low_most {self.low_most} < high {self.high} <= high_most {self.high_most} is needed"
+            )
+        return self
+
+    def bounds(self) -> tuple[float, float]:
+        return self.low, self.high
+
+
+class RLPlus(CoefficientSettings):
+    """How much rare units count."""
+
+    gamma: NonNegativeFloat = Field(0.5, description="exponent of 1 - p; 0.5 in the authors' script")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coefficient(Part):
-    """A coefficient: `code` is a function of (`Units`, settings) to psi [R, U]."""
+    """A coefficient: `code` is a function of (`Units`, settings) to psi [R, U].
+
+    Attributes:
+        prepare: see `mmrl.objectives.preparing`.
+    """
+
+    prepare: Callable[..., Any] | str | None = None
 
 
 _FUNCTIONS = "mmrl.objectives.coefficients:"
@@ -145,6 +203,42 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             needs=_RATIO,
             doc="r, without a clip: `one` in the first update of a batch, and its importance-weighted form in later "
             "ones (HPT, arXiv 2509.04419).",
+        ),
+        "f_alpha": Coefficient(
+            code=f"{_FUNCTIONS}f_alpha",
+            settings=FAlpha,
+            needs=_PROBABILITY,
+            doc="p^alpha, the gradient of (p^alpha - 1) / alpha: maximum likelihood as alpha goes to 0, DFT at 1 "
+            "(arXiv 2510.00526, from a digest of the paper).",
+        ),
+        "minpro": Coefficient(
+            code=f"{_FUNCTIONS}minpro",
+            settings=Clip,
+            needs=_RATIO,
+            doc="sg(clip(r_t min_{j<t} r_j, 1 - low, 1 + high)) (MinPRO, from a digest of the paper; its bounds are "
+            "not known, those here are PPO's).",
+        ),
+        "nft": Coefficient(
+            code=f"{_FUNCTIONS}nft",
+            settings=NFT,
+            needs=_RATIO,
+            doc="1 for A > 0, else (q r / (1 - q)) / max((1 - q r) / (1 - q), floor) with the group's success rate q: "
+            "likelihood of right answers, and of wrong ones under an implicit negative policy (NFT, arXiv 2505.18116).",
+        ),
+        "bapo": Coefficient(
+            code=f"{_FUNCTIONS}bapo",
+            settings=BAPO,
+            prepare="mmrl.objectives.coefficients:choose_bounds",
+            needs=_RATIO,
+            doc="PPO's clip between c_low and c_high, which each optimizer step moves, c_low first, until the sum of "
+            "bounded r A over A > 0 reaches target x that over A < 0 (BAPO, arXiv 2510.18927, as its code has it).",
+        ),
+        "rl_plus": Coefficient(
+            code=f"{_FUNCTIONS}rl_plus",
+            settings=RLPlus,
+            needs=_RATIO | _PROBABILITY,
+            doc="2 p / (p_old + (p_old + 1) / 2) x sg((1 - p)^gamma), for demonstrations in groups (RL-PLUS, arXiv "
+            "2508.00222, as its code has it).",
         ),
     },
 )

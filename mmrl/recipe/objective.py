@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from mmrl.contracts.errors import unknown
+from mmrl.recipe.advantage_transforms import ADVANTAGE_TRANSFORMS, AdvantageTransform, AdvantageTransformSettings
 from mmrl.recipe.advantages import ADVANTAGES, Advantage, AdvantageSettings, Standard
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS, AuxiliaryTerm, AuxiliaryTermSettings
 from mmrl.recipe.base import Settings
@@ -27,6 +28,7 @@ from mmrl.recipe.coefficients import COEFFICIENTS, Coefficient, CoefficientSetti
 from mmrl.recipe.controllers import CONTROLLERS, Controller, ControllerSettings
 from mmrl.recipe.parts import PartSettings, fill_kinds, make_reader
 from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS, RewardTransform, RewardTransformSettings
+from mmrl.recipe.unit_weights import UNIT_WEIGHTS, UnitWeight, UnitWeightSettings
 
 
 class Schedule(Settings):
@@ -51,6 +53,10 @@ AnyTransform = Annotated[
     SerializeAsAny[RewardTransformSettings], BeforeValidator(make_reader(REWARD_TRANSFORMS, RewardTransform))
 ]
 AnyTerm = Annotated[SerializeAsAny[AuxiliaryTermSettings], BeforeValidator(make_reader(AUXILIARY_TERMS, AuxiliaryTerm))]
+AnyAdvantageTransform = Annotated[
+    SerializeAsAny[AdvantageTransformSettings], BeforeValidator(make_reader(ADVANTAGE_TRANSFORMS, AdvantageTransform))
+]
+AnyUnitWeight = Annotated[SerializeAsAny[UnitWeightSettings], BeforeValidator(make_reader(UNIT_WEIGHTS, UnitWeight))]
 AnyController = Annotated[SerializeAsAny[ControllerSettings], BeforeValidator(make_reader(CONTROLLERS, Controller))]
 
 # What acts on a stream unless it says otherwise.
@@ -66,8 +72,9 @@ class Stream(Settings):
     one that of its place in the group.
 
     `normalise`: `token` divides by the units of the stream, `sequence` averages each trajectory over its units and
-    then over trajectories, `constant` divides by trajectories x `max_units` (Dr. GRPO), `sum` by `max_units` alone
-    (LUFFY's and HPT's code: a trajectory's weight does not depend on how many there are), `decision` by decisions.
+    then over trajectories, `prompt` averages the units of each group and then over groups, `constant` divides by
+    trajectories x `max_units` (Dr. GRPO), `sum` by `max_units` alone (LUFFY's and HPT's code: a trajectory's weight
+    does not depend on how many there are), `decision` by decisions.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -78,9 +85,12 @@ class Stream(Settings):
         "demonstrations, and all but mismatch for injected ones, which no engine sampled"
     )
     coefficient: AnyCoefficient = CoefficientSettings()
+    weights: Annotated[dict[str, AnyUnitWeight], BeforeValidator(fill_kinds)] = Field(
+        {}, description="factors of the coefficient at each unit; null takes out one of the method's"
+    )
     weight: float | Schedule = 1.0
     complement_of: str | None = Field(None, description="weight is 1 - w of that stream, as CHORD's (1-mu) and mu")
-    normalise: Literal["token", "sequence", "constant", "sum", "decision"] = "token"
+    normalise: Literal["token", "sequence", "prompt", "constant", "sum", "decision"] = "token"
     max_units: PositiveInt | None = Field(
         None, description="L_max of `constant` and `sum`; default rollout.max_new_tokens"
     )
@@ -195,7 +205,7 @@ class Gate(Settings):
 
 
 class Inject(Settings):
-    """Mixed offline-online groups: the last rollout of a group gives its place to a demonstration.
+    """Mixed offline-online groups: a demonstration stands in a group, in its last rollout's place or as one more.
 
     The demonstration is rewarded like an answer, stands in the group's advantage, and its behaviour is taken for the
     current policy: its ratio starts at 1.
@@ -203,6 +213,9 @@ class Inject(Settings):
 
     below: float | None = Field(
         None, gt=0.0, le=1.0, description="only in groups whose mean accuracy is below it; None: in every group"
+    )
+    place: Literal["replace", "append"] = Field(
+        "replace", description="replace: the last rollout gives its place up; append: the group is one larger (ViSurf)"
     )
 
 
@@ -258,6 +271,9 @@ class Objective(Settings):
         {}, description="what is done to rewards before the advantage, in order; null takes out one of the method's"
     )
     advantage: AnyAdvantage = Standard()
+    advantage_transforms: Annotated[dict[str, AnyAdvantageTransform], BeforeValidator(fill_kinds)] = Field(
+        {}, description="what is done to advantages, in order; null takes out one of the method's"
+    )
     streams: dict[str, Stream]
     value: ValueLoss | None = Field(None, description="trains the value head, which `advantage.baseline: value` needs")
     kl: KL = KL()
@@ -281,6 +297,7 @@ class Objective(Settings):
             ("filter", self.filter),
             ("inject", self.inject),
             ("reward_transforms", self.reward_transforms),
+            ("advantage_transforms", self.advantage_transforms),
             ("mask_truncated", self.mask_truncated),
             ("value", self.value and not self.offline),
         ):
@@ -298,6 +315,11 @@ class Objective(Settings):
                 )
         if self.kl.place == "reward":
             self._check_charged()
+        if self.advantage_transforms and self.critic is not None:
+            raise ValueError(
+                "advantage_transforms change the advantages of groups, and baseline value makes them after that of the "
+                "critic; leave them out"
+            )
         if self.relabel is not None and not self.demonstrations:
             raise ValueError("relabel needs demonstrations: true, for it makes the demonstrations")
         if self.offline is not None:
@@ -328,7 +350,8 @@ class Objective(Settings):
         yield "advantage", self.advantage
         for name, stream in self.streams.items():
             yield f"streams.{name}.coefficient", stream.coefficient
-        for key in ("reward_transforms", "auxiliary_terms", "controllers"):
+            yield from ((f"streams.{name}.weights.{key}", part) for key, part in stream.weights.items())
+        for key in ("reward_transforms", "advantage_transforms", "auxiliary_terms", "controllers"):
             yield from ((f"{key}.{name}", part) for name, part in getattr(self, key).items())
 
     def term_streams(self, name: str) -> frozenset[str]:
@@ -342,9 +365,14 @@ class Objective(Settings):
 
     def reading_ratios(self) -> frozenset[str]:
         """Names of the streams whose gradient reads pi / pi_old."""
-        needs = {name: COEFFICIENTS.get(stream.coefficient.kind).needs for name, stream in self.streams.items()}
         weighted = self.under("kl") if self.kl.in_loss and self.kl.ratio_weighted else frozenset()
-        return weighted | {name for name, needed in needs.items() if "ratio" in needed}
+        return weighted | {name for name in self.streams if "ratio" in self.needs_of(name)}
+
+    def needs_of(self, stream: str) -> frozenset[str]:
+        """What the coefficient and the weights of a stream read (`Part.needs`)."""
+        own = self.streams[stream]
+        weights = [UNIT_WEIGHTS.get(weight.kind).needs for weight in own.weights.values()]
+        return COEFFICIENTS.get(own.coefficient.kind).needs.union(*weights)
 
     def of(self, *origins: str) -> tuple[str, ...]:
         """Names of the streams that are filled from these origins, in order."""

@@ -10,6 +10,7 @@ from mmrl.recipe.registry import Registry
 
 REGISTRIES = {
     "advantage": "mmrl.recipe.advantages:ADVANTAGES",
+    "advantage_transform": "mmrl.recipe.advantage_transforms:ADVANTAGE_TRANSFORMS",
     "auxiliary_term": "mmrl.recipe.auxiliary_terms:AUXILIARY_TERMS",
     "benchmark": "mmrl.recipe.benchmarks:BENCHMARKS",
     "coefficient": "mmrl.recipe.coefficients:COEFFICIENTS",
@@ -26,6 +27,7 @@ REGISTRIES = {
     "simulator": "mmrl.recipe.simulators:SIMULATORS",
     "source": "mmrl.rollouts.sources:SOURCES",
     "sink": "mmrl.recipe.tracking:SINKS",
+    "unit_weight": "mmrl.recipe.unit_weights:UNIT_WEIGHTS",
 }
 
 

@@ -58,6 +58,20 @@ class GroupLength(RewardTransformSettings):
     )
 
 
+class GroundTruth(RewardTransformSettings):
+    """What a demonstration in a group is rewarded with."""
+
+    without: dict[str, float] = Field(
+        {}, description="reward parts that a demonstration earns nothing for: weight x part comes off"
+    )
+    smooth: bool = Field(True, description="where an answer earns as much, it earns the mean of the answers")
+
+    def refusal(self, objective: Any) -> str | None:
+        if objective.inject is None:
+            return "is about demonstrations in groups, and none is injected; set inject: {}"
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardTransform(Part):
     """A transform: `code` is a pure function of (groups of `Scored`, settings) to a reward per trajectory.
@@ -82,6 +96,13 @@ REWARD_TRANSFORMS: Registry[RewardTransform] = Registry(
             code="mmrl.objectives.reward_transforms:clip",
             settings=RewardClip,
             doc="min(max(reward, low), high) (reward clipping, DQN, doi 10.1038/nature14236).",
+        ),
+        "ground_truth": RewardTransform(
+            code="mmrl.objectives.reward_transforms:ground_truth",
+            settings=GroundTruth,
+            doc="of demonstrations in groups: weight x part comes off for the parts named, and where the best answer "
+            "earns as much, the mean of the answers takes its place (the reward controls of ViSurf, arXiv 2510.10606, "
+            "from a digest of the paper).",
         ),
         "group_length": RewardTransform(
             code="mmrl.objectives.reward_transforms:group_length",

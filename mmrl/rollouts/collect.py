@@ -164,7 +164,7 @@ class Builder:
         return demonstrate_each(self._means(), ready, terms, scored)
 
     def _inject(self, groups: list[Group], inject: Inject) -> tuple[list[Group], int]:
-        """The groups with a demonstration in the last rollout's place, and how many got one."""
+        """The groups with a demonstration in the last rollout's place or behind it, and how many got one."""
         below = inject.below
         means = [sum(t.measured() for t in g.trajectories) / len(g.trajectories) for g in groups]
         chosen = [i for i, g in enumerate(groups) if g.sample.demonstration and (below is None or means[i] < below)]
@@ -175,7 +175,8 @@ class Builder:
                 continue
             group, injected = groups[chosen[place]], injected + 1
             beside = [_at(t, self.stage.rollout.temperature) for t in demo.trajectories]
-            mixed[chosen[place]] = replace(group, trajectories=(*group.trajectories[:-1], *beside))
+            own = group.trajectories if inject.place == "append" else group.trajectories[:-1]
+            mixed[chosen[place]] = replace(group, trajectories=(*own, *beside))
         return mixed, injected
 
     def _gate(self, group: Group, gate: Gate | None) -> _Place:

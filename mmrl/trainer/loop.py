@@ -11,7 +11,9 @@ from mmrl.contracts.policy import media_of
 from mmrl.data.reading_ahead import reading_ahead
 from mmrl.objectives.controllers import Controllers
 from mmrl.objectives.schedules import stream_weights
+from mmrl.objectives.stateful import Stateful
 from mmrl.policies.boxes import agrees
+from mmrl.recipe.objective import Objective
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder, StepBatch
 from mmrl.tracking.metrics import is_wall_clock
@@ -23,7 +25,7 @@ from mmrl.trainer.rows import make_rows, outcomes
 from mmrl.trainer.scoring import measure_references, score_rollouts
 from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session
-from mmrl.trainer.step import accumulate, minibatches, plan_step
+from mmrl.trainer.step import accumulate, minibatches, plan_step, prepare
 
 
 def train_all(session: Session, place: Place) -> bool:
@@ -86,7 +88,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         builder.stage, builder.objective, optimizer.rate = now, now.objective, control.learning_rate
         with session.kept_on_error(place, optimizer, controllers):
             batch = collect(session, now, builder, place)
-        metrics = train_step(session, now, now.objective, batch, optimizer, place)
+        metrics = train_step(session, now, now.objective, batch, optimizer, place, controllers.stateful)
         session.observe(now, metrics, batch.sampled, optimizer.broken)
         metrics |= builder.reading()
         metrics |= control.figures()
@@ -136,21 +138,29 @@ def step_seed(session: Session, stage: StageConfig, place: Place) -> int:
     return derive(session.recipe.seed, stage.name, place.stage_step)
 
 
-def train_step(session: Session, stage, objective, batch: StepBatch, optimizer: Optimizer, place: Place) -> dict:
+def train_step(
+    session: Session,
+    stage: StageConfig,
+    objective: Objective,
+    batch: StepBatch,
+    optimizer: Optimizer,
+    place: Place,
+    stateful: Stateful | None = None,
+) -> dict:
     """The optimizer steps of one batch."""
     seed = step_seed(session, stage, place)
     metrics = {**batch.metrics, **describe(batch)}
     update_start = time.perf_counter()
     policy, budget = session.policy, session.recipe.micro_tokens
     measured = measure_references(batch.rollouts, objective, policy, budget)
-    rows, groups = make_rows(batch, objective, stage, measured)
+    rows, groups = make_rows(batch, objective, stage, measured, stateful)
     rows = score_rollouts(rows, objective, stage, policy, budget, measured)
     shuffle = torch.Generator().manual_seed(derive(seed, "minibatches"))
     weights = stream_weights(objective.streams, place.stage_step)
     figures = []
     for part in minibatches(rows, stage.minibatches, stage.epochs, shuffle, stage.minibatch_by):
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
-        sums = accumulate(part, plan, policy, budget)
+        sums = accumulate(prepare(part, objective, policy, budget), plan, policy, budget)
         figures.append(metrics_of(sums, weights, objective) | optimizer.step())
     session.mixture.sampler.update(outcomes(batch.sampled, place.updates))
     place.updates += len(figures)

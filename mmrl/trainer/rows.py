@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
+import torch
 from torch import Tensor
 
 from mmrl.contracts.sampler import Outcome
 from mmrl.contracts.types import DEMO, Group, Trajectory
+from mmrl.objectives.advantages import Advantages, weigh_groups
 from mmrl.objectives.kl import estimate_kl
 from mmrl.objectives.rows import Row
 from mmrl.objectives.scored import Scored
-from mmrl.recipe.advantages import ADVANTAGES
+from mmrl.objectives.stateful import Stateful
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS
 from mmrl.recipe.training import StageConfig
@@ -35,7 +38,11 @@ class Measured:
 
 
 def make_rows(
-    batch: StepBatch, objective: Objective, stage: StageConfig, measured: Mapping[int, Measured] | None = None
+    batch: StepBatch,
+    objective: Objective,
+    stage: StageConfig,
+    measured: Mapping[int, Measured] | None = None,
+    stateful: Stateful | None = None,
 ) -> tuple[list[Row], list[Group]]:
     """Rows of every stream, and the rollout groups with their advantages noted for the rollouts file.
 
@@ -45,6 +52,7 @@ def make_rows(
 
     Args:
         measured: of decisions, by identity, where KL comes off the reward (`measure_references`).
+        stateful: the stage's parts that remember; needed by an advantage that does.
     """
     settings, measured = objective.advantage, measured or {}
     critic, stepwise = objective.critic is not None, not settings.accuracy
@@ -56,20 +64,23 @@ def make_rows(
         for group, own in zip(scored, charges, strict=True)
     ]
     shaped = [[t.reward for t in group] for group in scored]
-    advantages = shaped if critic else ADVANTAGES.get(settings.kind).load()(scored, settings)
+    advantages: Advantages = shaped
+    if not critic:
+        advantages = weigh_groups(_with_charges(batch.rollouts, scored, objective, measured), objective, stateful)
     rows: list[Row] = []
     noted: list[Group] = []
     for group, values, totals, own in zip(batch.rollouts, advantages, shaped, charges):
         marked: list[Trajectory] = []
         prompts: dict[int, int] = {}
         for trajectory, advantage, total, charge in zip(group.trajectories, values, totals, own):
-            noting = {} if critic else {"advantage": advantage}
+            noting = {} if critic else {"advantage": _mean(advantage)}
             if charge:
                 noting["kl_charge"] = sum(map(sum, charge))
             marked.append(replace(trajectory, info={**trajectory.info, **noting}))
             masked = objective.mask_truncated and trajectory.truncated
             for stream in streams_of(trajectory, objective):
                 new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), prompts, masked)
+                new = [replace(row, success=_success(group)) for row in new]
                 new = [_with_reference(row, measured) for row in new]
                 rows += _credited(new, trajectory, total, stepwise, charge) if critic else new
         noted.append(replace(group, trajectories=tuple(marked)))
@@ -82,14 +93,44 @@ def make_rows(
     return rows, noted
 
 
+def _mean(advantage: float | Tensor) -> float:
+    return float(advantage.mean()) if isinstance(advantage, Tensor) else advantage
+
+
+def _success(group: Group) -> float | None:
+    """The mean accuracy of the group; None where nothing has measured one of them."""
+    figures = [t.accuracy for t in group.trajectories]
+    known = [figure for figure in figures if figure is not None]
+    return fmean(known) if known and len(known) == len(figures) else None
+
+
+def _with_charges(
+    groups: Sequence[Group], scored: list[list[Scored]], objective: Objective, measured: Mapping[int, Measured]
+) -> list[list[Scored]]:
+    """The scored groups with what KL took off at each unit, where it took something."""
+    return [
+        [
+            replace(t, charges=torch.cat([objective.kl.weight * _estimates(measured[id(d)], objective) for d in ds]))
+            if (ds := trajectory.decisions) and all(id(d) in measured for d in ds)
+            else t
+            for t, trajectory in zip(own, group.trajectories, strict=True)
+        ]
+        for own, group in zip(scored, groups, strict=True)
+    ]
+
+
+def _estimates(log_probs: Measured, objective: Objective) -> Tensor:
+    """float64 [U], the KL's estimate at each unit of a decision."""
+    return estimate_kl(log_probs.old.double(), log_probs.reference.double(), objective.kl.kind)
+
+
 def _charges(trajectory: Trajectory, objective: Objective, measured: Mapping[int, Measured]) -> list[list[float]]:
     """What KL takes off the reward of each step of each decision; empty where it takes nothing."""
     charges = []
     for decision in trajectory.decisions:
         if id(decision) not in measured:
             return []
-        log_probs = measured[id(decision)]
-        estimate_U = estimate_kl(log_probs.old.double(), log_probs.reference.double(), objective.kl.kind)
+        estimate_U = _estimates(measured[id(decision)], objective)
         steps = len(decision.step_rewards or (decision.reward,))
         charges.append((objective.kl.weight * estimate_U.unflatten(0, (steps, -1)).sum(1)).tolist())
     return charges
@@ -133,13 +174,14 @@ def _scored(trajectory: Trajectory, by_accuracy: bool, limit: int) -> Scored:
         units=trajectory.units,
         limit=limit,
         truncated=trajectory.truncated,
+        demonstrated=trajectory.origin == DEMO,
     )
 
 
 def _rows(
     trajectory: Trajectory,
     stream: str,
-    advantage: float,
+    advantage: float | Tensor,
     index: int,
     group_size: int,
     prompts: dict[int, int],
@@ -148,12 +190,16 @@ def _rows(
     """Rows of a trajectory.
 
     Args:
+        advantage: of the trajectory, or of each of its units.
         prompts: of its group: the identity of each first prompt -> the index of the first trajectory that starts there.
     """
     group = prompts.setdefault(id(trajectory.decisions[0].prompt), index) if trajectory.decisions else index
+    decisions = trajectory.decisions
+    lengths = [len(decision.tokens) for decision in decisions]
+    each = advantage.split(lengths) if isinstance(advantage, Tensor) else [advantage] * len(decisions)
     return [
-        Row(decision, stream, advantage, index, trajectory.units, group_size, masked=masked, group=group)
-        for decision in trajectory.decisions
+        Row(decision, stream, own, index, trajectory.units, group_size, masked=masked, group=group)
+        for decision, own in zip(decisions, each, strict=True)
     ]
 
 

@@ -223,6 +223,7 @@ class Session:
             "place": asdict(place),
             "optimizer_steps": optimizer.step_count,
             "controllers": controllers.state_dict(),
+            "parts": controllers.stateful.state_dict(),
             **self.program.state_dict(),
             "stages": [stage.name for stage in self.recipe.stages],
             "parameters": fingerprint(policy),
@@ -273,6 +274,7 @@ class Session:
         if self._resumed is None or self._resumed_state is None:
             raise RuntimeError("this run resumes nothing, or has put it back already")
         controllers.load_state_dict(self._resumed_state.get("controllers", {}))
+        controllers.stateful.load_state_dict(self._resumed_state.get("parts", {}))
         optimizer.load_state(_part(self._resumed, "optimizer/"), self._resumed_state["optimizer_steps"])
         reference = _part(self._resumed, "reference/")
         if reference:

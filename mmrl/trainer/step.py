@@ -13,8 +13,10 @@ from mmrl.contracts.errors import DeadPolicy
 from mmrl.contracts.policy import Policy, without_dropout
 from mmrl.objectives import kernel
 from mmrl.objectives.batching import micro_batches
+from mmrl.objectives.preparing import give, preparing_parts, see
 from mmrl.objectives.rows import Row, collate, normaliser
 from mmrl.objectives.schedules import stream_weights
+from mmrl.objectives.seen import Seen
 from mmrl.policies.alive import refuse_dead
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.objective import Objective
@@ -39,6 +41,23 @@ def score(rows: Sequence[Row], field: str, policy: Policy, budget: int) -> list[
                 if field == "old" and values is not None:
                     scored[id(row)]["values"] = values[i].cpu().clone()
     return [replace(row, **scored[id(row)]) for row in rows]
+
+
+@torch.no_grad()
+def prepare(rows: Sequence[Row], objective: Objective, policy: Policy, budget: int) -> list[Row]:
+    """The rows of one optimizer step with what parts make of all of them (`mmrl.objectives.preparing`).
+
+    It costs a forward pass of the streams whose parts ask for it, and nothing where none does.
+    """
+    asking = {name for name in objective.streams if any(preparing_parts(objective, name))}
+    wanted = [row for row in rows if row.stream in asking and not row.masked]
+    seen: dict[int, Seen] = {}
+    with without_dropout(policy):
+        for batch in micro_batches(wanted, policy, budget):
+            likelihood = policy.log_probs(collate(batch), entropy="value")
+            refuse_dead("log-probs (prepare)", [likelihood.log_probs_RU[likelihood.mask_RU]])
+            seen |= {id(row): see(row, likelihood, i) for i, row in enumerate(batch)}
+    return give(rows, seen, objective) if wanted else list(rows)
 
 
 def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: int) -> kernel.StepPlan:

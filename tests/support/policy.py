@@ -1,7 +1,6 @@
 """What the tests of policies, engines and updates share: awake tiny policies, digit prompts, and training rows."""
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from mmrl.contracts.types import Decision, Sample
 from mmrl.data.digits import Digits
@@ -119,19 +118,3 @@ def whole_distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> fl
     assert a.keys() == b.keys()
     difference = sum(float((a[k] - b[k]).square().sum()) for k in a)
     return (difference / sum(float(a[k].square().sum()) for k in a)) ** 0.5
-
-
-class Float64(TorchFunctionMode):
-    """Inside, casts to float32 give float64.
-
-    transformers' models compute norms, rotary angles and softmax in float32 whatever the weights are, which would
-    hide in its rounding what a float64 comparison is to show.
-    """
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.Tensor.float:
-            function = torch.Tensor.double
-        swap = {torch.float32: torch.float64}
-        args = tuple(swap.get(a, a) if isinstance(a, torch.dtype) else a for a in args)
-        kwargs = {k: swap.get(v, v) if isinstance(v, torch.dtype) else v for k, v in (kwargs or {}).items()}
-        return function(*args, **kwargs)

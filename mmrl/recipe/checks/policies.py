@@ -24,6 +24,7 @@ from mmrl.recipe.policies.registry import POLICIES, Entry, Rule, alternatives, e
 from mmrl.recipe.policy import Binned, PolicyConfig, TrainedConfig
 from mmrl.recipe.registry import Registry
 from mmrl.recipe.simulators import SimulatorConfig
+from mmrl.recipe.unit_weights import UNIT_WEIGHTS
 
 GIVES = {
     "answers": "is answered in text",
@@ -201,6 +202,8 @@ def _check_parts(objective: Objective, policy: str, entry: Entry, where: str) ->
                 f"{place}.coefficient.kind: {kind} does not fit policy.type '{policy}', which "
                 f"{_describe_lack(gives[name])}. Allowed: {', '.join(allowed)}"
             )
+        for key, weight in stream.weights.items():
+            _check_needs(f"{place}.weights.{key}", weight.kind, UNIT_WEIGHTS, gives[name], policy)
         if stream.origin != "rollouts" and stream.terms and not gives[name]:
             raise ConfigError(
                 f"{place}.terms: {', '.join(stream.terms)} does not fit policy.type '{policy}', which "

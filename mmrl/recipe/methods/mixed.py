@@ -25,6 +25,62 @@ MIXED: dict[str, Method] = {
         },
         notes="L = (1 - mu) L_GRPO + mu L_SFT; both streams are global token means, so batch size does not shift mu",
     ),
+    "chord_phi": Method(
+        source="CHORD with token weights, arXiv 2508.11408",
+        objective={
+            "demonstrations": True,
+            "streams": {
+                "rl": {**RL, "normalise": "token", "complement_of": "demo"},
+                "demo": {**SFT, "coefficient": {"kind": "chord_phi"}, "weight": 0.1},
+            },
+        },
+        notes="mu is constant, 0.1, and demonstrations weigh by p (1 - p); Trinity-RFT's example has another schedule "
+        "(peak 0.5, valley 0.02, warm-up 200, decay 400) and normalises by counts of rows",
+    ),
+    "luffy": Method(
+        source="LUFFY, arXiv 2504.14945, as its code has it",
+        objective={
+            "inject": {},
+            "streams": {
+                "rl": {**RL, "coefficient": {"kind": "importance"}, "normalise": "sum"},
+                "demo": {
+                    "from": "injected",
+                    "coefficient": {"kind": "luffy", "gamma": 0.1},
+                    "normalise": "sum",
+                    "terms": ["entropy"],
+                },
+            },
+            "advantage": {"baseline": "group_mean", "scale": "none"},
+            "entropy": 0.001,
+        },
+        notes="one demonstration in each group (of 8 in the paper); its tokens weigh by the gradient of p / (p + 0.1), "
+        "the others by r without a clip; the code divides sums by the longest answer alone, and has no deviation",
+    ),
+    "rl_plus": Method(
+        source="RL-PLUS, arXiv 2508.00222, as its code has it",
+        objective={
+            "inject": {},
+            "streams": {
+                "rl": {**RL, "coefficient": {"kind": "importance"}, "normalise": "sum"},
+                "demo": {"from": "injected", "coefficient": {"kind": "rl_plus", "gamma": 0.5}, "normalise": "sum"},
+            },
+            "advantage": {"baseline": "group_mean", "scale": "none"},
+        },
+        notes="one demonstration in each group; its ratio is to the mean of the old policy and a uniform one, and rare "
+        "tokens count more; the paper's own omega and gamma are not verified",
+    ),
+    "visurf": Method(
+        source="ViSurf, arXiv 2510.10606, from a digest of the paper",
+        objective={
+            "inject": {"place": "append"},
+            "reward_transforms": {"ground_truth": {}},
+            "streams": {"rl": {**RL, "normalise": "sequence"}},
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+        },
+        notes="the ground truth is one more answer of each group. Its reward controls: write demonstrations as the "
+        "policy would (the data's business); `ground_truth.without: {format: weight}` takes off its reward for a form "
+        "that it cannot show; where an answer is as good, its reward becomes the answers' mean, and it teaches nothing",
+    ),
     "offline_mix": Method(
         source="EasyVideoR1's mixed offline-online groups, with its clip of 0.2 and 0.3, dual clip of 3 and token mean",
         objective={

@@ -8,7 +8,11 @@ from mmrl.recipe.methods.flow import FLOW
 from mmrl.recipe.methods.group import GROUP
 from mmrl.recipe.methods.mixed import MIXED
 from mmrl.recipe.methods.offline import OFFLINE
+from mmrl.recipe.methods.ratios import RATIOS
+from mmrl.recipe.methods.reinforce import REINFORCE
 from mmrl.recipe.methods.supervised import SUPERVISED
 from mmrl.recipe.registry import Registry
 
-METHODS: Registry[Method] = Registry("method", {**SUPERVISED, **GROUP, **CRITIC, **MIXED, **OFFLINE, **FLOW})
+METHODS: Registry[Method] = Registry(
+    "method", {**SUPERVISED, **GROUP, **REINFORCE, **RATIOS, **CRITIC, **MIXED, **OFFLINE, **FLOW}
+)

@@ -10,6 +10,25 @@ SUPERVISED: dict[str, Method] = {
         source="maximum likelihood on demonstrations, mean over the tokens of the whole optimizer step",
         objective={"rollouts": False, "demonstrations": True, "streams": {"demo": SFT}},
     ),
+    "dft": Method(
+        source="DFT, arXiv 2508.05629",
+        objective={
+            "rollouts": False,
+            "demonstrations": True,
+            "streams": {"demo": {**SFT, "coefficient": {"kind": "dft"}}},
+        },
+        notes="each token weighs by its own probability, not differentiated; its authors warn of it outside of "
+        "mathematics and code",
+    ),
+    "f_alpha": Method(
+        source="the family (1 - p^alpha) / alpha of arXiv 2510.00526, from a digest of the paper",
+        objective={
+            "rollouts": False,
+            "demonstrations": True,
+            "streams": {"demo": {**SFT, "coefficient": {"kind": "f_alpha", "alpha": 0.5}}},
+        },
+        notes="alpha near 0 is sft, 1 is dft; strong prior: near 1, new domain: near 0. The default lies between",
+    ),
     "filtered_bc": Method(
         source="filtered behaviour cloning: maximum likelihood on the policy's own successes",
         objective={

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.double import Float64
 from mmrl.objectives import kernel
 from mmrl.objectives.batching import micro_batches
 from mmrl.objectives.rows import collate
@@ -14,7 +15,6 @@ from mmrl.recipe.methods import resolve_objective
 from mmrl.trainer.step import accumulate, plan_step
 from tests.support.policy import (
     ALL_FAMILIES,
-    Float64,
     demo_rows,
     digits,
     distance,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.double import Float64
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Decision
 from mmrl.objectives.rows import Row, collate
@@ -14,7 +15,7 @@ from mmrl.trainer.step import accumulate, plan_step
 from tests.support.engines import generate, hf
 from tests.support.openvla import load, observation, observations, sampled_rows
 from tests.support.openvla_training import OBJECTIVE, step_gradient, towers, train
-from tests.support.policy import Float64, adapt, distance, gradients, log_probs
+from tests.support.policy import adapt, distance, gradients, log_probs
 
 # --- against an independent composition
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.double import Float64
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.objectives.rows import collate
 from mmrl.recipe.methods import resolve_objective
@@ -12,7 +13,7 @@ from mmrl.trainer.step import accumulate, plan_step
 from tests.support.engines import flow, generate
 from tests.support.flow import DIM, FAMILIES, HORIZON, UNITS, completions, demo_rows, load, sampled_rows
 from tests.support.openvla import observation, observations
-from tests.support.policy import Float64, distance, gradients, log_probs
+from tests.support.policy import distance, gradients, log_probs
 
 SAMPLERS = (
     {"sampler": "sde"},

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from benchmarks.double import Float64
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Decision
 from mmrl.objectives.rows import Row, collate
@@ -14,7 +15,6 @@ from mmrl.policies.attention.interface import no_mask
 from mmrl.policies.attention.kernels import attend, kernel_for
 from mmrl.policies.attention.plan import plan_segments
 from tests.support.policy import (
-    Float64,
     digits,
     distance,
     doubled,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.double import Float64
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample
 from mmrl.objectives import kernel
@@ -13,7 +14,6 @@ from mmrl.recipe.rollout import SamplingConfig
 from mmrl.trainer.step import accumulate, plan_step
 from tests.support.engines import generate, hf
 from tests.support.policy import (
-    Float64,
     adapt,
     demo_rows,
     digits,

@@ -82,7 +82,16 @@ def test_the_table_goes_before_a_package(packages):
 
 
 def test_no_method_stands_in_two_families():
-    from mmrl.recipe.methods import METHODS, critic, flow, group, mixed, offline, supervised
+    from mmrl.recipe.methods import METHODS, critic, flow, group, mixed, offline, ratios, reinforce, supervised
 
-    tables = (supervised.SUPERVISED, group.GROUP, critic.CRITIC, mixed.MIXED, offline.OFFLINE, flow.FLOW)
+    tables = (
+        supervised.SUPERVISED,
+        group.GROUP,
+        reinforce.REINFORCE,
+        ratios.RATIOS,
+        critic.CRITIC,
+        mixed.MIXED,
+        offline.OFFLINE,
+        flow.FLOW,
+    )
     assert sorted(name for table in tables for name in table) == sorted(METHODS.entries)

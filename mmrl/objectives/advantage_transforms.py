@@ -1,0 +1,59 @@
+"""Pure functions of a step's groups and advantages to advantages.
+
+`mmrl.recipe.advantage_transforms` has names and sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from mmrl.contracts.errors import ConfigError
+from mmrl.objectives.advantages import Advantages
+from mmrl.objectives.scored import Groups
+from mmrl.recipe import advantage_transforms as settings
+
+
+def difficulty(groups: Groups, advantages: Advantages, own: settings.Difficulty) -> Advantages:
+    """A x 4 scale q (1 - q)."""
+    factors = []
+    for group in groups:
+        figures = [t.accuracy for t in group if t.accuracy is not None]
+        if len(figures) < len(group):
+            raise ConfigError("objective.advantage_transforms: difficulty reads accuracy, and none is measured")
+        q = fmean(figures)
+        factors.append(4 * own.scale * q * (1 - q))
+    return [[advantage * factor for advantage in group] for group, factor in zip(advantages, factors, strict=True)]
+
+
+def sign_scale(groups: Groups, advantages: Advantages, own: settings.SignScale) -> Advantages:
+    """A factor for A > 0, and one for A < 0."""
+    return _each(advantages, lambda a: torch.where(a > 0, own.positive * a, own.negative * a))
+
+
+def bound(groups: Groups, advantages: Advantages, own: settings.Bound) -> Advantages:
+    """A within its bound."""
+    return _each(advantages, lambda a: a.clamp(-own.bound, own.bound))
+
+
+def whiten(groups: Groups, advantages: Advantages, own: settings.Whiten) -> Advantages:
+    """(A - mean) / (std + epsilon) over the step; the deviation is unbiased (n - 1)."""
+    everything = torch.cat([_vector(a) for group in advantages for a in group] or [torch.zeros(0)])
+    if len(everything) < 2 or bool((everything == everything[0]).all()):
+        return _each(advantages, torch.zeros_like)
+    mean, std = everything.mean(), everything.std() + own.epsilon
+    return _each(advantages, lambda a: (a - mean) / std)
+
+
+def _vector(advantage: float | Tensor) -> Tensor:
+    return torch.as_tensor(advantage, dtype=torch.float64).reshape(-1)
+
+
+def _each(advantages: Advantages, change: Callable[[Tensor], Tensor]) -> Advantages:
+    """Every advantage changed; of trajectories they stay numbers, of units vectors."""
+    return [
+        [change(a) if isinstance(a, Tensor) else float(change(_vector(a))[0]) for a in group] for group in advantages
+    ]

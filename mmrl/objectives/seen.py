@@ -1,0 +1,34 @@
+"""Rows of an optimizer step as parts see them that look at all of it (`mmrl.objectives.preparing`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One row of a stream.
+
+    Attributes:
+        log_probs_U: [U] under the current policy.
+        old_U: [U] before the first update of the batch, the current ones where there was none.
+        behaviour_U: [U] under what sampled it, or `old_U`.
+        reference_U: [U] under the reference policy, or None.
+        entropy_U: [U] nats, of the current policy; None of policies that give none.
+        advantage: of the row, or [U] of each unit.
+        trajectory: index in the step; decisions of one trajectory share it.
+        group: index of its group.
+        success: see `Row.success`.
+    """
+
+    log_probs_U: Tensor
+    old_U: Tensor
+    behaviour_U: Tensor
+    reference_U: Tensor | None
+    entropy_U: Tensor | None
+    advantage: float | Tensor
+    trajectory: int
+    group: int
+    success: float | None

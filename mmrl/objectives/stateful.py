@@ -1,0 +1,64 @@
+"""Parts of an objective that remember: classes in the place of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from mmrl.contracts.errors import CheckpointError, first_line
+from mmrl.recipe.advantages import ADVANTAGES
+from mmrl.recipe.objective import Objective
+
+
+class Remembering(Protocol):
+    """A part whose `code` is a class: called as a function would be, made anew in each stage with its settings."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function of such a part gives."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Everything that the next call follows from, as JSON has it."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+
+
+class Stateful:
+    """The remembering parts of one stage, by their keys in the objective. Their state is in the checkpoint."""
+
+    def __init__(self, objective: Objective):
+        self.parts: dict[str, Remembering] = {key: code(own) for key, code, own in _classes(objective)}
+
+    def state_dict(self) -> dict[str, Mapping[str, Any]]:
+        """Each one's state by its key."""
+        return {key: part.state_dict() for key, part in self.parts.items()}
+
+    def load_state_dict(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """Puts every state back; a part that the checkpoint does not know begins anew.
+
+        Raises:
+            CheckpointError: a state of another kind of part.
+        """
+        for key, part in self.parts.items():
+            if key in states:
+                try:
+                    part.load_state_dict(states[key])
+                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                    raise CheckpointError(
+                        f"the checkpoint's state of objective.{key} is of another kind or damaged: {first_line(error)}"
+                    ) from None
+
+
+def function_of(key: str, code: Callable[..., Any], stateful: Stateful | None) -> Callable[..., Any]:
+    """The function itself, or the stage's instance of the class."""
+    if not isinstance(code, type):
+        return code
+    if stateful is None or key not in stateful.parts:
+        raise ValueError(f"objective.{key} remembers, and its stage has made no instance of it")
+    return stateful.parts[key]
+
+
+def _classes(objective: Objective) -> Iterator[tuple[str, Callable[..., Any], Any]]:
+    code = ADVANTAGES.get(objective.advantage.kind).load()
+    if isinstance(code, type):
+        yield "advantage", code, objective.advantage
