@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,9 @@ PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 if PARALLEL:
     # Read when torch is imported. Workers with as many threads each as there are cores take turns on them.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What imports make lives to the end: looking through it for garbage, again and again, is a fifth of all processor time.
+gc.disable()
 
 # The same examples in every run, however long each takes: what fails here fails everywhere.
 settings.register_profile("seeded", derandomize=True, deadline=None)
@@ -30,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fast")
     if PARALLEL:
         items.sort(key=lambda item: item.path.parent.name != "learning")
+
+
+def pytest_collection_finish() -> None:
+    """All that collecting the tests has made is left out of garbage collection, which begins here."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ def test_pi0_gains_by_sft_and_again_by_flow_sde(tmp_path):
     raw = recipe("robot_pi0", tmp_path)
     raw["policy"] = {**raw["policy"], "path": str(write_tiny("pi0", tmp_path / "tiny_pi0"))}
     sft, rl = raw["stages"]
-    raw["stages"] = [sft, {**rl, "steps": 80, "prompts": 128, "minibatches": 2}]
+    raw["stages"] = [sft, {**rl, "steps": 50, "prompts": 128, "minibatches": 2}]
     summary = mmrl.train(raw).summary
     start, taught, final = (summary[when]["mean"] for when in ("start", "after_sft", "final"))
     assert start < 0.2
     assert taught >= start + 0.3
-    assert final >= taught + 0.05
+    assert final >= taught + 0.04

@@ -1,8 +1,12 @@
 """Imports what a run imports late: the server that test processes are forked from loads this module once."""
 
-import sklearn.datasets  # noqa: F401
+import gc
 
-from mmrl.policies.compat import ensure_torchvision
+gc.disable()
+
+import sklearn.datasets  # noqa: E402, F401
+
+from mmrl.policies.compat import ensure_torchvision  # noqa: E402
 
 ensure_torchvision()
 
@@ -12,3 +16,6 @@ import transformers.models.qwen2_5_vl.modeling_qwen2_5_vl  # noqa: E402
 import transformers.models.qwen2_5_vl.processing_qwen2_5_vl  # noqa: E402
 import transformers.models.qwen2_vl.image_processing_qwen2_vl  # noqa: E402
 import transformers.models.qwen2_vl.video_processing_qwen2_vl  # noqa: E402, F401
+
+gc.freeze()
+gc.enable()

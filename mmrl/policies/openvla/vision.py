@@ -100,6 +100,8 @@ def _tower(config: OpenVLAConfig, index: int) -> nn.Module:
         num_classes=0,
         img_size=config.image_sizes[index],
         act_layer=acts[index] if acts else None,
+        # Weights that a checkpoint will hold are not drawn first.
+        weight_init="skip" if torch.get_default_device().type == "meta" else "",
         **(overrides[index] if overrides else {}),
     )
     for block in tower.blocks:
