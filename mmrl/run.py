@@ -78,6 +78,7 @@ def train(
     with StopRequest() as stop, _curable(recipe), Claim(recipe.folder, recipe.resume) as claim:
         try:
             session, place = open_run(recipe, stop, reward, train_data, eval_data, began=began)
+            session.tracker.check_claim = claim.check
             for holder in claim.took_over:
                 session.tracker.say(f"the run was left by {holder}, which is gone: taken over")
             with closing(session), session.tracker:

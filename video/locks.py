@@ -15,6 +15,7 @@ lock where renames cannot exchange two names (NFS, SMB, many FUSE systems), and 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -115,6 +116,16 @@ class EntryLock:
             self.release()
             raise
         return True
+
+    def held(self) -> bool:
+        """Whether the lock file is still the one that `acquire` made; also where the file system does not say."""
+        try:
+            at_path, ours = os.stat(self.path), os.fstat(self._handle)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            return error.errno != errno.ESTALE
+        return (at_path.st_dev, at_path.st_ino) == (ours.st_dev, ours.st_ino)
 
     def release(self) -> None:
         """Removes the lock file, unless another holder's stands there by now; nothing where the lock is not held."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import importlib.util
 import os
 import select
@@ -45,6 +46,7 @@ from vision_rewards.pool import FIRST_WAIT, OUTSIDE, TRIES, WorkerKilled
 CPU_SECONDS = 1
 MEGABYTES = 200
 CLOCK_SECONDS = 5.0  # for one drawing; processor time is what normally ends it
+PREFIX, IN_USE = "plot-", "in_use"  # a helper's folder, and the lock in it
 MAX_CODE = 200_000  # bytes
 MAX_REPLY = HEADER.size + 3 * LONG_SIDE * LONG_SIDE
 STATES = ("ok", "time", "memory", "crash", "forbidden", "failed", "no_figure")
@@ -101,8 +103,12 @@ class _Helper:
         if importlib.util.find_spec("matplotlib") is None:
             raise ImportError("drawing plots needs matplotlib: pip install matplotlib")
         self.lock = threading.Lock()
+        _remove_abandoned(Path(tempfile.gettempdir()))
         # The helper removes it too, since it outlives a parent that is killed.
-        self.folder = tempfile.mkdtemp(prefix="plot-")
+        self.folder = tempfile.mkdtemp(prefix=PREFIX)
+        # While the helper lives it holds this lock, by which a later start tells a folder that is in use.
+        lock_file = os.open(os.path.join(self.folder, IN_USE), os.O_RDONLY | os.O_CREAT, 0o600)
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
         environment = {"HOME": self.folder, "MPLCONFIGDIR": self.folder, "MPLBACKEND": "agg", "PYTHONHASHSEED": "0"}
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -115,7 +121,9 @@ class _Helper:
                 cwd=self.folder,
                 env={**environment, **threads},
                 start_new_session=True,
+                pass_fds=[lock_file],
             )
+        os.close(lock_file)
         try:
             ready = self._heard()
         except ConnectionError:
@@ -175,6 +183,19 @@ class _Helper:
             self.process.kill()
             self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Removes the folders of helpers that were killed together with their parents.
+
+    One that was made less than a minute ago is left alone: its helper may not hold its lock yet.
+    """
+    for folder in place.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), (folder / IN_USE).open("rb") as lock:
+            facts = os.fstat(lock.fileno())
+            if facts.st_uid == os.getuid() and time.time() - facts.st_mtime > 60.0:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:

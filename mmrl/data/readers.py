@@ -24,6 +24,7 @@ from mmrl.data.tables import ArrowTable, JsonlTable, ListTable, Table
 from mmrl.data.targets import Shape
 from mmrl.data.tsv import read_tsv
 from mmrl.data.turns import settle
+from mmrl.data.unchanged import MediaStates
 from mmrl.recipe.data import FileData
 from mmrl.recipe.formats import AUTO, FORMATS
 
@@ -54,6 +55,7 @@ class FileDataset(Rows):
     def __init__(self, config: FileData, tables: list[Table] | None = None):
         self.config = config
         self.shape: Shape = vision_rewards.target_of
+        self._media = MediaStates()
         self.name = config.name or Path(config.path).name
         source = open_source(config) if tables is None else Source(tables, None)
         self._tables, self._entry = source.tables, source.entry
@@ -103,7 +105,9 @@ class FileDataset(Rows):
         place = f"{table.name} row {local}"
         if not isinstance(raw, dict):
             raise BadSample(place, f"the row is {type(raw).__name__}, expected an object with columns")
-        return self._sample(raw, row, place)
+        sample = self._sample(raw, row, place)
+        self._media.check(sample)
+        return sample
 
     def _sample(self, raw: dict[str, Any], row: int, place: str) -> Sample:
         config, form = self.config, self._form

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmrl.contracts.errors import UserError
+from mmrl.contracts.types import Sample
+from mmrl.data.references import local_path
 
 
 class FileStates:
@@ -31,3 +35,31 @@ class FileStates:
                 f"data file '{path}' has changed since it was opened ({what}), so its rows are not those that were "
                 "counted; put it back and go on with resume=auto, or begin a new run"
             )
+
+
+class MediaStates:
+    """The same of the pictures and videos that rows name, two numbers for each, so that millions can be held."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {}
+
+    def check(self, sample: Sample) -> None:
+        """Notes the files of a row that were not looked at before. Raises UserError where one is not what it was."""
+        for source in (*sample.images, *sample.videos):
+            name = source.get("path") if isinstance(source, Mapping) else source
+            if not isinstance(name, str | Path):
+                continue
+            try:
+                path = os.path.join(sample.root or "", local_path(os.fspath(name)))
+                facts = os.stat(path)
+            except (OSError, ValueError):
+                # Whoever reads it says what is wrong with it.
+                continue
+            if stat.S_ISDIR(facts.st_mode):
+                continue
+            now = hash((facts.st_size, facts.st_mtime_ns))
+            if self._known.setdefault(hash(path), now) != now:
+                raise UserError(
+                    f"{sample.where}: file '{path}' has changed since the run first read it, so that one row is two; "
+                    "put it back and go on with resume=auto, or begin a new run"
+                )

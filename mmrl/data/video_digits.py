@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +32,9 @@ CODEC = "mpeg4"  # in every build of FFmpeg
 BIT_RATE = 400_000
 # Part of every file's name: raise it when equal rows would be rendered to other pixels.
 VERSION = 1
+# Ends the name of a file that is being written.
+ASIDE = ".part"
+ABANDONED_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class VideoDigits(Rows):
         self.name = config.name or "video_digits"
         self._scans = split_scans(config.split)
         self.folder = Path(config.folder) if config.folder else default_folder()
+        remove_leftovers(self.folder)
 
     def __len__(self) -> int:
         return self.config.size
@@ -97,6 +103,14 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrl" / "video_digits"
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left half-written there: files aside that nobody has written to for a while."""
+    for path in folder.glob(f"??/*{ASIDE}"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                path.unlink()
+
+
 def video_file(clip: DigitClip, folder: Path) -> Path:
     """The encoded file of a clip, rendered if it is not there yet. Raises UserError where it cannot be written."""
     name = hashlib.sha256(f"{VERSION} {CODEC} {FPS} {BIT_RATE} {clip}".encode()).hexdigest()[:24]
@@ -105,7 +119,7 @@ def video_file(clip: DigitClip, folder: Path) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=ASIDE, delete=False) as part:
             part.close()
             encode(clip, Path(part.name))
             with open(part.name, "rb") as written:

@@ -14,6 +14,7 @@ from jinja2 import Environment, TemplateError
 
 from mmrl.contracts.errors import BadSample, CheckpointError, first_line
 from mmrl.contracts.types import Sample
+from mmrl.policies.template_trial import ends, may_grow
 
 # A tag that a prompt ends in, which the answer is to close: `<think>` of models that always think.
 _OPENED = re.compile(r"<([A-Za-z][\w-]{0,30})>\s*$")
@@ -42,6 +43,7 @@ def settle_template(processor: Any, written: str | None, shown: str) -> None:
     refuse_powers(own, shown)
     named = "policy.chat_template" if written else f"policy.path: the chat template of '{shown}'"
     try:
+        _try_apart(own)
         text = rendered(processor, _PROBE)
     # Jinja's own errors, those of what a template does with values, and those that it raises by itself.
     except Exception as error:
@@ -60,6 +62,13 @@ def rendered(processor: Any, messages: Sequence[Mapping[str, Any]]) -> str:
     """The prompt's text up to the answer. Raises TemplateTimeout where that takes longer than `MOST_SECONDS`."""
     with _deadline(MOST_SECONDS):
         return processor.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+
+
+def _try_apart(template: str | Mapping[str, str]) -> None:
+    """Raises TemplateTimeout where a template that may grow takes too long, or too much memory, for the probe."""
+    text = template if isinstance(template, str) else template.get("default", "")
+    if may_grow(text) and (reason := ends(text, _PROBE, MOST_SECONDS)):
+        raise TemplateTimeout(reason)
 
 
 class TemplateTimeout(Exception):

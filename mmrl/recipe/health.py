@@ -26,9 +26,12 @@ class HealthConfig(Settings):
     skipped: Patience = Field(
         Patience(warn=3, stop=20), description="every update left out, for its gradient was not finite"
     )
-    no_gradient: Patience = Field(Patience(warn=20, stop=200), description="a gradient of norm 0")
+    no_gradient: Patience = Field(
+        Patience(warn=20, stop=200), description="a gradient of norm 0, unless all that was sampled is right"
+    )
     no_variance: Patience = Field(
-        Patience(warn=20, stop=200), description="the same reward for everything that was sampled"
+        Patience(warn=20, stop=200),
+        description="the same reward for everything that was sampled, unless all of it is right",
     )
     one_token: Patience = Field(
         Patience(warn=20, stop=200), description="one and the same token in everything that was sampled"

@@ -91,8 +91,17 @@ class Claim:
                 continue
             return
 
+    def check(self) -> None:
+        """Raises UserError where another process has taken the folder over: this one was taken for dead."""
+        self._lock.check()
+
     def undo(self) -> None:
-        """Removes what was written under this claim and the folders that it made, where nobody else uses them."""
+        """Removes what was written under this claim and the folders that it made, where nobody else uses them.
+
+        Raises:
+            UserError: another process has taken the folder over, and nothing is removed.
+        """
+        self.check()
         for name in WRITTEN:
             path = self.folder / name
             if name in self._before:

@@ -58,6 +58,16 @@ class RunLock:
         for path in gone:
             path.unlink(missing_ok=True)
 
+    def check(self) -> None:
+        """Raises UserError where another process has taken the lock, which this one held, meanwhile."""
+        if self._lock is not None and not self._lock.held():
+            holders = [holder_in(path.read_bytes()) for path in sorted(self.folder.glob(PATTERN))]
+            by = f"{named(holders[-1])} runs there now" if holders else "its lock was removed"
+            raise UserError(
+                f"run '{self.folder}' is no longer this process's, which stood still for over {STALE_S:g} s: {by}, so "
+                "this one ends here"
+            )
+
     def release(self) -> None:
         """Lets go of it; nothing where it is not held."""
         if self._lock is not None:

@@ -8,7 +8,7 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ class Tracker:
             those of `mmrl.tracking.metrics.is_wall_clock`). 0 starts over.
         strict: an undocumented metric raises instead of being written.
 
+    Attributes:
+        check_claim: called before each line; raises where the folder is another process's by now.
+
     Raises:
         UserError: the folder holds a run and `resume_step` is None, is not writable, or a service's package is missing.
     """
@@ -59,6 +62,7 @@ class Tracker:
         strict: bool = False,
     ):
         self.folder = Path(folder)
+        self.check_claim: Callable[[], None] = lambda: None
         self.non_finite: Counter[str] = Counter()
         self._config = config
         self._strict = strict
@@ -126,9 +130,10 @@ class Tracker:
             metrics: name to value; None is written as null (does not apply), NaN and infinities too, with a warning.
 
         Raises:
-            UserError: the line could not be written.
+            UserError: the line could not be written, or the folder is another process's by now.
             LookupError: strict, and a name is not documented.
         """
+        self.check_claim()
         values = {name: self._value(name, value, step) for name, value in metrics.items()}
         line = json_line({"step": step, "stage": stage, "time": round(time.time(), 3), **values})
         try:

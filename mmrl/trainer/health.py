@@ -9,7 +9,7 @@ from typing import Any
 
 from mmrl.contracts.errors import DeadPolicy
 from mmrl.contracts.policy import Policy
-from mmrl.contracts.types import Group
+from mmrl.contracts.types import Group, Trajectory
 from mmrl.policies.alive import first_dead_tensor
 from mmrl.recipe.health import HealthConfig
 from mmrl.recipe.training import StageConfig
@@ -116,16 +116,23 @@ def signs_of(stage: StageConfig, metrics: Mapping[str, float], sampled: Sequence
     """The signs that a step shows."""
     trajectories = [trajectory for group in sampled for trajectory in group.trajectories]
     learns_from_rewards = stage.objective.rollouts and stage.objective.relabel is None
+    # A task that is solved has neither a gradient nor a variance, and is no fault of the policy.
+    solved = bool(trajectories) and all(map(_is_right, trajectories))
     shown = {
         "skipped": metrics.get("optim/skipped") == stage.minibatches * stage.epochs,
-        "no_gradient": metrics.get("optim/grad_norm") == 0.0,
+        "no_gradient": metrics.get("optim/grad_norm") == 0.0 and not solved,
         "no_variance": learns_from_rewards
+        and not solved
         and len(trajectories) > 1
         and trajectories[0].reward is not None
         and len({trajectory.reward for trajectory in trajectories}) == 1,
         "one_token": len(trajectories) > 1 and _one_token(sampled),
     }
     return {sign for sign, is_shown in shown.items() if is_shown}
+
+
+def _is_right(trajectory: Trajectory) -> bool:
+    return (trajectory.reward if trajectory.accuracy is None else trajectory.accuracy) == 1.0
 
 
 def _one_token(sampled: Sequence[Group]) -> bool:

@@ -1,5 +1,6 @@
 """Code that draws plots can draw, and nothing else."""
 
+import fcntl
 import os
 import signal
 import struct
@@ -348,3 +349,29 @@ def test_the_filter_decides_as_meant(machine, arch, read, refused, absent):
     assert run_filter(program, 0x40000003, read, [0]) == kill
     # The x32 numbers of x86-64.
     assert run_filter(program, arch, 0x40000000 + read, [0]) == refuse
+
+
+def test_folders_of_helpers_that_were_killed_go_at_the_next_start(tmp_path):
+    """One in use keeps its lock, one was made a moment ago, and others are none of ours."""
+    folders = {name: tmp_path / f"plot-{name}" for name in ("left", "held", "new", "other")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        if name != "other":
+            lock = folder / plot_sandbox.IN_USE
+            lock.touch()
+            if name != "new":
+                os.utime(lock, (0, 0))
+    with (folders["held"] / plot_sandbox.IN_USE).open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        plot_sandbox._remove_abandoned(tmp_path)
+    assert {name for name, folder in folders.items() if folder.exists()} == {"held", "new", "other"}
+
+
+def test_a_helper_holds_the_lock_of_its_folder():
+    helper = plot_sandbox._Helper()
+    try:
+        with open(os.path.join(helper.folder, plot_sandbox.IN_USE), "rb") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        helper.end()
+    assert not os.path.exists(helper.folder)

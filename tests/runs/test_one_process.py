@@ -52,3 +52,21 @@ def test_a_second_run_in_its_folder_is_refused_and_changes_nothing(tiny_qwen, tm
     assert len(tries) == 3
     assert not list((tmp_path / "mine").glob(".run*"))
     assert newest_model(tmp_path / "mine").is_dir()
+
+
+def test_a_run_that_stood_still_and_was_taken_over_ends_before_it_writes_more(tiny_qwen, tmp_path):
+    folder, written = tmp_path / "mine", []
+
+    def reward(text, sample):
+        if (folder / "metrics.jsonl").exists() and not written:
+            # Its lines so far are the other's to go on from.
+            next(folder.glob(".run.*.lock")).rename(folder / "theirs")
+            written.append(contents(folder))
+        return runs.reward(text, sample)
+
+    with pytest.raises(UserError, match="no longer this process's"):
+        train(recipe(tiny_qwen("qwen2_5_vl"), tmp_path, "mine", **SETTINGS), reward=reward)
+    after = contents(folder)
+    for name in ("metrics.jsonl", "config.yaml"):
+        assert after[folder / name] == written[0][folder / name]
+    assert not list(folder.glob("checkpoints/step_*"))

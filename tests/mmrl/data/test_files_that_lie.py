@@ -15,13 +15,15 @@ import pytest
 from PIL import Image
 
 from mmrl.contracts.errors import BadSample, UserError
+from mmrl.contracts.types import Sample
 from mmrl.data import readers, tables, tsv
 from mmrl.data.media import load_image
-from mmrl.data.readers import open_file
+from mmrl.data.readers import FileDataset, open_file
 from mmrl.data.robot.hdf5 import open_h5
 from mmrl.data.robot.lerobot_layout import read_layout
 from mmrl.data.tables import JsonlTable
-from mmrl.data.unchanged import FileStates
+from mmrl.data.unchanged import FileStates, MediaStates
+from mmrl.recipe.data import FileData
 from tests.support.robot_data import write_lerobot
 from video import VideoError
 from video.images import load_image as load_frame
@@ -242,3 +244,39 @@ def test_there_is_room_for_what_fits_beside_the_others(monkeypatch):
         assert answers == [True, True, False]
     with room.of(99):
         assert answers[-1]
+
+
+@pytest.mark.parametrize("change", ["other bytes", "as long as before", "gone and new"])
+def test_a_picture_that_changes_during_a_run_is_noticed(tmp_path, change):
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    row = {"prompt": "<image>How many?", "task": "counting", "target": {"count": 1}, "images": ["a.png"]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    rows = FileDataset(FileData(type="file", path=str(tmp_path / "rows.jsonl")))
+    assert rows[0].id == rows[0].id
+    path, facts = tmp_path / "a.png", (tmp_path / "a.png").stat()
+    if change == "other bytes":
+        path.write_bytes(path.read_bytes() + b" ")
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    else:
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    with pytest.raises(UserError, match=r"rows.jsonl row 0 .*: file '.*a.png' has changed since the run first read it"):
+        rows[0]
+
+
+def test_media_states_look_at_clips_and_leave_what_is_no_file_to_its_reader(tmp_path):
+    states, clip = MediaStates(), tmp_path / "a.mp4"
+    (tmp_path / "frames").mkdir()
+    samples = [
+        Sample("0", (), "x", {}, videos=({"path": "a.mp4", "start": 1.0},), root=str(tmp_path)),
+        Sample(
+            "1", (), "x", {}, videos=("frames", ["b.png"], "gone.mp4"), images=(b"bytes", "a\0b"), root=str(tmp_path)
+        ),
+    ]
+    clip.write_bytes(b"1")
+    for sample in samples:
+        states.check(sample)
+    clip.write_bytes(b"22")
+    (tmp_path / "frames" / "new.png").touch()
+    states.check(samples[1])
+    with pytest.raises(UserError, match=r"a.mp4' has changed"):
+        states.check(samples[0])

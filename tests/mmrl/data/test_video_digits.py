@@ -1,5 +1,6 @@
 """video_digits: real files whose frames show what the target says, the same on every machine and in every split."""
 
+import os
 from itertools import pairwise
 
 import numpy as np
@@ -168,3 +169,17 @@ def test_dropping_keeps_order_times_and_whole_patches(frames, drop, left):
 
 def test_nothing_asked_changes_nothing(frames):
     assert augmented(frames, "a", False, 0.0, 2) is frames
+
+
+def test_what_a_killed_process_was_writing_goes_at_the_next_start(tmp_path):
+    (tmp_path / "ab").mkdir()
+    old, new, other = (tmp_path / "ab" / name for name in ("tmp1.part", "tmp2.part", "c.mp4"))
+    for path in (old, new, other):
+        path.touch()
+    long_ago = new.stat().st_mtime - 601
+    for path in (old, other):
+        os.utime(path, (long_ago, long_ago))
+    rows(tmp_path)
+    assert not old.exists()
+    assert new.exists()
+    assert other.exists()

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from mmrl.contracts.errors import CheckpointError
-from mmrl.policies import chat_template
+from mmrl.policies import chat_template, template_trial
 from mmrl.policies.loading import load_checkpoint, load_companion, read_config, resolve_device, resolve_dtype
 from mmrl.recipe.policies.registry import policy_settings
+from vision_rewards.pool import Exceeded
 
 ROOT = Path(__file__).parents[3]
 
@@ -125,3 +126,43 @@ def test_keyword_arguments_are_no_powers():
     chat_template.refuse_powers("{{ dict(a=1, **b) }}{{ f(**c) }} 2**3", "x")
     with pytest.raises(CheckpointError, match="computes powers"):
         chat_template.refuse_powers({"default": "x", "tool": "{% set x = y ** 2 %}"}, "x")
+
+
+SQUARES = "{% set x = 99999999999999999999 %}" + "{% set x = x * x %}" * 40
+GROWING = (
+    *("{{ 'x' * 99 }}", "{% set x = x ~ x %}", "{% set x %}{{ x }}{{ x }}{% endset %}", "{% set x = [x, x] %}"),
+    *("{{ 'a' | center(9) }}", "{{ 'a'['center'](9) }}", "{% set a = a + a %}", "{{ lipsum(9) }}", "{% if %}{{ '"),
+    "{% macro f(x) %}{{ x }}{% endmacro %}",
+)
+
+
+@pytest.mark.parametrize("text", GROWING)
+def test_what_may_grow_is_told(text):
+    assert template_trial.may_grow(text)
+
+
+@pytest.mark.parametrize(
+    "text", [MARKS, ENDLESS, "{% set n.v = n.v + 1 %}", "{% if x is string %}{{ x.strip() }}{% endif %}"]
+)
+def test_what_cannot_grow_is_tried_nowhere_else(text):
+    assert not template_trial.may_grow(text)
+
+
+def test_one_operation_without_end_is_ended_in_a_process_of_its_own(folder, monkeypatch):
+    monkeypatch.setattr(chat_template, "MOST_SECONDS", 0.2)
+    write_template(folder, SQUARES + MARKS)
+    assert "does not end within 0.2 s" in refusal(folder)
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("time", "3 s"), ("memory", "1000 MB"), ("crash", "3 s")])
+def test_a_trial_that_breaks_a_limit_says_which(monkeypatch, kind, limit):
+    def bounded(function, *args, seconds, megabytes):
+        assert (function, seconds, megabytes) == (template_trial.render, 3.0, 1000.0)
+        raise Exceeded(kind, "why")
+
+    monkeypatch.setattr(template_trial, "bounded", bounded)
+    assert template_trial.ends("x", [{"role": "user"}], 3.0) == f"it does not end within {limit}"
+
+
+def test_a_trial_renders_as_transformers_does():
+    assert template_trial.render("{% for m in messages %}{{ m.role }}{% endfor %}", [{"role": "ab"}] * 2) == 4

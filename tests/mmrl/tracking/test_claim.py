@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -221,3 +222,42 @@ def test_what_killed_runs_left_half_written_is_removed_and_nothing_else(folder):
         os.utime(folder / name, (now - locks.STALE_S - 30, now - locks.STALE_S - 30))
     Claim(folder, "auto").release()
     assert sorted(contents(folder)) == sorted(stays[3:])
+
+
+def test_a_process_that_was_taken_for_dead_notices_and_removes_nothing(folder):
+    """As after a suspension: another machine took the lock over, and then took the old file away."""
+    mine = Claim(folder, "auto")
+    mine.check()
+    (folder / "metrics.jsonl").write_text("{}")
+    (folder / ".run.0001.lock").unlink()
+    theirs = left_by(folder, number=2)
+    for act in (mine.check, mine.undo):
+        with pytest.raises(
+            UserError, match=r"no longer this process's, .* over 90 s: process 77 on elsewhere .* runs there"
+        ):
+            act()
+    assert (folder / "metrics.jsonl").exists()
+    mine.release()
+    assert theirs.exists()
+
+
+def test_a_lock_that_somebody_removed_ends_the_run_too(folder):
+    mine = Claim(folder, "auto")
+    (folder / ".run.0001.lock").unlink()
+    with pytest.raises(UserError, match="its lock was removed, so this one ends here"):
+        mine.check()
+    (folder / ".run.0001.lock").write_text("")
+    with pytest.raises(UserError, match="a process that died before it signed runs there now"):
+        mine.check()
+
+
+def test_a_file_system_that_does_not_answer_ends_no_run(folder, monkeypatch):
+    with Claim(folder, "auto") as mine:
+        for number, held in ((errno.EIO, True), (errno.ESTALE, False)):
+            with monkeypatch.context() as patch:
+                patch.setattr(locks.os, "fstat", lambda _, number=number: raised(OSError(number, "no")))
+                assert mine._lock._lock.held() is held
+
+
+def raised(error):
+    raise error

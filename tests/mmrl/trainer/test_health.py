@@ -19,9 +19,10 @@ STAGE = StageConfig(name="rl", method="grpo", steps=9, minibatches=2, epochs=2)
 FINE = {"optim/skipped": 0.0, "optim/grad_norm": 0.3}
 
 
-def groups(rewards=(0.0, 1.0), tokens=((1, 2), (3,))):
+def groups(rewards=(0.0, 1.0), tokens=((1, 2), (3,)), accuracy=None):
     trajectories = [
-        Trajectory((Decision(None, torch.tensor(ids)),), reward=reward) for reward, ids in zip(rewards, tokens)
+        Trajectory((Decision(None, torch.tensor(ids)),), reward=reward, accuracy=accuracy)
+        for reward, ids in zip(rewards, tokens)
     ]
     return [Group(Sample("0", (), "ocr", {}), (trajectory,)) for trajectory in trajectories]
 
@@ -32,6 +33,9 @@ CASES = {
     "every update left out": ({**FINE, "optim/skipped": 4.0}, groups(), {"skipped"}),
     "no gradient": ({**FINE, "optim/grad_norm": 0.0}, groups(), {"no_gradient"}),
     "equal rewards": (FINE, groups(rewards=(0.5, 0.5)), {"no_variance"}),
+    "all of it right": ({**FINE, "optim/grad_norm": 0.0}, groups(rewards=(1.0, 1.0)), set()),
+    "a reward of 1 that is not right": (FINE, groups(rewards=(1.0, 1.0), accuracy=0.0), {"no_variance"}),
+    "right for another reward": ({**FINE, "optim/grad_norm": 0.0}, groups(rewards=(3.0, 3.0), accuracy=1.0), set()),
     "one reward": (FINE, groups()[:1], set()),
     "nothing sampled": (FINE, [], set()),
     "one token": (FINE, groups(tokens=((7, 7), (7,))), {"one_token"}),

@@ -1,0 +1,288 @@
+"""The share of one-line changes of mmrl's own code that its fast tests notice.
+
+    python -m benchmarks.mutants [--count N] [--seed S] [--only FILE …] [--map FILE] [--output FILE]
+
+Draws changes that alter behaviour (`benchmarks.mutants_make`) from modules in which a silent fault spoils results, as
+many of each kind as there are, and runs for each the fast tests that run the changed line, quickest first, until one
+fails. Files stay as they are: children are forked from a process that has imported everything, and put the changed code
+into the module's functions. Which tests run which lines is recorded first, by one run of the tests, and kept in
+`--map`: later runs record test files that have changed, or whose modules have, alone.
+
+A change is noticed where a test fails that passes without it, or does not end in time. `value` is the share noticed,
+without those that `mutants_judged.json` says are equivalent, with the reason; survivors are listed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import gc
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+from benchmarks.mutants_make import Mutation, mutated, mutations
+from benchmarks.mutants_touched import ROOT, Finder, Map, module_name
+from benchmarks.result import give
+
+MODULES = (
+    *("mmrl/objectives/*.py", "mmrl/trainer/*.py", "mmrl/recipe/methods/*.py", "mmrl/recipe/stages.py"),
+    *("mmrl/recipe/budgets.py", "mmrl/recipe/changes.py", "mmrl/rollouts/*.py", "mmrl/data/mixture.py"),
+    *("mmrl/data/samplers/*.py", "mmrl/data/turns.py", "mmrl/data/unchanged.py", "mmrl/engines/*.py"),
+    *("mmrl/parallel/*.py", "mmrl/policies/layout.py", "mmrl/policies/digests.py", "mmrl/policies/alive.py"),
+    *("mmrl/evaluation/*.py", "mmrl/evaluation/suite/*.py", "mmrl/tracking/run_lock.py", "mmrl/tracking/claim.py"),
+    *("robotics/episodes.py", "vision_rewards/metrics/boxes.py", "vision_rewards/rewards/combine.py"),
+)
+# Pages and pictures, whose text tests compare as a whole.
+LEFT_OUT = ("mmrl/objectives/docs.py", "mmrl/evaluation/filming.py")
+TESTS = (
+    *("tests/mmrl/objectives", "tests/mmrl/trainer", "tests/mmrl/rollouts", "tests/mmrl/data", "tests/mmrl/engines"),
+    *(
+        "tests/mmrl/recipe",
+        "tests/mmrl/evaluation",
+        "tests/mmrl/tracking",
+        "tests/mmrl/policies",
+        "tests/mmrl/parallel",
+    ),
+    *("tests/runs", "tests/robotics/test_episodes.py", "tests/rewards/test_metrics_boxes.py"),
+    *("tests/rewards/test_combine.py", "tests/rewards/test_iou.py", "tests/rewards/test_detection.py"),
+)
+JUDGED = Path(__file__).with_name("mutants_judged.json")
+# Processor seconds: what the tests of one change may take as recorded, and how much longer than recorded they may run.
+BUDGET, PATIENCE, START = 40.0, 5.0, 60.0
+
+
+def chosen_files(patterns: Sequence[str]) -> list[str]:
+    """The files of these patterns, below the checkout."""
+    found = {str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)}
+    return sorted(file for file in found if file not in LEFT_OUT and Path(file).name != "__init__.py")
+
+
+def test_files() -> list[str]:
+    """The test files that may notice something."""
+    paths = [path for name in TESTS for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).glob("*.py"))]
+    return sorted(str(path.relative_to(ROOT)) for path in paths if path.name.startswith("test_"))
+
+
+def draw(files: Sequence[str], count: int, seed: int, judged: dict[str, str]) -> list[Mutation]:
+    """`count` changes, kind after kind in turn, without those that are equivalent."""
+    by_kind: dict[str, list[Mutation]] = defaultdict(list)
+    for file in files:
+        for change in mutations(file, (ROOT / file).read_text(encoding="utf-8")):
+            if change.title not in judged:
+                by_kind[change.kind].append(change)
+    source = random.Random(seed)
+    for kind in sorted(by_kind):
+        source.shuffle(by_kind[kind])
+    drawn: list[Mutation] = []
+    while len(drawn) < count and any(by_kind.values()):
+        drawn += [by_kind[kind].pop() for kind in sorted(by_kind) if by_kind[kind]]
+    return drawn[:count]
+
+
+def in_child(work: Callable[[], int], seconds: float, log: Path) -> int | None:
+    """Runs `work` in a forked process: its exit code; None where it took too long. All that it started ends with it."""
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
+            with log.open("w") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            code = work()
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + 4 * seconds
+    status: int | None = None
+    while status is None:
+        done, ended = os.waitpid(child, os.WNOHANG)
+        if done:
+            status = os.waitstatus_to_exitcode(ended)
+        elif time.monotonic() > deadline:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None
+        else:
+            time.sleep(0.02)
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:
+        return status if status >= 0 else None
+    return status if status >= 0 else None
+
+
+def run_tests(tests: Sequence[str], folder: Path) -> int:
+    """pytest's exit code for these tests, up to the first that fails."""
+    import pytest
+
+    options = ["-x", "-p", "no:cacheprovider", "--tb=line", f"--rootdir={ROOT}", f"--basetemp={folder / 'tests'}"]
+    return int(pytest.main([*tests, *options]))
+
+
+class Subject:
+    """This project and its tests, imported once; children change one module of it."""
+
+    def __init__(self, tests: Sequence[str], folder: Path):
+        import pytest
+
+        sys.path.insert(0, str(ROOT))
+        with (folder / "collected").open("w") as log, redirect_stdout(log):
+            pytest.main([*tests, "--collect-only", "-p", "no:cacheprovider", f"--rootdir={ROOT}"])
+        self.functions: dict[tuple[str, str, int], list[FunctionType]] = defaultdict(list)
+        for item in gc.get_objects():
+            if isinstance(item, FunctionType) and item.__code__.co_filename.startswith(str(ROOT)):
+                self.functions[_place(item.__code__)].append(item)
+        gc.collect()
+        gc.freeze()
+
+    def change(self, file: str, tree: ast.Module) -> None:
+        """Puts the code of a changed module into its functions; or, where none differs, has the module imported anew.
+
+        What runs on import, such as the fields of a class, is no function's.
+        """
+        code = compile(tree, str(ROOT / file), "exec")
+        changed = False
+        for inner in _codes(code):
+            for function in self.functions.get(_place(inner), ()):
+                alike = len(function.__code__.co_freevars) == len(inner.co_freevars)
+                if alike and function.__code__ != inner:
+                    function.__code__, changed = inner, True
+        if not changed:
+            own = ("mmrl", "vision_rewards", "robotics", "video", "tests")
+            for name in [name for name in sys.modules if name.split(".")[0] in own]:
+                del sys.modules[name]
+            sys.meta_path.insert(0, Finder({module_name(file): code}))
+
+
+def _place(code: CodeType) -> tuple[str, str, int]:
+    return code.co_filename, code.co_qualname, code.co_firstlineno
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def notice(change: Mutation, known: Map, subject: Subject, folder: Path) -> tuple[str, str]:
+    """Runs the tests of one change: (`noticed`, `survived` or `untouched`; the test that failed or why none did)."""
+    tests, seconds = [], 0.0
+    for cost, test in known.tests_of(change.file, change.line):
+        if tests and seconds + cost > BUDGET:
+            break
+        tests.append(test)
+        seconds += cost
+    if not tests:
+        return "untouched", "no fast test runs the line"
+
+    def work() -> int:
+        subject.change(change.file, mutated(change.file, (ROOT / change.file).read_text("utf-8"), change.number))
+        return run_tests(tests, folder)
+
+    log = folder / "log"
+    code = in_child(work, START + PATIENCE * seconds, log)
+    shutil.rmtree(folder / "tests", ignore_errors=True)
+    if code is None:
+        return "noticed", "does not end in time"
+    lines = log.read_text(errors="replace").splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    if code in (1, 2) and failed:
+        return "noticed", failed[0].split(" - ")[0].split(" ", 1)[1]
+    if code == 0:
+        return "survived", f"{len(tests)} tests pass"
+    if code == 70 or not lines:
+        return "noticed", "nothing is imported"
+    raise SystemExit(f"{change.title}: pytest ended with {code}:\n" + "\n".join(lines[-20:]))
+
+
+def falsely_failing(tests: Sequence[str], folder: Path) -> set[str]:
+    """Those of these tests that fail on their own without any change."""
+    wrong = set()
+    for test in tests:
+        if in_child(lambda test=test: run_tests([test], folder), 10 * START, folder / "log") != 0:
+            wrong.add(test)
+        shutil.rmtree(folder / "tests", ignore_errors=True)
+    return wrong
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draws, runs and prints the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", help="changes of these files or patterns alone")
+    parser.add_argument("--map", type=Path, default=ROOT / "build" / "mutants_map.json")
+    parser.add_argument("--part", default="1/1", help="i/n: every n-th change from the i-th on, for several processes")
+    parser.add_argument("--output", help="also write the result to this file, with date and machine")
+    args = parser.parse_args(argv)
+    os.chdir(ROOT)
+    known = Map(args.map, chosen_files(MODULES))
+    if stale := known.stale(test_files()):
+        print(f"recording what {len(stale)} test files run …", file=sys.stderr)
+        log = args.map.with_suffix(".log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if in_child(lambda: known.record(stale) or 0, 7200, log) != 0:
+            raise SystemExit(f"recording failed; see {log}")
+        known = Map(args.map, chosen_files(MODULES))
+    judged = json.loads(JUDGED.read_text(encoding="utf-8"))
+    changes = draw(chosen_files(args.only or MODULES), args.count, args.seed, judged)
+    part, parts = map(int, args.part.split("/"))
+    with tempfile.TemporaryDirectory() as folder:
+        subject = Subject(test_files(), Path(folder))
+        outcomes = {}
+        for change in changes[part - 1 :: parts]:
+            outcomes[change] = notice(change, known, subject, Path(folder))
+            state, why = outcomes[change]
+            print(f"{state:9} {change.file}:{change.line}: {change.kind}: {change.before} -> {change.after}: {why}")
+            sys.stdout.flush()
+        killers = sorted({why for state, why in outcomes.values() if state == "noticed" and "::" in why})
+        wrong = falsely_failing(killers, Path(folder))
+    for change, (state, why) in outcomes.items():
+        if state == "noticed" and why in wrong:
+            outcomes[change] = ("survived", f"{why} fails without the change too")
+    give(summary(outcomes, args.seed, len(judged)), args.output)
+
+
+def summary(outcomes: dict[Mutation, tuple[str, str]], seed: int, judged: int) -> dict[str, Any]:
+    """The result of all changes."""
+    noticed = sum(state == "noticed" for state, _ in outcomes.values())
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for change, (state, _) in outcomes.items():
+        kinds[change.kind][state] += 1
+    return {
+        "name": "mutants",
+        "value": round(noticed / max(1, len(outcomes)), 4),
+        "unit": f"share of {len(outcomes)} changes noticed",
+        "higher_is_better": True,
+        "details": {
+            "noticed": noticed,
+            "changes": len(outcomes),
+            "judged_equivalent": judged,
+            "kinds": {kind: dict(count) for kind, count in sorted(kinds.items())},
+            "survivors": [
+                f"{change.title} (line {change.line}): {why}"
+                for change, (state, why) in outcomes.items()
+                if state != "noticed"
+            ],
+            "seed": seed,
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The benchmarks that attack mmrl: what they call a failure, and a few of their trials."""
+
+import json
+from random import Random
+
+import pytest
+
+from benchmarks import fuzz
+from benchmarks.chaos_ground import Done, Ground, leftovers
+from benchmarks.chaos_trials import TRIALS
+from benchmarks.mutants import draw, summary
+from benchmarks.mutants_make import Mutation, mutated, mutations
+from tests.support.paths import ROOT
+from vision_rewards import RewardResult
+
+SOURCE = '''
+def weigh(reward: float, known: float = 0.5) -> float:
+    """No text is changed."""
+    if not reward > 1 and reward:
+        raise ValueError(f"{reward + 1}")
+    return call(known.detach(), reward) - known
+'''
+CHANGES = {
+    "0.5 -> 1.0",
+    "not reward > 1 and reward -> not reward > 1 or reward",
+    "not reward > 1 -> reward > 1",
+    "reward > 1 -> reward >= 1",
+    "1 -> 2",
+    "call(known.detach(), reward) - known -> call(known.detach(), reward) + known",
+    "call(known.detach(), reward) -> call(reward, known.detach())",
+    "known.detach() -> known",
+}
+
+
+def test_changes_of_a_module_are_those_that_alter_what_it_does():
+    changes = mutations("a.py", SOURCE)
+    assert {f"{change.before} -> {change.after}" for change in changes} == CHANGES
+    assert {change.line for change in changes} == {2, 4, 6}
+    compiled = {compile(mutated("a.py", SOURCE, change.number), "a.py", "exec") for change in changes}
+    assert len(compiled) == len(CHANGES)
+
+
+def test_changes_are_drawn_kind_after_kind_without_those_that_are_equivalent(tmp_path):
+    file = "mmrl/objectives/gae.py"
+    every = mutations(file, (ROOT / file).read_text())
+    kinds = {change.kind for change in every}
+    first = draw([file], len(kinds), 0, {})
+    assert {change.kind for change in first} == kinds
+    assert draw([file], 999, 0, {}) == draw([file], 999, 0, {})
+    judged = {first[0].title: "why"}
+    assert len(draw([file], 999, 0, judged)) == len(every) - len([c for c in every if c.title == first[0].title])
+
+
+def test_the_share_noticed_is_that_of_all_changes_drawn():
+    changes = [Mutation("a.py", 1, number, "sign", "-x", "x") for number in range(4)]
+    states = [("noticed", "t"), ("noticed", "t"), ("survived", "3 tests pass"), ("untouched", "none")]
+    result = summary(dict(zip(changes, states, strict=True)), 0, 0)
+    assert result["value"] == 0.5
+    assert len(result["details"]["survivors"]) == 2
+
+
+class Broken:
+    def __init__(self, **result):
+        self.result = RewardResult(**{"score": 1.0, "parts": {}, "parsed": None, "reason": "ok", **result})
+
+    def __call__(self, text, target):
+        return self.result
+
+    def accuracy(self, result):
+        return result.score
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        (lambda text: fuzz.score(Broken(), {}, text), ""),
+        (lambda text: fuzz.score(Broken(score=None), {}, text), ""),
+        (lambda text: fuzz.score(Broken(score=1.5), {}, text), "score 1.5"),
+        (lambda text: fuzz.score(Broken(parts={"x": float("nan")}), {}, text), "parts"),
+        (int, "raised ValueError"),
+        (fuzz.read_recipe, ""),
+    ],
+)
+def test_fuzz_tells_what_a_reading_may_not_do(read, words):
+    failure, *_ = fuzz.attempt(fuzz.Subject("x", read), "{")
+    assert bool(failure) == bool(words)
+    assert words in failure
+
+
+@pytest.mark.parametrize(("waits", "clock", "used", "wrong"), [
+    (False, 1.5, 1.5, True), (False, 1.5, 0.5, False), (False, 99.0, 0.5, False), (True, 61.0, 0.5, True),
+    (True, 59.0, 0.5, False), (False, 0.9, 9.0, False),
+])  # fmt: skip
+def test_fuzz_tells_what_took_too_long(monkeypatch, waits, clock, used, wrong):
+    monkeypatch.setattr(fuzz.time, "perf_counter", iter([0.0, clock]).__next__)
+    monkeypatch.setattr(fuzz.time, "process_time", iter([0.0, used]).__next__)
+    assert bool(fuzz.attempt(fuzz.Subject("x", str, waits=waits), "x")[0]) == wrong
+
+
+def test_the_same_input_has_the_same_text():
+    one, other = fuzz.Writer(3), fuzz.Writer(3)
+    drawn = [one.draw(index) for index in range(60)]
+    assert [(s.name, t) for s, t in drawn] == [(s.name, t) for s, t in map(other.draw, range(60))]
+    assert len({text for _, text in drawn}) > 40
+    assert not any(fuzz.attempt(s, t)[0] for s, t in drawn if not s.waits)
+
+
+TRACE = "Traceback (most recent call last):\n mmrl: error: x"
+
+
+@pytest.mark.parametrize(("code", "text", "words"), [
+    (0, "", ""), (2, "mmrl: error: no", ""), (143, "", ""), (2, "", "says not why"), (1, "mmrl: error: x", "exits"),
+    (-11, "", "exits with -11"), (None, "", "hangs"), (2, TRACE, "traceback"),
+])  # fmt: skip
+def test_chaos_tells_how_a_command_may_not_end(code, text, words):
+    wrong = list(Done("train", code, text, 1.0).wrong())
+    assert len(wrong) == bool(words)
+    assert all(words in line for line in wrong)
+
+
+def test_chaos_tells_what_is_left_behind(tmp_path):
+    for name in (".run.0001.lock", "a.part", "b.jsonl"):
+        (tmp_path / name).touch()
+    assert sorted(line.split(": ")[1] for line in leftovers(tmp_path)) == [".run.0001.lock", "a.part"]
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    return Ground(tmp_path_factory.mktemp("ground"))
+
+
+@pytest.mark.slow
+def test_chaos_sees_a_run_that_differs(ground, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    assert any("is not the one without faults" in line for line in ground.compare(run))
+    lines = [json.loads(line) for line in (ground.whole / "metrics.jsonl").read_text().splitlines()]
+    assert max(line["step"] for line in lines) == 3
+    assert list(ground.compare(ground.whole)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["killed_training", "damaged_checkpoint", "odd_recipe", "hostile_checkpoint"])
+def test_a_trial_of_chaos_finds_nothing(ground, tmp_path, kind):
+    """Whatever the moment of a kill, the run is resumed to the same end."""
+    assert list(TRIALS[kind](ground, Random(kind), tmp_path)) == []
