@@ -42,6 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     tasks.add_argument("--engine", metavar="NAME", help="what samples; default: the policy's own")
     tasks.add_argument("--batch-size", "--batch_size", type=int, metavar="N", help="rows asked at once")
     tasks.add_argument("--max-new-tokens", type=int, metavar="N", help="of an answer; default: each benchmark's own")
+    tasks.add_argument("--samples", type=int, metavar="K", help="answers to each question, at sampling.temperature=T")
     tasks.add_argument("--seed", type=int, metavar="N", help="of sampling")
     tasks.add_argument("--shard", metavar="I/N", help="every N-th row from the I-th on")
     tasks.add_argument("--count-missing", action="store_true", help="rows without their media count as wrong")

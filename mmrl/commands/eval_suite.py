@@ -35,6 +35,7 @@ def ask(args: Namespace) -> int:
         "data_root": args.data_root,
         "limit": args.limit,
         "batch_size": args.batch_size,
+        "samples": args.samples,
         "seed": args.seed,
         "shard": args.shard,
         "count_missing": args.count_missing or None,

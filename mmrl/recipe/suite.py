@@ -73,6 +73,7 @@ class SuiteConfig(Settings):
     action_chunk: PositiveInt | None = Field(
         None, description="actions per decision of episodes; default: the run's, or 1"
     )
+    samples: PositiveInt = Field(1, description="answers to each question, at a temperature")
     seed: int = 0
     batch_size: PositiveInt = Field(32, description="rows read and asked at once; no figure depends on it")
     shard: Annotated[str | None, AfterValidator(_shard)] = Field(
@@ -85,4 +86,14 @@ class SuiteConfig(Settings):
     def _tasks_differ(self) -> SuiteConfig:
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError(f"tasks: each may stand there once, got {', '.join(self.tasks)}")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_differ(self) -> SuiteConfig:
+        if self.samples > 1 and not self.sampling.temperature:
+            raise ValueError(
+                f"samples: {self.samples} answers to a question are one at temperature 0; set sampling.temperature too"
+            )
+        if self.samples > 1 and self.log_samples:
+            raise ValueError("log_samples: the files of other suites hold one answer to a row, not several samples")
         return self

@@ -75,3 +75,25 @@ def test_words_of_eval_and_bad_input(workplace, capsys):
         assert said in captured.err
         assert len(captured.err.splitlines()) == 1
     assert list(workplace.iterdir()) == []
+
+
+def test_several_answers_to_each_question(workplace, tiny_qwen):
+    """The first is that of a run that asks once, the others differ, and episodes are drawn anew as well."""
+    given = {"limit": 2, "sampling": {"temperature": 1.0, "max_new_tokens": 4}}
+    for samples, batch in ((1, 32), (3, 2)):
+        mmrl.evaluate(
+            model=tiny_qwen(), tasks=["digits"], output=f"of{samples}", samples=samples, batch_size=batch, **given
+        )
+    one, several = (
+        [json.loads(line)["answer"] for line in (workplace / f"of{n}/digits/samples.jsonl").read_text().splitlines()]
+        for n in (1, 3)
+    )
+    assert several[::3] == one
+    assert len(set(several)) == 6
+    played = mmrl.evaluate(
+        model="quickstart_robot", tasks=["tabletop"], output="played", samples=2, limit=4, sampling={"temperature": 1.0}
+    )["tabletop"]
+    assert set(played["draws"]) == {"pass@1", "pass@2"}
+    lines = [json.loads(line) for line in (workplace / "played/tabletop/samples.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines[::2]] == [line["id"] for line in lines[1::2]]
+    assert [line["facts"] for line in lines[::2]] != [line["facts"] for line in lines[1::2]]

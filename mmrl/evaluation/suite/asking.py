@@ -40,6 +40,7 @@ class Asker:
         sampling: how answers are sampled.
         seed: of all sampling; a row's own follows from it and the row, so that no answer depends on the rows beside it.
         chunk: actions per decision of an episode.
+        samples: answers to each row, which stand one behind the other; see `Draws`.
     """
 
     policy: Policy
@@ -47,6 +48,7 @@ class Asker:
     sampling: SamplingConfig
     seed: int
     chunk: int = 1
+    samples: int = 1
 
     def run(
         self, benchmark: Benchmark, rows: Sequence[Sample], wanted: Sequence[int], batch_size: int, write: Write
@@ -72,8 +74,15 @@ class Asker:
         ahead: MediaAhead,
     ) -> list[_Outcome]:
         ahead.want([sample for _, sample in batch], coming)
-        outcomes, ready = [], []
+        outcomes: list[_Outcome] = []
+        ready: list[int] = []
         for row, sample in batch:
+            before = outcomes[-1] if outcomes and outcomes[-1].row // self.samples == row // self.samples else None
+            if before is not None:
+                # Another draw of the same row.
+                outcomes.append(replace(before, row=row))
+                ready += [len(outcomes) - 1] if before.failed is None else []
+                continue
             try:
                 item = preparer.make(sample)
             except BadSample as error:
@@ -84,15 +93,20 @@ class Asker:
         answered = [i for i in ready if outcomes[i].sample.kind == ANSWERS]
         for i, outcome in zip(answered, self._answers([outcomes[i] for i in answered]), strict=True):
             outcomes[i] = outcome
-        played = [i for i in ready if outcomes[i].sample.kind != ANSWERS]
-        terms = Terms(self.sampling, seed=self.seed, chunk=self.chunk)
-        groups = sample_each(means, [outcomes[i].made for i in played], terms)
-        for i, group in zip(played, groups, strict=True):
-            outcomes[i] = replace(outcomes[i], group=group)
+        for draw in range(self.samples):
+            played = [i for i in ready if outcomes[i].sample.kind != ANSWERS and self._draw(outcomes[i].row) == draw]
+            terms = Terms(self.sampling, seed=drawn_seed(self.seed, draw), chunk=self.chunk)
+            groups = sample_each(means, [outcomes[i].made for i in played], terms) if played else []
+            for i, group in zip(played, groups, strict=True):
+                outcomes[i] = replace(outcomes[i], group=group)
         return outcomes
 
+    def _draw(self, place: int) -> int:
+        return place % self.samples
+
     def _answers(self, outcomes: Sequence[_Outcome]) -> list[_Outcome]:
-        requests = [Request(o.made.prompts[0], seed=row_seed(self.seed, o.sample)) for o in outcomes]
+        seeds = [row_seed(drawn_seed(self.seed, self._draw(o.row)), o.sample) for o in outcomes]
+        requests = [Request(o.made.prompts[0], seed=seed) for o, seed in zip(outcomes, seeds, strict=True)]
         completions = self.engine.generate(requests, self.sampling, self.seed)
         begun, policy = opening_of(self.policy), self.policy
         texts = [c.text if c.text is not None else policy.decode_text(c.tokens) for (c,) in completions]
@@ -161,6 +175,11 @@ class _Outcome:
             tokens=trajectory.units,
             facts=facts,
         )
+
+
+def drawn_seed(seed: int, draw: int) -> int:
+    """The seed of a draw of every row: the first has the run's own."""
+    return seed if not draw else int.from_bytes(hashlib.sha256(f"{seed}#{draw}".encode()).digest()[:7], "big")
 
 
 def row_seed(seed: int, sample: Sample) -> int:

@@ -84,11 +84,12 @@ def compare_evaluations(first: Path, second: Path, across: bool = False) -> list
 
 
 def _paired(name: str, first: Stored, second: Stored, notes: Sequence[str]) -> Paired:
-    rows = sorted(first.records.keys() & second.records.keys())
+    here, there = first.rows, second.rows
+    rows = sorted(here.keys() & there.keys())
     if not rows:
         raise UserError(f"benchmark '{name}': no row is answered in both folders")
-    alone = len(first.records.keys() ^ second.records.keys())
-    before, after = ([stored.records[row] for row in rows] for stored in (first, second))
+    alone = len(here.keys() ^ there.keys())
+    before, after = ([records[row] for row in rows] for records in (here, there))
     changes = [b.score - a.score for a, b in zip(before, after)]
     lost = tuple(a.id for a, change in zip(before, changes) if change < 0)
     won = tuple(a.id for a, change in zip(before, changes) if change > 0)

@@ -39,7 +39,8 @@ class Protocol:
         prompt: template, its digest, system prompt.
         scoring: extractor, metric, and the digest of the code of both.
         policy: its budgets of pixels and frames, its longest prompt, and the params of its family.
-        decoding: sampling settings, token limit, seed; for episodes the actions per decision.
+        decoding: sampling settings, token limit, seed, answers to each row where there are several; for episodes the
+            actions per decision.
         engine: its name, what forward passes compute in, and the versions of what it is made of.
         chat_template: the digest of the checkpoint's; None: it has none.
         simulators: settings of those that play; None: nothing is played.
@@ -75,13 +76,14 @@ def protocol_of(
     sampling: SamplingConfig,
     seed: int,
     chunk: int,
+    samples: int = 1,
 ) -> Protocol:
     """The protocol of asking a policy a benchmark's rows."""
     said = dict(benchmark.protocol) if isinstance(benchmark, Described) else {}
     template = said.get("template")
     settings = policy.config
     read = {key: _plain(getattr(settings, key)) for key in READ if getattr(settings, key, None) is not None}
-    decoding = {**sampling.model_dump(mode="json"), "seed": seed}
+    decoding = {**sampling.model_dump(mode="json"), "seed": seed, **({"samples": samples} if samples > 1 else {})}
     simulators = simulators_of(benchmark) if isinstance(benchmark, Played) else None
     return Protocol(
         benchmark=name,

@@ -20,7 +20,7 @@ class Record:
     """One row's answer.
 
     Attributes:
-        row: in the benchmark.
+        row: in the benchmark, where each row stands as often as it is asked; see `Draws`.
         id: the sample's.
         question: the text that was asked.
         target: what is right, in the policy's own coordinates.

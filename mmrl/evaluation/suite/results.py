@@ -10,6 +10,7 @@ from typing import Any
 from mmrl.contracts.benchmark import Benchmark, Described, Scored, Weighted
 from mmrl.contracts.types import Sample
 from mmrl.evaluation.figures import interval
+from mmrl.evaluation.suite.draws import by_row, draws_figures
 from mmrl.evaluation.suite.protocol import digest_of
 from mmrl.evaluation.suite.records import Record
 from mmrl.tracking.text_table import aligned
@@ -31,17 +32,21 @@ def results_of(
 ) -> dict[str, Any]:
     """The entry of a benchmark in results.json; it depends on the answers, not on the order in which they came."""
     scored = scored_of(rows, records)
+    samples = int(protocol.get("decoding", {}).get("samples", 1))
     figures = dict(benchmark.aggregate(scored))
     ordered = [record for _, record in sorted(records.items())]
-    failures = [record for record in ordered if record.failed is not None]
+    drawn = by_row(records, samples)
+    failures = {row: each[0] for row, each in drawn.items() if each[0].failed is not None}
     asked = [record for record in ordered if record.failed is None]
     result: dict[str, Any] = {
         "score": figures["score"],
         "figures": figures,
         "intervals": _intervals(benchmark, scored),
-        "rows": len(scored),
+        "rows": len(drawn),
         "failures": len(failures),
-        "failed": [{"row": record.row, "id": record.id, "reason": record.failed} for record in failures[:SHOWN]],
+        "failed": [
+            {"row": row, "id": record.id, "reason": record.failed} for row, record in list(failures.items())[:SHOWN]
+        ],
         "truncated": sum(record.truncated for record in ordered),
         "tokens": {
             "answer": _spread([record.tokens for record in asked]),
@@ -51,6 +56,8 @@ def results_of(
         "protocol": dict(protocol),
         "protocol_digest": digest_of(dict(protocol)),
     }
+    if samples > 1:
+        result |= {"samples": samples, "draws": draws_figures(records, samples)}
     if isinstance(benchmark, Described):
         result["references"] = [
             {"model": r.model, "score": r.score, "source": r.source} for r in benchmark.facts.references

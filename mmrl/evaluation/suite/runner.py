@@ -17,6 +17,7 @@ from mmrl.contracts.types import Sample
 from mmrl.evaluation.benchmarks.own import OwnBenchmark
 from mmrl.evaluation.suite.arms import ArmRows
 from mmrl.evaluation.suite.asking import Asker
+from mmrl.evaluation.suite.draws import Draws, places_of
 from mmrl.evaluation.suite.protocol import named, protocol_changes, protocol_of
 from mmrl.evaluation.suite.records import Records
 from mmrl.evaluation.suite.results import results_of
@@ -35,17 +36,24 @@ LIMIT = 64
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A benchmark whose rows have been looked through."""
+    """A benchmark whose rows have been looked through.
+
+    Attributes:
+        samples: answers to each row.
+        rows: each as often as it is asked; see `Draws`.
+        survey: of the rows themselves.
+    """
 
     name: str
     benchmark: Benchmark
     rows: Sequence[Sample]
     survey: Survey
+    samples: int = 1
 
     def part(self, shard: str | None) -> list[int]:
-        """The rows of a shard; of no shard all."""
-        place, count = read_shard(shard) if shard is not None else (0, 1)
-        return list(range(place, self.survey.count, count))
+        """Where the rows of a shard stand in `rows`; of no shard all."""
+        first, step = read_shard(shard) if shard is not None else (0, 1)
+        return places_of(range(first, self.survey.count, step), self.samples)
 
 
 def open_tasks(config: SuiteConfig) -> list[Task]:
@@ -54,7 +62,9 @@ def open_tasks(config: SuiteConfig) -> list[Task]:
     Raises:
         UserError: files or media are missing, or a row is not what its benchmark can score.
     """
-    tasks = [open_task(name, config.data_root, config.limit, config.count_missing) for name in config.tasks]
+    tasks = [
+        open_task(name, config.data_root, config.limit, config.count_missing, config.samples) for name in config.tasks
+    ]
     played = [task.benchmark for task in tasks if isinstance(task.benchmark, Played)]
     names = {name for benchmark in played for name in benchmark.simulators}
     if foreign := sorted(config.simulators.keys() - names):
@@ -73,7 +83,9 @@ def checked_simulators(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Simu
     }
 
 
-def open_task(task: str, root: str | None, limit: int | None = None, count_missing: bool = True) -> Task:
+def open_task(
+    task: str, root: str | None, limit: int | None = None, count_missing: bool = True, samples: int = 1
+) -> Task:
     """One benchmark, perhaps under an arm; see `open_tasks`."""
     name, arm = split_arm(task)
     benchmark = OwnBenchmark(Path(name)) if name.endswith(YAML) else BENCHMARKS.get(name)()
@@ -84,7 +96,7 @@ def open_task(task: str, root: str | None, limit: int | None = None, count_missi
     found = survey(name, benchmark, rows, limit)
     if not count_missing:
         refuse_missing(name, benchmark, found)
-    return Task(name, benchmark, rows, found)
+    return Task(name, benchmark, Draws(rows, samples), found, samples)
 
 
 def run_tasks(
@@ -113,7 +125,7 @@ def run_tasks(
         limit = task.benchmark.limit if isinstance(task.benchmark, Described) else LIMIT
         sampling = config.sampling.limited(limit)
         protocol = protocol_of(
-            task.name, task.benchmark, task.survey, policy, engine_name, sampling, config.seed, chunk
+            task.name, task.benchmark, task.survey, policy, engine_name, sampling, config.seed, chunk, task.samples
         )
         head = {"model": dict(model), "shard": config.shard, "protocol": protocol.plain}
         check_head(output / slug(task.name), head)
@@ -123,10 +135,10 @@ def run_tasks(
         write_atomic(output / slug(task.name) / PROTOCOL, json_text(head))
         records.mend()
         done = records.read()
-        wanted = [row for row in task.part(config.shard) if row not in done]
+        wanted = [place for place in task.part(config.shard) if place not in done]
         if done:
             say(f"{task.name}: {len(done)} answers are there, {len(wanted)} are left")
-        Asker(policy, engine, sampling, config.seed, chunk).run(
+        Asker(policy, engine, sampling, config.seed, chunk, task.samples).run(
             task.benchmark, task.rows, wanted, config.batch_size, records.append
         )
         result = results_of(task.benchmark, task.rows, records.read(), head["protocol"])
@@ -159,7 +171,8 @@ def check_head(folder: Path, head: Mapping[str, Any]) -> None:
 
 def summary_line(name: str, result: Mapping[str, Any]) -> str:
     """What is said when a benchmark is done."""
-    figure = f"{name}: {result['score']:.3f} over {result['rows']} rows"
+    each = f", {result['samples']} answers to each" if "samples" in result else ""
+    figure = f"{name}: {result['score']:.3f} over {result['rows']} rows{each}"
     failed = f", {result['failures']} failed" if result["failures"] else ""
     cut = f", {result['truncated']} answers cut by the limit of tokens" if result["truncated"] else ""
     return figure + failed + cut

@@ -11,6 +11,7 @@ from typing import Any
 from mmrl.contracts.benchmark import Benchmark
 from mmrl.contracts.errors import UserError, unknown
 from mmrl.contracts.types import Sample
+from mmrl.evaluation.suite.draws import means_of, places_of
 from mmrl.evaluation.suite.protocol import named, protocol_changes, scoring_of
 from mmrl.evaluation.suite.records import SAMPLES, Record, Records
 from mmrl.evaluation.suite.results import results_of
@@ -44,6 +45,21 @@ class Stored:
         """See `Protocol`."""
         return self.head["protocol"]
 
+    @property
+    def samples(self) -> int:
+        """Answers to each row."""
+        return samples_of(self.head)
+
+    @property
+    def rows(self) -> dict[int, Record]:
+        """Row -> its first answer, with the mean score of all."""
+        return means_of(self.records, self.samples)
+
+
+def samples_of(head: Mapping[str, Any]) -> int:
+    """Answers to each row."""
+    return int(head["protocol"]["decoding"].get("samples", 1))
+
 
 def stored_in(output: Path) -> dict[str, Stored]:
     """Benchmark -> its answers. Raises UserError where the folder holds none."""
@@ -61,7 +77,7 @@ def reopened(stored: Stored, root: str | None) -> Task:
         UserError: its rows are not those that were asked.
     """
     asked = stored.protocol["rows"]
-    task = open_task(stored.name, root, asked["count"])
+    task = open_task(stored.name, root, asked["count"], samples=stored.samples)
     if task.survey.digest != asked["digest"]:
         raise UserError(f"benchmark '{stored.name}' has other rows than those that '{stored.folder}' answers")
     return task
@@ -97,9 +113,9 @@ def _together(name: str, parts: Sequence[Stored]) -> tuple[Mapping[str, Any], di
     if missing := [str(i) for i in range(count) if i not in places]:
         raise UserError(f"benchmark '{name}': of {count} shards {', '.join(missing)} are missing")
     records = {row: record for part in parts for row, record in part.records.items()}
-    rows = heads[0]["protocol"]["rows"]["count"]
+    rows, samples = heads[0]["protocol"]["rows"]["count"], samples_of(heads[0])
     for place, part in places.items():
-        if left := len(set(range(place, rows, count)) - part.records.keys()):
+        if left := len(set(places_of(range(place, rows, count), samples)) - part.records.keys()):
             raise UserError(
                 f"'{part.folder}' is not finished: {left} answers are missing; run it again to go on with it"
             )
