@@ -16,7 +16,7 @@ from mmrl.contracts.errors import BadSample, CheckpointError, UserError
 from mmrl.contracts.policy import Normalising, Policy, media_of, params_of
 from mmrl.contracts.types import Sample
 from mmrl.data.media_reader import open_cache
-from mmrl.data.mixture import Mixture, open_dataset, open_mixture
+from mmrl.data.mixture import Mixture, make_sampler, open_dataset, open_mixture
 from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
 from mmrl.engines import open_engine
@@ -329,7 +329,8 @@ def open_train(recipe: Recipe, preparer: Preparer, datasets: Sequence[Sequence[S
     if not passed:
         return open_mixture(recipe.data, recipe.seed, preparer.check, datasets)
     seed = recipe.data.seed if recipe.data.seed is not None else recipe.seed
-    return Mixture(datasets, seed=seed, on_bad=recipe.data.on_bad_sample, check=preparer.check)
+    make = partial(make_sampler, recipe.data.sampler)
+    return Mixture(datasets, seed=seed, on_bad=recipe.data.on_bad_sample, check=preparer.check, make=make)
 
 
 def open_eval_sets(

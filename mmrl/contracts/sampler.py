@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -20,12 +20,15 @@ class Pool:
         size: its rows, at least one.
         weight: its share of the draws, relative to the others'.
         use: `all`, or the one kind of draw that it takes part in: `rollouts` or `demonstrations`.
+        column: gives a column's value of each row, None where a row has none; it reads them all. None: there are no
+            columns to read.
     """
 
     name: str
     size: int
     weight: float = 1.0
     use: str = "all"
+    column: Callable[[str], Sequence[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,9 @@ class Sampler(Protocol):
 
     def update(self, outcomes: Sequence[Outcome]) -> None:
         """Learns from a step's outcomes."""
+
+    def figures(self) -> Mapping[str, float]:
+        """What it draws by now, for the log, as `sampler/<figure>`; empty where there is nothing to say."""
 
     def state_dict(self) -> dict[str, Any]:
         """The place in every walk, as JSON-serialisable values. Looking ahead takes it and puts it back."""

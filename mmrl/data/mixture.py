@@ -141,11 +141,12 @@ def open_mixture(
         on_bad=config.on_bad_sample,
         check=check,
         uses=[data.use for data in config.train],
-        make=partial(_sampler, config.sampler),
+        make=partial(make_sampler, config.sampler),
     )
 
 
-def _sampler(settings: SamplerSettings, pools: Sequence[Pool], seed: int) -> Sampler:
+def make_sampler(settings: SamplerSettings, pools: Sequence[Pool], seed: int) -> Sampler:
+    """The sampler of these settings. Raises UserError where the data lack what it draws by."""
     return import_named(settings.adapter)(pools, seed, settings)
 
 
@@ -166,6 +167,21 @@ class Upcoming:
     def build(self) -> Sample:
         """The sample. Raises BadSample."""
         return self.rows[self.row]
+
+
+def column_of(rows: Sequence[Sample], name: str) -> list[Any]:
+    """A column of every row: of the file, or the sample's `task`, `dataset` or `id`; None where a row has none."""
+    values = []
+    for row in range(len(rows)):
+        try:
+            sample = rows[row]
+        except BadSample:
+            # It is told, or ends the run, when it is drawn.
+            values.append(None)
+            continue
+        own = {"task": sample.task, "dataset": sample.dataset, "id": sample.id}
+        values.append(sample.columns.get(name, own.get(name, sample.target.get(name))))
+    return values
 
 
 class Mixture:
@@ -221,7 +237,7 @@ class Mixture:
         self.reads_media = any(getattr(rows, "threaded", False) for rows in datasets)
         uses = ["all"] * len(datasets) if uses is None else list(uses)
         pools = [
-            Pool(getattr(rows, "name", None) or "", len(rows), weight, use)
+            Pool(getattr(rows, "name", None) or "", len(rows), weight, use, partial(column_of, rows))
             for rows, weight, use in zip(datasets, weights, uses, strict=True)
         ]
         self.sampler: Sampler = (make or Weighted)(pools, seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
@@ -32,7 +32,118 @@ class WeightedSettings(SamplerSettings):
     name: str = "weighted"
 
 
-SAMPLERS: Registry[type[SamplerSettings]] = Registry("sampler", {"weighted": WeightedSettings})
+class UniformSettings(SamplerSettings):
+    """Every row of all datasets alike, without replacement, in a new order each epoch: the control of the others."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.ordered:Uniform"
+    name: str = "uniform"
+
+
+class SequentialSettings(SamplerSettings):
+    """Rows in the order of the data, over and over."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.ordered:Sequential"
+    name: str = "sequential"
+
+
+class OrderedSettings(SamplerSettings):
+    """Rows in the order of a column's numbers, such as the pass rate of a profile: easy to hard, over and over."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.ordered:Ordered"
+    name: str = "ordered"
+    column: str = Field(description="a column of numbers; `pass_rate` is that of data which a policy made")
+    descending: bool = Field(True, description="the highest number first: of pass rates, the easiest row")
+
+
+class StagedSettings(SamplerSettings):
+    """Rows by the value of a column, one value after the other: a curriculum of stages."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.ordered:Staged"
+    name: str = "staged"
+    column: str = Field("dataset", description="a column of the rows, `task`, or `dataset`")
+    order: list[str] = Field([], description="its values, first to last; empty: as they first stand in the data")
+    draws: PositiveInt = Field(description="draws from each value before the next one begins; the last one stays")
+    mixed: bool = Field(False, description="values that have begun stay among the draws")
+
+
+class DifficultySettings(SamplerSettings):
+    """Rows whose pass rate is expected near a target; what is not known yet is tried."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.learned:Difficulty"
+    name: str = "difficulty"
+    target: float = Field(0.5, ge=0.0, le=1.0, description="pass rate that is drawn most")
+    width: PositiveFloat = Field(0.2, description="standard deviation of the bell over pass rates that weighs rows")
+    floor: float = Field(0.02, gt=0.0, le=1.0, description="least weight of a row, beside 1 at the target")
+    decay: float = Field(0.5, ge=0.0, lt=1.0, description="weight of the history beside the newest pass rate")
+    column: str | None = Field(None, description="a column with pass rates to begin with; null: the target itself")
+
+
+class FilterSettings(SamplerSettings):
+    """Rows without replacement, but those that were solved or hopeless rest for a while."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.learned:Filter"
+    name: str = "filter"
+    low: float | None = Field(0.0, ge=0.0, le=1.0, description="hopeless at most; null: they never rest")
+    high: float | None = Field(1.0, ge=0.0, le=1.0, description="solved at least; null: they never rest")
+    rest: PositiveInt = Field(description="draws for which a row rests")
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> FilterSettings:
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}, so every row would rest")
+        return self
+
+
+class CategorySettings(SamplerSettings):
+    """Base of the bandits over categories."""
+
+    column: str = Field("dataset", description="what makes a category: a column of the rows, `task`, or `dataset`")
+    temperature: PositiveFloat = Field(0.5, description="of the softmax over categories")
+    normalise: bool = Field(True, description="advantages are divided by the standard deviation of their group")
+
+
+class SecSettings(CategorySettings):
+    """A bandit over categories by mean absolute advantage, TD(0) (SEC, arXiv 2505.14970)."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.bandits:Sec"
+    name: str = "sec"
+    rate: float = Field(0.5, gt=0.0, le=1.0, description="weight of the newest step beside the value so far")
+
+
+class DumpSettings(CategorySettings):
+    """Upper confidence bounds over categories by mean absolute advantage (DUMP, arXiv 2504.09710)."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.bandits:Dump"
+    name: str = "dump"
+    window: PositiveInt = Field(300, description="newest advantages of a category that its value is the mean of")
+
+
+class RatioSettings(SamplerSettings):
+    """Categories in fixed ratios of the rollouts that were completed, not of those that were asked for."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.bandits:Ratio"
+    name: str = "ratio"
+    column: str = Field("dataset", description="what makes a category: a column of the rows, `task`, or `dataset`")
+    ratios: dict[str, PositiveFloat] = Field(
+        {}, description="category to its share, relative to the others; default: 1"
+    )
+
+
+SAMPLERS: Registry[type[SamplerSettings]] = Registry(
+    "sampler",
+    {
+        "weighted": WeightedSettings,
+        "uniform": UniformSettings,
+        "sequential": SequentialSettings,
+        "ordered": OrderedSettings,
+        "staged": StagedSettings,
+        "difficulty": DifficultySettings,
+        "filter": FilterSettings,
+        "sec": SecSettings,
+        "dump": DumpSettings,
+        "ratio": RatioSettings,
+    },
+)
 
 
 def sampler_settings(raw: Any) -> SamplerSettings:

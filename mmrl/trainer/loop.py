@@ -170,6 +170,7 @@ def train_step(
     update_seconds = time.perf_counter() - update_start
     metrics |= resources(rows, batch.metrics["time/rollout"] + update_seconds, update_seconds)
     metrics |= {"data/skipped": float(session.mixture.skipped), "data/epoch": float(max(session.mixture.epochs))}
+    metrics |= {f"sampler/{name}": value for name, value in session.mixture.sampler.figures().items()}
     if elsewhere := sum(not agrees(group.sample) for group in batch.demonstrations):
         metrics["data/other_places"] = elsewhere / len(batch.demonstrations)
     return metrics

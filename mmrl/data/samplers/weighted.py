@@ -86,6 +86,10 @@ class Weighted:
     def update(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing: what is drawn depends on no outcome."""
 
+    def figures(self) -> dict[str, float]:
+        """Nothing: the weights are the recipe's."""
+        return {}
+
     def _left(self, walk: Walk) -> list[float]:
         """Each dataset's weight; 0 where it gives nothing."""
         return [0.0 if i in self._dropped[walk] else weight for i, weight in enumerate(self._weights[walk])]

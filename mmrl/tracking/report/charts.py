@@ -54,6 +54,15 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
         ),
     ),
     (
+        "Sampler",
+        (
+            Chart("Chance of each category", ("sampler/share/*",), "share", unit_range=True),
+            Chart("Value of each category", ("sampler/value/*",), "mean absolute advantage"),
+            Chart("Rows", ("sampler/seen", "sampler/resting", "sampler/estimate"), "share", unit_range=True),
+            Chart("Stage of the curriculum", ("sampler/stage",), "stage", smooth=False),
+        ),
+    ),
+    (
         "Held-out accuracy over training",
         (
             Chart("", ("eval/mean", "eval/*"), "accuracy", unit_range=True, each=True, besides=LEFT, smooth=False),
