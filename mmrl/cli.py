@@ -15,6 +15,7 @@ from mmrl.commands.cache import add_arguments as add_cache_arguments
 from mmrl.commands.compare import add_arguments as add_compare_arguments
 from mmrl.commands.eval import add_arguments as add_eval_arguments
 from mmrl.commands.export import add_arguments as add_export_arguments
+from mmrl.commands.gap import add_arguments as add_gap_arguments
 from mmrl.commands.generate import add_arguments as add_generate_arguments
 from mmrl.commands.rewards import add_arguments as add_rewards_arguments
 from mmrl.contracts.errors import UserError
@@ -106,7 +107,10 @@ def make_parser(tiny: bool = True) -> argparse.ArgumentParser:
     config = command("config", "print a recipe with every default filled in")
     recipe(config, "RECIPE", "YAML file", nargs="?")
     config.add_argument("--schema", action="store_true", help="print the JSON schema of recipes instead")
-    command("doctor", "show versions, devices and optional packages, and try a tiny model")
+    add_gap_arguments(command("gap", "compare the log-probs of a checkpoint's engines with the trainer's"))
+    doctor = command("doctor", "show versions, devices and optional packages, and try a tiny model")
+    doctor.add_argument("--model", metavar="DIR", help="instead: whether this checkpoint sees what it is shown")
+    doctor.add_argument("--engine", metavar="NAME", default="hf", help="what samples it; default: hf")
     return parser
 
 

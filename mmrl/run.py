@@ -176,6 +176,7 @@ def measure(
     from mmrl.tracking.videos import EpisodeVideos
 
     apply_threads(recipe)
+    recipe.engine.check_installed()
     rewarder = open_rewarder(recipe, reward, eval_data)
     sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
     if not sets and not recipe.evaluation.benchmarks:

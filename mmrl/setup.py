@@ -74,6 +74,8 @@ def open_run(
     source, state = resumed.source, resumed.state
     tensors = checkpoint.tensors_of(source) if source else None
     check_sinks(recipe.tracking)
+    for part in recipe.apart():
+        part.engine.check_installed()
     given = Given(reward, train_data, eval_data)
     begun = [stage.name for stage in recipe.stages[: state["place"]["stage"] if state else 0]]
     # Data that a stage is yet to generate are opened when it has.

@@ -12,6 +12,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from mmrl.contracts.errors import UserError
 from mmrl.tracking.environment import version_of
 
 CORE = (
@@ -34,7 +35,10 @@ PROBES = {
 
 
 def run(args: Namespace) -> int:
-    """Prints one line per fact; 1 when the smoke check fails."""
+    """Prints one line per fact; 1 when the smoke check fails. With `--model` see `see`."""
+    if args.model is not None:
+        print(see(args.model, args.engine))
+        return 0
     from mmrl.policies.compat import ensure_torchvision
 
     for name, fact in versions():
@@ -54,6 +58,37 @@ def run(args: Namespace) -> int:
         print(f"  {module.partition('.')[0]:<12}{package_state(module)}", flush=True)
     print("smoke check")
     return 0 if smoke_check() else 1
+
+
+def see(model: str, engine: str) -> str:
+    """The figures of what a checkpoint and the engine that samples it see on rows of digits.
+
+    Raises:
+        UserError: it does not see its pictures, or the engine sees something else.
+    """
+    from contextlib import closing
+
+    from mmrl.data.digits import Digits
+    from mmrl.engines import open_engine
+    from mmrl.evaluation.sees import answers_pictures, check_sight, look
+    from mmrl.evaluation.suite.opening import policy_type
+    from mmrl.policies.opening import load_policy
+    from mmrl.recipe.data import DigitsData
+    from mmrl.recipe.engines import check_engine, engine_model
+    from mmrl.recipe.policies.registry import policy_settings
+
+    kind, settings = policy_type(model), engine_model(engine)(name=engine)
+    check_engine(settings, kind)
+    settings.check_installed()
+    policy = load_policy(policy_settings(type=kind, path=model))
+    if not answers_pictures(policy):
+        raise UserError(f"--model: '{model}' is a {kind}, which does not answer questions about pictures")
+    with closing(open_engine(settings, policy)) as opened:
+        sight = look(policy, opened, Digits(DigitsData(type="digits", size=8)))
+    if sight is None:
+        raise UserError(f"--model: '{model}' can be shown none of the digits: its prompts are too long for it")
+    check_sight(sight, policy.config.dtype, f"'{model}'")
+    return f"it sees its pictures: {sight.figures()}"
 
 
 def versions() -> Iterator[tuple[str, str]]:

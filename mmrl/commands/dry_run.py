@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from statistics import median
@@ -18,6 +18,7 @@ from mmrl.data.mixture import open_dataset
 from mmrl.data.turns import turns_of
 from mmrl.engines import open_engine
 from mmrl.evaluation.loss import NO_LIMIT
+from mmrl.evaluation.sees import answers_pictures, check_sight, look
 from mmrl.policies.boxes import agrees
 from mmrl.policies.loading import resolve_device
 from mmrl.recipe.data import EpisodeData
@@ -76,15 +77,19 @@ def dry_run(recipe: Recipe) -> str:
     Claim(recipe.folder, recipe.resume).undo()
     resumed = checkpoint.resume_from(recipe.resume, recipe.folder / "checkpoints", recipe.checkpoint.on_damaged)
     check_sinks(recipe.tracking)
+    for each in recipe.apart():
+        each.engine.check_installed()
     free = memory.available(resolve_device(recipe.policy.device))
     parts = [_open_part(part) for part in recipe.apart()]
     policy = open_policy(recipe, recipe.policy)
     datasets = [rows for part in parts for _, rows in part.train.values()]
     settle_statistics(policy, datasets, recipe.simulators)
     settle_cameras(policy, datasets, in_use(recipe))
+    sights: list[str] = []
     for part in parts:
         with closing(open_engine(part.recipe.engine, policy)) as engine:
             _try_simulators(part.recipe, policy, engine)
+            sights += _look(policy, engine, part.train)
     limit = max(stage.rollout.max_new_tokens for stage in recipe.stages)
     probes: list[Probe] = []
     bad: list[BadSample] = []
@@ -97,6 +102,7 @@ def dry_run(recipe: Recipe) -> str:
     lines += [f"resumes from {resumed.source}"] if resumed.source else []
     lines += _describe_data(probes, limit)
     lines += dict.fromkeys(cut)
+    lines += sights
     lines += [f"  bad sample, skipped: {line}" for line in first_of_each(bad)]
     lines += _describe_stages(recipe)
     lines += _describe_memory(recipe, policy, probes, free)
@@ -141,6 +147,17 @@ def _probe_part(part: OpenedPart, policy: Policy) -> tuple[list[Probe], list[Bad
     if bad and recipe.data.on_bad_sample == "stop":
         raise UserError("\n".join(map(str, first_of_each(with_cure(error, recipe) for error in bad))))
     return probes, bad
+
+
+def _look(policy: Policy, engine: Engine, train: Mapping[str, tuple[Any, Sequence[Sample]]]) -> list[str]:
+    """A line for each training set that shows pictures or videos. Raises UserError where they are not seen."""
+    lines = []
+    for key, (config, data) in train.items() if answers_pictures(policy) else ():
+        sight = look(policy, engine, data)
+        if sight is not None:
+            check_sight(sight, policy.config.dtype, f"{key} {config.name or config.type}")
+            lines.append(f"  seen in {key}: {sight.figures()}")
+    return lines
 
 
 def _try_simulators(recipe: Recipe, policy: Policy, engine: Engine) -> None:

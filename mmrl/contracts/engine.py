@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmrl.contracts.policy import Policy
@@ -116,12 +116,14 @@ class SyncReport:
         tensors: handed over; 0 where the engine samples from the trainer's own.
         bytes: of these tensors.
         seconds: of wall-clock time.
+        figures: what proving it measured, as documented metrics.
     """
 
     version: int
     tensors: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -39,6 +39,10 @@ class CheckpointError(UserError):
     """A checkpoint that is missing, broken, or of another model."""
 
 
+class EngineError(UserError):
+    """An engine that does not start, fails, or samples other weights or prompts than the trainer has."""
+
+
 class DeadPolicy(UserError):
     """A policy that computes nothing usable any more, or a run that shows no sign of learning: no figure is made of it.
 

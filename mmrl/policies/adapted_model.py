@@ -92,6 +92,31 @@ class AdaptedModel(Referenced):
         write_model(self._model, weights, self.config.dtype, folder)
         self._save_beside(folder)
 
+    def save_settings(self, folder: Path) -> None:
+        """See `Served.save_settings`."""
+        folder = Path(folder)
+        self._complete_config()
+        write_config(self._model, self.config.dtype, folder)
+        self._save_beside(folder)
+
+    def model_parts(self) -> tuple[str, ...]:
+        """See `Served.model_parts`."""
+        return tuple(entry_of(self.config.type).parts)
+
+    def served_parts(self) -> tuple[str, ...]:
+        """See `Served.served_parts`."""
+        parts = entry_of(self.config.type).parts
+        trained = {owner_of(plain_name(name), parts) for name, p in self.module.named_parameters() if p.requires_grad}
+        return tuple(part for part in parts if part in trained)
+
+    def served_weights(self, part: str | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+        """See `Served.served_weights`."""
+        parts, dtype = entry_of(self.config.type).parts, getattr(torch, self.config.dtype)
+        for name, weight in weights_of(self._model).items():
+            if part is None or owner_of(name, parts) == part:
+                value = weight.value()
+                yield name, value.to(dtype) if value.is_floating_point() else value
+
     def save_adapter(self, folder: Path) -> None:
         """See `Adapted.save_adapter`."""
         folder = Path(folder)

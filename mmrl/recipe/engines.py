@@ -5,42 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from mmrl.contracts.errors import ConfigError
-from mmrl.recipe.base import Settings
 from mmrl.recipe.choosing import Chosen
+from mmrl.recipe.engine_settings import BatchedSettings, EngineSettings
 from mmrl.recipe.policies.registry import POLICIES, entry_of
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.registry import Registry
-
-
-class EngineSettings(Settings):
-    """Base of every engine's settings.
-
-    Attributes:
-        adapter: `module:class` of the engine, called with these settings.
-        samples: the policies that it can sample: `tokens`, or the name of the engine that a policy has of its own.
-    """
-
-    adapter: ClassVar[str]
-    samples: ClassVar[frozenset[str]]
-
-    name: str = Field(description="a name in mmrl.recipe.engines, or module:name of a settings model")
-
-    def rows(self, requested: int) -> int:
-        """How many sequences of `requested` it holds in this process's memory at once; 0: it holds them elsewhere."""
-        return 0
-
-
-class BatchedSettings(EngineSettings):
-    """Settings of the engines that sample in this process."""
-
-    batch_size: PositiveInt = Field(256, description="sequences sampled at once; lower it when memory runs out")
-
-    def rows(self, requested: int) -> int:
-        """See `EngineSettings.rows`."""
-        return min(self.batch_size, requested)
+from mmrl.recipe.vllm_engine import VLLMSettings
 
 
 class HFSettings(BatchedSettings):
@@ -74,7 +47,7 @@ class FrameSettings(BatchedSettings):
 
 
 ENGINES: Registry[type[EngineSettings]] = Registry(
-    "engine", {"hf": HFSettings, "flow": FlowSettings, "frames": FrameSettings}
+    "engine", {"hf": HFSettings, "flow": FlowSettings, "frames": FrameSettings, "vllm": VLLMSettings}
 )
 
 
@@ -110,9 +83,13 @@ def with_engine(raw: Any) -> Any:
 
 def check_engine(engine: EngineSettings, policy: str) -> None:
     """Raises ConfigError where an engine does not sample policies of this `policy.type`."""
-    kind = entry_of(policy).engine or "tokens"
-    if kind not in engine.samples:
-        able = [name for name in ENGINES.names() if kind in ENGINES.get(name).samples]
+    if not _samples(type(engine), policy):
+        able = [name for name in ENGINES.names() if _samples(ENGINES.get(name), policy)]
         raise ConfigError(
             f"engine.name: '{engine.name}' does not sample policy.type '{policy}'. Allowed: {', '.join(able)}"
         )
+
+
+def _samples(engine: type[EngineSettings], policy: str) -> bool:
+    families = engine.families
+    return (entry_of(policy).engine or "tokens") in engine.samples and (families is None or policy in families)

@@ -64,6 +64,8 @@ def check_part(recipe: Recipe) -> None:
             check_generating(stage, recipe)
             continue
         check_objective(stage)
+        if stage.objective.rollouts:
+            recipe.engine.refuse_sampling(stage.rollout, f"stages.{stage.name}.rollout")
         check_stage(stage, recipe.policy)
         check_critic(stage, recipe.policy)
         check_adapters(stage, recipe.policy)

@@ -96,6 +96,12 @@ _ENTRIES = (
     Metric("offline/weight_mean", "1", "Mean weight of the demonstrated units, exp(A / temperature) or 1 where A > 0."),
     Metric("offline/effective", "share", "(sum w)^2 / (n sum w^2) of these weights: 1 where all are equal."),
     Metric("gap/log_prob_max", "nats", "Largest |engine log-prob - trainer log-prob| of sampled units.", False),
+    Metric(
+        "gap/probe_<modality>",
+        "nats",
+        "Largest |engine log-prob - trainer log-prob| on the probe of a modality (text, image, video) after a sync.",
+        False,
+    ),
     Metric("length/mean", "units", "Mean likelihood units (tokens) of a trajectory."),
     Metric("length/max", "units", "Likelihood units of the longest trajectory."),
     Metric("length/truncated", "share", "Trajectories ended by the length limit.", False),

@@ -93,12 +93,11 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         metrics |= builder.reading()
         metrics |= control.figures()
         controllers.observe({name: figure for name, figure in metrics.items() if not is_wall_clock(name)})
-        # The weights go to the engine.
-        metrics["time/sync"] = session.engine.sync(session.policy, place.updates).seconds
         place.step, place.stage_step = place.step + 1, place.stage_step + 1
         ended = place.stage_step == stage.steps
-        began = time.perf_counter()
         try:
+            metrics |= hand_over(session, place)
+            began = time.perf_counter()
             results = session.evaluate_if_due(place, ended)
         except DeadPolicy:
             session.log(place, stage, metrics, None)
@@ -122,6 +121,12 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         session.log(place, stage, {}, results)
         session.save_if_due(place, optimizer, controllers, results, ended=True)
     return True
+
+
+def hand_over(session: Session, place: Place) -> dict[str, float]:
+    """The weights go to the engine; what that took and showed."""
+    report = session.engine.sync(session.policy, place.updates)
+    return {"time/sync": report.seconds, **report.figures}
 
 
 def collect(session: Session, stage: StageConfig, builder: Builder, place: Place) -> StepBatch:

@@ -80,6 +80,7 @@ def open_parts(config: SuiteConfig) -> tuple[_Parts, int]:
     policy.setdefault("type", policy_type(config.model))
     parts = validate(_Parts, with_engine({"policy": policy, "engine": config.engine}))
     check_engine(parts.engine, parts.policy.type)
+    parts.engine.check_installed()
     stages = (recorded or {}).get("stages") or [{}]
     chunk = config.action_chunk or stages[-1].get("rollout", {}).get("action_chunk") or 1
     return parts, chunk
