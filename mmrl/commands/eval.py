@@ -13,6 +13,21 @@ from mmrl.tracking.files import json_text, write_atomic
 
 # `mmrl eval WORD …`; a recipe or run of that name is `./WORD`.
 WORDS = ("list", "check", "merge", "rescore")
+# Options that a recipe's own evaluation does not read.
+OF_BENCHMARKS = (
+    "arms",
+    "data_root",
+    "limit",
+    "engine",
+    "batch_size",
+    "max_new_tokens",
+    "samples",
+    "seed",
+    "shard",
+    "count_missing",
+    "log_samples",
+    "scorer",
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -21,8 +36,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "recipe",
         metavar="RECIPE_OR_RUN",
         nargs="?",
-        help="YAML file, or a run's folder (its newest checkpoint is measured); or a word: `list` of benchmarks, "
-        "`check TASK …` of their files, `merge DIR …` of shards, `rescore DIR` of saved answers",
+        help="YAML file of a recipe or an evaluation, or a run's folder (its newest checkpoint is measured); or a "
+        "word: `list` of benchmarks, `check TASK …` of their files, `merge DIR …` of shards, `rescore DIR` of saved "
+        "answers",
     )
     parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="settings that replace the recipe's")
     parser.add_argument("--checkpoint", metavar="DIR", help="measure this checkpoint instead")
@@ -56,6 +72,10 @@ def run(args: Namespace) -> int:
     """Measures a recipe or run, asks benchmarks, or does what a word says."""
     if args.model is not None or args.tasks is not None or args.recipe in WORDS:
         return import_module("mmrl.commands.eval_suite").run(args)
+    if args.recipe is not None and Path(args.recipe).suffix in (".yaml", ".yml") and Path(args.recipe).is_file():
+        suite = import_module("mmrl.commands.eval_suite")
+        if (raw := suite.read_file(Path(args.recipe))) is not None:
+            return suite.ask_file(raw, args)
     if args.recipe is None:
         raise UserError("give a recipe, a run, --model and --tasks, or a word: " + ", ".join(WORDS))
     return measure_recipe(args)
@@ -63,6 +83,10 @@ def run(args: Namespace) -> int:
 
 def measure_recipe(args: Namespace) -> int:
     """Prints accuracy per task, and what it took where frames vary; writes both as JSON if asked, films beside it."""
+    if foreign := next((name for name in OF_BENCHMARKS if getattr(args, name) not in (None, False)), None):
+        raise UserError(
+            f"--{foreign.replace('_', '-')} goes with --model and --tasks; a recipe's evaluation is set by its keys"
+        )
     source = Path(args.recipe)
     if not source.exists():
         siblings = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []

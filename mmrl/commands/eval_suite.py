@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import UserError
-from mmrl.recipe.suite import task_name
+from mmrl.recipe.suite import KEYS, task_name
 
 
 def run(args: Namespace) -> int:
@@ -22,16 +22,47 @@ def ask(args: Namespace) -> int:
         raise UserError(
             f"--{'tasks' if args.model else 'model'} is needed beside --{'model' if args.model else 'tasks'}"
         )
+    return _measured(args, {}, [*([args.recipe] if args.recipe else []), *args.overrides])
+
+
+def read_file(path: Path) -> dict[str, Any] | None:
+    """What a YAML file of an evaluation says; None of a recipe's. Raises ConfigError where it cannot be read."""
+    from mmrl.recipe.reading import read_yaml
+
+    raw = read_yaml(path)
+    return raw if any(key in raw for key in KEYS) else None
+
+
+def ask_file(raw: Mapping[str, Any], args: Namespace) -> int:
+    """Asks what a YAML file says, with the command's own settings over it."""
+    return _measured(args, raw, args.overrides)
+
+
+def _measured(args: Namespace, raw: Mapping[str, Any], overrides: Sequence[str]) -> int:
     if args.checkpoint is not None:
         raise UserError("--checkpoint goes with a recipe or a run; give the checkpoint's folder as --model")
-    overrides = [*([args.recipe] if args.recipe else []), *args.overrides]
-    from mmrl.evaluation.suite.opening import measure_suite, model_name
+    if args.scorer is not None:
+        raise UserError("--scorer goes with `mmrl eval rescore`")
+    from mmrl.evaluation.suite.opening import measure_suite, model_name, read_suite
     from mmrl.evaluation.suite.results import table
+    from mmrl.recipe.reading import merge as merged
 
+    given = merged(raw, _given(args))
+    if "output" not in given and isinstance(given.get("model"), str):
+        given["output"] = f"evaluations/{model_name(given['model'])}"
+    results = measure_suite(given, overrides)
+    print(table(results))
+    print(f"written: {read_suite(given, overrides).output}/results.json")
+    return 0
+
+
+def _given(args: Namespace) -> dict[str, Any]:
+    """The settings that stand on the command line."""
+    tasks = [task + arm for task in _listed(args.tasks) for arm in ("", *(f"@{a}" for a in _listed(args.arms)))]
     settings: dict[str, Any] = {
         "model": args.model,
-        "tasks": [task + arm for task in _listed(args.tasks) for arm in ("", *(f"@{a}" for a in _listed(args.arms)))],
-        "output": args.output or f"evaluations/{model_name(args.model)}",
+        "tasks": tasks or None,
+        "output": args.output,
         "data_root": args.data_root,
         "limit": args.limit,
         "batch_size": args.batch_size,
@@ -43,11 +74,7 @@ def ask(args: Namespace) -> int:
         "engine": {"name": args.engine} if args.engine else None,
         "sampling": {"max_new_tokens": args.max_new_tokens} if args.max_new_tokens else None,
     }
-    given = {key: value for key, value in settings.items() if value is not None}
-    results = measure_suite(given, overrides)
-    print(table(results))
-    print(f"written: {given['output']}/results.json")
-    return 0
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _listed(names: str | None) -> list[str]:
@@ -87,7 +114,7 @@ def merge(args: Namespace) -> int:
 
     folders, into = _folders(args, "merge", "the shards"), _into(args, "merge")
     print(table(merge_shards(folders, into, args.data_root)))
-    print(f"written: {into}/results.json")
+    _say_written(into, args.data_root)
     return 0
 
 
@@ -100,8 +127,15 @@ def rescore(args: Namespace) -> int:
     if len(folders) > 1:
         raise UserError("rescore takes one folder")
     print(table(rescore_answers(folders[0], into, args.data_root, args.scorer)))
-    print(f"written: {into}/results.json")
+    _say_written(into, args.data_root)
     return 0
+
+
+def _say_written(into: Path, root: str | None) -> None:
+    from mmrl.evaluation.suite.page import rows_of, write_page
+
+    print(f"written: {write_page(into, rows_of(into, root))}")
+    print(f"written: {into}/results.json")
 
 
 def _folders(args: Namespace, word: str, what: str) -> list[Path]:

@@ -13,6 +13,8 @@ from mmrl.recipe.base import Settings
 from mmrl.recipe.benchmarks import benchmark_name
 from mmrl.recipe.rollout import GreedyConfig
 
+# What an evaluation's YAML file has, and no recipe.
+KEYS = ("model", "tasks")
 # What a benchmark can be asked with taken away, behind an @: `digits@blank`. See `mmrl.evaluation.suite.arms`.
 ARMS = ("text_only", "blank", "swapped", "frames_shuffled", "frames_dropped")
 YAML = (".yaml", ".yml")

@@ -12,8 +12,9 @@ import pytest
 
 from mmrl.cli import main, parse
 from mmrl.objectives import docs
-from mmrl.recipe.reading import STAGE_DEFAULTS, merge, parse_yaml
+from mmrl.recipe.reading import STAGE_DEFAULTS, merge, parse_yaml, validate
 from mmrl.recipe.schema import Recipe, load_recipe
+from mmrl.recipe.suite import KEYS, SuiteConfig
 from tests.support.paths import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -73,6 +74,9 @@ def test_recipes_and_examples_of_sections_load(text):
     raw = parse_yaml(text)
     if text.startswith("name:"):
         load_recipe(raw)
+        return
+    if set(KEYS) <= set(raw):
+        validate(SuiteConfig, raw)
         return
     assert set(raw) <= {*Recipe.model_fields, *STAGE_DEFAULTS}
     steps = {} if "stages" in raw else {"method": "grpo", "steps": 1}

@@ -153,6 +153,7 @@ class _Outcome:
             truncated=self.completion.truncated,
             tokens=len(self.completion.tokens),
             prompt_tokens=prompt.length,
+            coordinates=sample.coordinates,
             frames=getattr(prompt, "frames", 0),
         )
 

@@ -16,6 +16,7 @@ from mmrl.contracts.errors import CheckpointError, ConfigError
 from mmrl.contracts.policy import params_of
 from mmrl.engines import open_engine
 from mmrl.evaluation.suite.export import write_lmms_eval, write_vlmevalkit
+from mmrl.evaluation.suite.page import write_page
 from mmrl.evaluation.suite.runner import checked_simulators, open_tasks, run_tasks
 from mmrl.policies.digests import digest_of_file
 from mmrl.policies.loading import base_of, config_file, local_folder, read_config
@@ -64,6 +65,7 @@ def measure_suite(
     }
     with closing(open_engine(parts.engine, policy)) as engine:
         results = run_tasks(tasks, config, policy, engine, parts.engine.name, model, chunk, say)
+    say(f"written: {write_page(Path(config.output), {task.name: task.rows for task in tasks})}")
     if config.log_samples:
         for task in tasks:
             for write in (write_lmms_eval, write_vlmevalkit):

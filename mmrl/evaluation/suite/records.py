@@ -31,6 +31,7 @@ class Record:
         tokens: of the answer.
         prompt_tokens: of the prompt, pictures and videos expanded.
         frames: of video that reached the model.
+        coordinates: of the boxes in `target` and `answer`, as samples have them.
         cluster: what the row shares with others: a picture, a video; empty: nothing is known of it.
         facts: of an episode: success at any step and at the end, and its steps.
     """
@@ -46,6 +47,7 @@ class Record:
     tokens: int = 0
     prompt_tokens: int = 0
     frames: int = 0
+    coordinates: str = ""
     cluster: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 

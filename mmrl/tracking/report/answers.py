@@ -146,7 +146,7 @@ def _answer(index: int, equal: Sequence[Line], label: str, room: Room) -> str:
     chips += [f'<span class="chip times">{escape(label)}</span>'] if label else []
     chips.append(f'<span class="chip source">{escape(str(line.get("source", "")))}</span>')
     chips += _outcome(line)
-    chips.append(f"<span>reward <b>{score(line.get('reward'))}</b></span>")
+    chips.append(f"<span>{escape(str(line.get('measure', 'reward')))} <b>{score(line.get('reward'))}</b></span>")
     advantage = line.get("advantage")
     if isinstance(advantage, int | float):
         tone = "up" if advantage > 0 else "down" if advantage < 0 else ""
@@ -186,6 +186,7 @@ def _sifted(line: Line, count: int) -> str:
         "accuracy": "" if accuracy is None else accuracy,
         "cut": "yes" if line.get("truncated") else "",
     }
+    facts |= {name: "yes" for name in ("failed", "split") if line.get(name)}
     return " ".join(f'data-{name}="{value}"' for name, value in facts.items())
 
 

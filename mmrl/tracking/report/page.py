@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -19,6 +18,7 @@ from mmrl.tracking.heldout import LAST, column_title, evaluations_of, heldout_ta
 from mmrl.tracking.report.bad_samples import render_bad_samples
 from mmrl.tracking.report.charts import render_charts
 from mmrl.tracking.report.episodes import render_episodes
+from mmrl.tracking.report.facts import render_facts
 from mmrl.tracking.report.generated import render_generated
 from mmrl.tracking.report.heldout import render_heldout
 from mmrl.tracking.report.intervals import wilson
@@ -196,23 +196,9 @@ def _recipe(run: Run) -> str:
         text = escape(cut(run.config_text, CONFIG_CHARS))
         parts.append(f'<details class="fold"><summary>config.yaml</summary><pre>{text}</pre></details>')
     if run.environment:
-        parts.append(f'<div class="fold">{_facts(run.environment)}</div>')
+        parts.append(f'<div class="fold">{render_facts(run.environment)}</div>')
     evaluations = evaluations_of(run.summary)
     others = {key: value for key, value in run.summary.items() if key not in evaluations}
     if others:
-        parts.append(f'<details class="fold"><summary>summary.json</summary>{_facts(others)}</details>')
+        parts.append(f'<details class="fold"><summary>summary.json</summary>{render_facts(others)}</details>')
     return f"<section><h2>Recipe and environment</h2>{''.join(parts)}</section>" if parts else ""
-
-
-def _facts(facts: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(str(key))}</th><td>{escape(cut(_plain(value), 2000))}</td></tr>'
-        for key, value in facts.items()
-    )
-    return f'<table class="facts-table">{rows}</table>'
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

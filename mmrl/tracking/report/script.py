@@ -61,7 +61,7 @@ for (const section of document.querySelectorAll(".sifted")) {
   const count = nodes => nodes.reduce((sum, node) => sum + Number(node.dataset.count), 0);
   const inside = (node, low, high, outcome) => {
     if ((low !== "" && !(value(node) >= Number(low))) || (high !== "" && !(value(node) <= Number(high)))) return false;
-    if (outcome === "cut") return node.dataset.cut === "yes";
+    if (["cut", "failed", "split"].includes(outcome)) return node.dataset[outcome] === "yes";
     if (outcome === "right") return node.dataset.accuracy === "1.0";
     return outcome !== "wrong" || (node.dataset.accuracy !== "" && node.dataset.accuracy !== "1.0");
   };

@@ -9,12 +9,12 @@ OUTCOMES = (("", "all answers"), ("right", "correct"), ("wrong", "not correct"),
 ORDERS = (("", "as written"), ("down", "highest reward first"), ("up", "lowest reward first"))
 
 
-def render_sifting(tasks: Iterable[str]) -> str:
-    """The controls, of a section whose cards have these tasks."""
+def render_sifting(tasks: Iterable[str], outcomes: Iterable[tuple[str, str]] = OUTCOMES) -> str:
+    """The controls, of a section whose cards have these tasks, and answers these outcomes: value, words."""
     named = [("", "all tasks"), *((task, task) for task in sorted(set(tasks)))]
     return (
         '<div class="sift" role="group" aria-label="Filter and sort">'
-        f"{_choice('task', 'task', named)}{_choice('outcome', 'outcome', OUTCOMES)}"
+        f"{_choice('task', 'task', named)}{_choice('outcome', 'outcome', outcomes)}"
         '<label>reward from <input type="number" step="any" name="low"></label>'
         '<label>to <input type="number" step="any" name="high"></label>'
         f'{_choice("order", "order", ORDERS)}<output class="muted"></output></div>'

@@ -23,6 +23,7 @@ code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberat
   12.5px; }
 section { margin-top: 40px; }
 section > h2 { margin-bottom: 14px; }
+section > h3 { margin: 16px 0 8px; }
 .muted { color: var(--muted); }
 .lead { color: var(--muted); margin-top: 6px; }
 .card, figure, article, .fold { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }

@@ -176,6 +176,8 @@ def test_boxes_are_found_and_brought_to_pixels():
     assert to_pixels((500, 100, 1000, 200), "norm1000", 200, 100) == (100, 10, 200, 20)
     assert to_pixels((0.5, 0, 1, 1), "norm1", 200, 100) == (100, 0, 200, 100)
     assert to_pixels((5, 0, 9, 9), "pixel", 200, 100) == (5, 0, 9, 9)
+    # As a policy sees a picture of 200 x 100 that it has made smaller.
+    assert to_pixels((14, 28, 28, 56), "56x56", 200, 100) == (50, 50, 100, 100)
 
 
 @pytest.mark.parametrize(
