@@ -19,10 +19,11 @@ from mmrl.recipe.own_sections import StageCheckpoint
 from mmrl.recipe.reading import STAGE_SECTIONS
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.rollout import RolloutConfig
+from mmrl.recipe.until import Until
 
 MinibatchBy = Literal["group", "trajectory"]
 # Keys of a stage that say nothing where they are unset.
-OPTIONAL = (*STAGE_SECTIONS, "generate", "round")
+OPTIONAL = (*STAGE_SECTIONS, "generate", "round", "until")
 
 
 class OptimConfig(Settings):
@@ -58,6 +59,7 @@ class StageConfig(Settings):
     objective: Objective = Field(description="a recipe gives what differs from the method's; here it is whole")
     optim: OptimConfig = OptimConfig()
     rollout: RolloutConfig = RolloutConfig()
+    until: Until | None = Field(None, description="a figure that ends the stage before its last step")
     data: DataConfig | None = Field(None, description="of this stage; what it leaves out is the recipe's")
     rewards: list[RewardConfig] | None = Field(None, description="of this stage, in place of the recipe's")
     evaluation: EvalConfig | None = Field(None, description="of this stage; what it leaves out is the recipe's")

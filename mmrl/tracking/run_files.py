@@ -83,7 +83,7 @@ class Run:
     @property
     def planned(self) -> list[StageSpan]:
         """The recipe's stages; empty where the recipe is missing or damaged."""
-        return _planned(self.config.get("stages"))
+        return _planned(self.config.get("stages"), self.records)
 
     @property
     def spans(self) -> list[StageSpan]:
@@ -101,14 +101,20 @@ class Run:
         return spans
 
 
-def _planned(stages: Any) -> list[StageSpan]:
+def _planned(stages: Any, records: Sequence[Mapping[str, Any]]) -> list[StageSpan]:
+    """The stages of a recipe; one that a figure has ended (`until`) is as long as it was."""
     spans, start = [], 0
+    taken = {record["stage"]: record["step"] for record in records}
     for stage in stages if isinstance(stages, list) else []:
         steps = stage.get("steps") if isinstance(stage, Mapping) else None
         if not isinstance(steps, int):
             return []
-        spans.append(StageSpan(str(stage.get("name", "")), start, start + steps))
-        start += steps
+        name = str(stage.get("name", ""))
+        end = start + steps
+        if stage.get("until") is not None and name in taken and list(taken)[-1] != name:
+            end = min(end, taken[name])
+        spans.append(StageSpan(name, start, end))
+        start = end
     return spans
 
 

@@ -55,12 +55,12 @@ def _train_stages(session: Session, place: Place) -> bool:
         if stage.generate is not None:
             if not generate_stage(session, stage):
                 return False
-            place.stage, place.stage_step = place.stage + 1, 0
+            place.next_stage()
             continue
         with reading_ahead(session.mixture, media_of(session.policy), session.now.recipe.data.prefetch_gb):
             if not train_stage(session, stage, place):
                 return False
-        place.stage, place.stage_step = place.stage + 1, 0
+        place.next_stage()
     trained = [f"after_{stage.name}" for stage in stages if stage.generate is None]
     place.evaluations["final"] = place.evaluations.pop(trained[-1]) if trained else {}
     return True
@@ -82,7 +82,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         session.policy, session.engine, session.mixture, session.preparer, session.simulators, stage, stage.objective
     )
     builder.read_ahead(session.now.recipe.data.prefetch)
-    while place.stage_step < stage.steps:
+    while place.stage_step < stage.steps and not place.over:
         control = controllers.control()
         now = controllers.applied(control)
         builder.stage, builder.objective, optimizer.rate = now, now.objective, control.learning_rate
@@ -94,7 +94,8 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         metrics |= control.figures()
         controllers.observe({name: figure for name, figure in metrics.items() if not is_wall_clock(name)})
         place.step, place.stage_step = place.step + 1, place.stage_step + 1
-        ended = place.stage_step == stage.steps
+        place.watch(stage, metrics)
+        ended = place.stage_step == stage.steps or place.over
         try:
             metrics |= hand_over(session, place)
             began = time.perf_counter()
@@ -108,6 +109,8 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
             raise
         if results:
             metrics["time/eval"] = time.perf_counter() - began
+            place.watch(stage, {f"eval/{name}": value for name, value in results.items()}, held_out=True)
+            ended = ended or place.over
         if ended:
             place.evaluations[f"after_{stage.name}"] = results or {}
         session.log(place, stage, metrics, results)

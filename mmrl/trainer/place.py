@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, TypeAdapter, ValidationError
 
-from mmrl.contracts.errors import CheckpointError
+from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
+from mmrl.recipe.training import StageConfig
 
 
 @dataclass
@@ -19,6 +20,8 @@ class Place:
 
     Attributes:
         updates: optimizer steps of all stages so far: the version of the weights.
+        watched: newest values of the figure that may end the stage.
+        over: it has.
     """
 
     step: NonNegativeInt = 0
@@ -27,6 +30,31 @@ class Place:
     stage_step: NonNegativeInt = 0
     evaluations: dict[str, dict[str, float]] = field(default_factory=dict)
     best: dict[str, Any] | None = None
+    watched: list[float] = field(default_factory=list)
+    over: bool = False
+
+    def watch(self, stage: StageConfig, figures: Mapping[str, float], held_out: bool = False) -> None:
+        """Takes note of the figure that may end the stage (`until`), where it is of this kind.
+
+        Args:
+            figures: of a step, or of an evaluation.
+            held_out: they are of an evaluation, and called eval/….
+
+        Raises:
+            ConfigError: the figure is of this kind, and not among them.
+        """
+        until = stage.until
+        if until is None or until.figure.startswith("eval/") != held_out:
+            return
+        if until.figure in figures:
+            self.watched = [*self.watched, float(figures[until.figure])][-until.kept :]
+            self.over = until.reached(self.watched)
+        else:
+            raise ConfigError(f"stages.{stage.name}.until.figure: {unknown('figure', until.figure, figures)}")
+
+    def next_stage(self) -> None:
+        """Goes to the beginning of the next stage."""
+        self.stage, self.stage_step, self.watched, self.over = self.stage + 1, 0, [], False
 
 
 class _State(BaseModel):

@@ -29,10 +29,10 @@ def until(monkeypatch):
     original = loop.train_step
 
     def run(raw, step=None):
-        def stopping(session, stage, objective, builder, optimizer, place):
-            if place.step == step:
+        def stopping(*args):
+            if args[5].step == step:
                 signal.raise_signal(signal.SIGTERM)
-            return original(session, stage, objective, builder, optimizer, place)
+            return original(*args)
 
         monkeypatch.setattr(loop, "train_step", stopping)
         return train(raw)

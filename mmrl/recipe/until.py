@@ -1,0 +1,45 @@
+"""What ends a stage before its last step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from pydantic import Field, PositiveInt, model_validator
+
+from mmrl.recipe.base import Settings
+
+
+class Until(Settings):
+    """A figure of metrics.jsonl that ends a stage; `steps` end it at the latest."""
+
+    figure: str = Field(description="a name in metrics.jsonl, such as accuracy/mean, policy/entropy or eval/mean")
+    window: PositiveInt = Field(10, description="newest values that a mean is taken over; of eval/…, evaluations")
+    below: float | None = Field(None, description="the mean is below it")
+    above: float | None = Field(None, description="the mean is above it")
+    plateau: float | None = Field(
+        None, ge=0.0, description="the mean is not more than this above the mean of the window before it"
+    )
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Until:
+        given = [key for key in ("below", "above", "plateau") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs one of below, above and plateau, not {' and '.join(given) or 'none'}")
+        return self
+
+    @property
+    def kept(self) -> int:
+        """Newest values that it needs."""
+        return self.window * (2 if self.plateau is not None else 1)
+
+    def reached(self, values: Sequence[float]) -> bool:
+        """Whether the figure's values so far, oldest first, end the stage."""
+        if len(values) < self.kept:
+            return False
+        mean = fmean(values[-self.window :])
+        if self.below is not None:
+            return mean < self.below
+        if self.above is not None:
+            return mean > self.above
+        return mean - fmean(values[-2 * self.window : -self.window]) <= (self.plateau or 0.0)
