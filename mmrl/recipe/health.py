@@ -20,6 +20,13 @@ class Patience(Settings):
         return self
 
 
+class GapPatience(Patience):
+    """When engine and trainer have drifted apart: `gap/…` figures far above what they were in the first steps."""
+
+    learn: PositiveInt = Field(5, description="first steps, whose largest gap is the floor; 1e-5 nats at least")
+    times: float = Field(10.0, gt=1.0, description="a gap above so many floors counts")
+
+
 class HealthConfig(Settings):
     """What ends a run that learns nothing more. A figure that is not finite ends it at once, whatever stands here."""
 
@@ -35,4 +42,7 @@ class HealthConfig(Settings):
     )
     one_token: Patience = Field(
         Patience(warn=20, stop=200), description="one and the same token in everything that was sampled"
+    )
+    gap: GapPatience = Field(
+        GapPatience(warn=3), description="log-probs of engine and trainer that drift apart, each `gap/…` by itself"
     )

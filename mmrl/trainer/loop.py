@@ -98,6 +98,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         ended = place.stage_step == stage.steps or place.over
         try:
             metrics |= hand_over(session, place)
+            session.gaps.observe(metrics)
             began = time.perf_counter()
             results = session.evaluate_if_due(place, ended)
         except DeadPolicy:

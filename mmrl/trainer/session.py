@@ -29,6 +29,7 @@ from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.tracker import Tracker
 from mmrl.tracking.videos import EpisodeVideos, videos_folder
 from mmrl.trainer import checkpoint
+from mmrl.trainer.gap_gate import GapGate
 from mmrl.trainer.health import Health, Proven, explain
 from mmrl.trainer.opened import Program
 from mmrl.trainer.optim import Optimizer
@@ -64,6 +65,8 @@ class Session:
         self.folder = recipe.folder / "checkpoints"
         self.health, self.proven = Health(recipe.health, tracker.say), Proven()
         self.health.load_state_dict((resumed_state or {}).get("health", {}))
+        self.gaps = GapGate(recipe.health.gap, tracker.say)
+        self.gaps.load_state_dict((resumed_state or {}).get("gaps", {}))
 
     def enter(self, stage: StageConfig, updates: int) -> None:
         """Takes the data, rewards, evaluation and engine of a stage.
@@ -78,6 +81,7 @@ class Session:
             self.engine.close()
             self.engine = open_engine(wanted, self.policy)
             self.engine.sync(self.policy, updates)
+            self.gaps = GapGate(self.recipe.health.gap, self.tracker.say)
         self._sampled_by = wanted
 
     def close(self) -> None:
@@ -229,6 +233,7 @@ class Session:
             "parameters": fingerprint(policy),
             "surroundings": surroundings(policy.device),
             "health": self.health.state_dict(),
+            "gaps": self.gaps.state_dict(),
         }
         self.proven.saved = checkpoint.save(self.folder, place.step, policy, tensors, state, merged).name
         if self._evaluated == place.step:

@@ -5,12 +5,12 @@ vLLM is not asked to process anything again: ids are expanded already, and pictu
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import xxhash
 from torch import Tensor
 
 from mmrl.policies.qwen_vl.prompt import QwenPrompt
@@ -140,6 +140,6 @@ def _items(
 
 
 def _digest(patches_ND: Tensor, grid: tuple[int, int, int], seconds: Tensor | None) -> str:
-    digest = hashlib.sha256(repr((grid, None if seconds is None else seconds.tolist())).encode())
+    digest = xxhash.xxh3_128(repr((grid, None if seconds is None else seconds.tolist())).encode())
     digest.update(patches_ND.contiguous().numpy().data)
     return digest.hexdigest()

@@ -11,7 +11,7 @@ from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import CheckpointConfig, StageConfig
 from mmrl.trainer import checkpoint
-from mmrl.trainer.health import Health, Proven, signs_of
+from mmrl.trainer.health import SIGNS, Health, Proven, signs_of
 from mmrl.trainer.step import accumulate, plan_step, score
 from tests.support.policy import demo_rows, digits, load, sampled_rows
 
@@ -76,7 +76,7 @@ def test_a_sign_is_said_and_then_ends_the_run():
 
 
 def test_defaults_say_so_before_they_stop_and_null_does_neither():
-    for sign in HealthConfig.model_fields:
+    for sign in SIGNS:
         patience = getattr(HealthConfig(), sign)
         assert patience.warn < patience.stop
     lines = []
