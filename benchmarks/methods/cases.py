@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks.methods import mixed as m
+from benchmarks.methods import preferences as q
 from benchmarks.methods import published as p
 from benchmarks.methods.plain import Step
 
@@ -94,6 +95,15 @@ CASES: tuple[Case, ...] = (
     _of("hpt", m.hpt),
     _of("sft", m.srft_demonstrations, "SRFT's weight",
         objective={"streams": {"demo": {"weights": {"entropy_scale": {}}}}}),
+    # Preferences.
+    _of("dpo", q.dpo),
+    _of("dpo", q.dpo_with(smoothing=0.1), "label smoothing 0.1",
+        objective={"streams": {"preferred": {"coefficient": {"smoothing": 0.1}}}}),
+    _of("ipo", q.ipo),
+    _of("slic", q.slic, objective={"streams": {"preferred": {"coefficient": {"beta": 1.5}}}}),
+    _of("dpo_sft", q.dpo_sft),
+    _of("online_dpo", q.online_dpo),
+    _of("adpo", q.adpo),
     # Parts for any of them.
     *(
         _of("grpo", p.kl_in_loss(kind, weighted, 0.3), f"{kind}{' x ratio' if weighted else ''} in loss",

@@ -76,7 +76,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Step:
-    """The rows of a step: answers first, then demonstrations, then these at the temperature of the answers."""
+    """The rows of a step: answers, demonstrations, these at the temperature of the answers, and rejected answers."""
 
     rows: Plain
     answers_count: int
@@ -91,6 +91,11 @@ class Step:
     def demos(self) -> Plain:
         """A demonstration of each prompt."""
         return self.rows.take(range(self.answers_count, self.answers_count + self.demos_count))
+
+    @property
+    def rejected(self) -> Plain:
+        """An answer to each prompt that its demonstration is preferred to."""
+        return self.rows.take(range(self.answers_count + 2 * self.demos_count, len(self.rows.reward)))
 
     @property
     def replaced(self) -> Plain:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.methods.plain import Plain, Step, forward, plain_inputs
+from mmrl.contracts.source import Ready
 from mmrl.contracts.types import DEMO, Decision, Group, Sample, StopReason, Trajectory
 from mmrl.data.digits import Digits
 from mmrl.objectives.stateful import Stateful
@@ -33,7 +34,9 @@ ACCURACY = ((1, 0, 0, 1), (0, 0, 0, 0), (1, 1, 1), (0, 1, 0, 0))
 FORM = ((1, 0, 1, 1), (0, 0, 0, 0), (1, 1, 1), (0, 1, 1, 0))
 LENGTHS = ((3, 8, 1, 5), (2, 4, 6, 1), (4, 2, 7), (6, 3, 5, 8))
 CUT = {(0, 1), (3, 3)}
+WORSE = (2, 5, 3, 4)
 DEMO_REWARD = 1.2
+REJECTED_TEXT = "no"
 
 
 class Scene:
@@ -54,7 +57,9 @@ class Scene:
             self.policy.value_head.double()
         self._draw(seed)
         samples = Digits(DigitsData(type="digits", tasks=["ocr", "counting"]))
-        self.samples: list[Sample] = [replace(samples[i], id=f"s{i}") for i in range(len(ACCURACY))]
+        self.samples: list[Sample] = [
+            replace(samples[i], id=f"s{i}", rejected=REJECTED_TEXT) for i in range(len(ACCURACY))
+        ]
         for i in range(0 if not pictures else len(ACCURACY) - 1, len(ACCURACY)):
             self.samples[i] = _without_pictures(self.samples[i])
         self._make(seed)
@@ -93,14 +98,16 @@ class Scene:
         ]
         demos = [self.policy.demonstration(sample, 64)[-6:] for sample in self.samples]
         owners = [i for i, group in enumerate(answers) for _ in group]
-        places = [*owners, *range(len(demos)), *range(len(demos))]
-        tokens = [*(t for group in answers for t in group), *demos, *demos]
+        worse = [allowed[torch.randint(len(allowed), (length,), generator=g)] for length in WORSE]
+        places = [*owners, *range(len(demos)), *range(len(demos)), *range(len(worse))]
+        tokens = [*(t for group in answers for t in group), *demos, *demos, *worse]
         count, width = len(owners), max(map(len, tokens))
         self.inputs = plain_inputs(self.policy, [self.samples[i] for i in places], tokens)
         self.width, self.demo_count = width, len(demos)
         # Demonstrations stand there twice: by themselves, and at the temperature of the answers they may stand beside.
         self.temperature = torch.tensor(
-            [TEMPERATURE] * count + [1.0] * len(demos) + [TEMPERATURE] * len(demos), dtype=torch.float64
+            [TEMPERATURE] * count + [1.0] * len(demos) + [TEMPERATURE] * len(demos) + [1.0] * len(worse),
+            dtype=torch.float64,
         )
         self.tokens = torch.zeros(len(tokens), width, dtype=torch.long)
         mask = torch.zeros(len(tokens), width, dtype=torch.float64)
@@ -118,7 +125,7 @@ class Scene:
         with self.at("reference"):
             self.policy.keep_reference()
         self.places, self.count = torch.tensor(places), count
-        self._collect(prompts, answers, demos)
+        self._collect(prompts, answers, demos, worse)
 
     def _plain_scores(self) -> tuple[Tensor, Tensor, Tensor]:
         logits, values = forward(self.policy, self.inputs, self.width)
@@ -126,8 +133,19 @@ class Scene:
         every = logits.log_softmax(-1)
         return every.gather(-1, self.tokens[:, :, None])[:, :, 0] * self.mask, every, values
 
-    def _collect(self, prompts: Sequence[Any], answers: Sequence[Sequence[Tensor]], demos: Sequence[Tensor]) -> None:
-        self.groups, self.demos, row = [], [], 0
+    def ready(self, sample: Sample) -> Ready:
+        """The sample with its prompt."""
+        group = next(group for group in self.groups if group.sample.id == sample.id)
+        return Ready(sample, (group.trajectories[0].decisions[0].prompt,))
+
+    def _collect(
+        self,
+        prompts: Sequence[Any],
+        answers: Sequence[Sequence[Tensor]],
+        demos: Sequence[Tensor],
+        worse: Sequence[Tensor],
+    ) -> None:
+        self.groups, self.demos, self.worse, row = [], [], [], 0
         for i, (sample, prompt) in enumerate(zip(self.samples, prompts)):
             trajectories = []
             for k, tokens in enumerate(answers[i]):
@@ -144,14 +162,15 @@ class Scene:
             parts = {"accuracy": 1.0, "format": 1.0}
             demo = Trajectory((shown,), origin=DEMO, reward=DEMO_REWARD, accuracy=1.0, parts=parts)
             self.demos.append(Group(sample, (demo,)))
+            self.worse.append(Group(sample, (replace(demo, decisions=(Decision(prompt, worse[i]),)),)))
 
     def plain(self) -> Plain:
         """The step's rows at the trained weights: answers, demonstrations, and these at the answers' temperature."""
         with self.at("now"):
             logp, every, values = self._plain_scores()
         flat = [t for group in self.groups for t in group.trajectories]
-        twice = [t for _ in range(2) for group in self.demos for t in group.trajectories]
-        rows = [*flat, *twice]
+        shown = [t for groups in (self.demos, self.demos, self.worse) for group in groups for t in group.trajectories]
+        rows = [*flat, *shown]
         column = [
             torch.tensor([value(t) for t in rows], dtype=torch.float64)
             for value in (lambda t: t.reward, lambda t: t.accuracy, lambda t: t.parts["format"])
@@ -210,7 +229,7 @@ class Scripted(Builder):
     """The builder of a step, whose groups and demonstrations are the scene's instead of an engine's."""
 
     def __init__(self, scene: Scene, stage: StageConfig):
-        preparer = SimpleNamespace(rewarder=SimpleNamespace(at=lambda progress: None), take=lambda sample: sample)
+        preparer = SimpleNamespace(rewarder=SimpleNamespace(at=lambda progress: None), take=scene.ready)
         mixture: Any = SimpleNamespace(next=self._next, datasets=[scene.samples], reject=None)
         super().__init__(scene.policy, None, mixture, preparer, None, stage, stage.objective)  # type: ignore[arg-type]
         self.scene = scene
@@ -224,8 +243,12 @@ class Scripted(Builder):
         return [by_id[sample.id] for sample in samples]
 
     def _demonstrate(self, ready: Sequence[Any], scored: bool = False) -> dict[int, Any]:
-        by_id = {group.sample.id: group for group in self.scene.demos}
-        return {i: by_id[getattr(item, "sample", item).id] for i, item in enumerate(ready)}
+        found = {}
+        for i, item in enumerate(ready):
+            sample = item.sample
+            groups = self.scene.worse if sample.demonstration == REJECTED_TEXT else self.scene.demos
+            found[i] = next(group for group in groups if group.sample.id == sample.id)
+        return found
 
 
 def take_gradients(policy: Any) -> list[Tensor]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 POLICY = "policy"
 DEMO = "demo"
+REJECTED = "rejected"
 
 
 class StopReason(StrEnum):
@@ -57,6 +58,7 @@ class Sample:
             `timestamps` (s) and `stream` of a clip go before those of the budget.
         budgets: the dataset's own pixel and frame budgets, `{"image": {...}, "video": {...}}`, over the policy's.
         demonstration: the assistant's reference answer, without special tokens.
+        rejected: an answer that the demonstration is preferred to, in the same form.
         learned: places in `messages` of earlier answers of the assistant that are demonstrations as well.
         kind: the source of experience that turns it into a group; empty: `episodes` where a simulator is named, else
             `answers`.
@@ -104,6 +106,7 @@ class Sample:
     draw: tuple[int, int] | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, compare=False)
     kind: str = ""
+    rejected: str | None = None
 
     def __post_init__(self) -> None:
         if not self.kind:
@@ -204,7 +207,8 @@ class Trajectory:
 
     Attributes:
         decisions: in time order.
-        origin: `policy` (sampled by the current policy), `demo`, or another tag for foreign data.
+        origin: `policy` (sampled by the current policy), `demo`, `rejected` (the worse answer of a pair), or another
+            tag for foreign data.
         text: the decoded completion; empty for episodes.
         reward: the total reward, or None before rewarding.
         accuracy: in [0, 1], how right the answer is, or success of an episode; None where nothing has measured it.

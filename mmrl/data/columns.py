@@ -258,6 +258,7 @@ class Columns:
         images: tuple[Any, ...] = (),
         videos: tuple[Any, ...] = (),
         demonstration: str | None = None,
+        rejected: str | None = None,
         coordinates: str | None = None,
         own_id: bool = False,
     ) -> Sample:
@@ -277,6 +278,7 @@ class Columns:
             images=images,
             videos=videos,
             demonstration=demonstration,
+            rejected=rejected,
             dataset=self.dataset,
             row=self.number,
             root=self.root,

@@ -26,7 +26,7 @@ _OVO_TASKS = {"rec": "counting", "crr": "yes_no", "ssr": "yes_no"}
 
 def read_mmrl(row: Columns) -> Sample:
     """mmrl's own columns, and those of TRL and ms-swift: messages or prompt, images, videos, task; target, answer or
-    solution; demonstration or completion; coordinates."""
+    solution; demonstration, completion or chosen; rejected; coordinates."""
     messages, demonstration = _asked(row)
     answer = next((column for column in ("target", "answer", "solution") if row.has(column)), "target")
     target = row.written_target() if answer == "target" else row.any(answer)
@@ -46,6 +46,7 @@ def read_mmrl(row: Columns) -> Sample:
         images=row.media("image"),
         videos=row.media("video"),
         demonstration=demonstration,
+        rejected=_rejected(row),
         coordinates=coordinates,
         own_id=True,
     )
@@ -63,20 +64,27 @@ def _asked(row: Columns) -> tuple[list[dict[str, Any]], str | None]:
     if row.has("demonstration"):
         demonstration = row.text("demonstration")
     elif row.has("completion"):
-        demonstration = _completion(row)
+        demonstration = _answer(row, "completion")
+    elif row.has("chosen"):
+        demonstration = _answer(row, "chosen")
     return messages, demonstration
 
 
-def _completion(row: Columns) -> str:
-    """TRL's completion: text, or a list of one assistant message."""
-    written = row.any("completion")
+def _rejected(row: Columns) -> str | None:
+    """The worse answer of a pair."""
+    return _answer(row, "rejected") if row.has("rejected") else None
+
+
+def _answer(row: Columns, column: str) -> str:
+    """TRL's completion, chosen or rejected: text, or a list of one assistant message."""
+    written = row.any(column)
     if isinstance(written, list) and len(written) == 1 and isinstance(written[0], Mapping):
         content = written[0].get("content")
         parts = content if isinstance(content, list) else [{"text": content}]
         texts = [part.get("text") if isinstance(part, Mapping) else None for part in parts]
         if written[0].get("role") == "assistant" and all(isinstance(text, str) for text in texts) and "".join(texts):
             return "".join(texts)
-    return row.text("completion")
+    return row.text(column)
 
 
 def read_verl(row: Columns) -> Sample:
@@ -247,7 +255,7 @@ class Format:
 _MEDIA = ("images", "image", "videos", "video")
 MMRL = Format(
     read_mmrl,
-    (("messages", "prompt"), ("target", "answer", "solution", "demonstration", "completion", "messages")),
+    (("messages", "prompt"), ("target", "answer", "solution", "demonstration", "completion", "chosen", "messages")),
     absent=("reward_model",),
     columns=OWN_COLUMNS,
     plain=True,

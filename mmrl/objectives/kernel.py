@@ -67,10 +67,10 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
             continue
         # [R, U] each; above the unit level every unit of a row holds the row's one value.
         now, before = (at_level(x, mask, stream.coefficient.ratio_level()) for x in (current, old))
-        psi_function = COEFFICIENTS.get(stream.coefficient.kind).load()
+        part = COEFFICIENTS.get(stream.coefficient.kind)
         rollout, success = _stack_field(rows, "rollout", old, width), _stack_success(rows, current)
         units = Units(now, before, advantage, mask, rollout, success, _stack_given(rows, COEFFICIENT, current))
-        psi = psi_function(units, stream.coefficient)
+        psi = part.load()(units, stream.coefficient)
         if "mismatch" in stream.terms:
             psi = psi * mismatch_weight(old, rollout, mask, plan.objective.mismatch)
         for key, own in stream.weights.items():
@@ -78,7 +78,7 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
             psi = psi * UNIT_WEIGHTS.get(own.kind).load()(units, own)
         # psi is computed for all rows, in their order, and written to this stream's: `where` keeps what another row's
         # psi may hold, an infinity too, out of the sum.
-        coefficient = torch.where(chosen, psi * advantage, coefficient)
+        coefficient = torch.where(chosen, psi if part.whole else psi * advantage, coefficient)
         factors = [plan.weights[name] * plan.normalisers[name].scale(row) for row in rows]
         scale = torch.where(chosen, torch.tensor(factors, dtype=dtype, device=device)[:, None], scale)
     if plan.objective.kl.in_loss:

@@ -70,7 +70,8 @@ class Normaliser:
 
     `token`: 1 / units of the stream. `sequence`: each trajectory's units average to 1, over trajectories. `constant`:
     1 / (trajectories x max_units). `prompt`: each group's units average to 1, over groups. `sum`: 1 / max_units.
-    `decision`: 1 / decisions of the stream. With `per_prompt`, a trajectory weighs 1 / group size and the denominator
+    `decision`: 1 / decisions of the stream. `group`: 1 / groups of the stream.
+    With `per_prompt`, a trajectory weighs 1 / group size and the denominator
     counts all prompts of the step, whatever their stream.
     """
 
@@ -106,6 +107,8 @@ def normaliser(name: str, stream: Stream, rows: Sequence[Row], max_units: int) -
         total = float(sum(not row.masked for row in mine))
     elif stream.normalise == "sum":
         total = 1.0
+    elif stream.normalise == "group":
+        total = float(len({prompt_of(row) for row in mine}))
     elif stream.normalise == "prompt":
         for row in mine:
             # A group that lost all of its units still counts as one of those that are averaged.

@@ -133,15 +133,42 @@ class RLPlus(CoefficientSettings):
     gamma: NonNegativeFloat = Field(0.5, description="exponent of 1 - p; 0.5 in the authors' script")
 
 
+class Preference(CoefficientSettings):
+    """The best answer of each group against its worst, by the margin h of their log-ratios to the reference.
+
+    h = (s_w - s_w^ref) - (s_l - s_l^ref), s an answer's log-prob, a sum over its units or their mean.
+    """
+
+    loss: Literal["sigmoid", "square", "hinge"] = Field(
+        "sigmoid",
+        description="sigmoid: -log sigmoid(beta h) (DPO); square: (h - 1 / (2 beta))^2 (IPO); hinge: max(0, 1 - beta "
+        "h) (SLiC)",
+    )
+    beta: PositiveFloat = 0.1
+    mean: bool = Field(False, description="s is the mean over an answer's units")
+    smoothing: float = Field(0.0, ge=0.0, lt=0.5, description="of sigmoid: the share of labels taken to be wrong")
+
+
+class ADPO(CoefficientSettings):
+    """Temperatures of the policy's and of the advantages' distributions over a group."""
+
+    tau: PositiveFloat = Field(0.8, description="divides an answer's log-ratio to the old policy")
+    beta: PositiveFloat = Field(0.5, description="divides advantages")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coefficient(Part):
     """A coefficient: `code` is a function of (`Units`, settings) to psi [R, U].
 
     Attributes:
         prepare: see `mmrl.objectives.preparing`.
+        whole: psi holds the advantage already.
+        reference: `prepare` reads log-probs under the reference policy.
     """
 
     prepare: Callable[..., Any] | str | None = None
+    whole: bool = False
+    reference: bool = False
 
 
 _FUNCTIONS = "mmrl.objectives.coefficients:"
@@ -232,6 +259,25 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             needs=_RATIO,
             doc="PPO's clip between c_low and c_high, which each optimizer step moves, c_low first, until the sum of "
             "bounded r A over A > 0 reaches target x that over A < 0 (BAPO, arXiv 2510.18927, as its code has it).",
+        ),
+        "preference": Coefficient(
+            code="mmrl.objectives.preferences:given",
+            settings=Preference,
+            prepare="mmrl.objectives.preferences:compare",
+            needs=_PROBABILITY,
+            whole=True,
+            reference=True,
+            doc="-dL/dh of each group's best answer, dL/dh of its worst, 0 of others, L a loss of the margin h of "
+            "their log-ratios to the reference (DPO, arXiv 2305.18290; IPO, arXiv 2310.12036; SLiC-HF, arXiv "
+            "2305.10425).",
+        ),
+        "adpo": Coefficient(
+            code="mmrl.objectives.preferences:given",
+            settings=ADPO,
+            prepare="mmrl.objectives.preferences:anchor",
+            needs=_RATIO,
+            whole=True,
+            doc="(q - p) / tau, p = softmax((s - s_old) / tau) and q = softmax(A / beta) over each group (ADPO).",
         ),
         "rl_plus": Coefficient(
             code=f"{_FUNCTIONS}rl_plus",

@@ -26,7 +26,7 @@ FORMATS: Registry[Any] = Registry(
 # What the format `mmrl` reads, and so what `columns` of a dataset may give it.
 OWN_COLUMNS = (
     *("prompt", "messages", "images", "image", "videos", "video", "task", "target", "answer", "solution"),
-    *("options", "demonstration", "completion", "coordinates", "id"),
+    *("options", "demonstration", "completion", "chosen", "rejected", "coordinates", "id"),
 )
 AUTO = "auto"
 

@@ -60,7 +60,12 @@ AnyUnitWeight = Annotated[SerializeAsAny[UnitWeightSettings], BeforeValidator(ma
 AnyController = Annotated[SerializeAsAny[ControllerSettings], BeforeValidator(make_reader(CONTROLLERS, Controller))]
 
 # What acts on a stream unless it says otherwise.
-TERMS = {"rollouts": ["kl", "entropy", "mismatch"], "injected": ["kl", "entropy"], "demonstrations": []}
+TERMS: dict[str, list[str]] = {
+    "rollouts": ["kl", "entropy", "mismatch"],
+    "injected": ["kl", "entropy"],
+    "demonstrations": [],
+    "pairs": [],
+}
 
 
 class Stream(Settings):
@@ -68,18 +73,22 @@ class Stream(Settings):
 
     `from`: `rollouts` are the policy's own, `demonstrations` those that are drawn or that a gate puts in a prompt's
     place, `injected` those that `inject` puts into groups, which stay in the stream of the rollouts where no stream
-    takes them. Streams from the same origin each get all of it. The advantage of a demonstration is 1, of an injected
-    one that of its place in the group.
+    takes them, `pairs` a demonstration and the answer that it is preferred to. Streams from the same origin each get
+    all of it. The advantage of a demonstration is 1, of a rejected answer -1, of an injected one that of its place in
+    the group.
 
     `normalise`: `token` divides by the units of the stream, `sequence` averages each trajectory over its units and
     then over trajectories, `prompt` averages the units of each group and then over groups, `constant` divides by
     trajectories x `max_units` (Dr. GRPO), `sum` by `max_units` alone (LUFFY's and HPT's code: a trajectory's weight
-    does not depend on how many there are), `decision` by decisions.
+    does not depend on how many there are), `decision` by decisions, `group` by groups alone (preferences: a sum over
+    each pair, a mean over pairs).
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    origin: Literal["rollouts", "injected", "demonstrations"] = Field(alias="from", description="what fills it")
+    origin: Literal["rollouts", "injected", "demonstrations", "pairs"] = Field(
+        alias="from", description="what fills it"
+    )
     terms: list[Literal["kl", "entropy", "mismatch"]] = Field(
         description="which of the objective's kl, entropy and mismatch act on it; default: all for rollouts, none for "
         "demonstrations, and all but mismatch for injected ones, which no engine sampled"
@@ -90,7 +99,7 @@ class Stream(Settings):
     )
     weight: float | Schedule = 1.0
     complement_of: str | None = Field(None, description="weight is 1 - w of that stream, as CHORD's (1-mu) and mu")
-    normalise: Literal["token", "sequence", "prompt", "constant", "sum", "decision"] = "token"
+    normalise: Literal["token", "sequence", "prompt", "group", "constant", "sum", "decision"] = "token"
     max_units: PositiveInt | None = Field(
         None, description="L_max of `constant` and `sum`; default rollout.max_new_tokens"
     )
@@ -257,6 +266,7 @@ class Objective(Settings):
     )
     rollouts: bool = Field(True, description="sample groups from the policy")
     demonstrations: bool = Field(False, description="draw an independent batch of demonstrations every step")
+    pairs: bool = Field(False, description="demonstrations come with an answer that they are preferred to")
     gate: Gate | None = None
     inject: Inject | None = None
     relabel: Relabel | None = None
@@ -320,6 +330,11 @@ class Objective(Settings):
                 "advantage_transforms change the advantages of groups, and baseline value makes them after that of the "
                 "critic; leave them out"
             )
+        if self.pairs and (not self.demonstrations or self.relabel is not None or self.offline is not None):
+            raise ValueError(
+                "pairs needs demonstrations: true and neither relabel nor offline, whose demonstrations come without a "
+                "rejected answer"
+            )
         if self.relabel is not None and not self.demonstrations:
             raise ValueError("relabel needs demonstrations: true, for it makes the demonstrations")
         if self.offline is not None:
@@ -374,6 +389,15 @@ class Objective(Settings):
         weights = [UNIT_WEIGHTS.get(weight.kind).needs for weight in own.weights.values()]
         return COEFFICIENTS.get(own.coefficient.kind).needs.union(*weights)
 
+    def compared_with_reference(self) -> frozenset[str]:
+        """Names of the streams whose coefficient reads log-probs under the reference policy."""
+        return frozenset(name for name, own in self.streams.items() if COEFFICIENTS.get(own.coefficient.kind).reference)
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether anything is held to a reference policy."""
+        return bool(self.kl.weight) or bool(self.compared_with_reference())
+
     def of(self, *origins: str) -> tuple[str, ...]:
         """Names of the streams that are filled from these origins, in order."""
         return tuple(name for name, stream in self.streams.items() if stream.origin in origins)
@@ -383,6 +407,7 @@ class Objective(Settings):
             "rollouts": (self.rollouts, "rollouts: true"),
             "demonstrations": (self.demonstrations or self.gate is not None, "demonstrations: true, or a gate"),
             "injected": (self.inject is not None, "inject"),
+            "pairs": (self.pairs, "pairs: true"),
         }
         for name, stream in self.streams.items():
             fills, by = filled[stream.origin]
@@ -393,7 +418,7 @@ class Objective(Settings):
                 )
         for origin in ("rollouts", "demonstrations"):
             fills, by = filled[origin]
-            if fills and not self.of(origin):
+            if fills and not self.of(origin, *(["pairs"] if origin == "demonstrations" else [])):
                 raise ValueError(
                     f"streams: none is from {origin}, which this objective makes ({by}); add one, or leave them out"
                 )

@@ -13,7 +13,7 @@ from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.policy import Policy, media_of
 from mmrl.contracts.source import Means, Ready, Terms
-from mmrl.contracts.types import Group, Sample, Trajectory
+from mmrl.contracts.types import REJECTED, Group, Sample, Trajectory
 from mmrl.data.mixture import Mixture
 from mmrl.recipe.importing import import_named
 from mmrl.recipe.objective import Filter, Gate, Inject, Objective
@@ -198,7 +198,11 @@ class Builder:
         rows = sum(len(dataset) for dataset in self.mixture.datasets)
         while len(groups) < count:
             samples = self.mixture.next(count - len(groups), demonstrations=True)
-            for demo in self._demonstrate([self.preparer.take(sample) for sample in samples]).values():
+            if self.objective.pairs:
+                demos = self._pair(samples)
+            else:
+                demos = list(self._demonstrate([self.preparer.take(sample) for sample in samples]).values())
+            for demo in demos:
                 if not isinstance(demo, BadSample):
                     groups.append(demo)
                     rejected = 0
@@ -208,6 +212,24 @@ class Builder:
                 if rejected >= 2 * rows:
                     raise UserError(f"no demonstration can be used; the last: {demo}")
         return groups
+
+    def _pair(self, samples: Sequence[Sample]) -> list[Group | BadSample]:
+        """Each sample's demonstration and the answer that it is preferred to, behind one prompt."""
+        pairs: list[Group | BadSample] = []
+        for sample in samples:
+            ready = self.preparer.take(sample)
+            if not sample.demonstration or not sample.rejected or len(ready.prompts) != 1:
+                pairs.append(BadSample(sample.where, "has no chosen and rejected answer, which this method needs"))
+                continue
+            worse = self.policy.localise(replace(sample, demonstration=sample.rejected), ready.prompts[0])
+            both = self._demonstrate([ready, replace(ready, sample=worse)])
+            group, other = both[0], both[1]
+            if isinstance(group, BadSample) or isinstance(other, BadSample):
+                pairs.append(group if isinstance(group, BadSample) else other)
+                continue
+            rejected = (replace(trajectory, origin=REJECTED) for trajectory in other.trajectories)
+            pairs.append(replace(group, trajectories=(*group.trajectories, *rejected)))
+        return pairs
 
 
 def _again(group: Group) -> Ready:

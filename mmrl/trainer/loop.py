@@ -76,7 +76,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
     optimizer, controllers = Optimizer(session.policy, stage.optim, stage.optimizer_steps), Controllers(stage)
     if place.stage_step:
         session.restore(optimizer, controllers, stage)
-    elif stage.objective.kl.weight:
+    elif stage.objective.has_reference:
         session.policy.keep_reference(base=stage.objective.kl.reference == "base")
     builder = Builder(
         session.policy, session.engine, session.mixture, session.preparer, session.simulators, stage, stage.objective

@@ -81,7 +81,7 @@ def estimate(recipe: Recipe, policy: Policy, longest_prompt: int, visual_tokens:
     weights = sum(p.numel() * p.element_size() for p in parameters)
     trainable = sum(p.numel() for p in trained)
     adapters = isinstance(recipe.policy, TrainedConfig) and recipe.policy.lora is not None
-    wants_reference = any(s.objective.kl.weight > 0 for s in recipe.stages)
+    wants_reference = any(s.objective.has_reference for s in recipe.stages)
     element = 2 if recipe.policy.dtype == "bfloat16" else FLOAT
     towers = policy.towers
     text = towers.text

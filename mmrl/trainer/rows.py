@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmrl.contracts.sampler import Outcome
-from mmrl.contracts.types import DEMO, Group, Trajectory
+from mmrl.contracts.types import DEMO, REJECTED, Group, Trajectory
 from mmrl.objectives.advantages import Advantages, weigh_groups
 from mmrl.objectives.kl import estimate_kl
 from mmrl.objectives.rows import Row
@@ -87,8 +87,10 @@ def make_rows(
     for group in batch.demonstrations:
         prompts = {}
         for trajectory in group.trajectories:
-            for stream in objective.of("demonstrations"):
-                new = _rows(trajectory, stream, 1.0, len(rows), len(group.trajectories), prompts)
+            rejected = trajectory.origin == REJECTED
+            for stream in objective.of("pairs") if rejected else objective.of("demonstrations", "pairs"):
+                sign = -1.0 if rejected else 1.0
+                new = _rows(trajectory, stream, sign, len(rows), len(group.trajectories), prompts)
                 rows += _credited(new, trajectory, _earned(trajectory)) if objective.offline else new
     return rows, noted
 

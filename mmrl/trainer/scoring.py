@@ -54,10 +54,10 @@ def score_rollouts(
     if sampled and critic is not None:
         sampled = weigh(sampled, critic, policy, budget)
     everything = [*sampled, *taught]
-    if everything and objective.kl.in_loss:
-        under_kl = objective.under("kl")
+    held = objective.compared_with_reference() | (objective.under("kl") if objective.kl.in_loss else frozenset())
+    if everything and held:
         with policy.reference():
-            everything = _score_where(everything, lambda row: row.stream in under_kl, "reference", policy, budget)
+            everything = _score_where(everything, lambda row: row.stream in held, "reference", policy, budget)
     return [*everything, *masked]
 
 

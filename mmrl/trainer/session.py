@@ -284,7 +284,7 @@ class Session:
         reference = _part(self._resumed, "reference/")
         if reference:
             self.policy.load_reference(reference)
-        elif stage.objective.kl.weight and stage.objective.kl.reference == "base":
+        elif stage.objective.has_reference and stage.objective.kl.reference == "base":
             # Nothing of it was copied, so that no checkpoint holds it.
             self.policy.keep_reference(base=True)
         self._resumed = None

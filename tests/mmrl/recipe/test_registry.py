@@ -82,7 +82,18 @@ def test_the_table_goes_before_a_package(packages):
 
 
 def test_no_method_stands_in_two_families():
-    from mmrl.recipe.methods import METHODS, critic, flow, group, mixed, offline, ratios, reinforce, supervised
+    from mmrl.recipe.methods import (
+        METHODS,
+        critic,
+        flow,
+        group,
+        mixed,
+        offline,
+        preference,
+        ratios,
+        reinforce,
+        supervised,
+    )
 
     tables = (
         supervised.SUPERVISED,
@@ -90,6 +101,7 @@ def test_no_method_stands_in_two_families():
         reinforce.REINFORCE,
         ratios.RATIOS,
         critic.CRITIC,
+        preference.PREFERENCE,
         mixed.MIXED,
         offline.OFFLINE,
         flow.FLOW,

@@ -1,0 +1,93 @@
+"""Coefficients that compare the answers to one prompt: each row's factor depends on other rows of the optimizer step.
+
+`prepare` makes them of log-probs scored before the first micro-batch; they hold the advantage, or the sign, already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mmrl.objectives.coefficients import Units
+from mmrl.objectives.seen import Seen
+from mmrl.recipe import coefficients as settings
+
+
+def given(units: Units, own: settings.CoefficientSettings) -> Tensor:
+    """The factor that `prepare` gave each row, at each of its units."""
+    if units.given_RK is None:
+        raise ValueError(f"{own.kind} was not prepared for this optimizer step")
+    return units.given_RK[:, :1].expand_as(units.log_probs_RU)
+
+
+def compare(rows: Sequence[Seen], own: settings.Preference) -> list[Tensor]:
+    """-dL/dh of each group's best answer and dL/dh of its worst, over units where `mean`; 0 of every other.
+
+    A group whose advantages are all equal prefers nothing.
+    """
+    pull: dict[int, float] = {}
+    for members in _by_group(rows).values():
+        score = {t: float(_advantage(seen[0])) for t, seen in members.items()}
+        best, worst = max(score, key=score.__getitem__), min(score, key=score.__getitem__)
+        if score[best] == score[worst]:
+            continue
+        margin = _gain(members[best], own.mean) - _gain(members[worst], own.mean)
+        slope = _slope(margin, own)
+        for trajectory, sign in ((best, 1.0), (worst, -1.0)):
+            units = sum(len(row.log_probs_U) for row in members[trajectory])
+            pull[trajectory] = sign * float(slope) / (units if own.mean else 1)
+    return [row.log_probs_U.new_tensor([pull.get(row.trajectory, 0.0)]) for row in rows]
+
+
+def anchor(rows: Sequence[Seen], own: settings.ADPO) -> list[Tensor]:
+    """(q - p) / tau with p = softmax((s - s_old) / tau), q = softmax(A / beta) over each group."""
+    pull: dict[int, float] = {}
+    for members in _by_group(rows).values():
+        moved = torch.stack([_moved(seen) for seen in members.values()])
+        wanted = torch.stack([_advantage(seen[0]) for seen in members.values()])
+        p, q = (moved / own.tau).softmax(0), (wanted / own.beta).softmax(0)
+        pull |= dict(zip(members, ((q - p) / own.tau).tolist(), strict=True))
+    return [row.log_probs_U.new_tensor([pull[row.trajectory]]) for row in rows]
+
+
+def _by_group(rows: Sequence[Seen]) -> Mapping[int, dict[int, list[Seen]]]:
+    """Group -> trajectory -> its rows; the first of several best answers is then the same in any order of the rows."""
+    groups: dict[int, dict[int, list[Seen]]] = {}
+    for row in sorted(rows, key=lambda row: row.trajectory):
+        groups.setdefault(row.group, {}).setdefault(row.trajectory, []).append(row)
+    return groups
+
+
+def _advantage(row: Seen) -> Tensor:
+    return torch.as_tensor(row.advantage, dtype=torch.float64).mean()
+
+
+def _gain(rows: Sequence[Seen], mean: bool) -> Tensor:
+    """log pi - log ref of an answer, a sum or a mean over its units, float64."""
+    gains = [row.log_probs_U.double() - _reference(row).double() for row in rows]
+    total = torch.cat(gains)
+    return total.mean() if mean else total.sum()
+
+
+def _reference(row: Seen) -> Tensor:
+    if row.reference_U is None:
+        raise ValueError("a preference was not scored by the reference")
+    return row.reference_U
+
+
+def _moved(rows: Sequence[Seen]) -> Tensor:
+    """log pi - log pi_old of an answer, float64."""
+    return torch.cat([row.log_probs_U.double() - row.old_U.double() for row in rows]).sum()
+
+
+def _slope(margin: Tensor, own: settings.Preference) -> Tensor:
+    """-dL/dh."""
+    if own.loss == "square":
+        return -2 * (margin - 1 / (2 * own.beta))
+    if own.loss == "hinge":
+        return own.beta * (own.beta * margin < 1).double()
+    right = own.beta * torch.sigmoid(-own.beta * margin)
+    wrong = own.beta * torch.sigmoid(own.beta * margin)
+    return (1 - own.smoothing) * right - own.smoothing * wrong
