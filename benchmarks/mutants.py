@@ -15,7 +15,6 @@ without those that `mutants_judged.json` says are equivalent, with the reason; s
 from __future__ import annotations
 
 import argparse
-import ast
 import gc
 import json
 import os
@@ -27,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -76,11 +75,11 @@ def test_files() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in paths if path.name.startswith("test_"))
 
 
-def draw(files: Sequence[str], count: int, seed: int, judged: dict[str, str]) -> list[Mutation]:
+def draw(sources: Mapping[str, str], count: int, seed: int, judged: Mapping[str, str]) -> list[Mutation]:
     """`count` changes, kind after kind in turn, without those that are equivalent."""
     by_kind: dict[str, list[Mutation]] = defaultdict(list)
-    for file in files:
-        for change in mutations(file, (ROOT / file).read_text(encoding="utf-8")):
+    for file, text in sources.items():
+        for change in mutations(file, text):
             if change.title not in judged:
                 by_kind[change.kind].append(change)
     source = random.Random(seed)
@@ -136,9 +135,11 @@ def run_tests(tests: Sequence[str], folder: Path) -> int:
 class Subject:
     """This project and its tests, imported once; children change one module of it."""
 
-    def __init__(self, tests: Sequence[str], folder: Path):
+    def __init__(self, files: Sequence[str], tests: Sequence[str], folder: Path):
         import pytest
 
+        # As they are imported, whatever is done to the files meanwhile.
+        self.sources = {file: (ROOT / file).read_text(encoding="utf-8") for file in files}
         sys.path.insert(0, str(ROOT))
         with (folder / "collected").open("w") as log, redirect_stdout(log):
             pytest.main([*tests, "--collect-only", "-p", "no:cacheprovider", f"--rootdir={ROOT}"])
@@ -149,12 +150,13 @@ class Subject:
         gc.collect()
         gc.freeze()
 
-    def change(self, file: str, tree: ast.Module) -> None:
+    def change(self, change: Mutation) -> None:
         """Puts the code of a changed module into its functions; or, where none differs, has the module imported anew.
 
         What runs on import, such as the fields of a class, is no function's.
         """
-        code = compile(tree, str(ROOT / file), "exec")
+        file = change.file
+        code = compile(mutated(file, self.sources[file], change.number), str(ROOT / file), "exec")
         changed = False
         for inner in _codes(code):
             for function in self.functions.get(_place(inner), ()):
@@ -191,7 +193,7 @@ def notice(change: Mutation, known: Map, subject: Subject, folder: Path) -> tupl
         return "untouched", "no fast test runs the line"
 
     def work() -> int:
-        subject.change(change.file, mutated(change.file, (ROOT / change.file).read_text("utf-8"), change.number))
+        subject.change(change)
         return run_tests(tests, folder)
 
     log = folder / "log"
@@ -240,10 +242,10 @@ def main(argv: list[str] | None = None) -> None:
             raise SystemExit(f"recording failed; see {log}")
         known = Map(args.map, chosen_files(MODULES))
     judged = json.loads(JUDGED.read_text(encoding="utf-8"))
-    changes = draw(chosen_files(args.only or MODULES), args.count, args.seed, judged)
     part, parts = map(int, args.part.split("/"))
     with tempfile.TemporaryDirectory() as folder:
-        subject = Subject(test_files(), Path(folder))
+        subject = Subject(chosen_files(args.only or MODULES), test_files(), Path(folder))
+        changes = draw(subject.sources, args.count, args.seed, judged)
         outcomes = {}
         for change in changes[part - 1 :: parts]:
             outcomes[change] = notice(change, known, subject, Path(folder))

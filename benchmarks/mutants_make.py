@@ -41,6 +41,7 @@ class Mutation:
         number: the change's place among all of its file.
         kind: what sort of change.
         before, after: the changed piece as Python text.
+        text: the line of source in which it begins.
     """
 
     file: str
@@ -49,11 +50,12 @@ class Mutation:
     kind: str
     before: str
     after: str
+    text: str = ""
 
     @property
     def title(self) -> str:
         """The change in one line; it names the change for good, as long as the code around it stands."""
-        return f"{self.file}: {self.kind}: {self.before} -> {self.after}"
+        return f"{self.file}: {self.text}: {self.kind}: {self.before} -> {self.after}"
 
 
 Change = Callable[[], ast.AST]
@@ -70,12 +72,13 @@ def mutated(file: str, source: str, number: int) -> ast.Module:
 
 
 def _walk(file: str, source: str, wanted: int | None) -> Iterator[tuple[Mutation, ast.Module]]:
-    tree = ast.parse(source)
+    tree, lines = ast.parse(source), source.splitlines()
     number = 0
     for holder, name, index, line in _places(tree, 0):
         node = getattr(holder, name) if index is None else getattr(holder, name)[index]
         for kind, other in _changes(node, holder):
-            change = Mutation(file, line, number, kind, _text(node), _text(other))
+            text = lines[getattr(node, "lineno", line) - 1].strip()
+            change = Mutation(file, line, number, kind, _text(node), _text(other), text)
             if wanted == number:
                 ast.copy_location(other, node)
                 if index is None:

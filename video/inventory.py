@@ -18,6 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from video.entries import BadEntry, read_header
+from video.locks import holder_in
 
 KINDS = {"safetensors": "entry", "lock": "lock", "part": "unfinished", "stale": "unfinished"}
 # Removing a file there pulls it away from other machines that have it mapped, which kills their process.
@@ -47,8 +48,18 @@ class Item:
 
     @property
     def abandoned(self) -> bool:
-        """An unfinished file, or a lock, that nobody keeps up any more."""
-        return self.kind != "entry" and time.time() - self.written > UNFINISHED_S
+        """An unfinished file, or a lock, that nobody keeps up any more; a lock also where its holder is gone."""
+        if self.kind == "entry":
+            return False
+        if time.time() - self.written > UNFINISHED_S:
+            return True
+        if self.kind != "lock":
+            return False
+        try:
+            holder = holder_in(self.path.read_bytes())
+        except OSError:
+            return False
+        return holder is not None and holder.dead
 
 
 def key_of(identity: str) -> str:

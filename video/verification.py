@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from video.entries import BadEntry, read_entry
-from video.inventory import Item, key_of
+from video.inventory import Item, key_of, scan
 from video.provenance import other_versions
 
 
@@ -71,6 +71,11 @@ def sweep(item: Item) -> Verdict:
     except OSError as error:
         return Verdict(f"{item.kind} of a dead writer", kept=error.strerror or str(error))
     return Verdict(f"{item.kind} of a dead writer", removed=True)
+
+
+def remove_abandoned(root: Path) -> int:
+    """Removes what dead writers left in a cache; how many files that were."""
+    return sum(sweep(item).removed for item in scan(root) if item.abandoned)
 
 
 def _inspect(item: Item) -> tuple[str | None, tuple[str, ...]]:

@@ -59,6 +59,9 @@ def build(args: Namespace) -> int:
         rows = open_dataset(data, shape)
         media = replace(media, levels=levels)
         fill(name, rows, media, min(len(rows), args.limit or len(rows)), workers(args), tally)
+    from video.verification import remove_abandoned
+
+    remove_abandoned(cache.root)
     counts = cache.counts
     here = counts["hits"] + counts["waited"]
     pictures = f", {tally.pictures} large pictures" if tally.pictures else ""

@@ -57,13 +57,17 @@ class Optimizer:
         """Clips, steps and clears the gradients. A gradient that is not finite skips the step and says so."""
         trained = [parameter for _, parameter in self.parameters]
         limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(trained, limit))
+        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+        total = torch.nn.utils.get_total_norm(gradients)
+        norm = float(total)
         factor = rate_factor(self.config, self.step_count, self.total) * self.rate
         for group in self.adamw.param_groups:
             group["lr"] = group["peak"] * factor
         finite = math.isfinite(norm)
         self.broken = "" if finite else self._first_broken()
         if finite:
+            # Not before: a norm that is not finite would make every gradient so.
+            torch.nn.utils.clip_grads_with_norm_(trained, limit, total)
             self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         self.step_count += 1

@@ -40,15 +40,15 @@ def test_changes_of_a_module_are_those_that_alter_what_it_does():
     assert len(compiled) == len(CHANGES)
 
 
-def test_changes_are_drawn_kind_after_kind_without_those_that_are_equivalent(tmp_path):
-    file = "mmrl/objectives/gae.py"
-    every = mutations(file, (ROOT / file).read_text())
+def test_changes_are_drawn_kind_after_kind_without_those_that_are_equivalent():
+    text = (ROOT / "mmrl/objectives/gae.py").read_text()
+    sources, every = {"gae.py": text}, mutations("gae.py", text)
     kinds = {change.kind for change in every}
-    first = draw([file], len(kinds), 0, {})
+    first = draw(sources, len(kinds), 0, {})
     assert {change.kind for change in first} == kinds
-    assert draw([file], 999, 0, {}) == draw([file], 999, 0, {})
-    judged = {first[0].title: "why"}
-    assert len(draw([file], 999, 0, judged)) == len(every) - len([c for c in every if c.title == first[0].title])
+    assert draw(sources, 999, 0, {}) == draw(sources, 999, 0, {})
+    same = [change for change in every if change.title == first[0].title]
+    assert len(draw(sources, 999, 0, {first[0].title: "why"})) == len(every) - len(same)
 
 
 def test_the_share_noticed_is_that_of_all_changes_drawn():

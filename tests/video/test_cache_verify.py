@@ -5,10 +5,12 @@ import os
 import pytest
 
 from mmrl.cli import main
+from tests.support.forks import die, join, spawn
 from tests.support.frames import SPEC, assert_same, fake_decode, write_source
 from video import TensorCache, provenance, verification
 from video.inventory import evict, scan
-from video.verification import check, sweep, verify
+from video.locks import EntryLock
+from video.verification import check, remove_abandoned, sweep, verify
 
 
 @pytest.fixture
@@ -163,3 +165,15 @@ def test_entries_of_other_versions_are_counted(cache, monkeypatch, capsys):
     assert provenance.other_versions(made) == (f"av {here} (here 99.0)",)
     assert main(["cache", "verify", str(cache.root)]) == 0
     assert f"3 entries were made with av {here} (here 99.0): their pixels may differ" in capsys.readouterr().out
+
+
+def test_the_lock_of_a_writer_that_was_killed_goes_and_that_of_one_at_work_stays(cache):
+    """Killed between the entry's last byte and the lock's removal: nobody waits for such a lock."""
+    first, second, third = (item.path.with_suffix(".lock") for item in entries(cache))
+    join(spawn(lambda: (EntryLock(first).acquire(), die())))
+    mine = EntryLock(second)
+    assert mine.acquire()
+    third.touch()
+    assert remove_abandoned(cache.root) == 1
+    assert {item.path for item in scan(cache.root) if item.kind == "lock"} == {second, third}
+    mine.release()

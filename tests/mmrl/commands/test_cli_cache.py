@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser
 from fractions import Fraction
 from pathlib import Path
@@ -104,6 +105,16 @@ def test_a_build_shows_how_far_it_is_on_a_terminal_only(capsys, dataset, monkeyp
     error = capsys.readouterr().err
     assert "5/5" in error
     assert "6 videos, 3 broken" in error
+
+
+def test_a_build_clears_what_dead_writers_left(dataset):
+    build(dataset, "--limit", "1")
+    (entry,) = scan(Path("cache"))
+    part = entry.path.with_suffix(f".{'0' * 16}.part")
+    part.touch()
+    os.utime(part, (1, 1))
+    build(dataset, "--limit", "1")
+    assert [item.path for item in scan(Path("cache"))] == [entry.path]
 
 
 def test_interrupted_build_is_resumed(capsys, dataset, monkeypatch):

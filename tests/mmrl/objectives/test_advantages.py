@@ -49,6 +49,15 @@ def by_hand(groups, baseline, scale, epsilon):
     return result
 
 
+@pytest.mark.parametrize(("baseline", "scale"), FITTING)
+def test_advantages_of_some_groups_equal_plain_loops(baseline, scale):
+    """With an epsilon that shows: 0.5 beside deviations of about 1."""
+    groups = [[0.0, 1.0, 3.0], [2.0, 2.0], [1.0], [-1.0, 0.25]]
+    got = group_advantages(groups, Standard(baseline=baseline, scale=scale, epsilon=0.5))
+    for ours, theirs in zip(got, by_hand(groups, baseline, scale, 0.5), strict=True):
+        assert ours == pytest.approx(theirs)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("baseline", "scale"), FITTING)
 @given(groups=REWARDS)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from mmrl.contracts.errors import CheckpointError
 from mmrl.recipe.training import OptimConfig
 from mmrl.trainer.optim import Optimizer
 
@@ -62,3 +63,42 @@ def test_gradients_are_cut_to_the_norm_of_all_of_them_together(clip_norm, kept):
     moments = optimizer.state()
     found = [moments[f"exp_avg/{name}"].item() for name in ("first", "second")]
     assert found == pytest.approx([0.25 * gradient for gradient in kept], rel=1e-5)
+
+
+def test_a_weight_without_a_gradient_stays_where_it_is():
+    """Gradients are cleared, not set to 0: AdamW would go on by its moments, and decay the weight."""
+    policy = Weights()
+    optimizer = Optimizer(policy, OptimConfig(lr=0.01), 4)
+    policy.pull(3.0, -4.0)
+    optimizer.step()
+    second = policy.second.item()
+    policy.first.grad = torch.tensor([3.0])
+    optimizer.step()
+    assert policy.second.item() == second
+
+
+@pytest.mark.parametrize(("gradients", "broken"), [
+    ((3.0, -4.0), ""), ((3.0, math.nan), "second"), ((math.inf, math.nan), "first"),
+])  # fmt: skip
+def test_the_first_gradient_that_is_not_finite_is_named(gradients, broken):
+    policy = Weights()
+    optimizer = Optimizer(policy, OptimConfig(), 4)
+    policy.pull(*gradients)
+    assert optimizer.step()["optim/skipped"] == float(bool(broken))
+    assert optimizer.broken == broken
+
+
+@pytest.mark.parametrize("change", [
+    lambda tensors: tensors.pop("exp_avg_sq/first"),
+    lambda tensors: tensors.update({"exp_avg/first": torch.zeros(2)}),
+])  # fmt: skip
+def test_moments_of_another_model_are_refused(change):
+    policy = Weights()
+    optimizer = Optimizer(policy, OptimConfig(), 4)
+    policy.pull(3.0, -4.0)
+    optimizer.step()
+    tensors = optimizer.state()
+    Optimizer(policy, OptimConfig(), 4).load_state(tensors, 1)
+    change(tensors)
+    with pytest.raises(CheckpointError, match="does not hold 'first'"):
+        Optimizer(policy, OptimConfig(), 4).load_state(tensors, 1)

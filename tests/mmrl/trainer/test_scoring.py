@@ -9,8 +9,10 @@ import torch
 from mmrl.contracts.types import Decision, Likelihood
 from mmrl.objectives import kernel
 from mmrl.objectives.rows import Row, collate
+from mmrl.recipe.advantages import Standard
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.training import StageConfig
+from mmrl.trainer import scoring
 from mmrl.trainer.scoring import score_rollouts
 from mmrl.trainer.step import plan_step
 
@@ -55,3 +57,16 @@ def test_without_a_kl_nothing_is_scored_under_the_reference():
     stage = StageConfig(name="s", method="grpo", steps=1, minibatches=2, prompts=2)
     rows = [Row(Decision(object(), torch.zeros(2, dtype=torch.long)), "rl", 1.0, 0, 2)]
     assert [row.reference for row in score_rollouts(rows, objective, stage, policy, 100)] == [None]
+
+
+@pytest.mark.parametrize(("scale", "expected"), [("batch_std", (2.0, 2.0 + 0.5)), ("none", (0.0, 1.0))])
+def test_advantages_of_a_critic_are_standardised_over_the_step(scale, expected):
+    """0, 2, 4: mean 2, unbiased deviation 2, to which epsilon is added."""
+    settings = Standard(baseline="value", scale=scale, epsilon=0.5)
+    shift, over = scoring._standard([torch.tensor([0.0, 2.0]), torch.tensor([4.0])], settings)
+    assert (shift.item(), over.item()) == pytest.approx(expected)
+
+
+def test_one_advantage_alone_is_left_as_it_is():
+    shift, over = scoring._standard([torch.tensor([3.0])], Standard(baseline="value", scale="batch_std"))
+    assert (shift.item(), over.item()) == (0.0, 1.0)
