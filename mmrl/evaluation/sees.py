@@ -50,6 +50,12 @@ class Sight:
     change: float
     gap: float
 
+    def metrics(self) -> dict[str, float]:
+        """As documented metrics."""
+        means = {"right": self.right, "other": self.others, "none": self.none, "engine": self.engine}
+        means |= {} if self.shuffled is None else {"shuffled": self.shuffled}
+        return {f"sees/{name}": value for name, value in {**means, "change": self.change}.items()}
+
     def figures(self) -> str:
         """The means, for a line."""
         shuffled = "" if self.shuffled is None else f", shuffled {self.shuffled:.5f}"

@@ -43,6 +43,11 @@ class HealthConfig(Settings):
     one_token: Patience = Field(
         Patience(warn=20, stop=200), description="one and the same token in everything that was sampled"
     )
+    sees: PositiveInt | None = Field(
+        None,
+        description="steps between looks at whether the model, and the engine, see the training data's pictures and "
+        "videos, the first before the first step; a run that does not see them ends; None: never",
+    )
     gap: GapPatience = Field(
         GapPatience(warn=3), description="log-probs of engine and trainer that drift apart, each `gap/…` by itself"
     )

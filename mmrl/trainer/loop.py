@@ -46,9 +46,10 @@ def _train_stages(session: Session, place: Place) -> bool:
     stages = session.recipe.stages
     if place.step == 0 and "start" not in place.evaluations:
         session.enter(stages[0], place.updates)
+        seen = session.look_if_due(place.step)
         place.evaluations["start"] = session.evaluate(stages[0], place.step)
-        if place.evaluations["start"]:
-            session.log(place, stages[0], {}, place.evaluations["start"])
+        if place.evaluations["start"] or seen:
+            session.log(place, stages[0], seen, place.evaluations["start"])
     while place.stage < len(stages):
         stage = stages[place.stage]
         session.enter(stage, place.updates)
@@ -99,6 +100,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         try:
             metrics |= hand_over(session, place)
             session.gaps.observe(metrics)
+            metrics |= session.look_if_due(place.step)
             began = time.perf_counter()
             results = session.evaluate_if_due(place, ended)
         except DeadPolicy:

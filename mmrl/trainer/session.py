@@ -18,6 +18,7 @@ from mmrl.contracts.types import DEMO, Group
 from mmrl.data.mixture import Mixture
 from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
+from mmrl.evaluation.sees import answers_pictures, check_sight, look
 from mmrl.objectives.controllers import Controllers
 from mmrl.policies.alive import refuse_dead_weights
 from mmrl.recipe.engines import EngineSettings
@@ -107,6 +108,24 @@ class Session:
         recipe = now.recipe.model_copy(update={"stages": self.recipe.stages})
         note = partial(self.tracker.bad_sample, "eval")
         return Evaluator(recipe, self.policy, self.engine, now.eval_sets, now.preparer, self.simulators, seed, note)
+
+    def look_if_due(self, step: int) -> dict[str, float]:
+        """`sees/…` of the training set whose pictures sway the model least; empty where it is not due, or none has any.
+
+        Args:
+            step: steps taken.
+
+        Raises:
+            UserError: the model does not see what it is shown, or the engine sees something else.
+        """
+        every = self.recipe.health.sees
+        if every is None or step % every or not answers_pictures(self.policy):
+            return {}
+        sights = [look(self.policy, self.engine, data) for data in self.mixture.datasets]
+        known = [sight for sight in sights if sight is not None]
+        for sight in known:
+            check_sight(sight, self.policy.config.dtype, f"after step {step}, training data")
+        return min(known, key=lambda sight: sight.change).metrics() if known else {}
 
     def evaluate(self, stage: StageConfig, step: int) -> dict[str, float]:
         """Held-out accuracy per task and `mean`, and held-out loss; empty where the recipe has no held-out data.

@@ -1,13 +1,15 @@
 """Models and engines that do not see what they are shown are caught before the first step; those that see pass."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
+from mmrl import train
 from mmrl.cli import main
 from mmrl.contracts.errors import UserError
-from mmrl.evaluation.sees import answers_pictures, check_sight, look
+from mmrl.evaluation.sees import NOTHING, answers_pictures, check_sight, look
 from mmrl.policies.saving import INDEX
 from tests.support.engines import flow, hf
 from tests.support.flow import load as load_flow
@@ -114,3 +116,21 @@ def test_doctor_and_gap_of_a_checkpoint(tiny_qwen, capsys):
     assert all(0 < float(gap) < 1e-4 for gap in lines[-1].split()[2:])
     assert main(["gap", str(tiny_qwen("qwen3_vl")), "--shows", "vdeo"]) == 2
     assert "unknown modality 'vdeo'. Did you mean 'video'?" in capsys.readouterr().err
+
+
+def test_a_run_looks_before_its_first_step_and_every_n(workplace, tiny_recipe, tiny_qwen):
+    outcome = train({**tiny_recipe, "health": {"sees": 2}})
+    lines = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]
+    assert {line["step"]: line.get("sees/change", 0.0) > NOTHING for line in lines} == {0: True, 1: False, 2: True}
+    assert {key for key in lines[0] if key.startswith("sees/")} == {
+        "sees/right", "sees/other", "sees/none", "sees/engine", "sees/change",
+    }  # fmt: skip
+    policy = load(tiny_qwen("qwen2_5_vl"), awake=False)
+    with torch.no_grad():
+        for parameter in policy.module.get_submodule("model.visual.merger").parameters():
+            parameter.zero_()
+    policy.save_pretrained(workplace / "blind")
+    blind = {**tiny_recipe, "name": "blind", "policy": {"path": str(workplace / "blind")}, "health": {"sees": 5}}
+    with pytest.raises(UserError, match=r"^after step 0, training data: the model does not see what it is shown"):
+        train(blind)
+    assert not list((workplace / "runs/blind").glob("checkpoints/*"))
