@@ -69,6 +69,7 @@ class Terms:
         labels: demonstrated episodes are the policy's own with the expert's labels; None: the expert's.
         context: what answers are sampled under, where that is not what they are scored under.
         shown: answers per group that are sampled under it, the last ones; the others see the sample as it is.
+        on_fail: only in groups without a right answer, where they take the place of the last ones.
     """
 
     sampling: Sampling
@@ -79,6 +80,7 @@ class Terms:
     labels: Labels | None = None
     context: Context | None = None
     shown: int = 0
+    on_fail: bool = False
 
 
 @dataclass(frozen=True, slots=True)

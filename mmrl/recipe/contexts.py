@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
@@ -25,6 +25,10 @@ class ContextSettings(Settings):
     name: str = Field(description="a name of `mmrl list context`, or module:name of a settings model")
     share: float = Field(1.0, gt=0.0, le=1.0, description="share of each group's answers that are sampled under it")
 
+    on_fail: bool = Field(
+        False, description="only where no answer of the group is right without it: the last ones are sampled once more"
+    )
+
     def count(self, n: int) -> int:
         """How many of a group's n answers are sampled under it: at least one."""
         return max(1, round(self.share * n))
@@ -38,7 +42,25 @@ class InstructionSettings(ContextSettings):
     text: str = Field(min_length=1, description="stands behind the last question while answers are sampled")
 
 
-CONTEXTS: Registry[type[ContextSettings]] = Registry("context", {"instruction": InstructionSettings})
+class ReferenceSettings(ContextSettings):
+    """The row's demonstration, or the beginning of it, behind the question while answers are sampled: a hint."""
+
+    adapter: ClassVar[str] = "mmrl.rollouts.contexts.reference:Reference"
+    name: str = "reference"
+    text: str = Field("Reference: {reference}", description="stands behind the last question; {reference} is replaced")
+    part: float = Field(1.0, gt=0.0, le=1.0, description="share of the reference's words that is shown, from the first")
+
+    @field_validator("text")
+    @classmethod
+    def _names_the_reference(cls, text: str) -> str:
+        if "{reference}" not in text:
+            raise ValueError("the text has no {reference}, so it would show none")
+        return text
+
+
+CONTEXTS: Registry[type[ContextSettings]] = Registry(
+    "context", {"instruction": InstructionSettings, "reference": ReferenceSettings}
+)
 
 
 def context_settings(raw: Any) -> ContextSettings | None:

@@ -28,8 +28,8 @@ class GenerateConfig(Settings):
     )
     write: Literal["answers", "prompts", "pairs"] = Field(
         "answers",
-        description="answers: a row per answer, with it as the demonstration; prompts: a row per prompt, without one; "
-        "pairs: a row per pair, with `chosen` and `rejected`",
+        description="answers: a row per answer, with it as the demonstration; prompts: a row per prompt, with the "
+        "row's own, if any; pairs: a row per pair, with `chosen` and `rejected`",
     )
     log_probs: bool = Field(False, description="write each unit's log-prob, at the temperature of sampling")
     blind: bool = Field(False, description="ask without pictures and videos; what is written has them")

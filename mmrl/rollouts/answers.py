@@ -53,7 +53,25 @@ class AnswerSource:
         means = self.means
         if terms.context is None:
             return answer(means.policy, means.engine, ready, terms.sampling, terms.n, terms.seed, means.rewarder)
+        if terms.on_fail:
+            return self._helped(ready, terms, terms.context)
         return scored_groups(means.policy, ready, self._under_context(ready, terms, terms.context), means.rewarder)
+
+    def _helped(self, ready: Sequence[Ready], terms: Terms, context: Context) -> list[Group]:
+        """Groups of which those without a right answer have others, sampled under the context, for their last ones."""
+        means = self.means
+        groups = answer(means.policy, means.engine, ready, terms.sampling, terms.n, terms.seed, means.rewarder)
+        failed = [i for i, group in enumerate(groups) if all(t.measured() < 1.0 for t in group.trajectories)]
+        if not failed:
+            return groups
+        helped = [ready[i] for i in failed]
+        again = replace(terms, n=terms.shown, seed=terms.seed + 1)
+        others = scored_groups(means.policy, helped, self._under_context(helped, again, context), means.rewarder)
+        for i, other in zip(failed, others, strict=True):
+            kept = groups[i].trajectories[: terms.n - terms.shown]
+            hinted = [replace(t, info={**t.info, "context": True}) for t in other.trajectories]
+            groups[i] = replace(groups[i], trajectories=(*kept, *hinted))
+        return groups
 
     def _under_context(self, ready: Sequence[Ready], terms: Terms, context: Context) -> list[list[Completion]]:
         """Completions of which the last `terms.shown` of each group were sampled under the context.

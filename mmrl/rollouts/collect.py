@@ -155,7 +155,16 @@ class Builder:
         rollout = self.stage.rollout
         hinted = rollout.context.count(rollout.n) if rollout.context is not None else 0
         critic = self.objective.value is not None
-        return Terms(rollout, rollout.n, seed, rollout.action_chunk, critic, context=self._context, shown=hinted)
+        return Terms(
+            rollout,
+            rollout.n,
+            seed,
+            rollout.action_chunk,
+            critic,
+            context=self._context,
+            shown=hinted,
+            on_fail=bool(rollout.context and rollout.context.on_fail),
+        )
 
     def _demonstrate(self, ready: Sequence[Ready], scored: bool = False) -> dict[int, Group | BadSample]:
         """See `mmrl.rollouts.sources.demonstrate_each`."""

@@ -30,7 +30,7 @@ def row_of(sample: Sample, local: Sample, image: Save, video: Save) -> dict[str,
     """
     if sample.kind != "answers" or sample.actions is not None or sample.steps:
         raise BadSample(sample.where, "is an episode or holds actions; generate answers questions alone")
-    placed = in_own_places(sample, local, "")[0]
+    placed, demonstration = in_own_places(sample, local, local.demonstration or "")
     row = {
         "id": sample.id,
         "dataset": sample.dataset,
@@ -40,6 +40,7 @@ def row_of(sample: Sample, local: Sample, image: Save, video: Save) -> dict[str,
         "task": sample.task,
         "target": dict(placed.target),
         "coordinates": placed.coordinates,
+        "demonstration": demonstration,
     }
     return {key: value for key, value in row.items() if value not in ([], {}, "")}
 

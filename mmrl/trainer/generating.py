@@ -69,6 +69,7 @@ def generation(parts: Generating, stage: StageConfig, folder: Path, **ears: Call
             rollout.n,
             context=import_named(context.adapter)(context) if context is not None else None,
             shown=context.count(rollout.n) if context is not None else 0,
+            on_fail=context is not None and context.on_fail,
         ),
         _settings(recipe, stage, parts.policy),
         f"{recipe.name}/{stage.name}",
