@@ -88,6 +88,7 @@ CASES: tuple[Case, ...] = (
     *(_of("chord_mu", m.chord_mu(step), f"step {step}", step=step) for step in (0, 60, 300)),
     _of("chord_phi", m.chord_phi),
     _of("co_train", m.co_train),
+    _of("ink_grpo", m.ink_grpo),
     _of("offline_mix", m.offline_mix),
     _of("luffy", m.luffy),
     _of("rl_plus", m.rl_plus),

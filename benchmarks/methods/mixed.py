@@ -46,6 +46,12 @@ def co_train(s: Step) -> Tensor:
     return -sequence_mean(surrogate(ratios(b), standardised(b)[:, None]), b) + 0.2 * sft(s)
 
 
+def ink_grpo(s: Step) -> Tensor:
+    """InK-GRPO in a step that its text counts in: clip 0.2 and 0.24, and 0.1 of the text's likelihood."""
+    b = s.answers
+    return -sequence_mean(surrogate(ratios(b), standardised(b)[:, None], 0.2, 0.24), b) + 0.1 * sft(s)
+
+
 def offline_mix(s: Step) -> Tensor:
     """EasyVideoR1: demonstrations in the groups as if sampled; clip 0.2 and 0.3, dual clip 3, token mean."""
     b = s.replaced

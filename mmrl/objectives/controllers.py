@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -108,6 +109,52 @@ class AdaptiveEntropy:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The bonus, and whether it acts."""
         self.bonus, self.acts = state["bonus"], state["acts"]
+
+
+class _Counting:
+    """A controller that follows from how many steps were observed."""
+
+    step = 0
+
+    def observe(self, figures: Mapping[str, float]) -> None:
+        """One step more."""
+        self.step += 1
+
+    def state_dict(self) -> dict[str, int]:
+        """The steps so far."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """The steps so far."""
+        self.step = state["step"]
+
+
+class Annealing(_Counting):
+    """A number along a straight line."""
+
+    def __init__(self, own: settings.Anneal, objective: Objective):
+        self.own = own
+
+    def control(self) -> Control:
+        """start + (end - start) min(1, step / steps)."""
+        share = min(1.0, self.step / self.own.steps)
+        return Control({self.own.key: self.own.start + (self.own.end - self.own.start) * share})
+
+
+class Drawn(_Counting):
+    """A number that counts in some steps."""
+
+    def __init__(self, own: settings.Chance, objective: Objective):
+        self.own = own
+        value: Any = objective.model_dump(mode="json", by_alias=True)
+        for part in own.key.split("."):
+            value = value[part]
+        self.value = float(value)
+
+    def control(self) -> Control:
+        """The objective's number, or 0."""
+        drawn = random.Random(f"{self.own.seed}/{self.step}").random() < self.own.probability
+        return Control({self.own.key: self.value if drawn else 0.0})
 
 
 class Controllers:

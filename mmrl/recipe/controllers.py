@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from mmrl.recipe.parts import Part, PartSettings
 from mmrl.recipe.registry import Registry
@@ -48,6 +49,35 @@ class AdaptiveEntropy(ControllerSettings):
         return None
 
 
+class OfKey(ControllerSettings):
+    """A controller of one number of the objective."""
+
+    key: str = Field(description="of the objective, such as kl.weight or streams.demo.weight")
+
+    def refusal(self, objective: Any) -> str | None:
+        node: Any = objective.model_dump(mode="json", by_alias=True)
+        for part in self.key.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if isinstance(node, bool) or not isinstance(node, int | float):
+            return f"sets a number, and key {self.key} is none of the objective"
+        return None
+
+
+class Anneal(OfKey):
+    """Moves a number along a straight line over a stage's first steps."""
+
+    start: float
+    end: float
+    steps: PositiveInt = Field(description="from start to end; constant afterwards")
+
+
+class Chance(OfKey):
+    """Lets a number count in some steps only."""
+
+    probability: float = Field(0.6, gt=0.0, lt=1.0)
+    seed: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller(Part):
     """A controller: `code` is a class with the methods of `mmrl.objectives.controllers.Controller`.
@@ -64,6 +94,16 @@ CONTROLLERS: Registry[Controller] = Registry(
             settings=AdaptiveKL,
             doc="beta (1 + gain x clip(KL / target - 1, -bound, bound)) is the next step's `kl.weight` (Ziegler et "
             "al., arXiv 1909.08593).",
+        ),
+        "anneal": Controller(
+            code="mmrl.objectives.controllers:Annealing",
+            settings=Anneal,
+            doc="start + (end - start) x min(1, step / steps) at `key`.",
+        ),
+        "chance": Controller(
+            code="mmrl.objectives.controllers:Drawn",
+            settings=Chance,
+            doc="the number at `key` with a probability, else 0, drawn anew each step from seed and step.",
         ),
         "adaptive_entropy": Controller(
             code="mmrl.objectives.controllers:AdaptiveEntropy",

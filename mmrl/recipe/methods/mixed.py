@@ -81,6 +81,20 @@ MIXED: dict[str, Method] = {
         "policy would (the data's business); `ground_truth.without: {format: weight}` takes off its reward for a form "
         "that it cannot show; where an answer is as good, its reward becomes the answers' mean, and it teaches nothing",
     ),
+    "ink_grpo": Method(
+        source="InK-GRPO (typhoon-s), as its code has it",
+        objective={
+            "demonstrations": True,
+            "streams": {
+                "rl": {**RL, "coefficient": {**PPO, "high": 0.24}, "normalise": "sequence"},
+                "demo": {**SFT, "weight": 0.1},
+            },
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+            "controllers": {"chance": {"key": "streams.demo.weight", "probability": 0.6}},
+        },
+        notes="text of the domain is learned beside RL in six of ten steps; the code draws for each mini-batch. Give "
+        "the text as demonstrations of a dataset with use: demonstrations; here it follows a prompt, there it has none",
+    ),
     "offline_mix": Method(
         source="EasyVideoR1's mixed offline-online groups, with its clip of 0.2 and 0.3, dual clip of 3 and token mean",
         objective={

@@ -1,5 +1,7 @@
 """What holds of advantages and transforms whatever the rewards, group sizes and orders."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from mmrl.contracts.errors import CheckpointError, ConfigError
 from mmrl.contracts.types import Decision, Group, Sample, Trajectory
 from mmrl.objectives.advantages import weigh_groups
+from mmrl.objectives.controllers import Controllers
 from mmrl.objectives.scored import Scored
 from mmrl.objectives.stateful import Stateful
 from mmrl.recipe.advantages import Advantage, AdvantageSettings
@@ -33,7 +36,7 @@ SHIFT_FREE = [
     {"kind": "whitened", "baseline": "group_mean"},
     {"kind": "signed"},
 ]
-few = settings(max_examples=25, deadline=None, database=None, derandomize=True)
+few = settings(max_examples=15, deadline=None, database=None, derandomize=True)
 
 
 def scored(groups, shift=0.0):
@@ -142,6 +145,33 @@ def test_an_advantage_that_remembers_goes_on_from_its_state():
         resumed.load_state_dict({"advantage": {"mean": 1.0}})
 
 
+def test_controllers_of_a_number_go_on_from_their_state():
+    parts = {
+        "anneal": {"key": "kl.weight", "start": 0.4, "end": 0.0, "steps": 4},
+        "chance": {"key": "streams.rl.weight", "probability": 0.5},
+    }
+    kl = {"weight": 0.4}
+    stage = StageConfig(name="x", method="grpo", steps=9, objective={"controllers": parts, "kl": kl})
+    whole, set_to = Controllers(stage), []
+    for step in range(9):
+        if step == 3:
+            resumed = Controllers(stage)
+            resumed.load_state_dict(json.loads(json.dumps(whole.state_dict())))
+            whole = resumed
+        control = whole.control()
+        set_to.append((control.objective["kl.weight"], control.objective["streams.rl.weight"]))
+        assert whole.applied(control).objective.kl.weight == set_to[-1][0]
+        whole.observe({})
+    assert [weight for weight, _ in set_to] == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0])
+    fresh = Controllers(stage).parts["chance"]
+    drawn = []
+    for _ in range(9):
+        drawn.append(fresh.control().objective["streams.rl.weight"])
+        fresh.observe({})
+    assert [weight for _, weight in set_to] == drawn
+    assert set(drawn) == {0.0, 1.0}
+
+
 @pytest.mark.parametrize(
     ("method", "objective", "said"),
     [
@@ -157,6 +187,11 @@ def test_an_advantage_that_remembers_goes_on_from_its_state():
         ("grpo", {"reward_transforms": {"ground_truth": {}}}, "none is injected; set inject"),
         ("ppo", {"advantage_transforms": {"whiten": {}}}, "advantage_transforms change the advantages of groups"),
         ("sft", {"advantage_transforms": {"whiten": {}}}, "advantage_transforms needs rollouts: true"),
+        (
+            "grpo",
+            {"controllers": {"anneal": {"key": "kl.wieght", "start": 1, "end": 0, "steps": 2}}},
+            "key kl.wieght is none of the objective",
+        ),
         ("bapo", {"streams": {"rl": {"coefficient": {"low": 0.95}}}}, "low 0.95 <= low_most 0.9"),
     ],
 )
