@@ -125,6 +125,9 @@ class Policy(Protocol):
         Raises ConfigError where there are none.
         """
 
+    def follow_reference(self, share: float) -> None:
+        """Moves the reference a share of the way to the current weights. Raises ConfigError where there is none."""
+
     def reference_state(self) -> dict[str, Tensor] | None:
         """The kept reference's weights, for checkpoints; None where there is none to save."""
 

@@ -30,6 +30,10 @@ class Referenced:
         """Makes the current weights the reference; with `base` those below LoRA's adapters."""
         self._reference.keep(base)
 
+    def follow_reference(self, share: float) -> None:
+        """Moves the reference a share of the way to the current weights."""
+        self._reference.follow(share)
+
     def reference_state(self) -> dict[str, Tensor] | None:
         """The kept reference's weights, for checkpoints; None where there is none to save."""
         return self._reference.state()

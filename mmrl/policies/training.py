@@ -126,6 +126,23 @@ class Reference:
         live = {} if base else self._live_adapters()
         self._adapters = {name: parameter.detach().clone() for name, parameter in live.items()}
 
+    @torch.no_grad()
+    def follow(self, share: float) -> None:
+        """Moves every kept weight a share of the way to its current value.
+
+        Raises:
+            ConfigError: nothing was kept.
+        """
+        if self._adapters is None:
+            raise ConfigError("no reference policy was kept, and objective.kl.decay moves it")
+        for name, part in self._copied.items():
+            current = dict(part.named_parameters())
+            for key, kept in self._copies[name].named_parameters():
+                kept.lerp_(current[key].detach().to(kept.dtype), share)
+        live = self._live_adapters()
+        for name, kept in self._adapters.items():
+            kept.lerp_(live[name].detach().to(kept.dtype), share)
+
     @contextmanager
     def active(self) -> Iterator[nn.Module]:
         """The model to score with. Raises ConfigError where nothing was kept."""

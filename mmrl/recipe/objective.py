@@ -162,6 +162,14 @@ class KL(Settings):
         "adapters, also in a stage after SFT (of no more memory)",
     )
 
+    decay: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="the reference follows the policy: after each step it is decay x itself + (1 - decay) x the "
+        "policy; null: it stays",
+    )
+
     @property
     def in_loss(self) -> bool:
         """Whether it is a term of the loss."""
@@ -176,6 +184,8 @@ class KL(Settings):
     def _weighted_in_the_loss(self) -> KL:
         if self.ratio_weighted and self.place == "reward":
             raise ValueError("ratio_weighted is for place loss: before the first update the ratio is 1; leave it out")
+        if self.decay is not None and self.reference == "base":
+            raise ValueError("decay moves a copy of the policy, and base is the model itself; set reference to start")
         return self
 
 

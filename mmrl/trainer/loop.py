@@ -175,6 +175,8 @@ def train_step(
         figures.append(metrics_of(sums, weights, objective) | optimizer.step())
     session.mixture.sampler.update(outcomes(batch.sampled, place.updates))
     place.updates += len(figures)
+    if objective.has_reference and objective.kl.decay is not None:
+        policy.follow_reference(1 - objective.kl.decay)
     metrics |= over_minibatches(figures)
     session.warn_of_lengths([*batch.sampled, *batch.demonstrations], stage)
     session.note_rollouts(place.step + 1, stage, [*groups, *batch.demonstrations])

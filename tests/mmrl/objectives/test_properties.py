@@ -184,6 +184,7 @@ def test_controllers_of_a_number_go_on_from_their_state():
         ),
         ("grpo", {"streams": {"rl": {"weights": {"behaviour": {"low": 3.0}}}}}, "low 3.0 is not below high 2.0"),
         ("grpo", {"streams": {"rl": {"weights": {"top_entrpy": {}}}}}, "Did you mean 'top_entropy'"),
+        ("grpo", {"kl": {"weight": 0.1, "reference": "base", "decay": 0.9}}, "decay moves a copy of the policy"),
         ("grpo", {"reward_transforms": {"ground_truth": {}}}, "none is injected; set inject"),
         ("ppo", {"advantage_transforms": {"whiten": {}}}, "advantage_transforms change the advantages of groups"),
         ("sft", {"advantage_transforms": {"whiten": {}}}, "advantage_transforms needs rollouts: true"),

@@ -247,6 +247,25 @@ def test_the_kept_reference_does_not_move(tiny_qwen):
         assert torch.equal(log_probs(other, rows), before)
 
 
+@pytest.mark.parametrize("lora", [None, {"rank": 4}])
+def test_a_reference_that_follows_is_a_moving_average(tiny_qwen, lora):
+    policy = load(tiny_qwen("qwen2_5_vl"), **({"lora": lora} if lora else {}))
+    with pytest.raises(ConfigError, match="no reference policy was kept"):
+        policy.follow_reference(0.25)
+    policy.keep_reference()
+    start = {key: value.clone() for key, value in policy.reference_state().items()}
+    with torch.no_grad():
+        for _, parameter, _ in policy.trainable():
+            parameter.add_(1.0)
+    policy.follow_reference(0.25)
+    policy.follow_reference(0.5)
+    moved = policy.reference_state()
+    steps = {key: float((moved[key] - value).mean()) for key, value in start.items()}
+    assert len(steps) >= len(list(policy.trainable())) > 0
+    assert all(step == pytest.approx(1 - 0.75 * 0.5, abs=1e-3) for step in steps.values() if step)
+    assert sum(step != 0 for step in steps.values()) == len(list(policy.trainable()))
+
+
 def test_under_lora_the_reference_is_the_adapters_as_they_were_kept(tiny_qwen):
     policy, base = load(tiny_qwen("qwen2_5_vl"), lora={"rank": 4}), load(tiny_qwen("qwen2_5_vl"))
     rows = rows_of(base)[:6]

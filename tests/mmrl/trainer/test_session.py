@@ -46,7 +46,7 @@ def test_a_resumed_stage_has_the_reference_that_its_checkpoint_holds(kept, kl, e
     policy, optimizer, controllers = Asked(), Asked(), Asked()
     tensors = {"optimizer/step/w": torch.tensor(3.0), **{f"reference/{name}": value for name, value in kept.items()}}
     state = {"optimizer_steps": 3, "controllers": {"kl": 1}, "parts": {}}
-    stage = SimpleNamespace(objective=SimpleNamespace(kl=SimpleNamespace(**kl)))
+    stage = SimpleNamespace(objective=SimpleNamespace(kl=SimpleNamespace(**kl), has_reference=kl["weight"] > 0))
     resumed = session(_resumed=tensors, _resumed_state=state, policy=policy)
     controllers.stateful = Asked()
     resumed.restore(optimizer, controllers, stage)
