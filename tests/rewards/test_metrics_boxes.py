@@ -285,3 +285,13 @@ def test_average_precision_names_what_is_wrong():
         one_image([RIGHT], [RIGHT], scores=[])
     with pytest.raises(ValueError, match="area outside"):
         one_image([[0, 0, 1e6, 1e6]], [RIGHT])
+
+
+def test_recall_has_the_thresholds_of_temporal_grounding():
+    """R1@0.3, 0.5 and 0.7, as Charades-STA's."""
+    assert metrics.recall_at_iou([0.35, 0.55, 0.75, 0.1]).tolist() == [0.75, 0.5, 0.25]
+
+
+def test_boxes_that_do_not_meet_are_no_pair_at_any_threshold():
+    for threshold in (None, 0.0):
+        assert len(metrics.match_boxes([[0, 0, 1, 1]], [[5, 5, 6, 6]], threshold=threshold).pairs) == 0

@@ -9,6 +9,7 @@ from mmrl.contracts.errors import BadSample, CheckpointError, UserError
 from mmrl.data.alike import first_of_each
 from mmrl.policies import loading
 from mmrl.policies.loading import checkpoint_path
+from mmrl.rollouts import first_rows
 
 
 @pytest.fixture
@@ -165,3 +166,16 @@ def test_a_hub_name_is_looked_up_once_and_quickly(monkeypatch, answer):
         checkpoint_path("ckpts/qwen", "qwen_vl")
     assert asked == [loading.HUB_SECONDS]
     loading._is_on_hub.cache_clear()
+
+
+class Unreadable:
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, row):
+        raise BadSample(f"rows row {row}", "it cannot be read")
+
+
+def test_a_row_that_cannot_be_read_may_demonstrate_and_is_told_when_it_is_drawn():
+    assert first_rows._demonstrated(Unreadable())
+    assert not first_rows._demonstrated([])

@@ -8,7 +8,8 @@ from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample, Trajectory
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.schema import load_recipe
-from mmrl.rollouts.own_rewards import RewardError
+from mmrl.rollouts import rewarding
+from mmrl.rollouts.own_rewards import RewardError, Score
 from mmrl.rollouts.rewarding import UNREWARDED, Rewarder
 from vision_rewards.pool import WorkerKilled
 
@@ -302,3 +303,10 @@ def test_a_worker_that_is_killed_from_outside_is_an_error_and_no_score(monkeypat
     with pytest.raises(RewardError, match=r"gave no score for rows row 0 .*killed by SIGKILL") as caught:
         rewarder.score_all([(Trajectory((), text="\\boxed{x^2+2x+1}"), asked)])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("accuracy", "noted"), [(0.25, {"accuracy": 0.25}), (0.0, {"accuracy": 0.0}), (None, {})])
+def test_an_accuracy_is_noted_where_a_function_gives_one(accuracy, noted):
+    reward, info = rewarding._from_user(Score(0.5, accuracy, {"length": 0.1}))
+    assert reward == 0.5
+    assert info == {"parts": {"length": 0.1}, "is_answer": bool(noted), **noted}

@@ -14,7 +14,7 @@ from mmrl.objectives.rows import Row
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import StepBatch
-from mmrl.trainer.rows import make_rows
+from mmrl.trainer.rows import make_rows, outcomes
 from mmrl.trainer.step import minibatches
 
 
@@ -211,3 +211,13 @@ def test_a_base_reference_without_adapters_is_refused():
     with pytest.raises(ConfigError, match=r"kl.reference base is the model below LoRA's adapters; set policy.lora"):
         load_recipe(raw)
     load_recipe({**raw, "policy": {"path": "anywhere", "lora": {}}})
+
+
+def test_the_sampler_is_told_what_each_trajectory_came_to():
+    trajectories = tuple(
+        Trajectory((Decision(None, torch.zeros(n)),), reward=reward, accuracy=accuracy)
+        for n, reward, accuracy in ((2, 0.5, 1.0), (3, None, 0.0))
+    )
+    (told,) = outcomes([Group(Sample("0", (), "ocr", {}, draw=(1, 7)), trajectories)], 9)
+    assert (told.dataset, told.row, told.version) == (1, 7, 9)
+    assert (told.accuracies, told.rewards, told.lengths) == ((1.0, 0.0), (0.5, 0.0), (2, 3))

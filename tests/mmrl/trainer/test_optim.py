@@ -98,7 +98,9 @@ def test_moments_of_another_model_are_refused(change):
     policy.pull(3.0, -4.0)
     optimizer.step()
     tensors = optimizer.state()
-    Optimizer(policy, OptimConfig(), 4).load_state(tensors, 1)
+    again = Optimizer(policy, OptimConfig(), 4)
+    again.load_state(tensors, 3)
+    assert again.step_count == 3
     change(tensors)
     with pytest.raises(CheckpointError, match="does not hold 'first'"):
         Optimizer(policy, OptimConfig(), 4).load_state(tensors, 1)
