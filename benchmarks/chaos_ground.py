@@ -69,6 +69,8 @@ class Child:
                 with self.log.open("w") as file:
                     os.dup2(file.fileno(), 1)
                     os.dup2(file.fileno(), 2)
+                # A test's capture may stand in their place.
+                sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
                 os.chdir(folder)
                 code = work()
             except SystemExit as error:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmrl.contracts.errors import BadSample
+from mmrl.contracts.errors import BadSample, CheckpointError
 from mmrl.contracts.types import Sample
 from mmrl.policies.chat_template import continuation, opening
 from mmrl.policies.features import Features
@@ -21,6 +21,17 @@ from mmrl.policies.value_head import ValueHead, save_value_head
 from mmrl.recipe.policies.parts import inside
 from mmrl.recipe.policies.registry import entry_of
 from mmrl.recipe.policy import Remembering, TrainedConfig
+
+
+def end_tokens(written: Any, shown: str) -> list[int]:
+    """The tokens that end an answer, of a generation config. Raises CheckpointError where they are no token numbers."""
+    ends = written if isinstance(written, list) else [] if written is None else [written]
+    if not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
+        raise CheckpointError(
+            f"policy.path: generation_config.json of '{shown}': eos_token_id is {str(written)[:60]!r}, not a token's "
+            "number or a list of such"
+        )
+    return ends
 
 
 class TextPolicy(TokenPolicy):
@@ -50,8 +61,7 @@ class TextPolicy(TokenPolicy):
         self.source = Source(None)
         self._placeholders = sorted(placeholders)
         self.end_of_turn = processor.tokenizer.convert_tokens_to_ids(end_of_turn)
-        eos = self._model.generation_config.eos_token_id
-        ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
+        ends = end_tokens(self._model.generation_config.eos_token_id, config.path)
         self.opening = opening(processor)
         self.eos_ids = tuple(sorted({self.end_of_turn, *ends}))
         self._speller = Speller(processor.tokenizer, placeholders)

@@ -149,6 +149,15 @@ def remove_leftovers(folder: Path) -> None:
                     path.unlink()
 
 
+def remove_asides(folder: Path) -> None:
+    """Removes files that `write_atomic` began anywhere in a folder that others may be writing to as well, and that
+    nobody has written to for `STALE_S` seconds."""
+    for path in folder.rglob(".*.tmp"):
+        with suppress(OSError):
+            if _ASIDE.fullmatch(path.name) and time_of(folder) - path.stat().st_mtime > STALE_S:
+                path.unlink()
+
+
 def _refuse_finished(folder: Path, resume: str) -> None:
     if resume == "never" and (folder / "metrics.jsonl").exists():
         raise UserError(

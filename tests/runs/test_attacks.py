@@ -126,7 +126,7 @@ def test_chaos_tells_what_is_left_behind(tmp_path):
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):
-    return Ground(tmp_path_factory.mktemp("ground"))
+    return Ground(tmp_path_factory.mktemp("chaos") / "ground")
 
 
 @pytest.mark.slow

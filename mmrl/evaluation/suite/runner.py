@@ -26,6 +26,7 @@ from mmrl.recipe.benchmarks import BENCHMARKS
 from mmrl.recipe.reading import validate
 from mmrl.recipe.simulators import SimulatorConfig, simulator_model
 from mmrl.recipe.suite import YAML, SuiteConfig, read_shard, split_arm
+from mmrl.tracking.claim import remove_asides
 from mmrl.tracking.files import json_text, write_atomic
 
 PROTOCOL = "protocol.json"
@@ -119,6 +120,7 @@ def run_tasks(
         UserError: the folder holds answers of another checkpoint or under another protocol.
     """
     output = Path(config.output)
+    remove_asides(output)
     results: dict[str, dict[str, Any]] = {}
     plans = []
     for task in tasks:

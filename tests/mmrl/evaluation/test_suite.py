@@ -1,6 +1,7 @@
 """`mmrl eval --tasks`: answers on disk as they come, nothing lost, what figures are made of, and what is refused."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -98,6 +99,15 @@ def test_missing_media_are_refused_or_counted(letters):
 def test_cut_answers_are_counted(letters):
     entry = answers_to(letters, Engine(lambda sample: "A", cut=[0, 5]))["letters"]
     assert entry["truncated"] == 2
+
+
+def test_what_a_killed_run_was_writing_is_cleared(letters):
+    left = letters / "out" / "media" / ".a.png.abcd1234.tmp"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (1, 1))
+    answers_to(letters, lambda sample: "A")
+    assert not left.exists()
 
 
 def test_a_killed_run_is_gone_on_with_and_ends_the_same(letters):

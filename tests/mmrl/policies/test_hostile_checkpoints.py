@@ -11,6 +11,7 @@ import pytest
 from mmrl.contracts.errors import CheckpointError
 from mmrl.policies import chat_template, template_trial
 from mmrl.policies.loading import load_checkpoint, load_companion, read_config, resolve_device, resolve_dtype
+from mmrl.policies.text_policy import end_tokens
 from mmrl.recipe.policies.registry import policy_settings
 from vision_rewards.pool import Exceeded
 
@@ -166,3 +167,14 @@ def test_a_trial_that_breaks_a_limit_says_which(monkeypatch, kind, limit):
 
 def test_a_trial_renders_as_transformers_does():
     assert template_trial.render("{% for m in messages %}{{ m.role }}{% endfor %}", [{"role": "ab"}] * 2) == 4
+
+
+@pytest.mark.parametrize(("written", "ends"), [(None, []), (7, [7]), ([7, 0], [7, 0]), ([], [])])
+def test_end_tokens_are_those_of_the_generation_config(written, ends):
+    assert end_tokens(written, "x") == ends
+
+
+@pytest.mark.parametrize("written", [[[]], "7", [7, "8"], 2.5, True, {"a": 1}])
+def test_end_tokens_that_are_none_are_one_line(written):
+    with pytest.raises(CheckpointError, match=r"^policy.path: generation_config.json of 'x': eos_token_id is .*$"):
+        end_tokens(written, "x")

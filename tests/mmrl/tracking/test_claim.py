@@ -10,7 +10,7 @@ import pytest
 
 from mmrl.contracts.errors import UserError
 from mmrl.tracking import run_lock
-from mmrl.tracking.claim import WRITTEN, Claim, remove_leftovers
+from mmrl.tracking.claim import WRITTEN, Claim, remove_asides, remove_leftovers
 from mmrl.tracking.run_lock import RunLock
 from tests.support.forks import die, join, spawn
 from video import locks
@@ -261,3 +261,15 @@ def test_a_file_system_that_does_not_answer_ends_no_run(folder, monkeypatch):
 
 def raised(error):
     raise error
+
+
+def test_what_killed_evaluations_were_writing_goes_once_it_is_old(tmp_path):
+    old, new, other = (tmp_path / "media" / name for name in (".a.png.abcd1234.tmp", ".b.png.abcd1234.tmp", ".c.tmp"))
+    old.parent.mkdir()
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (1, 1))
+    remove_asides(tmp_path)
+    assert sorted(path.name for path in old.parent.iterdir()) == [new.name, other.name]
+    remove_asides(tmp_path / "not there")
