@@ -30,7 +30,7 @@ SETTINGS = {
         "optim.lrr: unknown key 'lrr'. Did you mean 'lr'? Allowed: lr, lr_vision",
     ),
     "wrong type in two stages": (["method=sft_then_rl", "optim.lr=-1"], "optim.lr: Input should be greater than 0"),
-    "mistyped method": (["method=grop"], "unknown method 'grop'. Did you mean 'grpo'? Allowed: chord_mu"),
+    "mistyped method": (["method=grop"], "unknown method 'grop'. Did you mean 'grpo'? Allowed: "),
     "mistyped key of the objective": (["objective.kl.wieght=1"], "objective.kl.wieght: unknown key 'wieght'."),
     "mistyped choice": (["policy.attention=sdap"], "policy.attention: 'sdap' is not allowed. Did you mean 'sdpa'?"),
     "mistyped kind of data": (["data.train.0.type=digit"], "data.train.0: type 'digit' is not allowed. Did you mean"),
