@@ -212,9 +212,11 @@ def damaged_checkpoint(ground: Ground, source: Random, folder: Path) -> Failures
     way = damaged_bytes(source, path)
     if path.is_file() and path.read_bytes() == before:
         return
-    for argv in (("train", str(recipe), "resume=auto"), ("eval", str(run))):
+    # Evaluation checks what it reads, and the trainer's tensors are not that.
+    unread = {0} if name == "trainer.safetensors" else set()
+    for argv, more in ((("train", str(recipe), "resume=auto"), set()), (("eval", str(run)), unread)):
         done = ground.command(folder, *argv)
-        yield from (f"{name} {way}: {line}" for line in done.wrong(2))
+        yield from (f"{name} {way}: {line}" for line in done.wrong(2, *more))
         if done.text.count("mmrl: error:") > 1:
             yield f"{name} {way}: {done.text[-300:]!r} is more than a line"
     yield from (f"{name} {way}: {x}" for x in finish(ground, folder, recipe, "checkpoint.on_damaged=older"))
