@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.methods.__main__ import compare, distance
+from benchmarks.methods.__main__ import compare
 from benchmarks.methods.cases import CASES
 from mmrl.recipe.methods import METHODS
 
@@ -26,15 +26,9 @@ def test_every_method_of_text_has_a_case():
 
 
 @pytest.mark.slow
-def test_gradients_equal_those_of_the_published_losses_and_differ_among_each_other():
-    published = {}
-    for case, slopes, error in compare(CASES, CUT, pictures=False):
+def test_gradients_equal_those_of_the_published_losses():
+    for case, _, error in compare(CASES, CUT, pictures=False):
         assert error < 1e-8, case.name
-        published[case.name] = slopes
-    names = list(published)
-    for i, name in enumerate(names):
-        for other in names[:i]:
-            assert distance(published[name], published[other]) > 1e-5, f"{name} and {other}: a setting has no effect"
 
 
 def test_a_wrong_loss_is_told_apart():
