@@ -17,21 +17,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import torch
 
 import mmrl
 import robotics
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.source import Terms
+from mmrl.contracts.world import ALONE
+from mmrl.engines.vllm import core
+from mmrl.engines.vllm.engine import VLLMEngine
+from mmrl.policies.opening import load_policy
 from mmrl.policies.tiny import write_tiny
 from mmrl.recipe.base import Settings
 from mmrl.recipe.choosing import models_in
 from mmrl.recipe.engines import ENGINES
 from mmrl.recipe.evaluation import READ_BY as EVALUATED_BY
 from mmrl.recipe.evaluation import EvalConfig
-from mmrl.recipe.policies.registry import POLICIES, entry_of, settings_model
+from mmrl.recipe.policies.registry import POLICIES, entry_of, policy_settings, settings_model
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.rollout import READ_BY, GreedyConfig, RolloutConfig, SamplingConfig
 from mmrl.recipe.schema import load_recipe
+from mmrl.recipe.vllm_engine import VLLMSettings
 from robotics.settings import SETTINGS, SimulatorSettings
 
 RECIPE = Path(mmrl.__file__).parent / "recipe"
@@ -81,6 +89,7 @@ def unread_keys() -> list[str]:
     """Every key that is accepted and that nothing reads, as `<place>.<key>`; empty where all is well."""
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: reads_of(raw) for name, raw in _recipes(Path(folder)).items()}
+        runs["vllm engine"] = reads_of_vllm(Path(folder) / "qwen2_5_vl")
     every: set[Key] = set().union(*runs.values())
     found = [key for name in POLICIES for key in unread_of_policy(name, _of(runs, name))]
     found += [f"engine[{name}].{key}" for name in ENGINES for key in _unread(ENGINES.get(name), every, {"name"})]
@@ -151,6 +160,22 @@ def reads_of(raw: Mapping[str, Any]) -> set[Key]:
     """What training by a recipe reads."""
     with _noting() as noted:
         mmrl.train({**raw})
+    return noted
+
+
+def reads_of_vllm(model: Path) -> set[Key]:
+    """What opening and proving engine `vllm` reads; vLLM itself, which need not be installed, is stood in for."""
+    policy = load_policy(policy_settings(type="qwen_vl", path=str(model), device="cpu"))
+    with (
+        patch.object(VLLMSettings, "check_installed"),
+        patch.object(core, "_opened"),
+        patch.object(VLLMEngine, "gaps", return_value={}),
+        _noting() as noted,
+    ):
+        engine = VLLMEngine(VLLMSettings())
+        engine.start(policy, ALONE)
+        core._arguments(engine.settings, model, "float32", engine.core.limit, torch.device("cuda"))
+        engine.close()
     return noted
 
 
