@@ -7,18 +7,17 @@ from contextlib import closing
 from typing import Any
 
 from mmrl.contracts.errors import UserError, unknown
-from mmrl.recipe.engines import ENGINES, check_engine, engine_model
-from mmrl.recipe.vllm_engine import ROUNDING
 
 SHOWS = ("text", "image", "video")
 TOKENS = 16
+DTYPES = ("float32", "bfloat16")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The checkpoint, and what is compared."""
     parser.add_argument("model", metavar="MODEL", help="folder or hub name of a checkpoint, or a run")
     parser.add_argument("--engine", metavar="NAME", action="append", help="may be repeated; default: hf")
-    parser.add_argument("--dtype", action="append", choices=sorted(ROUNDING), help="may be repeated; default: float32")
+    parser.add_argument("--dtype", action="append", choices=DTYPES, help="may be repeated; default: float32")
     parser.add_argument(
         "--shows", metavar="KIND", action="append", help="text, image or video; may be repeated; default: all of them"
     )
@@ -26,6 +25,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Prints a line for each engine and dtype; 1 where a gap is above what rounding makes."""
+    from mmrl.recipe.engines import engine_model
+    from mmrl.recipe.vllm_engine import ROUNDING
+
     shows = args.shows or list(SHOWS)
     for kind in shows:
         if kind not in SHOWS:
@@ -56,6 +58,7 @@ def measure(model: str, engine: Any, dtype: str, shows: list[str]) -> dict[str, 
     from mmrl.engines.probes import Probes
     from mmrl.evaluation.suite.opening import policy_type
     from mmrl.policies.opening import load_policy
+    from mmrl.recipe.engines import ENGINES, check_engine
     from mmrl.recipe.policies.registry import policy_settings
 
     kind = policy_type(model)

@@ -256,7 +256,7 @@ def reward(text, sample):
 
 
 @pytest.mark.slow
-def test_a_dozen_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
+def test_half_a_dozen_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
     """Kill -9 at random moments of random steps; every checkpoint under its final name is whole at each of them."""
     settings = {"steps": 12, "checkpoint": {"every": 1}, "evaluation": {"every": 4, "limit": 1}}
     whole = made(tiny_qwen, tmp_path, "whole", settings, resume="auto")
@@ -274,12 +274,12 @@ def test_a_dozen_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
     rng = random.Random(12)
     kills = runs = 0
     places = set()
-    while kills < 12:
+    while kills < 6:
         runs += 1
         cut = {**whole, "name": f"cut{runs}"}
         folder = tmp_path / cut["name"]
         code = -signal.SIGKILL
-        while code == -signal.SIGKILL and kills < 12:
+        while code == -signal.SIGKILL and kills < 6:
             # All are done where the last kill fell between the last checkpoint and the end.
             done = _steps_done(folder)
             target = min(done + rng.randint(0, 3), 11)
@@ -289,10 +289,10 @@ def test_a_dozen_kills_change_nothing(tiny_qwen, tmp_path, monkeypatch):
                 kills += 1
                 places.add(target)
             _assert_checkpoints_are_whole(folder)
-        assert code == 0 or kills == 12
+        assert code == 0 or kills == 6
         assert code == 0 or _finish(context, cut) == 0
         assert_same_run(tmp_path / "whole", folder)
-    assert len(places) >= 4, "the kills fell on a few steps only"
+    assert len(places) >= 2, "the kills fell on a few steps only"
 
 
 def _assert_checkpoints_are_whole(folder):
