@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from mmrl.contracts.coordinates import SIDES, pixels_of
 from mmrl.contracts.errors import BadSample, unknown
 from mmrl.contracts.types import Sample
 from mmrl.policies.written_places import WrittenPlace, moved, places_in
@@ -51,12 +52,12 @@ def localise(
     if not places or not (images or videos):
         return sample
     canvas = _canvas(sample, "track" in places.values(), images, videos)
-    sources = {"pixel": canvas.size, "norm1000": (1000, 1000), "norm1": (1, 1)}
+    sources = {"pixel": canvas.size, **SIDES}
     if sample.coordinates not in sources:
         raise BadSample(sample.where, unknown("coordinates", sample.coordinates, sources))
     source = sources[sample.coordinates]
-    goal = (1000, 1000) if convention == "norm1000" else canvas.seen
-    name = "norm1000" if convention == "norm1000" else f"{goal[0]}x{goal[1]}"
+    goal = SIDES["norm1000"] if convention == "norm1000" else canvas.seen
+    name = "norm1000" if convention == "norm1000" else pixels_of(*goal)
     if source == goal:
         return replace(sample, coordinates=name)
     scale = (goal[0] / source[0], goal[1] / source[1])

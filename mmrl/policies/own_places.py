@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
+from mmrl.contracts.coordinates import seen_size
 from mmrl.contracts.types import Sample
 from mmrl.policies.boxes import Canvas, localise
-
-_SIZE = re.compile(r"(\d+)x(\d+)")
 
 
 def as_thousandths(sample: Sample) -> Sample:
@@ -16,10 +14,10 @@ def as_thousandths(sample: Sample) -> Sample:
 
     One in coordinates that a row can name is given back as it is.
     """
-    size = _SIZE.fullmatch(sample.coordinates)
+    size = seen_size(sample.coordinates)
     if size is None:
         return sample
-    canvas = Canvas((int(size[1]), int(size[2])), (int(size[1]), int(size[2])))
+    canvas = Canvas(size, size)
     images, videos = [canvas] * len(sample.images), [canvas] * len(sample.videos)
     return localise(replace(sample, coordinates="pixel"), "norm1000", images, videos)
 

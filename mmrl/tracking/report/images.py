@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from mmrl.contracts.coordinates import SIDES, seen_size
 from vision_rewards.parsers.boxes import BOX_KEYS, LIST_KEYS
 
 Box = tuple[float, float, float, float]
 # What answers call their boxes, and what targets do.
 KEYS = (*BOX_KEYS, *LIST_KEYS)
-# Coordinates -> the width and height of a whole picture in them.
-SIDES = {"norm1000": (1000.0, 1000.0), "norm1": (1.0, 1.0)}
 MAX_SIDE = 560
 PNG_BYTES = 80_000
 
@@ -99,8 +97,7 @@ def find_boxes(value: Any, bare: bool = False) -> list[Box]:
 
 def to_pixels(box: Box, coordinates: str, width: int, height: int) -> Box:
     """A box of `pixel`, `norm1000`, `norm1` or `WxH` coordinates (pixels of a picture of that size) in the image's."""
-    seen = re.fullmatch(r"(\d+)x(\d+)", coordinates)
-    sides = (float(seen[1]), float(seen[2])) if seen else SIDES.get(coordinates)
+    sides = seen_size(coordinates) or SIDES.get(coordinates)
     if sides is None:
         return box
     across, down = width / sides[0], height / sides[1]
