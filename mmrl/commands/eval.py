@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mmrl.contracts.errors import UserError, nearest
 from mmrl.contracts.heldout import is_loss
@@ -13,21 +14,6 @@ from mmrl.tracking.files import json_text, write_atomic
 
 # `mmrl eval WORD …`; a recipe or run of that name is `./WORD`.
 WORDS = ("list", "check", "merge", "rescore")
-# Options that a recipe's own evaluation does not read.
-OF_BENCHMARKS = (
-    "arms",
-    "data_root",
-    "limit",
-    "engine",
-    "batch_size",
-    "max_new_tokens",
-    "samples",
-    "seed",
-    "shard",
-    "count_missing",
-    "log_samples",
-    "scorer",
-)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -49,41 +35,43 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="write the figures to this JSON file, and videos beside it; of benchmarks, a folder (default: "
         "evaluations/ and the model's name), which a killed run is gone on with from",
     )
-    tasks = parser.add_argument_group("benchmarks")
-    tasks.add_argument("--model", metavar="MODEL", help="folder of a checkpoint or run, or a hub name")
-    tasks.add_argument("--tasks", metavar="A,B", help="benchmarks, of `mmrl eval list`")
-    tasks.add_argument("--arms", metavar="X,Y", help="ask each of them under these arms too, such as blank,text_only")
-    tasks.add_argument("--data-root", metavar="DIR", help="folder of the benchmarks' files")
-    tasks.add_argument("--limit", type=int, metavar="N", help="the first N rows of each only")
-    tasks.add_argument("--engine", metavar="NAME", help="what samples; default: the policy's own")
-    tasks.add_argument("--batch-size", "--batch_size", type=int, metavar="N", help="rows asked at once")
-    tasks.add_argument("--max-new-tokens", type=int, metavar="N", help="of an answer; default: each benchmark's own")
-    tasks.add_argument("--samples", type=int, metavar="K", help="answers to each question, at sampling.temperature=T")
-    tasks.add_argument("--seed", type=int, metavar="N", help="of sampling")
-    tasks.add_argument("--shard", metavar="I/N", help="every N-th row from the I-th on")
-    tasks.add_argument("--count-missing", action="store_true", help="rows without their media count as wrong")
-    tasks.add_argument(
-        "--log-samples", "--log_samples", action="store_true", help="also write lmms-eval's and VLMEvalKit's files"
-    )
-    tasks.add_argument("--scorer", metavar="SUITE", help="rescore: as lmms-eval or vlmevalkit does")
+    group, names = parser.add_argument_group("benchmarks"), list[str]()
+
+    def option(*flags: str, **settings: Any) -> None:
+        names.append(group.add_argument(*flags, **settings).dest)
+
+    option("--model", metavar="MODEL", help="folder of a checkpoint or run, or a hub name")
+    option("--tasks", metavar="A,B", help="benchmarks, of `mmrl eval list`")
+    option("--arms", metavar="X,Y", help="ask each of them under these arms too, such as blank,text_only")
+    option("--data-root", metavar="DIR", help="folder of the benchmarks' files")
+    option("--limit", type=int, metavar="N", help="the first N rows of each only")
+    option("--engine", metavar="NAME", help="what samples; default: the policy's own")
+    option("--batch-size", "--batch_size", type=int, metavar="N", help="rows asked at once")
+    option("--max-new-tokens", type=int, metavar="N", help="of an answer; default: each benchmark's own")
+    option("--samples", type=int, metavar="K", help="answers to each question, at sampling.temperature=T")
+    option("--seed", type=int, metavar="N", help="of sampling")
+    option("--shard", metavar="I/N", help="every N-th row from the I-th on")
+    option("--count-missing", action="store_true", help="rows without their media count as wrong")
+    option("--log-samples", "--log_samples", action="store_true", help="also write lmms-eval's and VLMEvalKit's files")
+    option("--scorer", metavar="SUITE", help="rescore: as lmms-eval or vlmevalkit does")
+    parser.set_defaults(of_benchmarks=names)
 
 
 def run(args: Namespace) -> int:
     """Measures a recipe or run, asks benchmarks, or does what a word says."""
+    suite = import_module("mmrl.commands.eval_suite")
     if args.model is not None or args.tasks is not None or args.recipe in WORDS:
-        return import_module("mmrl.commands.eval_suite").run(args)
-    if args.recipe is not None and Path(args.recipe).suffix in (".yaml", ".yml") and Path(args.recipe).is_file():
-        suite = import_module("mmrl.commands.eval_suite")
-        if (raw := suite.read_file(Path(args.recipe))) is not None:
-            return suite.ask_file(raw, args)
+        return suite.run(args)
     if args.recipe is None:
         raise UserError("give a recipe, a run, --model and --tasks, or a word: " + ", ".join(WORDS))
+    if (raw := suite.read_file(Path(args.recipe))) is not None:
+        return suite.ask_file(raw, args)
     return measure_recipe(args)
 
 
 def measure_recipe(args: Namespace) -> int:
     """Prints accuracy per task, and what it took where frames vary; writes both as JSON if asked, films beside it."""
-    if foreign := next((name for name in OF_BENCHMARKS if getattr(args, name) not in (None, False)), None):
+    if foreign := next((name for name in args.of_benchmarks if getattr(args, name) not in (None, False)), None):
         raise UserError(
             f"--{foreign.replace('_', '-')} goes with --model and --tasks; a recipe's evaluation is set by its keys"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.errors import UserError
-from mmrl.recipe.suite import KEYS, task_name
+from mmrl.recipe.suite import KEYS, YAML, task_name
 
 
 def run(args: Namespace) -> int:
@@ -26,9 +26,11 @@ def ask(args: Namespace) -> int:
 
 
 def read_file(path: Path) -> dict[str, Any] | None:
-    """What a YAML file of an evaluation says; None of a recipe's. Raises ConfigError where it cannot be read."""
+    """What a YAML file of an evaluation says; None of anything else. Raises ConfigError where one cannot be read."""
     from mmrl.recipe.reading import read_yaml
 
+    if path.suffix not in YAML or not path.is_file():
+        return None
     raw = read_yaml(path)
     return raw if any(key in raw for key in KEYS) else None
 
@@ -114,7 +116,7 @@ def merge(args: Namespace) -> int:
 
     folders, into = _folders(args, "merge", "the shards"), _into(args, "merge")
     print(table(merge_shards(folders, into, args.data_root)))
-    _say_written(into, args.data_root)
+    _say_written(into)
     return 0
 
 
@@ -127,15 +129,13 @@ def rescore(args: Namespace) -> int:
     if len(folders) > 1:
         raise UserError("rescore takes one folder")
     print(table(rescore_answers(folders[0], into, args.data_root, args.scorer)))
-    _say_written(into, args.data_root)
+    _say_written(into)
     return 0
 
 
-def _say_written(into: Path, root: str | None) -> None:
-    from mmrl.evaluation.suite.page import rows_of, write_page
-
-    print(f"written: {write_page(into, rows_of(into, root))}")
-    print(f"written: {into}/results.json")
+def _say_written(into: Path) -> None:
+    for name in ("report.html", "results.json"):
+        print(f"written: {into}/{name}")
 
 
 def _folders(args: Namespace, word: str, what: str) -> list[Path]:

@@ -180,12 +180,16 @@ class _Outcome:
 
 def drawn_seed(seed: int, draw: int) -> int:
     """The seed of a draw of every row: the first has the run's own."""
-    return seed if not draw else int.from_bytes(hashlib.sha256(f"{seed}#{draw}".encode()).digest()[:7], "big")
+    return seed if not draw else _seed(f"{seed}#{draw}")
 
 
 def row_seed(seed: int, sample: Sample) -> int:
     """The seed of a row's answer: of the run's and the row alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{sample.dataset}/{sample.row}".encode()).digest()[:7], "big")
+    return _seed(f"{seed}/{sample.dataset}/{sample.row}")
+
+
+def _seed(words: str) -> int:
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:7], "big")
 
 
 def _batches(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mmrl.contracts.errors import UserError
 from mmrl.evaluation.figures import clustered_variance
+from mmrl.evaluation.suite.folder import Stored, stored_in
 from mmrl.evaluation.suite.protocol import named, protocol_changes
 from mmrl.evaluation.suite.records import Record
 from mmrl.evaluation.suite.runner import RESULTS
-from mmrl.evaluation.suite.stored import Stored, stored_in
 from mmrl.tracking.report.intervals import Z
 from mmrl.tracking.text_table import aligned
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import comb, fsum
 from statistics import fmean
+from typing import Any
 
 from mmrl.contracts.types import Sample
 from mmrl.data.rows import Rows
@@ -30,6 +31,11 @@ class Draws(Rows):
 def places_of(rows: Sequence[int], samples: int) -> list[int]:
     """Where the draws of some rows stand, a row's draws one behind the other."""
     return [row * samples + draw for row in rows for draw in range(samples)]
+
+
+def samples_of(protocol: Mapping[str, Any]) -> int:
+    """Answers to each row, as `Protocol` has them."""
+    return int(protocol["decoding"].get("samples", 1))
 
 
 def by_row(records: Mapping[int, Record], samples: int) -> dict[int, list[Record]]:

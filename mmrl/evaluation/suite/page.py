@@ -12,9 +12,9 @@ from mmrl import __version__
 from mmrl.contracts.errors import UserError
 from mmrl.contracts.types import Sample
 from mmrl.evaluation.suite.draws import by_row
+from mmrl.evaluation.suite.folder import Stored, stored_in
 from mmrl.evaluation.suite.records import Record
 from mmrl.evaluation.suite.runner import RESULTS
-from mmrl.evaluation.suite.stored import Stored, reopened, stored_in
 from mmrl.evaluation.suite.survey import media_names
 from mmrl.recipe.suite import split_arm
 from mmrl.tracking.files import write_atomic
@@ -58,11 +58,6 @@ def write_page(output: Path, rows: Rows) -> Path:
     return write_atomic(
         output / PAGE, wrap(model["name"], head + _overview(results["tasks"]) + "".join(sections) + foot)
     )
-
-
-def rows_of(output: Path, root: str | None) -> Rows:
-    """The rows of the benchmarks in a folder, read again. Raises UserError where they are others than were asked."""
-    return {name: reopened(stored, root).rows for name, stored in stored_in(output).items()}
 
 
 def _variants(name: str, stored: Mapping[str, Stored]) -> dict[str, Stored]:

@@ -10,7 +10,7 @@ from typing import Any
 from mmrl.contracts.benchmark import Benchmark, Described, Scored, Weighted
 from mmrl.contracts.types import Sample
 from mmrl.evaluation.figures import interval
-from mmrl.evaluation.suite.draws import by_row, draws_figures
+from mmrl.evaluation.suite.draws import by_row, draws_figures, samples_of
 from mmrl.evaluation.suite.protocol import digest_of
 from mmrl.evaluation.suite.records import Record
 from mmrl.tracking.text_table import aligned
@@ -32,7 +32,7 @@ def results_of(
 ) -> dict[str, Any]:
     """The entry of a benchmark in results.json; it depends on the answers, not on the order in which they came."""
     scored = scored_of(rows, records)
-    samples = int(protocol.get("decoding", {}).get("samples", 1))
+    samples = samples_of(protocol)
     figures = dict(benchmark.aggregate(scored))
     ordered = [record for _, record in sorted(records.items())]
     drawn = by_row(records, samples)

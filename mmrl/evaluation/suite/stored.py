@@ -1,73 +1,25 @@
-"""Answers that lie in a folder of results: read again, put together from shards, scored anew."""
+"""Answers that lie in folders of results: put together from shards, scored anew."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mmrl.contracts.benchmark import Benchmark
 from mmrl.contracts.errors import UserError, unknown
 from mmrl.contracts.types import Sample
-from mmrl.evaluation.suite.draws import means_of, places_of
+from mmrl.evaluation.suite.draws import places_of, samples_of
+from mmrl.evaluation.suite.folder import Stored, stored_in
+from mmrl.evaluation.suite.page import write_page
 from mmrl.evaluation.suite.protocol import named, protocol_changes, scoring_of
-from mmrl.evaluation.suite.records import SAMPLES, Record, Records
+from mmrl.evaluation.suite.records import SAMPLES, Record
 from mmrl.evaluation.suite.results import results_of
 from mmrl.evaluation.suite.runner import PROTOCOL, Task, open_task, slug, write_results
 from mmrl.evaluation.suite.scorers import SCORERS, Scorer
 from mmrl.recipe.suite import read_shard
 from mmrl.tracking.files import json_line, json_text, write_atomic
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One benchmark's answers in a folder.
-
-    Attributes:
-        folder: of this benchmark.
-        head: the model, the shard and the protocol that they were made with.
-        records: row -> its answer.
-    """
-
-    folder: Path
-    head: Mapping[str, Any]
-    records: Mapping[int, Record]
-
-    @property
-    def name(self) -> str:
-        """The benchmark's."""
-        return self.head["protocol"]["benchmark"]
-
-    @property
-    def protocol(self) -> Mapping[str, Any]:
-        """See `Protocol`."""
-        return self.head["protocol"]
-
-    @property
-    def samples(self) -> int:
-        """Answers to each row."""
-        return samples_of(self.head)
-
-    @property
-    def rows(self) -> dict[int, Record]:
-        """Row -> its first answer, with the mean score of all."""
-        return means_of(self.records, self.samples)
-
-
-def samples_of(head: Mapping[str, Any]) -> int:
-    """Answers to each row."""
-    return int(head["protocol"]["decoding"].get("samples", 1))
-
-
-def stored_in(output: Path) -> dict[str, Stored]:
-    """Benchmark -> its answers. Raises UserError where the folder holds none."""
-    heads = sorted(output.glob(f"*/{PROTOCOL}")) if output.is_dir() else []
-    if not heads:
-        raise UserError(f"'{output}' holds no answers of benchmarks: no folder in it has a {PROTOCOL}")
-    every = [Stored(path.parent, json.loads(path.read_text()), Records(path.parent).read()) for path in heads]
-    return {stored.name: stored for stored in every}
 
 
 def reopened(stored: Stored, root: str | None) -> Task:
@@ -94,7 +46,10 @@ def merge(outputs: Sequence[Path], into: Path, root: str | None) -> dict[str, di
         for name, stored in stored_in(output).items():
             shards.setdefault(name, []).append(stored)
     together = {name: _together(name, parts) for name, parts in shards.items()}
-    return {name: write_stored(into, *whole, root) for name, whole in together.items()}
+    plans = {name: (*whole, reopened(Stored(into / slug(name), *whole), root)) for name, whole in together.items()}
+    results = {name: write_stored(into, *plan) for name, plan in plans.items()}
+    write_page(into, {name: task.rows for name, (_, _, task) in plans.items()})
+    return results
 
 
 def _together(name: str, parts: Sequence[Stored]) -> tuple[Mapping[str, Any], dict[int, Record]]:
@@ -113,7 +68,7 @@ def _together(name: str, parts: Sequence[Stored]) -> tuple[Mapping[str, Any], di
     if missing := [str(i) for i in range(count) if i not in places]:
         raise UserError(f"benchmark '{name}': of {count} shards {', '.join(missing)} are missing")
     records = {row: record for part in parts for row, record in part.records.items()}
-    rows, samples = heads[0]["protocol"]["rows"]["count"], samples_of(heads[0])
+    rows, samples = heads[0]["protocol"]["rows"]["count"], samples_of(heads[0]["protocol"])
     for place, part in places.items():
         if left := len(set(places_of(range(place, rows, count), samples)) - part.records.keys()):
             raise UserError(
@@ -122,12 +77,9 @@ def _together(name: str, parts: Sequence[Stored]) -> tuple[Mapping[str, Any], di
     return heads[0], records
 
 
-def write_stored(
-    into: Path, head: Mapping[str, Any], records: Mapping[int, Record], root: str | None
-) -> dict[str, Any]:
+def write_stored(into: Path, head: Mapping[str, Any], records: Mapping[int, Record], task: Task) -> dict[str, Any]:
     """Writes answers with their results as a run would have; see `results_of`."""
-    name = head["protocol"]["benchmark"]
-    task = reopened(Stored(into / slug(name), head, records), root)
+    name = task.name
     result = results_of(task.benchmark, task.rows, records, head["protocol"])
     lines = "".join(json_line(asdict(record)) for _, record in sorted(records.items()))
     write_atomic(into / slug(name) / PROTOCOL, json_text(head))
@@ -160,9 +112,10 @@ def rescore(
         scoring = scoring_of(task.benchmark)
         scoring = {**scoring, "extractor": scorer, "metric": scorer} if scorer else scoring
         head = {**stored.head, "protocol": {**stored.protocol, "scoring": scoring}}
-        results[task.name] = write_stored(into, head, records, root)
+        results[task.name] = write_stored(into, head, records, task)
         changed = sum(records[row].score != record.score for row, record in stored.records.items())
         say(f"{task.name}: {results[task.name]['score']:.3f}, {changed} of {len(records)} scores changed")
+    write_page(into, {task.name: task.rows for _, task, _ in plans})
     return results
 
 

@@ -10,8 +10,10 @@ import yaml
 from mmrl.cli import main
 from mmrl.contracts.errors import UserError
 from mmrl.evaluation.suite import page as pages
-from mmrl.evaluation.suite.page import rows_of, write_page
+from mmrl.evaluation.suite.folder import stored_in
+from mmrl.evaluation.suite.page import write_page
 from mmrl.evaluation.suite.runner import open_tasks
+from mmrl.evaluation.suite.stored import reopened
 from mmrl.recipe.reading import read_yaml
 from tests.support.benchmark_rows import write
 from tests.support.suite import ask, settings
@@ -75,10 +77,10 @@ def test_a_folder_of_results_is_shown_without_its_rows(pope):
     text = page_of(pope, lambda sample: "no", shown=False)
     assert text.count("<article") == 2
     assert "data:image" not in text
-    assert set(rows_of(pope / "out", str(pope))) == {"pope"}
+    assert {name: reopened(each, str(pope)).name for name, each in stored_in(pope / "out").items()} == {"pope": "pope"}
     (pope / "pope.json").write_text(json.dumps(json.loads((pope / "pope.json").read_text())[::-1]))
     with pytest.raises(UserError, match="has other rows than those that"):
-        rows_of(pope / "out", str(pope))
+        reopened(stored_in(pope / "out")["pope"], str(pope))
 
 
 def test_no_more_rows_are_shown_than_are_said(pope, monkeypatch):
