@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mmrl.contracts.errors import CheckpointError, ConfigError, first_line
-from mmrl.objectives.stateful import Stateful
+from mmrl.contracts.errors import ConfigError
+from mmrl.objectives.stateful import Resumable, Stateful, load_states
 from mmrl.recipe import controllers as settings
 from mmrl.recipe.controllers import CONTROLLERS
 from mmrl.recipe.objective import Objective
@@ -44,20 +44,14 @@ class Control:
         return figures
 
 
-class Controller(Protocol):
-    """Made of its settings and the stage's objective, anew in each stage. Its state is exact over a resume."""
+class Controller(Resumable, Protocol):
+    """Made of its settings and the stage's objective, anew in each stage."""
 
     def control(self) -> Control:
         """What holds in the next step."""
 
     def observe(self, figures: Mapping[str, float]) -> None:
         """Takes in a step's figures, by the names in docs/metrics.md."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that `control` follows from, as JSON has it."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Puts back what `state_dict` gave."""
 
 
 class AdaptiveKL:
@@ -204,28 +198,13 @@ class Controllers:
         for part in self.parts.values():
             part.observe(figures)
 
-    def state_dict(self) -> dict[str, dict[str, Any]]:
+    def state_dict(self) -> dict[str, Mapping[str, Any]]:
         """Each one's state by its name."""
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, states: Mapping[str, Mapping[str, Any]]) -> None:
-        """Puts every state back; a controller that the checkpoint does not know begins anew.
-
-        Raises:
-            CheckpointError: a state of another kind of controller.
-        """
-        for name, part in self.parts.items():
-            if name in states:
-                try:
-                    part.load_state_dict(states[name])
-                except KeyError as error:
-                    raise CheckpointError(
-                        f"the checkpoint's state of controllers.{name} has no {error}: it is of another kind"
-                    ) from None
-                except (TypeError, ValueError, AttributeError) as error:
-                    raise CheckpointError(
-                        f"the checkpoint's state of controllers.{name} is damaged: {first_line(error)}"
-                    ) from None
+        """Puts every state back (`load_states`)."""
+        load_states("controllers", self.parts, states)
 
 
 def _changed(objective: Objective, values: Mapping[str, float]) -> Objective:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from mmrl.contracts.errors import CheckpointError, first_line
@@ -10,43 +10,61 @@ from mmrl.recipe.advantages import ADVANTAGES
 from mmrl.recipe.objective import Objective
 
 
-class Remembering(Protocol):
+class Resumable(Protocol):
+    """A part that a checkpoint holds the state of, exact over a resume."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Everything that what it gives next follows from, as JSON has it."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+
+
+class Remembering(Resumable, Protocol):
     """A part whose `code` is a class: called as a function would be, made anew in each stage with its settings."""
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function of such a part gives."""
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """Everything that the next call follows from, as JSON has it."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Puts back what `state_dict` gave."""
 
 
 class Stateful:
     """The remembering parts of one stage, by their keys in the objective. Their state is in the checkpoint."""
 
     def __init__(self, objective: Objective):
-        self.parts: dict[str, Remembering] = {key: code(own) for key, code, own in _classes(objective)}
+        code = ADVANTAGES.get(objective.advantage.kind).load()
+        self.parts: dict[str, Remembering] = {"advantage": code(objective.advantage)} if isinstance(code, type) else {}
 
     def state_dict(self) -> dict[str, Mapping[str, Any]]:
         """Each one's state by its key."""
         return {key: part.state_dict() for key, part in self.parts.items()}
 
     def load_state_dict(self, states: Mapping[str, Mapping[str, Any]]) -> None:
-        """Puts every state back; a part that the checkpoint does not know begins anew.
+        """Puts every state back (`load_states`)."""
+        load_states("objective", self.parts, states)
 
-        Raises:
-            CheckpointError: a state of another kind of part.
-        """
-        for key, part in self.parts.items():
-            if key in states:
-                try:
-                    part.load_state_dict(states[key])
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    raise CheckpointError(
-                        f"the checkpoint's state of objective.{key} is of another kind or damaged: {first_line(error)}"
-                    ) from None
+
+def load_states(place: str, parts: Mapping[str, Resumable], states: Mapping[str, Mapping[str, Any]]) -> None:
+    """Puts the state of every part back; a part that the checkpoint does not know begins anew.
+
+    Args:
+        place: the recipe's key that the parts stand under.
+
+    Raises:
+        CheckpointError: a state of another kind of part, or a damaged one.
+    """
+    for key, part in parts.items():
+        if key in states:
+            try:
+                part.load_state_dict(states[key])
+            except KeyError as error:
+                raise CheckpointError(
+                    f"the checkpoint's state of {place}.{key} has no {error}: {place}.{key} is of another kind than "
+                    "the one that wrote it"
+                ) from None
+            except (TypeError, ValueError, AttributeError) as error:
+                raise CheckpointError(
+                    f"the checkpoint's state of {place}.{key} is of another kind or damaged: {first_line(error)}"
+                ) from None
 
 
 def function_of(key: str, code: Callable[..., Any], stateful: Stateful | None) -> Callable[..., Any]:
@@ -56,9 +74,3 @@ def function_of(key: str, code: Callable[..., Any], stateful: Stateful | None) -
     if stateful is None or key not in stateful.parts:
         raise ValueError(f"objective.{key} remembers, and its stage has made no instance of it")
     return stateful.parts[key]
-
-
-def _classes(objective: Objective) -> Iterator[tuple[str, Callable[..., Any], Any]]:
-    code = ADVANTAGES.get(objective.advantage.kind).load()
-    if isinstance(code, type):
-        yield "advantage", code, objective.advantage
