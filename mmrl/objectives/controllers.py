@@ -139,11 +139,7 @@ class Drawn(_Counting):
     """A number that counts in some steps."""
 
     def __init__(self, own: settings.Chance, objective: Objective):
-        self.own = own
-        value: Any = objective.model_dump(mode="json", by_alias=True)
-        for part in own.key.split("."):
-            value = value[part]
-        self.value = float(value)
+        self.own, self.value = own, own.value(objective)
 
     def control(self) -> Control:
         """The objective's number, or 0."""

@@ -54,11 +54,15 @@ class OfKey(ControllerSettings):
 
     key: str = Field(description="of the objective, such as kl.weight or streams.demo.weight")
 
-    def refusal(self, objective: Any) -> str | None:
+    def value(self, objective: Any) -> float | None:
+        """The number at `key` of an `Objective`; None where there is none."""
         node: Any = objective.model_dump(mode="json", by_alias=True)
         for part in self.key.split("."):
             node = node.get(part) if isinstance(node, Mapping) else None
-        if isinstance(node, bool) or not isinstance(node, int | float):
+        return float(node) if isinstance(node, int | float) and not isinstance(node, bool) else None
+
+    def refusal(self, objective: Any) -> str | None:
+        if self.value(objective) is None:
             return f"sets a number, and key {self.key} is none of the objective"
         return None
 
