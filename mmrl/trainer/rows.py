@@ -57,21 +57,26 @@ def make_rows(
     settings, measured = objective.advantage, measured or {}
     critic, stepwise = objective.critic is not None, not settings.accuracy
     scored = _transformed(batch.rollouts, objective, stage.rollout.max_new_tokens)
+    weight = objective.kl.weight
+    # By decision, float64 [U]: the KL's estimate at each unit.
+    estimates = {
+        key: estimate_kl(known.old.double(), known.reference.double(), objective.kl.kind)
+        for key, known in measured.items()
+    }
     # Per trajectory, per decision, per step: weight x the KL of the step's units.
-    charges = [[_charges(t, objective, measured) for t in group.trajectories] for group in batch.rollouts]
+    charges = [[_charges(t, estimates, weight) for t in group.trajectories] for group in batch.rollouts]
     scored = [
-        [replace(t, reward=t.reward - sum(map(sum, charge))) for t, charge in zip(group, own, strict=True)]
-        for group, own in zip(scored, charges, strict=True)
+        [_charged(*each, estimates, weight) for each in zip(own, group.trajectories, charge, strict=True)]
+        for own, group, charge in zip(scored, batch.rollouts, charges, strict=True)
     ]
     shaped = [[t.reward for t in group] for group in scored]
-    advantages: Advantages = shaped
-    if not critic:
-        advantages = weigh_groups(_with_charges(batch.rollouts, scored, objective, measured), objective, stateful)
+    advantages: Advantages = shaped if critic else weigh_groups(scored, objective, stateful)
     rows: list[Row] = []
     noted: list[Group] = []
     for group, values, totals, own in zip(batch.rollouts, advantages, shaped, charges):
         marked: list[Trajectory] = []
         prompts: dict[int, int] = {}
+        success = _success(group)
         for trajectory, advantage, total, charge in zip(group.trajectories, values, totals, own):
             noting = {} if critic else {"advantage": _mean(advantage)}
             if charge:
@@ -80,8 +85,7 @@ def make_rows(
             masked = objective.mask_truncated and trajectory.truncated
             for stream in streams_of(trajectory, objective):
                 new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), prompts, masked)
-                new = [replace(row, success=_success(group)) for row in new]
-                new = [_with_reference(row, measured) for row in new]
+                new = [_with_reference(replace(row, success=success), measured) for row in new]
                 rows += _credited(new, trajectory, total, stepwise, charge) if critic else new
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
@@ -106,36 +110,29 @@ def _success(group: Group) -> float | None:
     return fmean(known) if known and len(known) == len(figures) else None
 
 
-def _with_charges(
-    groups: Sequence[Group], scored: list[list[Scored]], objective: Objective, measured: Mapping[int, Measured]
-) -> list[list[Scored]]:
-    """The scored groups with what KL took off at each unit, where it took something."""
-    return [
-        [
-            replace(t, charges=torch.cat([objective.kl.weight * _estimates(measured[id(d)], objective) for d in ds]))
-            if (ds := trajectory.decisions) and all(id(d) in measured for d in ds)
-            else t
-            for t, trajectory in zip(own, group.trajectories, strict=True)
-        ]
-        for own, group in zip(scored, groups, strict=True)
-    ]
-
-
-def _estimates(log_probs: Measured, objective: Objective) -> Tensor:
-    """float64 [U], the KL's estimate at each unit of a decision."""
-    return estimate_kl(log_probs.old.double(), log_probs.reference.double(), objective.kl.kind)
-
-
-def _charges(trajectory: Trajectory, objective: Objective, measured: Mapping[int, Measured]) -> list[list[float]]:
+def _charges(trajectory: Trajectory, estimates: Mapping[int, Tensor], weight: float) -> list[list[float]]:
     """What KL takes off the reward of each step of each decision; empty where it takes nothing."""
     charges = []
     for decision in trajectory.decisions:
-        if id(decision) not in measured:
+        if id(decision) not in estimates:
             return []
-        estimate_U = _estimates(measured[id(decision)], objective)
         steps = len(decision.step_rewards or (decision.reward,))
-        charges.append((objective.kl.weight * estimate_U.unflatten(0, (steps, -1)).sum(1)).tolist())
+        charges.append((weight * estimates[id(decision)].unflatten(0, (steps, -1)).sum(1)).tolist())
     return charges
+
+
+def _charged(
+    scored: Scored,
+    trajectory: Trajectory,
+    charges: Sequence[Sequence[float]],
+    estimates: Mapping[int, Tensor],
+    weight: float,
+) -> Scored:
+    """The scored trajectory without what KL takes off, and what that is at each unit, where it takes something."""
+    if not charges:
+        return scored
+    units = torch.cat([weight * estimates[id(decision)] for decision in trajectory.decisions])
+    return replace(scored, reward=scored.reward - sum(map(sum, charges)), charges=units)
 
 
 def _with_reference(row: Row, measured: Mapping[int, Measured]) -> Row:
