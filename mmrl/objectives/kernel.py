@@ -12,7 +12,7 @@ need not equal a paper's; gradients do.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -59,6 +59,9 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
     device, dtype, width = log_probs.device, log_probs.dtype, log_probs.shape[1]
     advantage = _stack_advantages(rows, current)
     old = _stack_field(rows, "old", current, width)
+    rollout = _stack_field(rows, "rollout", old, width)
+    # What every part reads, at the unit level; `given_RK` is each part's own.
+    shared = Units(current, old, advantage, mask, rollout, _stack_success(rows, current))
     coefficient = torch.zeros_like(current)  # [R, U]
     scale = torch.zeros(len(rows), 1, dtype=dtype, device=device)  # [R, 1]: w_s / Z_s of each row's stream
     for name, stream in plan.objective.streams.items():
@@ -68,13 +71,12 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
         # [R, U] each; above the unit level every unit of a row holds the row's one value.
         now, before = (at_level(x, mask, stream.coefficient.ratio_level()) for x in (current, old))
         part = COEFFICIENTS.get(stream.coefficient.kind)
-        rollout, success = _stack_field(rows, "rollout", old, width), _stack_success(rows, current)
-        units = Units(now, before, advantage, mask, rollout, success, _stack_given(rows, COEFFICIENT, current))
-        psi = part.load()(units, stream.coefficient)
+        given = _stack_given(rows, COEFFICIENT, current)
+        psi = part.load()(replace(shared, log_probs_RU=now, old_RU=before, given_RK=given), stream.coefficient)
         if "mismatch" in stream.terms:
             psi = psi * mismatch_weight(old, rollout, mask, plan.objective.mismatch)
         for key, own in stream.weights.items():
-            units = Units(current, old, advantage, mask, rollout, success, _stack_given(rows, key, current))
+            units = replace(shared, given_RK=_stack_given(rows, key, current))
             psi = psi * UNIT_WEIGHTS.get(own.kind).load()(units, own)
         # psi is computed for all rows, in their order, and written to this stream's: `where` keeps what another row's
         # psi may hold, an infinity too, out of the sum.
