@@ -11,7 +11,6 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from mmrl.contracts.errors import ConfigError
 from mmrl.objectives.advantages import Advantages
 from mmrl.objectives.scored import Groups
 from mmrl.recipe import advantage_transforms as settings
@@ -21,10 +20,7 @@ def difficulty(groups: Groups, advantages: Advantages, own: settings.Difficulty)
     """A x 4 scale q (1 - q)."""
     factors = []
     for group in groups:
-        figures = [t.accuracy for t in group if t.accuracy is not None]
-        if len(figures) < len(group):
-            raise ConfigError("objective.advantage_transforms: difficulty reads accuracy, and none is measured")
-        q = fmean(figures)
+        q = fmean(t.measured("advantage_transforms: difficulty") for t in group)
         factors.append(4 * own.scale * q * (1 - q))
     return [[advantage * factor for advantage in group] for group, factor in zip(advantages, factors, strict=True)]
 

@@ -138,9 +138,7 @@ def signed(groups: Groups, own: Signed) -> list[list[float]]:
     """
     advantages = []
     for group in groups:
-        if any(t.accuracy is None for t in group):
-            raise ConfigError("objective.advantage: signed reads accuracy, and none is measured")
-        right = [float(t.accuracy or 0.0) >= own.threshold for t in group]
+        right = [t.measured("advantage: signed") >= own.threshold for t in group]
         q = sum(right) / len(group)
         if q in (0.0, 1.0):
             advantages.append([0.0] * len(group))

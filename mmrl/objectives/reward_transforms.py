@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from mmrl.contracts.errors import ConfigError
-from mmrl.objectives.scored import Groups, Scored
+from mmrl.objectives.scored import Groups
 from mmrl.recipe import reward_transforms as settings
 
 
@@ -32,7 +31,7 @@ def group_length(groups: Groups, own: settings.GroupLength) -> list[list[float]]
         shortest, longest = min(t.units for t in group), max(t.units for t in group)
         span = longest - shortest
         shares = [0.5 - (t.units - shortest) / span if span else 0.0 for t in group]
-        right = [_measured(t) >= own.threshold for t in group]
+        right = [t.measured("reward_transforms: group_length") >= own.threshold for t in group]
         bonuses = [share if solved else min(0.0, share) for solved, share in zip(right, shares)]
         rewards.append([t.reward + own.weight * bonus for t, bonus in zip(group, bonuses)])
     return rewards
@@ -53,11 +52,3 @@ def ground_truth(groups: Groups, own: settings.GroundTruth) -> list[list[float]]
             changed.append(reward)
         rewards.append(changed)
     return rewards
-
-
-def _measured(trajectory: Scored) -> float:
-    if trajectory.accuracy is None:
-        raise ConfigError(
-            "objective.reward_transforms: group_length asks which answers are right, and none is measured"
-        )
-    return trajectory.accuracy

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from mmrl.contracts.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -31,6 +33,16 @@ class Scored:
     truncated: bool = False
     demonstrated: bool = False
     charges: Tensor | None = None
+
+    def measured(self, reader: str) -> float:
+        """The accuracy, for a part of the objective that reads it.
+
+        Raises:
+            ConfigError: nothing has measured it.
+        """
+        if self.accuracy is None:
+            raise ConfigError(f"objective.{reader} reads accuracy, and none is measured")
+        return self.accuracy
 
 
 Groups = Sequence[Sequence[Scored]]
