@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmrl.objectives.seen import Seen
 from mmrl.recipe import coefficients as settings
+from mmrl.recipe.parts import PartSettings
 
 # Ratios beyond e^20 are clipped far below this anyway; the bound keeps them finite.
 MAX_LOG_RATIO = 20.0
@@ -45,6 +46,12 @@ class Units:
     def ratio_RU(self) -> Tensor:
         """r = pi / pi_old."""
         return ratio(self.log_probs_RU, self.old_RU)
+
+    def prepared(self, own: PartSettings) -> Tensor:
+        """`given_RK`. Raises ValueError where the part's `prepare` was not asked."""
+        if self.given_RK is None:
+            raise ValueError(f"{own.kind} was not prepared for this optimizer step")
+        return self.given_RK
 
 
 def ratio(log_probs: Tensor, old: Tensor) -> Tensor:
@@ -157,10 +164,9 @@ def nft(units: Units, own: settings.NFT) -> Tensor:
 
 def bapo(units: Units, own: settings.BAPO) -> Tensor:
     """r where min(r A, clip(r, c_low, c_high) A) takes the unclipped branch, else 0."""
-    if units.given_RK is None:
-        raise ValueError("bapo was not prepared for this optimizer step")
+    bounds_RK = units.prepared(own)
     r, positive = units.ratio_RU, units.advantage_RU >= 0
-    low, high = units.given_RK[:, :1], units.given_RK[:, 1:2]
+    low, high = bounds_RK[:, :1], bounds_RK[:, 1:2]
     unclipped = torch.where(positive, r <= high, r >= low)
     if own.dual is not None:
         unclipped &= positive | (r <= own.dual)

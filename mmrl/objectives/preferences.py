@@ -17,9 +17,7 @@ from mmrl.recipe import coefficients as settings
 
 def given(units: Units, own: settings.CoefficientSettings) -> Tensor:
     """The factor that `prepare` gave each row, at each of its units."""
-    if units.given_RK is None:
-        raise ValueError(f"{own.kind} was not prepared for this optimizer step")
-    return units.given_RK[:, :1].expand_as(units.log_probs_RU)
+    return units.prepared(own)[:, :1].expand_as(units.log_probs_RU)
 
 
 def compare(rows: Sequence[Seen], own: settings.Preference) -> list[Tensor]:

@@ -14,11 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from mmrl.contracts.types import Likelihood
-from mmrl.objectives.rows import Row
+from mmrl.objectives.rows import Row, prompt_of
 from mmrl.objectives.seen import Seen
 from mmrl.recipe.coefficients import COEFFICIENTS
-from mmrl.recipe.importing import import_named
 from mmrl.recipe.objective import Objective
+from mmrl.recipe.parts import UnitPart
 from mmrl.recipe.unit_weights import UNIT_WEIGHTS
 
 # No weight can have this name.
@@ -28,11 +28,14 @@ COEFFICIENT = ""
 def preparing_parts(objective: Objective, stream: str) -> Iterator[tuple[str, Any, Any]]:
     """(key in `Row.given`, `prepare`, settings) of each part of a stream that has one."""
     settings = objective.streams[stream]
-    parts = [(COEFFICIENT, COEFFICIENTS.get(settings.coefficient.kind), settings.coefficient)]
-    parts += [(name, UNIT_WEIGHTS.get(own.kind), own) for name, own in settings.weights.items()]
+    parts: list[tuple[str, UnitPart, Any]] = [
+        (COEFFICIENT, COEFFICIENTS.get(settings.coefficient.kind), settings.coefficient),
+        *((name, UNIT_WEIGHTS.get(own.kind), own) for name, own in settings.weights.items()),
+    ]
     for key, part, own in parts:
-        if part.prepare is not None:
-            yield key, import_named(part.prepare) if isinstance(part.prepare, str) else part.prepare, own
+        prepare = part.load_prepare()
+        if prepare is not None:
+            yield key, prepare, own
 
 
 def see(row: Row, likelihood: Likelihood, index: int) -> Seen:
@@ -42,8 +45,9 @@ def see(row: Row, likelihood: Likelihood, index: int) -> Seen:
     old = log_probs if row.old is None else row.old.to(log_probs.dtype)
     behaviour = old if row.decision.log_probs is None else row.decision.log_probs.to(log_probs.dtype)
     entropy = None if likelihood.entropy_RU is None else likelihood.entropy_RU[index, :units].cpu()
-    group = row.trajectory if row.group is None else row.group
-    return Seen(log_probs, old, behaviour, row.reference, entropy, row.advantage, row.trajectory, group, row.success)
+    return Seen(
+        log_probs, old, behaviour, row.reference, entropy, row.advantage, row.trajectory, prompt_of(row), row.success
+    )
 
 
 def give(rows: Sequence[Row], seen: Mapping[int, Seen], objective: Objective) -> list[Row]:

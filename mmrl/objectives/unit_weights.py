@@ -33,10 +33,8 @@ def sequence_mask(units: Units, own: settings.SequenceMask) -> Tensor:
 
 def chosen(units: Units, own: settings.UnitWeightSettings) -> Tensor:
     """What `prepare` gave each unit."""
-    if units.given_RK is None:
-        raise ValueError(f"{own.kind} was not prepared for this optimizer step")
     # As wide as the step's longest row, and the micro-batch may be narrower.
-    return units.given_RK[:, : units.log_probs_RU.shape[1]]
+    return units.prepared(own)[:, : units.log_probs_RU.shape[1]]
 
 
 def mark_top_entropy(rows: Sequence[Seen], own: settings.TopEntropy) -> list[Tensor]:

@@ -6,14 +6,13 @@ Adding one is a function (see `mmrl.objectives.coefficients`), a settings model 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from mmrl.recipe.parts import Part, PartSettings
+from mmrl.recipe.parts import PartSettings, UnitPart
 from mmrl.recipe.registry import Registry
 
 
@@ -157,16 +156,14 @@ class ADPO(CoefficientSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coefficient(Part):
-    """A coefficient: `code` is a function of (`Units`, settings) to psi [R, U].
+class Coefficient(UnitPart):
+    """A coefficient: `code` gives psi [R, U].
 
     Attributes:
-        prepare: see `mmrl.objectives.preparing`.
         whole: psi holds the advantage already.
         reference: `prepare` reads log-probs under the reference policy.
     """
 
-    prepare: Callable[..., Any] | str | None = None
     whole: bool = False
     reference: bool = False
 

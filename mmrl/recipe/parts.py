@@ -48,9 +48,26 @@ class Part:
 
     def load(self) -> Callable[..., Any]:
         """The code itself."""
-        if not isinstance(self.code, str):
-            return self.code
-        return import_named(self.code)
+        return _loaded(self.code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitPart(Part):
+    """A part that gives a factor at each unit: `code` is a function of (`Units`, settings) to [R, U].
+
+    Attributes:
+        prepare: what it makes of a whole optimizer step before (`mmrl.objectives.preparing`), or `module:name` of it.
+    """
+
+    prepare: Callable[..., Any] | str | None = None
+
+    def load_prepare(self) -> Callable[..., Any] | None:
+        """The code of `prepare`; None where the part has none."""
+        return None if self.prepare is None else _loaded(self.prepare)
+
+
+def _loaded(code: Callable[..., Any] | str) -> Callable[..., Any]:
+    return import_named(code) if isinstance(code, str) else code
 
 
 def fill_kinds(raw: Any) -> Any:

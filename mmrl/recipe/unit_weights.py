@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from mmrl.recipe.parts import Part, PartSettings
+from mmrl.recipe.parts import PartSettings, UnitPart
 from mmrl.recipe.registry import Registry
 
 
@@ -64,14 +63,8 @@ class EntropyScale(UnitWeightSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnitWeight(Part):
-    """A weight: `code` is a function of (`Units`, settings) to omega [R, U].
-
-    Attributes:
-        prepare: see `mmrl.objectives.preparing`.
-    """
-
-    prepare: Callable[..., Any] | str | None = None
+class UnitWeight(UnitPart):
+    """A weight: `code` gives omega [R, U]."""
 
 
 _FUNCTIONS = "mmrl.objectives.unit_weights:"

@@ -14,7 +14,7 @@ from mmrl.contracts.policy import Policy, without_dropout
 from mmrl.objectives import kernel
 from mmrl.objectives.batching import micro_batches
 from mmrl.objectives.preparing import give, preparing_parts, see
-from mmrl.objectives.rows import Row, collate, normaliser
+from mmrl.objectives.rows import Row, collate, normaliser, prompt_of
 from mmrl.objectives.schedules import stream_weights
 from mmrl.objectives.seen import Seen
 from mmrl.policies.alive import refuse_dead
@@ -122,7 +122,7 @@ def minibatches(
         return [list(rows)]
     streams: dict[str, dict[int, list[Row]]] = {}
     for row in rows:
-        together = row.trajectory if by == "trajectory" or row.group is None else row.group
+        together = row.trajectory if by == "trajectory" else prompt_of(row)
         streams.setdefault(row.stream, {}).setdefault(together, []).append(row)
     parts = []
     for _ in range(epochs):
