@@ -17,9 +17,10 @@ from mmrl.recipe.base import Settings
 from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.controllers import CONTROLLERS
 from mmrl.recipe.methods import METHODS, Method, resolve_objective
-from mmrl.recipe.objective import Objective, Stream
+from mmrl.recipe.objective import Objective
 from mmrl.recipe.parts import Part, PartSettings
 from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS
+from mmrl.recipe.streams import Stream
 from mmrl.recipe.unit_weights import UNIT_WEIGHTS
 
 # Where the check of methods leaves its last recorded run, in a checkout.

@@ -26,7 +26,8 @@ from mmrl.objectives.preparing import COEFFICIENT
 from mmrl.objectives.rows import Normaliser, Row, pad
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.coefficients import COEFFICIENTS
-from mmrl.recipe.objective import Mismatch, Objective, Stream, ValueLoss
+from mmrl.recipe.objective import Mismatch, Objective, ValueLoss
+from mmrl.recipe.streams import Stream
 from mmrl.recipe.unit_weights import UNIT_WEIGHTS
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmrl.contracts.types import Decision, PolicyBatch, Prompt
-from mmrl.recipe.objective import Stream
+from mmrl.recipe.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mmrl.recipe.objective import Schedule, Stream
+from mmrl.recipe.streams import Schedule, Stream
 
 
 def value(schedule: float | Schedule, step: int) -> float:

@@ -5,47 +5,24 @@ A method (`mmrl.recipe.methods`) is a named value of `Objective`; a recipe may o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    SerializeAsAny,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, SerializeAsAny, model_validator
 
 from mmrl.contracts.errors import unknown
 from mmrl.recipe.advantage_transforms import ADVANTAGE_TRANSFORMS, AdvantageTransform, AdvantageTransformSettings
 from mmrl.recipe.advantages import ADVANTAGES, Advantage, AdvantageSettings, Standard
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS, AuxiliaryTerm, AuxiliaryTermSettings
 from mmrl.recipe.base import Settings
-from mmrl.recipe.coefficients import COEFFICIENTS, Coefficient, CoefficientSettings
+from mmrl.recipe.coefficients import COEFFICIENTS
+from mmrl.recipe.collecting import Filter, Gate, Inject, Relabel
 from mmrl.recipe.controllers import CONTROLLERS, Controller, ControllerSettings
 from mmrl.recipe.parts import PartSettings, fill_kinds, make_reader
 from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS, RewardTransform, RewardTransformSettings
-from mmrl.recipe.unit_weights import UNIT_WEIGHTS, UnitWeight, UnitWeightSettings
+from mmrl.recipe.streams import Schedule, Stream
+from mmrl.recipe.unit_weights import UNIT_WEIGHTS
 
-
-class Schedule(Settings):
-    """A weight over the steps of a stage: linear from `start` to `peak` over `warmup` steps, then cosine to `valley`.
-
-    `decay` is the number of steps from peak to valley; afterwards the weight stays at `valley`.
-    Source: CHORD, arXiv 2508.11408 (mu schedule).
-    """
-
-    start: float = 0.0
-    peak: float
-    valley: float
-    warmup: int = Field(0, ge=0)
-    decay: int = Field(0, ge=0)
-
-
-AnyCoefficient = Annotated[SerializeAsAny[CoefficientSettings], BeforeValidator(make_reader(COEFFICIENTS, Coefficient))]
 AnyAdvantage = Annotated[
     SerializeAsAny[AdvantageSettings], BeforeValidator(make_reader(ADVANTAGES, Advantage, default="standard"))
 ]
@@ -56,72 +33,7 @@ AnyTerm = Annotated[SerializeAsAny[AuxiliaryTermSettings], BeforeValidator(make_
 AnyAdvantageTransform = Annotated[
     SerializeAsAny[AdvantageTransformSettings], BeforeValidator(make_reader(ADVANTAGE_TRANSFORMS, AdvantageTransform))
 ]
-AnyUnitWeight = Annotated[SerializeAsAny[UnitWeightSettings], BeforeValidator(make_reader(UNIT_WEIGHTS, UnitWeight))]
 AnyController = Annotated[SerializeAsAny[ControllerSettings], BeforeValidator(make_reader(CONTROLLERS, Controller))]
-
-# What acts on a stream unless it says otherwise.
-TERMS: dict[str, list[str]] = {
-    "rollouts": ["kl", "entropy", "mismatch"],
-    "injected": ["kl", "entropy"],
-    "demonstrations": [],
-    "pairs": [],
-}
-
-
-class Stream(Settings):
-    """One stream: where its trajectories come from, its coefficient, weight and normaliser. Its name is free.
-
-    `from`: `rollouts` are the policy's own, `demonstrations` those that are drawn or that a gate puts in a prompt's
-    place, `injected` those that `inject` puts into groups, which stay in the stream of the rollouts where no stream
-    takes them, `pairs` a demonstration and the answer that it is preferred to. Streams from the same origin each get
-    all of it. The advantage of a demonstration is 1, of a rejected answer -1, of an injected one that of its place in
-    the group.
-
-    `normalise`: `token` divides by the units of the stream, `sequence` averages each trajectory over its units and
-    then over trajectories, `prompt` averages the units of each group and then over groups, `constant` divides by
-    trajectories x `max_units` (Dr. GRPO), `sum` by `max_units` alone (LUFFY's and HPT's code: a trajectory's weight
-    does not depend on how many there are), `decision` by decisions, `group` by groups alone (preferences: a sum over
-    each pair, a mean over pairs).
-    """
-
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    origin: Literal["rollouts", "injected", "demonstrations", "pairs"] = Field(
-        alias="from", description="what fills it"
-    )
-    terms: list[Literal["kl", "entropy", "mismatch"]] = Field(
-        description="which of the objective's kl, entropy and mismatch act on it; default: all for rollouts, none for "
-        "demonstrations, and all but mismatch for injected ones, which no engine sampled"
-    )
-    coefficient: AnyCoefficient = CoefficientSettings()
-    weights: Annotated[dict[str, AnyUnitWeight], BeforeValidator(fill_kinds)] = Field(
-        {}, description="factors of the coefficient at each unit; null takes out one of the method's"
-    )
-    weight: float | Schedule = 1.0
-    complement_of: str | None = Field(None, description="weight is 1 - w of that stream, as CHORD's (1-mu) and mu")
-    normalise: Literal["token", "sequence", "prompt", "group", "constant", "sum", "decision"] = "token"
-    max_units: PositiveInt | None = Field(
-        None, description="L_max of `constant` and `sum`; default rollout.max_new_tokens"
-    )
-    per_prompt: bool = Field(False, description="trajectories weigh 1 / group size, over the prompts of all streams")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _terms_of_its_origin(cls, raw: Any) -> Any:
-        if isinstance(raw, Mapping) and "terms" not in raw and raw.get("from") in TERMS:
-            return {**raw, "terms": TERMS[raw["from"]]}
-        return raw
-
-    @model_validator(mode="after")
-    def _sampled_by_an_engine(self) -> Stream:
-        if "mismatch" in self.terms and self.origin != "rollouts":
-            raise ValueError(f"terms: mismatch compares with the engine that sampled, and none sampled {self.origin}")
-        return self
-
-    @property
-    def sampled(self) -> bool:
-        """Whether its trajectories stand in groups of rollouts."""
-        return self.origin in ("rollouts", "injected")
 
 
 class ValueLoss(Settings):
@@ -194,58 +106,6 @@ class Mismatch(Settings):
 
     kind: Literal["none", "truncate", "mask"] = "none"
     cap: float = Field(2.0, gt=1.0)
-
-
-class Filter(Settings):
-    """Dynamic sampling: groups whose mean accuracy lies outside (low, high) are dropped and drawn anew.
-
-    The accuracy of an episode is 1 where it was in success at any step, so that the mean is the group's success rate.
-    """
-
-    by: Literal["accuracy", "reward"] = Field(
-        "accuracy", description="reward: the mean reward, for episodes their return, must lie between the bounds"
-    )
-    low: float = 0.0
-    high: float = 1.0
-    rounds: PositiveInt = 3
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Filter:
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low} is not below high {self.high}, so no group would be kept")
-        return self
-
-
-class Gate(Settings):
-    """HPT: a prompt with at most `solved` correct rollouts gives them up for one demonstration."""
-
-    solved: int = Field(0, ge=0)
-    threshold: float = Field(1.0, description="a rollout is correct when its accuracy reaches this")
-
-
-class Inject(Settings):
-    """Mixed offline-online groups: a demonstration stands in a group, in its last rollout's place or as one more.
-
-    The demonstration is rewarded like an answer, stands in the group's advantage, and its behaviour is taken for the
-    current policy: its ratio starts at 1.
-    """
-
-    below: float | None = Field(
-        None, gt=0.0, le=1.0, description="only in groups whose mean accuracy is below it; None: in every group"
-    )
-    place: Literal["replace", "append"] = Field(
-        "replace", description="replace: the last rollout gives its place up; append: the group is one larger (ViSurf)"
-    )
-
-
-class Relabel(Settings):
-    """DAgger: demonstrations are the expert's actions in the states that the policy itself comes to.
-
-    With `takeover` the expert also plays, as a human would who takes over (HG-DAgger), where the policy's action
-    differs from its own by more than that, and only these states are labelled.
-    """
-
-    takeover: PositiveFloat | None = Field(None, description="largest difference in one action dim; None: never")
 
 
 class Offline(Settings):

@@ -15,8 +15,9 @@ from mmrl.contracts.policy import Policy, media_of
 from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import REJECTED, Group, Sample, Trajectory
 from mmrl.data.mixture import Mixture
+from mmrl.recipe.collecting import Filter, Gate, Inject
 from mmrl.recipe.importing import import_named
-from mmrl.recipe.objective import Filter, Gate, Inject, Objective
+from mmrl.recipe.objective import Objective
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.simulators import Simulators

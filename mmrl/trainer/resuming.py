@@ -8,8 +8,8 @@ from pathlib import Path
 from mmrl.contracts.errors import UserError
 from mmrl.objectives.schedules import stream_weights
 from mmrl.recipe.changes import changes
-from mmrl.recipe.objective import Schedule
 from mmrl.recipe.schema import Recipe, load_recipe
+from mmrl.recipe.streams import Schedule
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.rewarding import Rewarder
 from mmrl.trainer.optim import rate_factor

@@ -11,8 +11,8 @@ from mmrl.contracts.errors import ConfigError
 from mmrl.data.episodes import Episodes
 from mmrl.objectives.rows import Row
 from mmrl.recipe.advantages import Standard
+from mmrl.recipe.collecting import Relabel
 from mmrl.recipe.data import EpisodeData
-from mmrl.recipe.objective import Relabel
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.episodes import demonstrate_episodes, play

@@ -11,8 +11,8 @@ from mmrl.objectives.advantages import group_advantages
 from mmrl.objectives.reward_transforms import overlong_penalty
 from mmrl.objectives.schedules import stream_weights, value
 from mmrl.recipe.advantages import Standard
-from mmrl.recipe.objective import Schedule, Stream
 from mmrl.recipe.reward_transforms import Overlong
+from mmrl.recipe.streams import Schedule, Stream
 
 REWARDS = st.lists(st.lists(st.floats(-3, 3), min_size=1, max_size=6), min_size=1, max_size=5)
 FITTING = [

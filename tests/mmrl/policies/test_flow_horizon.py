@@ -7,9 +7,9 @@ from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Decision
 from mmrl.data.episodes import Episodes
 from mmrl.objectives.rows import Row, collate
+from mmrl.recipe.collecting import Relabel
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.methods import resolve_objective
-from mmrl.recipe.objective import Relabel
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.episodes import demonstrate_episodes

@@ -10,7 +10,7 @@ from mmrl.contracts.types import Decision, Likelihood
 from mmrl.objectives import kernel
 from mmrl.objectives.rows import Row, normaliser
 from mmrl.recipe.methods import METHODS, resolve_objective
-from mmrl.recipe.objective import Stream
+from mmrl.recipe.streams import Stream
 from mmrl.trainer.figures import over_minibatches
 from mmrl.trainer.step import accumulate, minibatches, plan_step
 

@@ -11,8 +11,8 @@ from mmrl.contracts.types import DEMO, POLICY
 from mmrl.data.digits import Digits
 from mmrl.data.mixture import Mixture
 from mmrl.policies.opening import load_policy
+from mmrl.recipe.collecting import Relabel
 from mmrl.recipe.methods import resolve_objective
-from mmrl.recipe.objective import Relabel
 from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmrl.contracts.engine import Request
-from mmrl.recipe.objective import Relabel
+from mmrl.recipe.collecting import Relabel
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.episodes import play
 from mmrl.rollouts.pipeline import decision_seed

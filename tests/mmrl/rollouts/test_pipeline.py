@@ -9,7 +9,7 @@ import torch
 import robotics
 from mmrl.contracts.errors import ConfigError
 from mmrl.policies.opening import load_policy
-from mmrl.recipe.objective import Relabel
+from mmrl.recipe.collecting import Relabel
 from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.schema import load_recipe
