@@ -95,14 +95,19 @@ class FilterSettings(SamplerSettings):
 
 
 class CategorySettings(SamplerSettings):
-    """Base of the bandits over categories."""
+    """Base of samplers that choose a category first."""
 
     column: str = Field("dataset", description="what makes a category: a column of the rows, `task`, or `dataset`")
+
+
+class BanditSettings(CategorySettings):
+    """Base of the bandits over categories."""
+
     temperature: PositiveFloat = Field(0.5, description="of the softmax over categories")
     normalise: bool = Field(True, description="advantages are divided by the standard deviation of their group")
 
 
-class SecSettings(CategorySettings):
+class SecSettings(BanditSettings):
     """A bandit over categories by mean absolute advantage, TD(0) (SEC, arXiv 2505.14970)."""
 
     adapter: ClassVar[str] = "mmrl.data.samplers.bandits:Sec"
@@ -110,7 +115,7 @@ class SecSettings(CategorySettings):
     rate: float = Field(0.5, gt=0.0, le=1.0, description="weight of the newest step beside the value so far")
 
 
-class DumpSettings(CategorySettings):
+class DumpSettings(BanditSettings):
     """Upper confidence bounds over categories by mean absolute advantage (DUMP, arXiv 2504.09710)."""
 
     adapter: ClassVar[str] = "mmrl.data.samplers.bandits:Dump"
@@ -118,12 +123,11 @@ class DumpSettings(CategorySettings):
     window: PositiveInt = Field(300, description="newest advantages of a category that its value is the mean of")
 
 
-class RatioSettings(SamplerSettings):
+class RatioSettings(CategorySettings):
     """Categories in fixed ratios of the rollouts that were completed, not of those that were asked for."""
 
     adapter: ClassVar[str] = "mmrl.data.samplers.bandits:Ratio"
     name: str = "ratio"
-    column: str = Field("dataset", description="what makes a category: a column of the rows, `task`, or `dataset`")
     ratios: dict[str, PositiveFloat] = Field(
         {}, description="category to its share, relative to the others; default: 1"
     )

@@ -11,9 +11,9 @@ import numpy as np
 from mmrl.contracts.errors import UserError, unknown
 from mmrl.contracts.sampler import Outcome, Pool
 from mmrl.data.samplers.joint import Joint
-from mmrl.recipe.samplers import CategorySettings, DumpSettings, RatioSettings, SamplerSettings, SecSettings
+from mmrl.recipe.samplers import BanditSettings, CategorySettings, DumpSettings, RatioSettings, SecSettings
 
-Of = TypeVar("Of", bound=SamplerSettings)
+Of = TypeVar("Of", bound=CategorySettings)
 EPSILON = 1e-6
 
 
@@ -23,16 +23,22 @@ def absolute_advantages(rewards: Sequence[float], normalise: bool) -> list[float
     return [abs(reward - mean) / (spread + EPSILON if normalise else 1.0) for reward in rewards]
 
 
+def _advantages(outcomes: Sequence[Outcome], settings: BanditSettings) -> list[float]:
+    """`absolute_advantages` of every trajectory, each within its group."""
+    return [a for outcome in outcomes for a in absolute_advantages(outcome.rewards, settings.normalise)]
+
+
 class Categories(Joint[Of]):
     """Rows by category; how often each was drawn is part of the state."""
 
-    def __init__(self, pools: Sequence[Pool], seed: int, settings: Of, column: str):
+    def __init__(self, pools: Sequence[Pool], seed: int, settings: Of):
         super().__init__(pools, seed, settings)
-        values = [str(value) for value in self.column(column)]
-        self.names = list(dict.fromkeys(values))
-        self.category = [self.names.index(value) for value in values]
-        self._members = [np.array([p for p, c in enumerate(self.category) if c == i]) for i in range(len(self.names))]
-        self._category_orders: dict[int, tuple[int, np.ndarray]] = {}
+        places = self.places_by(settings.column)
+        self.names = list(places)
+        self._members = [np.array(of_category) for of_category in places.values()]
+        self.category = np.empty(len(self.rows), np.int64)
+        for category, members in enumerate(self._members):
+            self.category[members] = category
         self.drawn = [0] * len(self.names)
 
     def shares(self) -> np.ndarray:
@@ -49,21 +55,16 @@ class Categories(Joint[Of]):
         """See `Joint.pick`."""
         category = self.choose_category(draw)
         members = self._members[category]
-        epoch, position = divmod(self.drawn[category], len(members))
-        if self._category_orders.get(category, (-1, None))[0] != epoch:
-            self._category_orders[category] = (
-                epoch,
-                members[self.random(1 + category, epoch, 0).permutation(len(members))],
-            )
+        member = self.shuffled(self.drawn[category], len(members), (1 + category,), (0,))
         self.drawn[category] += 1
-        return int(self._category_orders[category][1][position])
+        return int(members[member])
 
     def by_category(self, outcomes: Sequence[Outcome]) -> dict[int, list[Outcome]]:
         """The outcomes of each category that has some."""
         sorted_out: dict[int, list[Outcome]] = {}
         for outcome in outcomes:
             place = self.place_of(outcome.dataset, outcome.row)
-            sorted_out.setdefault(self.category[place], []).append(outcome)
+            sorted_out.setdefault(int(self.category[place]), []).append(outcome)
         return sorted_out
 
     def figures(self) -> dict[str, float]:
@@ -94,7 +95,7 @@ class Sec(Categories[SecSettings]):
     """See `SecSettings`. Values begin at 0: Q <- (1 - rate) Q + rate r, r the mean |A| of the category's step."""
 
     def __init__(self, pools: Sequence[Pool], seed: int, settings: SecSettings):
-        super().__init__(pools, seed, settings, settings.column)
+        super().__init__(pools, seed, settings)
         self.values = [0.0] * len(self.names)
 
     def shares(self) -> np.ndarray:
@@ -105,7 +106,7 @@ class Sec(Categories[SecSettings]):
         """See `Sampler.update`."""
         rate = self.settings.rate
         for category, members in self.by_category(outcomes).items():
-            mean = _mean_advantage(members, self.settings)
+            mean = fmean(_advantages(members, self.settings))
             self.values[category] = (1 - rate) * self.values[category] + rate * mean
 
     def figures(self) -> dict[str, float]:
@@ -122,15 +123,11 @@ class Sec(Categories[SecSettings]):
         self.values = [float(value) for value in learned["values"]]
 
 
-def _mean_advantage(outcomes: Sequence[Outcome], settings: CategorySettings) -> float:
-    return fmean(a for outcome in outcomes for a in absolute_advantages(outcome.rewards, settings.normalise))
-
-
 class Dump(Categories[DumpSettings]):
     """See `DumpSettings`. Bound: mean of the window + sqrt(2 ln(n + 1) / (n_c + 1)), n_c of n draws."""
 
     def __init__(self, pools: Sequence[Pool], seed: int, settings: DumpSettings):
-        super().__init__(pools, seed, settings, settings.column)
+        super().__init__(pools, seed, settings)
         self.windows: list[list[float]] = [[] for _ in self.names]
 
     def bounds(self) -> list[float]:
@@ -147,8 +144,7 @@ class Dump(Categories[DumpSettings]):
         """See `Sampler.update`."""
         settings = self.settings
         for category, members in self.by_category(outcomes).items():
-            new = [a for outcome in members for a in absolute_advantages(outcome.rewards, settings.normalise)]
-            self.windows[category] = [*self.windows[category], *new][-settings.window :]
+            self.windows[category] = [*self.windows[category], *_advantages(members, settings)][-settings.window :]
 
     def figures(self) -> dict[str, float]:
         """See `Sampler.figures`."""
@@ -173,7 +169,7 @@ class Ratio(Categories[RatioSettings]):
     """
 
     def __init__(self, pools: Sequence[Pool], seed: int, settings: RatioSettings):
-        super().__init__(pools, seed, settings, settings.column)
+        super().__init__(pools, seed, settings)
         for name in settings.ratios:
             if name not in self.names:
                 raise UserError(f"data.sampler.ratios: {unknown('category', name, self.names)}")

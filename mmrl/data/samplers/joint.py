@@ -10,7 +10,7 @@ import numpy as np
 
 from mmrl.contracts.errors import CheckpointError, UserError
 from mmrl.contracts.sampler import Draw, Pool, Walk
-from mmrl.data.samplers.weighted import Weighted
+from mmrl.data.samplers.weighted import Order, Weighted
 from mmrl.recipe.samplers import SamplerSettings
 
 Of = TypeVar("Of", bound=SamplerSettings)
@@ -37,6 +37,7 @@ class Joint(Weighted, Generic[Of]):
         self._firsts = [0, *np.cumsum(sizes).tolist()]
         self.visits = np.zeros(len(self.rows), np.int64)
         self._picked: int | None = None
+        self._shuffled: dict[tuple[int, ...], Order] = {}
 
     @abstractmethod
     def pick(self, draw: int) -> int:
@@ -79,6 +80,26 @@ class Joint(Weighted, Generic[Of]):
                 "`dataset` are there always"
             )
         return values
+
+    def places_by(self, column: str) -> dict[str, list[int]]:
+        """Each value of a column, as text and in the order in which the values first stand, and its places."""
+        places: dict[str, list[int]] = {}
+        for place, value in enumerate(self.column(column)):
+            places.setdefault(str(value), []).append(place)
+        return places
+
+    def shuffled(self, turn: int, size: int, walk: tuple[int, ...] = (), behind: tuple[int, ...] = ()) -> int:
+        """The member that turn number `turn`, from 0, has of `size`: each once per epoch, in a new order each epoch.
+
+        Args:
+            walk: whose turns they are, where a sampler counts those of several.
+            behind: ends the key of the order's chance, which begins with walk and epoch.
+        """
+        epoch, position = divmod(turn, size)
+        order = self._shuffled.get(walk)
+        if order is None or order.epoch != epoch:
+            order = self._shuffled[walk] = Order(epoch, self.random(*walk, epoch, *behind).permutation(size))
+        return int(order.rows[position])
 
     def random(self, *key: int) -> np.random.Generator:
         """Chance of its own for a draw."""

@@ -29,9 +29,11 @@ class Difficulty(Joint[DifficultySettings]):
         self.prior = np.full(len(self.rows), settings.target)
         if settings.column is not None:
             values = self.column(settings.column)
-            if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
-                bad = next(v for v in values if not (isinstance(v, int | float) and 0 <= v <= 1))
-                raise UserError(f"data.sampler.column: '{settings.column}' holds {bad!r}, and pass rates are in [0, 1]")
+            for value in values:
+                if not (isinstance(value, int | float) and 0 <= value <= 1):
+                    raise UserError(
+                        f"data.sampler.column: '{settings.column}' holds {value!r}, and pass rates are in [0, 1]"
+                    )
             self.prior = np.array(values, float)
         self.known: dict[int, float] = {}
         self._edges: np.ndarray | None = None
@@ -82,17 +84,13 @@ class Filter(Joint[FilterSettings]):
         super().__init__(pools, seed, settings)
         # Place -> the first draw that may have it again.
         self.until: dict[int, int] = {}
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
         self.turn = 0
 
     def pick(self, draw: int) -> int:
         """See `Joint.pick`."""
         size = len(self.rows)
         for _ in range(size):
-            epoch, position = divmod(self.turn, size)
-            if self._order[0] != epoch:
-                self._order = epoch, self.random(epoch).permutation(size)
-            place = int(self._order[1][position])
+            place = self.shuffled(self.turn, size)
             self.turn += 1
             if self.until.get(place, 0) <= draw:
                 return place

@@ -16,16 +16,9 @@ from mmrl.recipe.samplers import OrderedSettings, SequentialSettings, StagedSett
 class Uniform(Joint[UniformSettings]):
     """See `UniformSettings`."""
 
-    def __init__(self, pools: Sequence[Pool], seed: int, settings: UniformSettings):
-        super().__init__(pools, seed, settings)
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
-
     def pick(self, draw: int) -> int:
         """See `Joint.pick`."""
-        epoch, position = divmod(draw, len(self.rows))
-        if self._order[0] != epoch:
-            self._order = epoch, self.random(epoch).permutation(len(self.rows))
-        return int(self._order[1][position])
+        return self.shuffled(draw, len(self.rows))
 
 
 class Sequential(Joint[SequentialSettings]):
@@ -62,18 +55,15 @@ class Staged(Joint[StagedSettings]):
 
     def __init__(self, pools: Sequence[Pool], seed: int, settings: StagedSettings):
         super().__init__(pools, seed, settings)
-        values = [str(value) for value in self.column(settings.column)]
-        order = settings.order or list(dict.fromkeys(values))
+        places = self.places_by(settings.column)
+        order = settings.order or list(places)
         for value in order:
-            if value not in values:
-                raise UserError(
-                    f"data.sampler.order: {unknown(f'value of column {settings.column}', value, set(values))}"
-                )
-        members = [[place for place, value in enumerate(values) if value == wanted] for wanted in order]
+            if value not in places:
+                raise UserError(f"data.sampler.order: {unknown(f'value of column {settings.column}', value, places)}")
+        members = [places[value] for value in order]
         if settings.mixed:
             members = [[place for begun in members[: i + 1] for place in begun] for i in range(len(members))]
-        self._members = [np.array(places) for places in members]
-        self._order: tuple[tuple[int, int], np.ndarray] = ((-1, -1), np.empty(0, np.int64))
+        self._members = [np.array(of_stage) for of_stage in members]
 
     def _stage(self, draw: int) -> int:
         return min(draw // self.settings.draws, len(self._members) - 1)
@@ -82,10 +72,7 @@ class Staged(Joint[StagedSettings]):
         """See `Joint.pick`."""
         stage = self._stage(draw)
         members = self._members[stage]
-        epoch, position = divmod(draw - stage * self.settings.draws, len(members))
-        if self._order[0] != (stage, epoch):
-            self._order = (stage, epoch), members[self.random(stage, epoch).permutation(len(members))]
-        return int(self._order[1][position])
+        return int(members[self.shuffled(draw - stage * self.settings.draws, len(members), (stage,))])
 
     def figures(self) -> dict[str, float]:
         """See `Sampler.figures`."""

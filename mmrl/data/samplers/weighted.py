@@ -23,8 +23,8 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    """A permutation of one dataset for one epoch of one walk."""
+class Order:
+    """A permutation of the members of one walk, such as a dataset's rows, for one epoch."""
 
     epoch: int = -1
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -42,7 +42,7 @@ class Weighted:
         self._weights = {walk: [pool.weight * (pool.use != unused[walk]) for pool in pools] for walk in WALKS}
         self._dropped: dict[Walk, set[int]] = {walk: set() for walk in WALKS}
         self._places = {walk: _Place(0, [0] * len(pools), [0] * len(pools)) for walk in WALKS}
-        self._orders = {walk: [_Order()] * len(pools) for walk in WALKS}
+        self._orders = {walk: [Order()] * len(pools) for walk in WALKS}
 
     @property
     def epochs(self) -> list[float]:
@@ -72,7 +72,7 @@ class Weighted:
         order, epoch = self._orders[walk][dataset], place.epochs[dataset]
         if order.epoch != epoch:
             rows = self._rng(walk, 1 + dataset, epoch).permutation(size)
-            order = self._orders[walk][dataset] = _Order(epoch, rows)
+            order = self._orders[walk][dataset] = Order(epoch, rows)
         place.positions[dataset] += 1
         return Draw(dataset, int(order.rows[place.positions[dataset] - 1]), epoch)
 
