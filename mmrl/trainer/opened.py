@@ -57,6 +57,10 @@ class Program:
         self._recipes, self._open = list(parts), open_part
         self._opened = {i: open_part(part) for i, part in enumerate(parts) if ready(part)}
         self._part_of = {stage.name: i for i, part in enumerate(parts) for stage in part.stages}
+        # By each stage, the first one whose held-out figures compare with its own.
+        measures = [_measure(part) for part in parts]
+        firsts = [parts[measures.index(measure)].stages[0].name for measure in measures]
+        self._measured_as = {stage.name: first for part, first in zip(parts, firsts) for stage in part.stages}
         self._ears: tuple[Note, Callable[[str], object]] | None = None
 
     def of(self, stage: str) -> Opened:
@@ -75,8 +79,7 @@ class Program:
 
     def measured_as(self, stage: str) -> str:
         """The first stage with the same held-out data, rewards, evaluation and best figure: theirs compare."""
-        key = _measure(self._recipes[self._part_of[stage]])
-        return next(part.stages[0].name for part in self._recipes if _measure(part) == key)
+        return self._measured_as[stage]
 
     @property
     def datasets(self) -> list[Sequence[Sample]]:
