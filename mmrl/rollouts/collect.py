@@ -16,12 +16,11 @@ from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import REJECTED, Group, Sample, Trajectory
 from mmrl.data.mixture import Mixture
 from mmrl.recipe.collecting import Filter, Gate, Inject
-from mmrl.recipe.importing import import_named
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.simulators import Simulators
-from mmrl.rollouts.sources import SOURCES, demonstrate_each, sample_each
+from mmrl.rollouts.sources import SOURCES, demonstrate_each, sample_each, terms_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,7 @@ class Builder:
         self.preparer, self.simulators = preparer, simulators
         self.stage, self.objective = stage, objective
         self.rewarder, self.seed = preparer.rewarder, 0
-        context = stage.rollout.context
-        self._context = import_named(context.adapter)(context) if context is not None else None
+        self._stage_terms = terms_of(stage.rollout)
 
     def collect(self, seed: int, progress: float = 1.0) -> StepBatch:
         """One step's batch. The same seed, weights, sampler position and progress give the same batch.
@@ -153,19 +151,9 @@ class Builder:
         return Means(self.policy, self.engine, self.simulators, self.rewarder)
 
     def _terms(self, seed: int) -> Terms:
-        rollout = self.stage.rollout
-        hinted = rollout.context.count(rollout.n) if rollout.context is not None else 0
-        critic = self.objective.value is not None
-        return Terms(
-            rollout,
-            rollout.n,
-            seed,
-            rollout.action_chunk,
-            critic,
-            context=self._context,
-            shown=hinted,
-            on_fail=bool(rollout.context and rollout.context.on_fail),
-        )
+        # Controllers change how the stage samples (the temperature), not how many, nor under what context.
+        rollout, critic = self.stage.rollout, self.objective.value is not None
+        return replace(self._stage_terms, sampling=rollout, seed=seed, chunk=rollout.action_chunk, bootstrap=critic)
 
     def _demonstrate(self, ready: Sequence[Ready], scored: bool = False) -> dict[int, Group | BadSample]:
         """See `mmrl.rollouts.sources.demonstrate_each`."""

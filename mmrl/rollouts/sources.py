@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.source import Means, Ready, Source, Terms
 from mmrl.contracts.types import Group
+from mmrl.recipe.importing import import_named
 from mmrl.recipe.registry import Registry
+from mmrl.recipe.rollout import RolloutConfig
 
 # A batch holds demonstrations of several kinds in this order.
 SOURCES: Registry[type[Source]] = Registry(
     "source",
     {"episodes": "mmrl.rollouts.episode_source:EpisodeSource", "answers": "mmrl.rollouts.answers:AnswerSource"},
 )
+
+
+def terms_of(rollout: RolloutConfig) -> Terms:
+    """The terms of a stage's groups, with the context that its answers are sampled under, if it has one."""
+    terms, context = Terms(rollout, rollout.n), rollout.context
+    if context is None:
+        return terms
+    shown = context.count(rollout.n)
+    return replace(terms, context=import_named(context.adapter)(context), shown=shown, on_fail=context.on_fail)
 
 
 def sample_each(means: Means, ready: Sequence[Ready], terms: Terms) -> list[Group]:

@@ -13,15 +13,15 @@ import torch
 from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.policy import Policy
-from mmrl.contracts.source import Means, Terms
+from mmrl.contracts.source import Means
 from mmrl.contracts.types import Sample
 from mmrl.recipe.checks.generating import generated_folder
-from mmrl.recipe.importing import import_named
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.generate import Generation, described, generate
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.simulators import Simulators
+from mmrl.rollouts.sources import terms_of
 from mmrl.tracking.bad_samples import BadSamples
 from mmrl.trainer.seeding import derive
 from mmrl.trainer.session import Session
@@ -55,22 +55,15 @@ def generation(parts: Generating, stage: StageConfig, folder: Path, **ears: Call
         folder: where they are written.
         ears: `note`, `say` and `stopped` of `Generation`.
     """
-    config, rollout, recipe = stage.generate, stage.rollout, parts.recipe
+    config, recipe = stage.generate, parts.recipe
     if config is None:
         raise ValueError(f"stage '{stage.name}' does not generate")
-    context = rollout.context
     return Generation(
         config,
         folder,
         Means(parts.policy, parts.engine, parts.simulators, parts.preparer.rewarder),
         parts.preparer,
-        Terms(
-            rollout,
-            rollout.n,
-            context=import_named(context.adapter)(context) if context is not None else None,
-            shown=context.count(rollout.n) if context is not None else 0,
-            on_fail=context is not None and context.on_fail,
-        ),
+        terms_of(stage.rollout),
         _settings(recipe, stage, parts.policy),
         f"{recipe.name}/{stage.name}",
         lambda shard: derive(recipe.seed, stage.name, shard),
