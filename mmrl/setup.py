@@ -16,7 +16,7 @@ from mmrl.contracts.errors import BadSample, CheckpointError, UserError
 from mmrl.contracts.policy import Normalising, Policy, media_of, params_of
 from mmrl.contracts.types import Sample
 from mmrl.data.media_reader import open_cache
-from mmrl.data.mixture import Mixture, make_sampler, open_dataset, open_mixture
+from mmrl.data.mixture import Mixture, open_dataset, open_mixture
 from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
 from mmrl.engines import open_engine
@@ -328,11 +328,7 @@ def open_train(recipe: Recipe, preparer: Preparer, datasets: Sequence[Sequence[S
         datasets: as `open_train_sets` gives them.
         passed: they are given from Python, and are none of the recipe's.
     """
-    if not passed:
-        return open_mixture(recipe.data, recipe.seed, preparer.check, datasets)
-    seed = recipe.data.seed if recipe.data.seed is not None else recipe.seed
-    make = partial(make_sampler, recipe.data.sampler)
-    return Mixture(datasets, seed=seed, on_bad=recipe.data.on_bad_sample, check=preparer.check, make=make)
+    return open_mixture(recipe.data, recipe.seed, preparer.check, datasets, passed)
 
 
 def open_eval_sets(

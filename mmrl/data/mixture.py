@@ -125,6 +125,7 @@ def open_mixture(
     seed: int = 0,
     check: Callable[[Sample, bool], object] | None = None,
     datasets: Sequence[Sequence[Sample]] | None = None,
+    passed: bool = False,
 ) -> Mixture:
     """The training mixture of a recipe.
 
@@ -133,14 +134,15 @@ def open_mixture(
         seed: the recipe's seed, used where `config.seed` is unset.
         check: see `Mixture`.
         datasets: those of `config.train`, in order, where they are open already.
+        passed: `datasets` stand in place of those of `config.train`, whose weights and uses are not theirs.
     """
     return Mixture(
         [open_dataset(data) for data in config.train] if datasets is None else datasets,
-        [data.weight for data in config.train],
+        None if passed else [data.weight for data in config.train],
         seed if config.seed is None else config.seed,
         on_bad=config.on_bad_sample,
         check=check,
-        uses=[data.use for data in config.train],
+        uses=None if passed else [data.use for data in config.train],
         make=partial(make_sampler, config.sampler),
     )
 
