@@ -28,14 +28,10 @@ def with_own_sections(stage: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[
     """
     result = dict(stage)
     for key in STAGE_SECTIONS:
-        own = stage.get(key)
+        own, base = stage.get(key), raw.get(key)
         if own is None:
             result.pop(key, None)
-            continue
-        base = raw.get(key)
-        if key == "checkpoint":
-            continue
-        if isinstance(own, Mapping) and isinstance(base, Mapping):
+        elif key != "checkpoint" and isinstance(own, Mapping) and isinstance(base, Mapping):
             result[key] = merge(base, own)
     if isinstance(result.get("engine"), Mapping):
         named = with_engine({"policy": raw.get("policy"), "engine": result["engine"]})

@@ -73,9 +73,7 @@ class StageConfig(Settings):
     @property
     def own_sections(self) -> dict[str, Any]:
         """The sections that the stage has in place of the recipe's, as mappings."""
-        own = {key: getattr(self, key) for key in STAGE_SECTIONS}
-        dumped = self.model_dump(include={key for key, section in own.items() if section is not None}, mode="json")
-        return dict(dumped)
+        return self.model_dump(include={key for key in STAGE_SECTIONS if getattr(self, key) is not None}, mode="json")
 
     @model_serializer(mode="wrap")
     def _without_the_recipe_s(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
