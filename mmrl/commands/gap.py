@@ -25,8 +25,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Prints a line for each engine and dtype; 1 where a gap is above what rounding makes."""
+    from mmrl.recipe.engine_settings import ROUNDING
     from mmrl.recipe.engines import engine_model
-    from mmrl.recipe.vllm_engine import ROUNDING
 
     shows = args.shows or list(SHOWS)
     for kind in shows:
@@ -35,15 +35,18 @@ def run(args: Namespace) -> int:
     engines = [engine_model(name)(name=name) for name in args.engine or ["hf"]]
     for engine in engines:
         engine.check_installed()
+    # Loads torch, which nothing above needs.
+    from mmrl.engines.probes import beyond
+
     print(f"largest |engine log-prob - trainer log-prob| over {TOKENS} sampled tokens, in nats")
     print(f"{'engine':8}{'dtype':10}" + "".join(f"{kind:>10}" for kind in shows))
     within = True
     for dtype in args.dtype or ["float32"]:
         for engine in engines:
             gaps = measure(args.model, engine, dtype, shows)
-            beyond = [kind for kind, gap in gaps.items() if not gap <= ROUNDING[dtype]]
-            within = within and not beyond
-            note = f"   above {ROUNDING[dtype]:g}: {', '.join(beyond)}" if beyond else ""
+            above = beyond(gaps, ROUNDING[dtype])
+            within = within and not above
+            note = f"   above {ROUNDING[dtype]:g}: {', '.join(above)}" if above else ""
             print(f"{engine.name:8}{dtype:10}" + "".join(f"{gap:10.2g}" for gap in gaps.values()) + note, flush=True)
     return 0 if within else 1
 

@@ -14,14 +14,13 @@ from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Sample
 from mmrl.evaluation.suite.arms import Arm, blank, frames_shuffled, swapped, text_only
 from mmrl.policies.unit_scores import unit_log_probs
+from mmrl.recipe.engine_settings import ROUNDING
 from mmrl.recipe.policies.registry import entry_of
 from mmrl.recipe.rollout import SamplingConfig
 
 READ, ROWS, TOKENS = 8, 4, 8
 # What rounding makes of equal sums; a policy that sees anything at all is far above it.
 NOTHING = 1e-5
-# Largest difference of a token's log-prob between engine and trainer that rounding makes, by what passes compute in.
-ROUNDING = {"float32": 1e-3, "bfloat16": 0.5}
 
 
 @dataclass(frozen=True, slots=True)

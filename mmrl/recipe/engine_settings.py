@@ -9,6 +9,9 @@ from pydantic import Field, PositiveInt
 from mmrl.contracts.engine import Sampling
 from mmrl.recipe.base import Settings
 
+# Nats that rounding makes between a token's log-probs of engine and trainer, by what forward passes compute in.
+ROUNDING = {"float32": 1e-3, "bfloat16": 0.5}
+
 
 class EngineSettings(Settings):
     """Base of every engine's settings.

