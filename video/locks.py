@@ -120,12 +120,11 @@ class EntryLock:
     def held(self) -> bool:
         """Whether the lock file is still the one that `acquire` made; also where the file system does not say."""
         try:
-            at_path, ours = os.stat(self.path), os.fstat(self._handle)
+            return self._is_ours()
         except FileNotFoundError:
             return False
         except OSError as error:
             return error.errno != errno.ESTALE
-        return (at_path.st_dev, at_path.st_ino) == (ours.st_dev, ours.st_ino)
 
     def release(self) -> None:
         """Removes the lock file, unless another holder's stands there by now; nothing where the lock is not held."""
@@ -135,11 +134,14 @@ class EntryLock:
         if self._beating is not None:
             self._beating.join()
         with suppress(OSError):
-            at_path, ours = os.stat(self.path), os.fstat(self._handle)
-            if (at_path.st_dev, at_path.st_ino) == (ours.st_dev, ours.st_ino):
+            if self._is_ours():
                 os.unlink(self.path)
         os.close(self._handle)
         self._handle = -1
+
+    def _is_ours(self) -> bool:
+        """Whether the file at the path is the one that is held open. Raises OSError where that is not told."""
+        return os.path.samestat(os.stat(self.path), os.fstat(self._handle))
 
     def _beat(self) -> None:
         while not self._released.wait(BEAT_S):

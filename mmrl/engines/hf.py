@@ -17,7 +17,7 @@ from mmrl.contracts.engine import Completion, Request, Sampling
 from mmrl.contracts.policy import DecodeState, Decoding, Policy, TokenPolicy, without_dropout
 from mmrl.engines.base import InProcess, alike, batches
 from mmrl.engines.rows import Rows
-from mmrl.engines.sampling import sample_tokens
+from mmrl.engines.sampling import sample_tokens, says_stop
 from mmrl.recipe.engines import HFSettings
 
 # Finished rows are cut out of the batch when the live share falls below this: cutting copies what the others sampled.
@@ -110,12 +110,8 @@ class HFEngine(InProcess[TokenPolicy]):
         return (new if state is None else state.join(new)), torch.cat([rows, added])
 
     def _hits_stop(self, stop: Sequence[str], lengths_B: Tensor, tokens_BU: Tensor) -> Tensor:
-        # A stop text spans at most its own number of bytes in tokens.
-        window = 2 * max(len(text.encode()) for text in stop)
-        hits = []
-        for length, tokens_U in zip(lengths_B.tolist(), tokens_BU):
-            tail = self.policy.decode_text(tokens_U[max(0, length - window) : length])
-            hits.append(any(text in tail for text in stop))
+        rows = zip(lengths_B.tolist(), tokens_BU)
+        hits = [says_stop(tokens_U[:length], stop, self.policy.decode_text) for length, tokens_U in rows]
         return torch.tensor(hits, dtype=torch.bool, device=tokens_BU.device)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -69,3 +71,15 @@ def _truncate(log_probs_BV: Tensor, sampling: Sampling) -> Tensor:
         floor = log_probs.amax(-1, keepdim=True) + torch.log(torch.tensor(sampling.min_p))
         log_probs = log_probs.masked_fill(log_probs < floor, -torch.inf)
     return log_probs
+
+
+def says_stop(tokens_U: Tensor, stop: Sequence[str], text_of: Callable[[Tensor], str]) -> bool:
+    """Whether a stop text stands in the last of these units, of which it spans a window at most.
+
+    Args:
+        stop: one text at least.
+    """
+    # A stop text spans at most its own number of bytes in tokens.
+    window = 2 * max(len(text.encode()) for text in stop)
+    tail = text_of(tokens_U[max(0, len(tokens_U) - window) :])
+    return any(text in tail for text in stop)

@@ -62,8 +62,7 @@ class VLLMEngine:
 
     def start(self, policy: Policy, world: World) -> None:
         """See `Engine.start`. Raises EngineError where it does not start, or does not score as the trainer does."""
-        if not isinstance(policy, QwenVL) or not isinstance(policy, Served):
-            raise ConfigError(f"engine 'vllm' does not sample policy.type '{policy.config.type}'")
+        policy = _sampled(policy)
         self.settings.check_installed()
         config = policy.module.config
         check_model(config, policy.device)
@@ -113,9 +112,8 @@ class VLLMEngine:
         Raises:
             EngineError: engine and trainer score the probes differently; says which part is stale.
         """
-        if not isinstance(policy, QwenVL):
-            raise ConfigError(f"engine 'vllm' does not sample policy.type '{policy.config.type}'")
-        self._policy, began = policy, time.perf_counter()
+        policy, began = _sampled(policy), time.perf_counter()
+        self._policy = policy
         tensors, size = self._hand_over(policy.served_parts(), version)
         seconds = time.perf_counter() - began
         gaps = self._prove()
@@ -139,12 +137,13 @@ class VLLMEngine:
 
     def _hand_over(self, parts: Sequence[str] | None, version: int) -> tuple[int, int]:
         """(tensors, bytes) that the engine took: of some parts of the model, or of all."""
+        served: Served = self.policy
         count = size = 0
 
         def weights() -> Iterator[tuple[str, Tensor]]:
             nonlocal count, size
             for part in [None] if parts is None else parts:
-                for name, tensor in self.policy.served_weights(part):
+                for name, tensor in served.served_weights(part):
                     count, size = count + 1, size + tensor.numel() * tensor.element_size()
                     yield name, tensor
 
@@ -198,10 +197,8 @@ class VLLMEngine:
         prefix = request.prefix if request.prefix is not None else torch.zeros(0, dtype=torch.long)
         given, ids = len(prefix), list(output.token_ids)
         new = torch.tensor([entry[token].logprob for entry, token in zip(output.logprobs, ids, strict=True)])
-        tokens, stop = (
-            torch.cat([prefix, torch.tensor(ids)]),
-            stop_reason(output.finish_reason, output.stop_reason, request.restrict),
-        )
+        tokens = torch.cat([prefix, torch.tensor(ids)])
+        stop = stop_reason(output.finish_reason, output.stop_reason, request.restrict)
         log_probs = torch.cat([torch.zeros(given), new.float()])
         if given and sampling.stop and request.restrict is None:
             # vLLM reads its own tokens alone for stop texts, which may begin in the prefix.
@@ -226,3 +223,10 @@ class VLLMEngine:
                 f"handed those of version {self.version}"
             )
         return (Span(self.version, given, units),) if units > given else ()
+
+
+def _sampled(policy: Policy) -> QwenVL:
+    """The policy, where the engine samples it. Raises ConfigError where it does not."""
+    if not isinstance(policy, QwenVL):
+        raise ConfigError(f"engine 'vllm' does not sample policy.type '{policy.config.type}'")
+    return policy

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmrl.contracts.engine import Request, Sampling
 from mmrl.contracts.types import StopReason
+from mmrl.engines.sampling import says_stop
 
 
 def token_limits(allowed_V: Tensor) -> dict[str, Any]:
@@ -97,10 +98,4 @@ def said_at(tokens: Tensor, given: int, stop: Sequence[str], text_of: Callable[[
     """The unit from `given` on that completes a stop text, in part with the units before it; None where none does."""
     if not stop:
         return None
-    # A stop text spans at most its own number of bytes in tokens.
-    window = 2 * max(len(text.encode()) for text in stop)
-    for unit in range(given, len(tokens)):
-        tail = text_of(tokens[max(0, unit + 1 - window) : unit + 1])
-        if any(text in tail for text in stop):
-            return unit
-    return None
+    return next((unit for unit in range(given, len(tokens)) if says_stop(tokens[: unit + 1], stop, text_of)), None)
