@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from benchmarks.edits import spliced
+
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 3, 10**30, -(10**30), 1e308, 0.5, "", "x", "../..", "\ud800", "a\x00b", "9" * 400),
     *([], {}, [[]], [1, 2], {"a": {}}, [None], "os:system", "mmrl.cli:main", "auto", "NaN"),
@@ -175,9 +177,7 @@ def hostile_recipe(source: Random, values: dict[str, Any]) -> tuple[str, list[st
     # Lone surrogates stay as YAML's own escapes.
     text = yaml.safe_dump(values, allow_unicode=False) if isinstance(values, dict) else str(values)
     for _ in range(source.randrange(0, 2)):
-        start = source.randrange(len(text) + 1)
-        end = start + source.choice((0, 0, 1, 3, 10, 40))
-        text = text[:start] + source.choice(RECIPE_BITS) + text[end:]
+        text = spliced(source, text, RECIPE_BITS, (0, 0, 1, 3, 10, 40))
     keys = ("name", "output", "policy.path", "steps", "data.train.0.size", "rollout.n", "x", "optim.lr", "stages")
     bits = (*RECIPE_BITS[8:], "../x", "/abs/x", "a" * 300, "-1")
     overrides = [f"{source.choice(keys)}={source.choice(bits)}" for _ in range(source.randrange(0, 2))]

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,8 +193,3 @@ def finish(ground: Ground, folder: Path, recipe_file: Path, *overrides: str) -> 
     yield from done.wrong(0)
     if done.code == 0:
         yield from ground.compare(folder / "runs" / "run")
-
-
-def one_of(source: Any, items: Sequence[Any]) -> Any:
-    """One item."""
-    return items[source.randrange(len(items))]

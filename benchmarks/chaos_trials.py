@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,8 @@ import torch
 import yaml
 
 from benchmarks.chaos_files import damaged_bytes, hostile_model, hostile_picture, hostile_recipe, hostile_rows, row
-from benchmarks.chaos_ground import Child, Ground, Skipped, finish, leftovers, one_of
+from benchmarks.chaos_ground import Child, Ground, Skipped, finish, leftovers
+from mmrl.cli import main as mmrl
 from mmrl.engines.hf import HFEngine
 from robotics.workers import WorkerEnv
 from tests.support.clips import encode, scene
@@ -34,7 +36,7 @@ def killed_training(ground: Ground, source: Random, folder: Path) -> Failures:
     """Training that is killed at any moment, up to three times, and resumed."""
     recipe = ground.written(folder)
     for _ in range(source.randrange(1, 4)):
-        number = one_of(source, SIGNALS)
+        number = source.choice(SIGNALS)
         child = ground.start(folder, "train", str(recipe), "resume=auto")
         child.send(number, source.uniform(0.0, 1.1) * ground.seconds)
         yield from child.end(ground.bound).wrong(0, 130, 128 + number, -number)
@@ -45,7 +47,6 @@ def killed_training(ground: Ground, source: Random, folder: Path) -> Failures:
 def killed_engine(ground: Ground, source: Random, folder: Path) -> Failures:
     """A process that dies while its engine samples, and is resumed."""
     recipe, fatal = ground.written(folder), source.randrange(1, 7)
-    from mmrl.cli import main as mmrl
 
     def work() -> int:
         sample, calls = HFEngine.generate, []
@@ -164,13 +165,9 @@ def killed_reward_workers(ground: Ground, source: Random, folder: Path) -> Failu
     child = Child(work, folder, "a reward whose workers are killed")
     for moment in moments:
         time.sleep(moment)
-        family = child.family()
-        if family:
-            with_kill = one_of(source, family)
-            try:
-                with_kill.kill()
-            except psutil.NoSuchProcess:
-                continue
+        if family := child.family():
+            with suppress(psutil.NoSuchProcess):
+                source.choice(family).kill()
     yield from child.end(ground.bound).wrong(0)
     yield from child.orphans()
 
@@ -179,7 +176,7 @@ def full_disk(ground: Ground, source: Random, folder: Path) -> Failures:
     """A disk that fills up at any point of a run: one line; with more room the run goes on to the same end."""
     disk, recipe = folder / "runs", ground.written(folder)
     disk.mkdir()
-    size = one_of(source, (source.randrange(8, 200), source.randrange(200, 4000), source.randrange(4000, 14000)))
+    size = source.choice((source.randrange(8, 200), source.randrange(200, 4000), source.randrange(4000, 14000)))
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(disk)]
     try:
         if (done := subprocess.run(mount, capture_output=True, text=True)).returncode:
@@ -204,9 +201,8 @@ def damaged_checkpoint(ground: Ground, source: Random, folder: Path) -> Failures
     shutil.copytree(ground.whole, run)
     newest = max((run / "checkpoints").glob("step_*"))
     # The run has not ended, for its last step is to come.
-    for name in ("summary.json",):
-        (run / name).unlink(missing_ok=True)
-    path = one_of(source, sorted(p for p in newest.rglob("*") if p.is_file()))
+    (run / "summary.json").unlink(missing_ok=True)
+    path = source.choice(sorted(p for p in newest.rglob("*") if p.is_file()))
     name = str(path.relative_to(newest))
     before = path.read_bytes()
     way = damaged_bytes(source, path)
@@ -227,10 +223,10 @@ def same_name_twice(ground: Ground, source: Random, folder: Path) -> Failures:
     recipe = ground.written(folder)
     children = []
     for _ in range(source.randrange(2, 4)):
-        children.append(ground.start(folder, "train", str(recipe), f"resume={one_of(source, ('auto', 'never'))}"))
+        children.append(ground.start(folder, "train", str(recipe), f"resume={source.choice(('auto', 'never'))}"))
         time.sleep(source.choice((0.0, 0.02, 0.3, source.uniform(0.0, ground.seconds))))
     if source.random() < 0.4:
-        one_of(source, children).send(signal.SIGKILL, 0.0)
+        source.choice(children).send(signal.SIGKILL, 0.0)
     for child in children:
         yield from child.end(ground.bound).wrong(0, 2, -9)
     yield from finish(ground, folder, recipe)
@@ -241,7 +237,7 @@ def hostile_checkpoint(ground: Ground, source: Random, folder: Path) -> Failures
     shutil.copytree(ground.model, folder / "model")
     what = hostile_model(source, folder / "model", folder / "canary")
     recipe = ground.written(folder, steps=1, policy={"path": str(folder / "model"), "device": "cpu"})
-    argv = one_of(source, (("train", str(recipe)), ("eval", str(recipe)), ("train", str(recipe), "--dry-run")))
+    argv = source.choice((("train", str(recipe)), ("eval", str(recipe)), ("train", str(recipe), "--dry-run")))
     yield from (f"{what}: {line}" for line in ground.command(folder, *argv).wrong(0, 2))
     if (folder / "canary").exists():
         yield f"{what}: code of the checkpoint ran"
@@ -284,7 +280,7 @@ def trained_on_rows(ground: Ground, source: Random, folder: Path) -> Failures:
     """A step on `rows.jsonl` of the folder, or a rehearsal of it."""
     data = {"train": [{"type": "file", "path": "rows.jsonl"}]}
     recipe = ground.written(folder, steps=1, data=data, evaluation={"every": None}, checkpoint={"every": None})
-    argv = ("train", str(recipe), *one_of(source, ((), ("--dry-run",))))
+    argv = ("train", str(recipe), *source.choice(((), ("--dry-run",))))
     yield from ground.command(folder, *argv).wrong(0, 2)
     if (folder / "canary").exists():
         yield "a program was started"

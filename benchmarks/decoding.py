@@ -13,7 +13,7 @@ import argparse
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,11 +105,15 @@ def measure(case: Case, path: Path, edge: int, repeats: int) -> dict[str, float]
     units = case.prompts * case.n * (case.tokens - 1)
     samples = [asked(i, edge + 28 * (i % 5) if case.ragged else edge) for i in range(case.prompts)]
     sides = {"engine": engine_side(policy, samples, case), "generate": generate_side(policy, samples, case)}
-    # In turns, so that other load on the machine weighs on both.
-    seconds = [{name: run() for name, run in sides.items()} for _ in range(repeats)]
-    rates = {name: units / min(times[name] for times in seconds) for name in sides}
+    rates = {name: units / seconds for name, seconds in fastest(sides, repeats).items()}
     figures = {f"{name}_tokens_per_cpu_s": round(rate, 1) for name, rate in rates.items()}
     return {**figures, "ratio": round(rates["engine"] / rates["generate"], 2)}
+
+
+def fastest(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
+    """The fewest seconds of each side, which run in turns, so that other load on the machine weighs on all."""
+    seconds = [{name: run() for name, run in sides.items()} for _ in range(repeats)]
+    return {name: min(times[name] for times in seconds) for name in sides}
 
 
 def asked(index: int, edge: int) -> Any:
@@ -145,16 +149,21 @@ def engine_side(policy: Any, samples: Sequence[Any], case: Case) -> Callable[[],
     return run
 
 
-def generate_side(policy: Any, samples: Sequence[Any], case: Case) -> Callable[[], float]:
-    """CPU seconds from the first token to the last."""
-    import torch
-
-    model = copy.deepcopy(policy.module).to(getattr(torch, case.dtype))
+def generating(policy: Any, samples: Sequence[Any], dtype: Any) -> tuple[Any, Any]:
+    """(a copy of the model that ends at no token, processed inputs), for transformers' `generate`."""
+    model = copy.deepcopy(policy.module).to(dtype)
     model.generation_config.eos_token_id = None
     processor = policy.processor
     processor.tokenizer.padding_side = "left"
     texts = [processor.apply_chat_template(list(s.messages), add_generation_prompt=True) for s in samples]
-    inputs = processor(text=texts, images=[s.images[0] for s in samples], padding=True, return_tensors="pt")
+    return model, processor(text=texts, images=[s.images[0] for s in samples], padding=True, return_tensors="pt")
+
+
+def generate_side(policy: Any, samples: Sequence[Any], case: Case) -> Callable[[], float]:
+    """CPU seconds from the first token to the last."""
+    import torch
+
+    model, inputs = generating(policy, samples, getattr(torch, case.dtype))
     times: list[float] = []
 
     def noting(ids: Any, scores: Any) -> Any:

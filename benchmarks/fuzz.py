@@ -32,6 +32,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.edits import spliced
 from benchmarks.result import give
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.yaml_text import parse_yaml
@@ -171,9 +172,7 @@ class Writer:
         start = source.randrange(len(text))
         text = text[start : start + 400]
         for _ in range(source.randrange(1, 4)):
-            start = source.randrange(len(text) + 1)
-            end = start + source.choice((0, 0, 1, 3, 10, 40))
-            text = text[:start] + source.choice(RECIPE_BITS) + text[end:]
+            text = spliced(source, text, RECIPE_BITS, (0, 0, 1, 3, 10, 40))
         return text
 
     def _text(self, source: random.Random, subject: Subject) -> str:
@@ -190,9 +189,7 @@ class Writer:
         if way == 4:
             return own * source.randrange(1, 6)
         for _ in range(source.randrange(1, 4)):
-            start = source.randrange(len(own) + 1)
-            end = start + source.choice((0, 0, 1, 2, 5, 20))
-            own = own[:start] + source.choice(FRAGMENTS) + own[end:]
+            own = spliced(source, own, FRAGMENTS, (0, 0, 1, 2, 5, 20))
         return own if way < 7 else f"<think>{source.choice(FRAGMENTS)}</think>{own}"
 
 

@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -117,10 +117,8 @@ def in_child(work: Callable[[], int], seconds: float, log: Path) -> int | None:
             return None
         else:
             time.sleep(0.02)
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        return status if status >= 0 else None
     return status if status >= 0 else None
 
 

@@ -12,7 +12,6 @@ It needs vllm (`.ci/vllm` shows how an environment with it is made).
 from __future__ import annotations
 
 import argparse
-import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.decoding import asked, versions, write_model
+from benchmarks.decoding import asked, fastest, generating, versions, write_model
 from benchmarks.result import give
 
 
@@ -53,8 +52,11 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
+    from mmrl.recipe.vllm_engine import installed_version
+
     torch.set_num_threads(1)
-    cases = [c for c in (SMALL if args.small else CASES) if args.largest is None or c.rows * c.tokens <= args.largest]
+    offered = SMALL if args.small else CASES
+    cases = [case for case in offered if args.largest is None or case.rows * case.tokens <= args.largest]
     with tempfile.TemporaryDirectory() as folder:
         path = write_model(Path(folder) / "model", args.small)
         results = measure(cases, path, args.edge, args.repeats)
@@ -65,18 +67,12 @@ def main() -> None:
         "higher_is_better": True,
         "details": {
             "cases": results,
-            "left_out": [c.name for c in (SMALL if args.small else CASES) if c not in cases],
+            "left_out": [case.name for case in offered if case not in cases],
             "work": {"edge": args.edge, "repeats": args.repeats},
-            "versions": {**versions(), "vllm": _vllm_version()},
+            "versions": {**versions(), "vllm": installed_version()},
         },
     }
     give(report, args.output)
-
-
-def _vllm_version() -> str | None:
-    from mmrl.recipe.vllm_engine import installed_version
-
-    return installed_version()
 
 
 def measure(cases: Sequence[Case], path: Path, edge: int, repeats: int) -> dict[str, dict[str, float]]:
@@ -104,10 +100,8 @@ def measure(cases: Sequence[Case], path: Path, edge: int, repeats: int) -> dict[
             }
             for name in ("vllm_through_mmrl", "vllm_by_itself"):
                 sides[name]()
-            # In turns, so that other load on the machine weighs on all.
-            seconds = [{name: run() for name, run in sides.items()} for _ in range(repeats)]
             units = case.rows * case.tokens
-            rates = {name: round(units / min(times[name] for times in seconds), 1) for name in sides}
+            rates = {name: round(units / seconds, 1) for name, seconds in fastest(sides, repeats).items()}
             ratio = round(rates["vllm_through_mmrl"] / rates["vllm_by_itself"], 3)
             results[case.name] = {**rates, "ratio": ratio}
             print(case.name, results[case.name], flush=True)
@@ -168,12 +162,7 @@ def generate_side(policy: Any, samples: Sequence[Any], case: Case) -> Callable[[
     """CPU seconds of `generate`, processed inputs given."""
     import torch
 
-    model = copy.deepcopy(policy.module)
-    model.generation_config.eos_token_id = None
-    processor = policy.processor
-    processor.tokenizer.padding_side = "left"
-    texts = [processor.apply_chat_template(list(s.messages), add_generation_prompt=True) for s in samples]
-    inputs = processor(text=texts, images=[s.images[0] for s in samples], padding=True, return_tensors="pt")
+    model, inputs = generating(policy, samples, torch.float32)
 
     def run() -> float:
         began = time.process_time()
