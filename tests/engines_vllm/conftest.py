@@ -19,10 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def started(tiny_qwen):
     """`started(family)`: (policy, engine) of a tiny checkpoint whose pictures sway its outputs, one per module."""
-    from mmrl.contracts.world import ALONE
-    from mmrl.engines.vllm.engine import VLLMEngine
-    from mmrl.recipe.vllm_engine import VLLMSettings
     from tests.support.policy import load
+    from tests.support.vllm import engine_of
 
     running = {}
 
@@ -32,9 +30,7 @@ def started(tiny_qwen):
                 engine.close()
             running.clear()
             policy = load(tiny_qwen(family))
-            engine = VLLMEngine(VLLMSettings(cache_gb=1, max_length=2048))
-            engine.start(policy, ALONE)
-            running[family] = policy, engine
+            running[family] = policy, engine_of(policy)
         return running[family]
 
     yield start

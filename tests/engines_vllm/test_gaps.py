@@ -13,8 +13,8 @@ from mmrl.contracts.types import Span, StopReason
 from mmrl.engines.vllm import core as vllm_core
 from mmrl.engines.vllm.inputs import vllm_input
 from mmrl.recipe.rollout import SamplingConfig
-from tests.support.policy import FAMILIES, load
-from tests.support.vllm import SAMPLING, gap, sampled, samples
+from tests.support.policy import FAMILIES, adapt, load
+from tests.support.vllm import SAMPLING, engine_of, gap, sampled, samples
 
 # Rounding of float32, over sums of tens of terms.
 ROUNDING = 2e-5
@@ -135,14 +135,8 @@ def test_a_prompt_that_is_too_long_is_refused(started):
 
 
 def test_a_policy_under_adapters_is_sampled_merged(tiny_qwen):
-    from mmrl.contracts.world import ALONE
-    from mmrl.engines.vllm.engine import VLLMEngine
-    from mmrl.recipe.vllm_engine import VLLMSettings
-    from tests.support.policy import adapt
-
     policy = load(tiny_qwen("qwen2_5_vl"), lora={"rank": 2, "vision": True})
-    engine = VLLMEngine(VLLMSettings(cache_gb=1, max_length=2048))
-    engine.start(policy, ALONE)
+    engine = engine_of(policy)
     # The trainer adds an adapter's output where vLLM has its weight added: other rounding.
     merged = 1e-4
     report = engine.sync(adapt(policy), 1)

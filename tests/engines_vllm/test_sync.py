@@ -10,8 +10,8 @@ from mmrl.contracts.errors import EngineError
 from mmrl.engines.vllm import core as vllm_core
 from mmrl.engines.vllm.inputs import vllm_input
 from mmrl.objectives.rows import Row, collate
-from tests.support.policy import FAMILIES
-from tests.support.vllm import SAMPLING, gap, moved, sampled, samples
+from tests.support.policy import FAMILIES, load
+from tests.support.vllm import SAMPLING, engine_of, gap, moved, sampled, samples
 
 ROUNDING = 1e-5
 
@@ -195,17 +195,12 @@ def test_without_mmrls_positions_uneven_videos_are_wrong(started):
 
 def test_float_patches_that_it_normalises_stop_the_run_before_its_first_step(tiny_qwen, monkeypatch):
     # The last one here: the processes' groups of an engine that closes are those of every engine.
-    from mmrl.contracts.world import ALONE
-    from mmrl.engines.vllm.engine import VLLMEngine
-    from mmrl.recipe.vllm_engine import VLLMSettings
-    from tests.support.policy import load
-
     arguments = vllm_core._arguments
     monkeypatch.setattr(
         vllm_core,
         "_arguments",
         lambda *given: {k: v for k, v in arguments(*given).items() if k != "mm_device_do_normalize"},
     )
-    engine = VLLMEngine(VLLMSettings(cache_gb=1, max_length=2048))
+    policy = load(tiny_qwen("qwen2_vl"))
     with pytest.raises(EngineError, match="at version 0 otherwise than the trainer does"):
-        engine.start(load(tiny_qwen("qwen2_vl")), ALONE)
+        engine_of(policy)

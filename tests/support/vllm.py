@@ -5,8 +5,11 @@ import torch
 from PIL import Image
 
 from mmrl.contracts.engine import Request
+from mmrl.contracts.world import ALONE
+from mmrl.engines.vllm.engine import VLLMEngine
 from mmrl.objectives.rows import Row, collate
 from mmrl.recipe.rollout import SamplingConfig
+from mmrl.recipe.vllm_engine import VLLMSettings
 from tests.support.policy import image_sample, text_sample
 from tests.support.videos import video_sample
 
@@ -43,6 +46,13 @@ def samples():
         "slow video": video_sample(clip(16, 0.48, 5)),
         "uneven video": video_sample(uneven),
     }
+
+
+def engine_of(policy):
+    """An engine that takes little memory, started."""
+    engine = VLLMEngine(VLLMSettings(cache_gb=1, max_length=2048))
+    engine.start(policy, ALONE)
+    return engine
 
 
 def gap(policy, prompts, answers, sampling=SAMPLING, restrict=None):
