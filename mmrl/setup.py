@@ -24,10 +24,11 @@ from mmrl.evaluation.runner import Evaluator
 from mmrl.policies.loading import PACKAGED, checkpoint_path, difference, model_of, resolve_dtype
 from mmrl.policies.opening import load_policy
 from mmrl.policies.statistics import read_statistics
+from mmrl.recipe.beginnings import resumed_policy
 from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.generating import reads_from
 from mmrl.recipe.checks.policies import check_gripper, check_state
-from mmrl.recipe.policy import PolicyConfig, TrainedConfig
+from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.cameras import in_use, settle_cameras
@@ -41,6 +42,7 @@ from mmrl.tracking.opening import opening_line
 from mmrl.tracking.sinks import check_sinks
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
+from mmrl.trainer.beginning import check_sources
 from mmrl.trainer.generating import Generating
 from mmrl.trainer.opened import Opened, Program
 from mmrl.trainer.place import Place, read_place
@@ -76,14 +78,14 @@ def open_run(
     check_sinks(recipe.tracking)
     for part in recipe.apart():
         part.engine.check_installed()
+    check_sources(recipe)
     given = Given(reward, train_data, eval_data)
     begun = [stage.name for stage in recipe.stages[: state["place"]["stage"] if state else 0]]
     # Data that a stage is yet to generate are opened when it has.
     sets = [open_sets(part, given) for part in recipe.apart() if reads_from(part) <= set(begun)]
-    policy = open_policy(recipe, resumed_policy(recipe, source))
+    policy = open_policy(recipe, resumed_policy(recipe, state, source))
     program = open_program(recipe, sets, policy, given)
-    statistics = settle_statistics(policy, program.datasets, recipe.simulators)
-    settle_cameras(policy, program.datasets, in_use(recipe))
+    statistics = settle(policy, program, recipe)
     recipe = with_params(recipe, policy)
     _make_deterministic(policy.device)
     place = Place()
@@ -110,7 +112,22 @@ def open_run(
         if place.updates:
             engine.sync(policy, place.updates)
     parts = (policy, engine, program, simulators, tracker, stop)
-    return Session(recipe, *parts, resumed=tensors, resumed_state=state), place
+    return Session(recipe, *parts, partial(_open_anew, recipe, program), resumed=tensors, resumed_state=state), place
+
+
+def settle(policy: Policy, program: Program, recipe: Recipe) -> dict[str, Any]:
+    """Gives a policy what it takes from the training data; what `settle_statistics` says of it."""
+    statistics = settle_statistics(policy, program.datasets, recipe.simulators)
+    settle_cameras(policy, program.datasets, in_use(recipe))
+    return statistics
+
+
+def _open_anew(recipe: Recipe, program: Program, config: PolicyConfig) -> Policy:
+    """A policy for stages to come, in place of the run's."""
+    policy = open_policy(recipe, config)
+    settle(policy, program, recipe)
+    program.take(policy)
+    return policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +197,7 @@ def open_program(recipe: Recipe, sets: Sequence[Sets], policy: Policy, given: Gi
     walks: list[tuple[Any, Mixture]] = []
     known = {each.recipe.stages[0].name: each for each in sets}
 
-    def open_part(part: Recipe) -> Opened:
+    def open_part(part: Recipe, policy: Policy) -> Opened:
         each = known.get(part.stages[0].name) or open_sets(part, given)
         preparer = Preparer(policy, each.rewarder)
         drawn = each.recipe.data.model_dump(include={"train", "sampler", "seed", "on_bad_sample"}), each.passed
@@ -190,7 +207,7 @@ def open_program(recipe: Recipe, sets: Sequence[Sets], policy: Policy, given: Gi
             walks.append((drawn, mixture))
         return Opened(each.recipe, each.datasets, each.eval_sets, mixture, preparer)
 
-    return Program(recipe.apart(), open_part, lambda part: part.stages[0].name in known)
+    return Program(recipe.apart(), policy, open_part, lambda part: part.stages[0].name in known)
 
 
 def _make_deterministic(device: torch.device) -> None:
@@ -358,22 +375,14 @@ def total_steps(recipe: Recipe) -> int:
     return sum(stage.steps for stage in recipe.stages)
 
 
-def resumed_policy(recipe: Recipe, source: Path | None) -> PolicyConfig:
-    """The policy to load before a checkpoint's exact weights are put back: its own model, where it holds no others."""
-    config = recipe.policy
-    if source is None or (isinstance(config, TrainedConfig) and config.lora) or config.dtype != "float32":
-        return config
-    return config.model_copy(update={"path": str(source / "model")})
-
-
 def trained_policy(recipe: Recipe, source: Path) -> Policy:
     """The policy with the exact weights of a checkpoint, and the statistics that it follows there.
 
     Raises:
         CheckpointError: it does not load, or is of other policy settings.
     """
-    tensors, _ = checkpoint.load(source)
-    policy = load_policy(resumed_policy(recipe, source))
+    tensors, state = checkpoint.load(source)
+    policy = load_policy(resumed_policy(recipe, state, source))
     if isinstance(policy, Normalising):
         for name, entry in read_statistics(None, model_of(source)).items():
             policy.set_statistics(name, entry)

@@ -21,6 +21,7 @@ from mmrl.evaluation.loss import NO_LIMIT
 from mmrl.evaluation.sees import answers_pictures, check_sight, look
 from mmrl.policies.boxes import agrees
 from mmrl.policies.loading import resolve_device
+from mmrl.recipe.beginnings import opened_at
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.rollout import SamplingConfig
@@ -39,6 +40,7 @@ from mmrl.setup import apply_threads, open_eval_sets, open_policy, with_dtype, w
 from mmrl.tracking.claim import Claim
 from mmrl.tracking.sinks import check_sinks
 from mmrl.trainer import checkpoint, memory
+from mmrl.trainer.beginning import check_sources
 from mmrl.trainer.memory import readable
 
 PROBED_ROWS = 32
@@ -81,7 +83,8 @@ def dry_run(recipe: Recipe) -> str:
         each.engine.check_installed()
     free = memory.available(resolve_device(recipe.policy.device))
     parts = [_open_part(part) for part in recipe.apart()]
-    policy = open_policy(recipe, recipe.policy)
+    check_sources(recipe)
+    policy = open_policy(recipe, recipe.of(recipe.stages[0]).policy)
     datasets = [rows for part in parts for _, rows in part.train.values()]
     settle_statistics(policy, datasets, recipe.simulators)
     settle_cameras(policy, datasets, in_use(recipe))
@@ -304,7 +307,7 @@ def _spread(values: Sequence[int]) -> str:
 
 def _describe_stages(recipe: Recipe) -> list[str]:
     lines = ["stages"]
-    for stage in recipe.stages:
+    for number, stage in enumerate(recipe.stages):
         objective = stage.objective
         figures = [f"{stage.steps} steps", f"{stage.optimizer_steps} optimizer steps"]
         if objective.rollouts:
@@ -312,6 +315,8 @@ def _describe_stages(recipe: Recipe) -> list[str]:
             figures.append(f"{count} rollouts per step ({stage.prompts} prompts x {stage.rollout.n})")
         if objective.demonstrations:
             figures.append(f"{stage.demonstrations} demonstrations per step")
+        if opened_at(recipe, number) == number:
+            figures.append(f"starts from {', '.join(stage.origin or ['the stage before'])}, opened anew")
         lines.append(f"  {stage.name} ({stage.method}): {', '.join(figures)}")
     return lines
 

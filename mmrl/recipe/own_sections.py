@@ -10,11 +10,19 @@ from mmrl.recipe.engines import with_engine
 from mmrl.recipe.reading import STAGE_SECTIONS, merge
 from mmrl.recipe.rewards import with_rewards
 
+# What of `policy` a stage may set.
+TRAINS = ("freeze", "lora")
+
 
 class StageCheckpoint(Settings):
     """What of `checkpoint` a stage may set."""
 
     best: str | None = None
+
+
+def _with_what_trains(own: Mapping[str, Any], base: Any) -> dict[str, Any]:
+    inherited = {key: base[key] for key in TRAINS if key in base} if isinstance(base, Mapping) else {}
+    return merge({"freeze": [], "lora": None, **inherited}, own)
 
 
 def with_own_sections(stage: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,6 +39,8 @@ def with_own_sections(stage: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[
         own, base = stage.get(key), raw.get(key)
         if own is None:
             result.pop(key, None)
+        elif key == "policy" and isinstance(own, Mapping):
+            result[key] = _with_what_trains(own, base)
         elif key != "checkpoint" and isinstance(own, Mapping) and isinstance(base, Mapping):
             result[key] = merge(base, own)
     if isinstance(result.get("engine"), Mapping):

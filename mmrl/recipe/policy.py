@@ -64,9 +64,29 @@ class TrainedConfig(PolicyConfig):
 
     @model_validator(mode="after")
     def _trained(self) -> TrainedConfig:
-        if self.freeze and self.lora is not None:
-            raise ValueError("freeze has no effect beside lora: only adapters train, and lora.vision says where")
+        refuse_both(self.freeze, self.lora)
         return self
+
+
+class StagePolicy(Settings):
+    """What of `policy` a stage may set: what trains in it."""
+
+    freeze: list[str] = Field([], description="parts of the model that do not train in this stage")
+    lora: Lora | None = Field(None, description="adapters that this stage trains; null: none, the parts themselves")
+
+    @model_validator(mode="after")
+    def _trained(self) -> StagePolicy:
+        refuse_both(self.freeze, self.lora)
+        return self
+
+
+def refuse_both(freeze: list[str], lora: Lora | None) -> None:
+    """Raises ValueError on frozen parts beside adapters."""
+    if freeze and lora is not None:
+        raise ValueError(
+            "freeze has no effect beside lora: only adapters train, and lora.vision says where; set freeze to [] or "
+            "lora to null"
+        )
 
 
 class Packed(Settings):

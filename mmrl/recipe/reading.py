@@ -122,7 +122,7 @@ STAGE_DEFAULTS = (
     "rollout",
 )  # fmt: skip
 # What a stage may have of its own, in place of the recipe's.
-STAGE_SECTIONS = ("data", "rewards", "evaluation", "checkpoint", "engine")
+STAGE_SECTIONS = ("data", "rewards", "evaluation", "checkpoint", "engine", "policy")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

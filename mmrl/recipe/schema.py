@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from mmrl.contracts.errors import ConfigError, unknown
 from mmrl.contracts.policy import params_of
 from mmrl.recipe.base import Settings
+from mmrl.recipe.beginnings import check_beginnings
 from mmrl.recipe.checks.data import check_budgets, check_episodes, check_read, check_recorded, check_rewarded
 from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.generating import check_generating, settle_generated
@@ -55,6 +56,7 @@ def check_part(recipe: Recipe) -> None:
     if not recipe.data.train and not {"train_data", "eval_data"} & recipe.code.keys():
         key = "data.train: a dataset is needed" if "data" in recipe.model_fields_set else "data: this key is required"
         raise ValueError(f"{key}; {FROM_PYTHON}")
+    check_policy(recipe.policy)
     check_rewards(recipe.rewards, recipe.data, recipe.code)
     if "reward" not in recipe.code:
         check_own(recipe.rewards)
@@ -132,6 +134,7 @@ class Recipe(Settings):
             raise ValueError(f"stages: names must differ, got {names}")
         check_policy(self.policy)
         check_value_head(self.stages, self.policy)
+        check_beginnings(self)
         for part in self.apart():
             own = part.stages[0].own_sections
             try:
@@ -146,6 +149,9 @@ class Recipe(Settings):
     def of(self, stage: StageConfig) -> Recipe:
         """The recipe as it stands in a stage: with the sections that the stage has of its own."""
         own = {key: getattr(stage, key) for key in STAGE_SECTIONS if getattr(stage, key) is not None}
+        if stage.policy is not None:
+            trains = {"freeze": stage.policy.freeze, "lora": stage.policy.lora}
+            own["policy"] = self.policy.model_copy(update=trains)
         if stage.checkpoint is not None:
             own["checkpoint"] = self.checkpoint.model_copy(update={"best": stage.checkpoint.best})
         return self.model_copy(update=own) if own else self

@@ -84,7 +84,7 @@ def _in_rounds(stages: Any, place: str) -> list[dict[str, Any]]:
 
 
 def _in_round(stage: Mapping[str, Any], number: int, inner: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A stage of one round, which reads what stages of the same round have generated."""
+    """A stage of one round, which reads what stages of the same round have generated, and starts from them."""
     result = {**stage, "name": f"{_name_of(stage)}_{number}", "round": number}
     names = {_name_of(each) for each in inner}
     data = stage.get("data")
@@ -96,6 +96,13 @@ def _in_round(stage: Mapping[str, Any], number: int, inner: Sequence[Mapping[str
             for dataset in data["train"]
         ]
         result["data"] = {**data, "train": train}
+    start = stage.get("from")
+    if isinstance(start, str):
+        result["from"] = f"{start}_{number}" if start in names else start
+    elif isinstance(start, Mapping):
+        result["from"] = {f"{each}_{number}" if each in names else each: weight for each, weight in start.items()}
+    elif isinstance(start, list):
+        result["from"] = [f"{each}_{number}" if each in names else each for each in start]
     return result
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
+from mmrl.recipe.beginnings import as_weights
 from mmrl.recipe.data import DataConfig
 from mmrl.recipe.engines import AnyEngine
 from mmrl.recipe.evaluation import EvalConfig
@@ -16,6 +26,7 @@ from mmrl.recipe.generating import GENERATE, READ, GenerateConfig
 from mmrl.recipe.methods import complete_objective
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.own_sections import StageCheckpoint
+from mmrl.recipe.policy import StagePolicy
 from mmrl.recipe.reading import STAGE_SECTIONS
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.rollout import RolloutConfig
@@ -23,7 +34,7 @@ from mmrl.recipe.until import Until
 
 MinibatchBy = Literal["group", "trajectory"]
 # Keys of a stage that say nothing where they are unset.
-OPTIONAL = (*STAGE_SECTIONS, "generate", "round", "until")
+OPTIONAL = (*STAGE_SECTIONS, "from", "generate", "round", "until")
 
 
 class OptimConfig(Settings):
@@ -43,6 +54,8 @@ class OptimConfig(Settings):
 
 class StageConfig(Settings):
     """One stage of training. Unset fields take the recipe's."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     name: str
     method: str
@@ -65,6 +78,13 @@ class StageConfig(Settings):
     evaluation: EvalConfig | None = Field(None, description="of this stage; what it leaves out is the recipe's")
     checkpoint: StageCheckpoint | None = Field(None, description="the held-out figure that is best in this stage")
     engine: AnyEngine | None = Field(None, description="of this stage; what it leaves out is the recipe's")
+    policy: StagePolicy | None = Field(None, description="what trains in this stage; left out: what the recipe says")
+    origin: Annotated[dict[str, float] | None, BeforeValidator(as_weights)] = Field(
+        None,
+        alias="from",
+        description="what the stage starts from in place of the weights that the stage before it left: an earlier "
+        "stage, a run, a checkpoint or a model; a list of them: their mean; a mapping: their sum with these weights",
+    )
     generate: GenerateConfig | None = Field(
         None, description="in place of a method and steps: the policy answers `data.train`, and a data set is written"
     )
@@ -114,7 +134,7 @@ class StageConfig(Settings):
 def _generating(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     """The keys of a stage that generates. Raises ValueError on one that only training reads."""
     for key in raw:
-        if key in StageConfig.model_fields and key not in READ and key != "objective":
+        if key in (*StageConfig.model_fields, "from") and key not in READ and key != "objective":
             raise ValueError(f"{key}: a stage that generates trains nothing and does not read it; leave it out")
     if raw.get("method") != GENERATE or raw.get("steps") != 0:
         raise ValueError("generate: stands in place of method and steps; leave both out")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,11 @@ from mmrl.tracking.files import cannot_write
 PARAMETER = "parameter/"
 
 
+def step_name(step: int) -> str:
+    """What the folder of a checkpoint is called."""
+    return f"step_{step:06d}"
+
+
 def save(
     folder: Path,
     step: int,
@@ -47,23 +52,38 @@ def save(
     Raises:
         UserError: disk full or not writable; nothing is left behind and older checkpoints stay.
     """
-    from safetensors import SafetensorError
 
-    final = folder / f"step_{step:06d}"
-    aside = folder / f".{final.name}.tmp"
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+    def write(aside: Path) -> None:
         adapted = with_adapters(policy)
         if adapted is not None:
             adapted.save_adapter(aside / "adapter")
         if adapted is None or merged:
             policy.save_pretrained(aside / "model")
         write_tensors(aside / "trainer.safetensors", plain(tensors))
+
+    return save_whole(folder / step_name(step), write, state)
+
+
+def save_whole(final: Path, write: Callable[[Path], None], state: Mapping[str, Any]) -> Path:
+    """Writes a folder with its state.json atomically, in place of what is there.
+
+    Args:
+        write: writes all but state.json into the folder it is given.
+
+    Raises:
+        UserError: disk full or not writable; nothing is left behind.
+    """
+    from safetensors import SafetensorError
+
+    aside = final.with_name(f".{final.name}.tmp")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        write(aside)
         _sign(aside, state)
         discard(final)
         os.rename(aside, final)
-        _sync(folder)
+        _sync(final.parent)
     except (OSError, SafetensorError) as error:
         raise cannot_write(final, error if isinstance(error, OSError) else OSError(str(error))) from error
     finally:

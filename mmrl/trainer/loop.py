@@ -17,6 +17,8 @@ from mmrl.recipe.objective import Objective
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder, StepBatch
 from mmrl.tracking.metrics import is_wall_clock
+from mmrl.trainer.beginning import begin_stage
+from mmrl.trainer.checkpoint import step_name
 from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resources
 from mmrl.trainer.generating import generate_stage
 from mmrl.trainer.optim import Optimizer
@@ -34,7 +36,7 @@ def train_all(session: Session, place: Place) -> bool:
     Raises:
         DeadPolicy: the policy gives nothing finite any more, or shows a sign of `health` for too long.
     """
-    saved = f"step_{place.step:06d}"
+    saved = step_name(place.step)
     session.proven.saved = saved if (session.folder / saved).is_dir() else None
     try:
         return _train_stages(session, place)
@@ -46,6 +48,7 @@ def _train_stages(session: Session, place: Place) -> bool:
     stages = session.recipe.stages
     if place.step == 0 and "start" not in place.evaluations:
         session.enter(stages[0], place.updates)
+        begin_stage(session, place)
         seen = session.look_if_due(place.step)
         place.evaluations["start"] = session.evaluate(stages[0], place.step)
         if place.evaluations["start"] or seen:
@@ -53,6 +56,7 @@ def _train_stages(session: Session, place: Place) -> bool:
     while place.stage < len(stages):
         stage = stages[place.stage]
         session.enter(stage, place.updates)
+        begin_stage(session, place)
         if stage.generate is not None:
             if not generate_stage(session, stage):
                 return False

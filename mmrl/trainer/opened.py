@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrl.contracts.errors import BadSample, CheckpointError
+from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Sample
 from mmrl.data.mixture import Mixture
 from mmrl.recipe.schema import Recipe
@@ -49,13 +50,20 @@ class Program:
 
     Args:
         parts: the recipe as each stage has it (`Recipe.apart`).
-        open_part: opens what stages of equal sections work with.
+        policy: the one that they train.
+        open_part: opens what stages of equal sections work with, for a policy.
         ready: whether it can be opened now; what waits for data that a stage generates is opened at its own stage.
     """
 
-    def __init__(self, parts: Sequence[Recipe], open_part: Callable[[Recipe], Opened], ready: Callable[[Recipe], bool]):
-        self._recipes, self._open = list(parts), open_part
-        self._opened = {i: open_part(part) for i, part in enumerate(parts) if ready(part)}
+    def __init__(
+        self,
+        parts: Sequence[Recipe],
+        policy: Policy,
+        open_part: Callable[[Recipe, Policy], Opened],
+        ready: Callable[[Recipe], bool],
+    ):
+        self.policy, self._recipes, self._open = policy, list(parts), open_part
+        self._opened = {i: open_part(part, policy) for i, part in enumerate(parts) if ready(part)}
         self._part_of = {stage.name: i for i, part in enumerate(parts) for stage in part.stages}
         # By each stage, the first one whose held-out figures compare with its own.
         measures = [_measure(part) for part in parts]
@@ -67,7 +75,7 @@ class Program:
         """What a stage works with, opened if it is not yet."""
         index = self._part_of[stage]
         if index not in self._opened:
-            opened = self._opened[index] = self._open(self._recipes[index])
+            opened = self._opened[index] = self._open(self._recipes[index], self.policy)
             if self._ears is not None:
                 opened.mixture.note, opened.preparer.tell = self._ears
         return self._opened[index]
@@ -76,6 +84,12 @@ class Program:
     def parts(self) -> list[Opened]:
         """What is open."""
         return [self._opened[i] for i in sorted(self._opened)]
+
+    def take(self, policy: Policy) -> None:
+        """Gives every stage, also those that are opened later, a policy that was opened anew."""
+        self.policy = policy
+        for part in self.parts:
+            part.preparer.policy = policy
 
     def measured_as(self, stage: str) -> str:
         """The first stage with the same held-out data, rewards, evaluation and best figure: theirs compare."""

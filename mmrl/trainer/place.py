@@ -22,6 +22,7 @@ class Place:
         updates: optimizer steps of all stages so far: the version of the weights.
         watched: newest values of the figure that may end the stage.
         over: it has.
+        ends: stage to the step at which it ended.
     """
 
     step: NonNegativeInt = 0
@@ -32,6 +33,7 @@ class Place:
     best: dict[str, Any] | None = None
     watched: list[float] = field(default_factory=list)
     over: bool = False
+    ends: dict[str, NonNegativeInt] = field(default_factory=dict)
 
     def watch(self, stage: StageConfig, figures: Mapping[str, float], held_out: bool = False) -> None:
         """Takes note of the figure that may end the stage (`until`), where it is of this kind.

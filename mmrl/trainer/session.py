@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -21,8 +21,9 @@ from mmrl.evaluation.runner import Evaluator
 from mmrl.evaluation.sees import answers_pictures, check_sight, look
 from mmrl.objectives.controllers import Controllers
 from mmrl.policies.alive import refuse_dead_weights
+from mmrl.recipe.beginnings import needed_later
 from mmrl.recipe.engines import EngineSettings
-from mmrl.recipe.policy import TrainedConfig
+from mmrl.recipe.policy import PolicyConfig, TrainedConfig
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
@@ -52,11 +53,13 @@ class Session:
         simulators: Simulators,
         tracker: Tracker,
         stop: StopRequest,
+        open_anew: Callable[[PolicyConfig], Policy],
         resumed: Mapping[str, torch.Tensor] | None = None,
         resumed_state: Mapping[str, Any] | None = None,
     ):
         self.recipe, self.policy, self.engine, self.program = recipe, policy, engine, program
-        self.simulators, self.tracker, self.stop = simulators, tracker, stop
+        self.simulators, self.tracker, self.stop, self.open_anew = simulators, tracker, stop, open_anew
+        self.begun: int | None = None  # the stage that has opened the policy
         self.now = program.parts[0]
         self._sampled_by: EngineSettings | None = None  # None: as the stage entered first has it
         self._resumed, self._resumed_state = resumed, resumed_state
@@ -79,11 +82,24 @@ class Session:
         self.now.serve()
         wanted = self.now.recipe.engine
         if self._sampled_by not in (None, wanted):
-            self.engine.close()
-            self.engine = open_engine(wanted, self.policy)
-            self.engine.sync(self.policy, updates)
-            self.gaps = GapGate(self.recipe.health.gap, self.tracker.say)
+            self._open_engine(updates)
         self._sampled_by = wanted
+
+    def _open_engine(self, updates: int) -> None:
+        self.engine.close()
+        self.engine = open_engine(self.now.recipe.engine, self.policy)
+        self.engine.sync(self.policy, updates)
+        self.gaps = GapGate(self.recipe.health.gap, self.tracker.say)
+
+    def take(self, config: PolicyConfig, stage: int, updates: int) -> None:
+        """Goes on with a policy that is opened anew, by a stage that `enter` has taken; its engine too.
+
+        Args:
+            stage: the number of the stage.
+            updates: as for `enter`.
+        """
+        self.policy, self.begun = self.open_anew(config), stage
+        self._open_engine(updates)
 
     def close(self) -> None:
         """Closes the engine and the simulators."""
@@ -207,8 +223,10 @@ class Session:
         before = place.best if place.best is not None and place.best.get("of", of) == of else None
         is_best = score is not None and (before is None or self._better(results or {}, score, before["score"]))
         if is_best:
-            place.best = {"score": score, "step": place.step, "folder": f"step_{place.step:06d}", "of": of}
+            place.best = {"score": score, "step": place.step, "folder": checkpoint.step_name(place.step), "of": of}
         due = config.every is not None and place.step % config.every == 0
+        if ended:
+            place.ends[self.recipe.stages[place.stage].name] = place.step
         if ended or is_best or due or self.stop.signum is not None:
             last = ended and all(stage.generate is not None for stage in self.recipe.stages[place.stage + 1 :])
             self.save(place, optimizer, controllers, config.merged == "always" or (last and config.merged == "end"))
@@ -257,12 +275,14 @@ class Session:
         self.proven.saved = checkpoint.save(self.folder, place.step, policy, tensors, state, merged).name
         if self._evaluated == place.step:
             self.proven.prove()
-        kept = {place.best["folder"] if place.best else None, self.proven.healthy}
+        started_from = needed_later(self.recipe, place.stage)
+        ends = {checkpoint.step_name(step) for name, step in place.ends.items() if name in started_from}
+        kept = {place.best["folder"] if place.best else None, self.proven.healthy, *ends}
         checkpoint.rotate(self.folder, self.recipe.checkpoint, kept)
 
     def save_for_resume(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> None:
         """Writes a checkpoint where something has failed, unless there is one of this step, and says so."""
-        folder = self.folder / f"step_{place.step:06d}"
+        folder = self.folder / checkpoint.step_name(place.step)
         if place.step and not folder.exists():
             self.save(place, optimizer, controllers)
             self.tracker.say(f"checkpoint before the failure: {folder}; go on from it with resume=auto")

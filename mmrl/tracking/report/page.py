@@ -16,6 +16,7 @@ from mmrl.tracking.console import duration
 from mmrl.tracking.files import write_atomic
 from mmrl.tracking.heldout import LAST, column_title, evaluations_of, heldout_table, rows_in
 from mmrl.tracking.report.bad_samples import render_bad_samples
+from mmrl.tracking.report.beginnings import render_beginnings
 from mmrl.tracking.report.charts import render_charts
 from mmrl.tracking.report.episodes import render_episodes
 from mmrl.tracking.report.facts import render_facts
@@ -63,6 +64,7 @@ def render(run: Run, beside: Path) -> str:
             table,
             films,
             render_starts(run),
+            render_beginnings(run.folder),
             render_generated(run.folder),
             render_charts(run),
             render_heldout(run),

@@ -1,9 +1,12 @@
 """Stages with sections of their own, and rounds of stages, as a recipe is read."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from mmrl.contracts.errors import ConfigError
+from mmrl.recipe.beginnings import needed_later, opened_at, policy_in
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.schema import load_recipe
 
@@ -96,6 +99,18 @@ def test_rounds_repeat_their_stages():
             [stage("a", data={"train": [{"type": "episodes", "simulator": "t"}]})],
             "stages.a: policy.action_bins is unset",
         ),
+        ([stage("a", policy={"frezee": []})], "stages.0.policy.frezee: unknown key 'frezee'. Did you mean 'freeze'?"),
+        ([stage("a", policy={"freeze": ["eyes"]})], "stages.a: policy.freeze: unknown part of qwen_vl 'eyes'"),
+        (
+            [stage("a", policy={"freeze": ["vision"], "lora": {}})],
+            "stages.0.policy: freeze has no effect beside lora",
+        ),
+        ([stage("a", **{"from": "b"}), stage("b")], "stages.a.from: stage 'b' has not trained before this one"),
+        ([stage("warm"), stage("b", **{"from": "wram"})], "stages.b.from: unknown stage or folder 'wram'"),
+        ([stage("a", **{"from": {"x/y": 0.5, "x/z": 0.3}})], "stages.0.from: weights sum to 0.8"),
+        ([stage("a", **{"from": ["x/y", "x/y"]})], "stages.0.from: 'x/y' stands there twice"),
+        ([stage("a", **{"from": []})], "stages.0.from: names nothing to start from"),
+        ([{"name": "g", "generate": {}, "from": "x/y"}], "stages.0: from: a stage that generates trains nothing"),
         ([stage("a", simulators={})], "stages.0.simulators: unknown key 'simulators'"),
         ([stage("a", rewards=[])], "stages.a: rewards: at least one is needed"),
     ],
@@ -119,3 +134,19 @@ def test_a_key_that_stages_inherit_is_named_once_where_it_stands():
         load_recipe(program(stage("a", **OWN), stage("b", **OWN), evaluation={"limt": 3}))
     assert str(error.value).startswith("evaluation.limt: unknown key 'limt'")
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_stage_says_what_trains_in_it_and_what_it_starts_from():
+    frozen = {"path": "quickstart", "freeze": ["vision"]}
+    lora = {"freeze": [], "lora": {"rank": 4}}
+    make = {"name": "make", "generate": {}}
+    inner = [stage("b", policy=lora), stage("c", **{"from": ["a", "b"]})]
+    recipe = load_recipe(program(stage("a"), make, {"rounds": 2, "stages": inner}, policy=frozen))
+    trains = [(part.freeze, part.lora and part.lora.rank) for part in (recipe.of(s).policy for s in recipe.stages)]
+    assert trains[0] == trains[1] == trains[3] == (["vision"], None)
+    assert trains[2] == trains[4] == ([], 4)
+    assert recipe.stages[5].origin == {"a": 0.5, "b_2": 0.5}
+    assert [opened_at(recipe, i) for i in range(6)] == [None, None, 2, 3, 4, 5]
+    assert needed_later(recipe, 4) == {"a", "b_2"}
+    assert load_recipe(yaml.safe_load(to_yaml(recipe))).model_dump() == recipe.model_dump()
+    assert policy_in(recipe, 4, Path("runs/x")).path == "runs/x/stages/b_2/model"
