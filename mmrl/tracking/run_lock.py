@@ -61,8 +61,9 @@ class RunLock:
     def check(self) -> None:
         """Raises UserError where another process has taken the lock, which this one held, meanwhile."""
         if self._lock is not None and not self._lock.held():
-            holders = [holder_in(path.read_bytes()) for path in sorted(self.folder.glob(PATTERN))]
-            by = f"{named(holders[-1])} runs there now" if holders else "its lock was removed"
+            contents = [_content(path) for path in sorted(self.folder.glob(PATTERN))]
+            signed = [content for content in contents if content is not None]
+            by = f"{named(holder_in(signed[-1]))} runs there now" if signed else "its lock was removed"
             raise UserError(
                 f"run '{self.folder}' is no longer this process's, which stood still for over {STALE_S:g} s: {by}, so "
                 "this one ends here"
@@ -121,6 +122,14 @@ def _abandoned(path: Path) -> bytes | Holder | None:
         if holder.machine != machine() and time_of(path.parent) - touched > STALE_S:
             return content
         return holder
+
+
+def _content(path: Path) -> bytes | None:
+    """What stands in a lock; None where its holder has let go of it since it was listed."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def time_of(folder: Path) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -248,6 +249,21 @@ def test_a_lock_that_somebody_removed_ends_the_run_too(folder):
         mine.check()
     (folder / ".run.0001.lock").write_text("")
     with pytest.raises(UserError, match="a process that died before it signed runs there now"):
+        mine.check()
+
+
+def test_a_lock_that_goes_while_it_is_looked_at_is_no_holder(folder, monkeypatch):
+    mine = Claim(folder, "auto")
+    (folder / ".run.0001.lock").unlink()
+    left_by(folder, number=2)
+    last, read = left_by(folder, number=3, pid=78), Path.read_bytes
+
+    def going(path):
+        last.unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", going)
+    with pytest.raises(UserError, match="process 77 on elsewhere .* runs there now"):
         mine.check()
 
 
