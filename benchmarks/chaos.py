@@ -7,7 +7,8 @@ the seed and its number, runs commands of mmrl in child processes (forked from o
 at once) and looks at what is left. A failure is
 
 - a traceback, or an exit code that is not one of those that `mmrl.cli` documents;
-- a hang: a command that outlives its bound, twenty times what it takes alone and 60 seconds at least;
+- a hang: a command that outlives its bound, twenty times what it takes alone and 60 seconds at least, without using a
+  processor, or outlives it five times;
 - a run, figure, cache or answer that is lost, or another than without the fault;
 - a file or process that a killed one leaves and the next start does not clear.
 

@@ -122,11 +122,12 @@ def in_child(work: Callable[[], int], seconds: float, log: Path) -> int | None:
     return status if status >= 0 else None
 
 
-def run_tests(tests: Sequence[str], folder: Path) -> int:
-    """pytest's exit code for these tests, up to the first that fails."""
+def run_tests(tests: Sequence[str], folder: Path, first: bool = True) -> int:
+    """pytest's exit code for these tests, by choice up to the first that fails."""
     import pytest
 
-    options = ["-x", "-p", "no:cacheprovider", "--tb=line", f"--rootdir={ROOT}", f"--basetemp={folder / 'tests'}"]
+    options = ["-p", "no:cacheprovider", "--tb=line", f"--rootdir={ROOT}", f"--basetemp={folder / 'tests'}"]
+    options += ["-x"] if first else []
     return int(pytest.main([*tests, *options]))
 
 
@@ -149,12 +150,15 @@ class Subject:
         gc.freeze()
 
     def change(self, change: Mutation) -> None:
+        """Makes the change."""
+        tree = mutated(change.file, self.sources[change.file], change.number)
+        self.put(change.file, compile(tree, str(ROOT / change.file), "exec"))
+
+    def put(self, file: str, code: CodeType) -> None:
         """Puts the code of a changed module into its functions; or, where none differs, has the module imported anew.
 
         What runs on import, such as the fields of a class, is no function's.
         """
-        file = change.file
-        code = compile(mutated(file, self.sources[file], change.number), str(ROOT / file), "exec")
         changed = False
         for inner in _codes(code):
             for function in self.functions.get(_place(inner), ()):

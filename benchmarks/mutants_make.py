@@ -2,7 +2,8 @@
 
 Operators, comparisons, numbers, truth values, the order of two arguments, `not`, conditions, whole statements and
 `detach`. Left out is what a test need not guard: what is raised and said, texts, annotations, decorators, and keywords
-such as `exist_ok`, whose change alters nothing that a run gives.
+such as `exist_ok`, whose change alters nothing that a run gives. -1 becomes 0 and not 1: it mostly names the last axis
+or item, of which 0 is the first, and 1 is the last axis of a matrix as well.
 """
 
 from __future__ import annotations
@@ -142,7 +143,9 @@ def _changes(node: ast.AST, parent: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         other.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
         yield "and, or", other
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
-        yield "not" if isinstance(node.op, ast.Not) else "sign", copy.deepcopy(node.operand)
+        last = isinstance(node.operand, ast.Constant) and type(node.operand.value) is int
+        other = ast.Constant(node.operand.value - 1) if last else copy.deepcopy(node.operand)
+        yield "not" if isinstance(node.op, ast.Not) else "sign", other
     elif isinstance(node, ast.Constant) and not isinstance(parent, ast.Expr):
         yield from _constants(node, parent)
     elif isinstance(node, ast.Call):

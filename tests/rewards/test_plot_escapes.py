@@ -102,7 +102,7 @@ def test_targets_are_drawn_by_a_process_of_their_own():
         "from operator import attrgetter", "from functools import update_wrapper as u", "from numpy import ctypeslib",
         "import numpy.ctypeslib", "from numpy import __builtins__", "from matplotlib import os",
         "from matplotlib.pyplot import *\nsys", "x.ctypes", "plt.sys", "np.os", "plt.inspect", "string.Formatter",
-        "match x:\n    case int(): pass", "match x:\n    case C(a=1): pass",
+        "match x:\n    case int(): pass", "match x:\n    case C(a=1): pass", "__builtins__", "__import__", "__loader__",
     ],
 )  # fmt: skip
 def test_words_of_the_interpreter_are_refused(code):

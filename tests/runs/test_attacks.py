@@ -1,11 +1,14 @@
 """The benchmarks that attack mmrl: what they call a failure, and a few of their trials."""
 
+import itertools
 import json
+import math
+import time
 from random import Random
 
 import pytest
 
-from benchmarks import fuzz
+from benchmarks import chaos_ground, fuzz
 from benchmarks.chaos_ground import Done, Ground, leftovers
 from benchmarks.chaos_trials import TRIALS
 from benchmarks.mutants import draw, summary
@@ -18,7 +21,7 @@ def weigh(reward: float, known: float = 0.5) -> float:
     """No text is changed."""
     if not reward > 1 and reward:
         raise ValueError(f"{reward + 1}")
-    return call(known.detach(), reward) - known
+    return call(known.detach(), reward)[-1] - known
 '''
 CHANGES = {
     "0.5 -> 1.0",
@@ -26,7 +29,8 @@ CHANGES = {
     "not reward > 1 -> reward > 1",
     "reward > 1 -> reward >= 1",
     "1 -> 2",
-    "call(known.detach(), reward) - known -> call(known.detach(), reward) + known",
+    "call(known.detach(), reward)[-1] - known -> call(known.detach(), reward)[-1] + known",
+    "-1 -> 0",
     "call(known.detach(), reward) -> call(reward, known.detach())",
     "known.detach() -> known",
 }
@@ -37,7 +41,7 @@ def test_changes_of_a_module_are_those_that_alter_what_it_does():
     assert {f"{change.before} -> {change.after}" for change in changes} == CHANGES
     assert {change.line for change in changes} == {2, 4, 6}
     compiled = {compile(mutated("a.py", SOURCE, change.number), "a.py", "exec") for change in changes}
-    assert len(compiled) == len(CHANGES)
+    assert len(compiled) == len(changes)
 
 
 def test_changes_are_drawn_kind_after_kind_without_those_that_are_equivalent():
@@ -116,6 +120,35 @@ def test_chaos_tells_how_a_command_may_not_end(code, text, words):
     wrong = list(Done("train", code, text, 1.0).wrong())
     assert len(wrong) == bool(words)
     assert all(words in line for line in wrong)
+
+
+def idle():
+    time.sleep(600)
+    return 0
+
+
+def busy():
+    while True:
+        math.sqrt(2)
+
+
+@pytest.mark.parametrize(("work", "bound", "times"), [(idle, 0.2, 1.0), (busy, 0.4, 3.0)])
+def test_chaos_waits_longer_for_what_computes_and_not_for_ever(work, bound, times, tmp_path, monkeypatch):
+    monkeypatch.setattr(chaos_ground, "BUSY", times)
+    # However little of a processor it gets here.
+    computed = itertools.count() if work is busy else itertools.repeat(0)
+    monkeypatch.setattr(chaos_ground.Child, "computed", lambda self: next(computed))
+    done = chaos_ground.Child(work, tmp_path, "work").end(bound, look=0.1)
+    assert done.code is None
+    assert done.seconds >= times * bound
+
+
+def test_chaos_counts_what_a_command_computes(tmp_path):
+    child = chaos_ground.Child(busy, tmp_path, "work")
+    before = child.computed()
+    while child.computed() <= before:
+        time.sleep(0.01)
+    assert child.end(0.0, look=0.0).code is None
 
 
 def test_chaos_tells_what_is_left_behind(tmp_path):

@@ -142,6 +142,7 @@ def test_what_cannot_be_read_counts_against_every_answer():
     assert vote([None, "3", "3"]).winner == 1
     assert vote([None, None]).share == 0.0
     assert vote(["a", "b"]).tied
+    assert vote(["a", "b", "c"]).tied
     assert not vote(["a", "b", "b"]).tied
 
 

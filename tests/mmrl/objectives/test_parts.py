@@ -216,6 +216,9 @@ def test_adaptive_entropy_acts_below_its_target_alone():
         controllers.observe({"policy/entropy": entropy})
         bonuses.append(controllers.control().objective["entropy"])
     assert bonuses == pytest.approx([0.1, 0.2, 0.25, 0.0, 0.25])
+    for entropy in (1.5, 1.5, 0.9):
+        controllers.observe({"policy/entropy": entropy})
+    assert controllers.control().objective["entropy"] == pytest.approx(0.25 - 0.1 - 0.1 + 0.1)
 
 
 class Set:

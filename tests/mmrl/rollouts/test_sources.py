@@ -1,6 +1,7 @@
 """Sources by kind: a batch of several kinds keeps its order, and a source of one's own plugs in by `module:name`."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -13,6 +14,7 @@ from mmrl.data.mixture import Mixture
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.recipe.training import StageConfig
+from mmrl.rollouts import preparing
 from mmrl.rollouts.collect import Builder, StepBatch
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder
@@ -166,3 +168,19 @@ def collected(policy, source, method, objective):
         return Builder(policy, hf(policy), Mixture([samples]), preparer, None, stage, resolved).collect(0)
     finally:
         del SOURCES.entries["silent"]
+
+
+def test_the_first_demonstration_that_names_another_place_is_told_once(monkeypatch):
+    ready = SimpleNamespace(prepare=lambda sample, *_: SimpleNamespace(sample=sample))
+    monkeypatch.setattr(preparing, "SOURCES", SimpleNamespace(get=lambda kind: ready))
+    preparer, told = Preparer(None, Rewarder([])), []
+    box = {"box": [0, 0, 10, 10]}
+    right, wrong = (
+        replace(text_sample("x"), dataset="boxes", row=row, target=box, demonstration=text)
+        for row, text in enumerate(("[0, 0, 10, 10]", "[0, 0, 10, 40]"))
+    )
+    preparer.make(wrong)
+    preparer.tell = told.append
+    for sample in (right, wrong, right, wrong):
+        assert preparer.make(sample).sample is sample
+    assert [line.partition(":")[0] for line in told] == [wrong.where]

@@ -263,7 +263,7 @@ def test_a_lock_that_goes_while_it_is_looked_at_is_no_holder(folder, monkeypatch
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", going)
-    with pytest.raises(UserError, match="process 77 on elsewhere .* runs there now"):
+    with pytest.raises(UserError, match=r"process 77 on elsewhere .* runs there now"):
         mine.check()
 
 

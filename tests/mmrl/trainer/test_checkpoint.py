@@ -1,6 +1,8 @@
 """Checkpoint folders: what is listed, replaced, rotated out and taken back, and what a failed write leaves."""
 
 import errno
+import os
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -70,6 +72,21 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
     assert (saved / "model" / "model.txt").read_text() == "second"
     assert (tensors["y"].tolist(), state["n"]) == ([1.0, 1.0], 2)
     assert names(tmp_path) == ["step_000003"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="which file a number names is read from /proc")
+def test_all_of_a_checkpoint_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    events, rename = [], os.rename
+    monkeypatch.setattr(os, "fsync", lambda handle: events.append(os.readlink(f"/proc/self/fd/{handle}")))
+    monkeypatch.setattr(os, "rename", lambda a, b: (events.append(f"renamed {b}"), rename(a, b)))
+    final = checkpoint.save(tmp_path, 3, Policy("text"), {"y": torch.zeros(2)}, {"n": 1})
+    place = events.index(f"renamed {final}")
+    aside = tmp_path / ".step_000003.tmp"
+    everything = [aside, *(aside / path.relative_to(final) for path in final.rglob("*"))]
+    assert set(map(str, everything)) <= set(events[:place])
+    # state.json comes when the other files have been written once already.
+    assert events[:place].count(str(aside / "trainer.safetensors")) == 2
+    assert events[place + 1 :] == [str(tmp_path)]
 
 
 def test_a_failed_write_leaves_the_older_checkpoints_and_nothing_else(tmp_path):

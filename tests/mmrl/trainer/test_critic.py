@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from mmrl.objectives.rows import Row
 from mmrl.recipe.advantages import Standard
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.objective import ValueLoss
+from mmrl.trainer.figures import _critic
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.scoring import weigh
 from mmrl.trainer.step import accumulate, plan_step, score
@@ -283,3 +285,17 @@ def test_a_critic_of_accuracy_sees_no_shaped_reward(accuracy, rewards):
     batch = StepBatch(rollouts=(Group(Sample("0", (), "t", {}), (played,)),))
     rows, _ = make_rows(batch, objective, StageConfig(name="s", method="ppo", steps=1))
     assert [row.rewards for row in rows] == rewards
+
+
+def test_figures_of_a_critic_are_numpy_s():
+    targets, values, losses = np.array([1.0, 2, 3, 6]), np.array([1.0, 1, 2, 4]), np.array([0.0, 0.5, 0.5, 2])
+    sums = {
+        "value_target_sum": targets.sum(),
+        "value_target_square_sum": (targets**2).sum(),
+        "value_loss_sum": losses.sum(),
+        "value_sum": values.sum(),
+        "value_error_square_sum": ((targets - values) ** 2).sum(),
+    }
+    explained = 1 - np.mean((targets - values) ** 2) / np.var(targets)
+    expected = {"loss/value": losses.mean(), "value/mean": values.mean(), "value/explained_variance": explained}
+    assert _critic(sums, 4) == pytest.approx(expected)
