@@ -78,6 +78,8 @@ class Completion:
         given: leading units that came from the request's prefix.
         text: what it says, where that is not what its tokens decode to.
         context: see `Decision.context`.
+        learned: see `Decision.learned`; None: all but those given.
+        old: see `Decision.old`.
     """
 
     tokens: Tensor
@@ -88,6 +90,8 @@ class Completion:
     given: int = 0
     text: str | None = None
     context: Any = None
+    learned: Tensor | None = None
+    old: Tensor | None = None
 
     @property
     def truncated(self) -> bool:
@@ -104,6 +108,9 @@ class Completion:
             context=self.context,
             temperature=self.temperature,
             versions=self.versions,
+            given=self.given,
+            learned=self.learned,
+            old=self.old,
         )
 
 

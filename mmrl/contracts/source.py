@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from mmrl.contracts.context import Context
+from mmrl.contracts.context import Begins, Context, Dresses
 from mmrl.contracts.engine import Engine, Sampling
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.policy import Policy
@@ -70,6 +70,9 @@ class Terms:
         context: what answers are sampled under, where that is not what they are scored under.
         shown: answers per group that are sampled under it, the last ones; the others see the sample as it is.
         on_fail: only in groups without a right answer, where they take the place of the last ones.
+        further: contexts that are tried after it, one by one, in groups that it did not help.
+        progress: share of the stage that is done.
+        corrected: ratios of answers under a context start from their log-probs there.
     """
 
     sampling: Sampling
@@ -78,9 +81,12 @@ class Terms:
     chunk: int = 1
     bootstrap: bool = False
     labels: Labels | None = None
-    context: Context | None = None
+    context: Context | Begins | Dresses | None = None
     shown: int = 0
     on_fail: bool = False
+    further: tuple[Context | Begins | Dresses, ...] = ()
+    progress: float = 0.0
+    corrected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

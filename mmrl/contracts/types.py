@@ -167,6 +167,10 @@ class Decision:
             answers.
         temperature: the softmax temperature at which its log-probs are taken, by engine and trainer alike.
         versions: see `Completion.versions`; empty for demonstrations.
+        given: leading units that nobody sampled.
+        learned: bool [U], the units that have a loss; None: all but those given.
+        old: float32 [U], log-probs that ratios start from, of a prompt that it was sampled under and is not scored
+            under; None: those of the policy before the first update.
     """
 
     prompt: Prompt
@@ -178,12 +182,28 @@ class Decision:
     context: Any = None
     temperature: float = 1.0
     versions: tuple[Span, ...] = ()
+    given: int = 0
+    learned: Tensor | None = None
+    old: Tensor | None = None
+
+    @property
+    def learned_units(self) -> int:
+        """Units that have a loss."""
+        return len(self.tokens) - self.given if self.learned is None else int(self.learned.sum())
 
     def first(self, units: int) -> Decision:
         """The decision without the units after the first `units`."""
         log_probs = self.log_probs[:units] if self.log_probs is not None else None
         spans = (Span(version, start, min(end, units)) for version, start, end in self.versions if start < units)
-        return replace(self, tokens=self.tokens[:units], log_probs=log_probs, versions=tuple(spans))
+        return replace(
+            self,
+            tokens=self.tokens[:units],
+            log_probs=log_probs,
+            versions=tuple(spans),
+            given=min(self.given, units),
+            learned=None if self.learned is None else self.learned[:units],
+            old=None if self.old is None else self.old[:units],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +258,11 @@ class Trajectory:
     def units(self) -> int:
         """Likelihood units over all decisions."""
         return sum(len(d.tokens) for d in self.decisions)
+
+    @property
+    def learned_units(self) -> int:
+        """Those that have a loss."""
+        return sum(d.learned_units for d in self.decisions)
 
     @property
     def truncated(self) -> bool:

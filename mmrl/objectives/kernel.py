@@ -23,7 +23,7 @@ from mmrl.objectives.auxiliary_terms import TermUnits
 from mmrl.objectives.coefficients import Units, at_level, ratio
 from mmrl.objectives.kl import estimate_kl, kl_coefficient
 from mmrl.objectives.preparing import COEFFICIENT
-from mmrl.objectives.rows import Normaliser, Row, pad
+from mmrl.objectives.rows import Normaliser, Row, learned_mask, pad
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import Mismatch, Objective, ValueLoss
@@ -55,6 +55,7 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
         A scalar to call backward on, summed (not averaged) over micro-batches by the caller, and unit sums: keys
         ending in `_sum` add up, keys ending in `_max` take the maximum.
     """
+    likelihood = replace(likelihood, mask_RU=learned_mask(rows, likelihood.mask_RU))
     log_probs, mask = likelihood.log_probs_RU, likelihood.mask_RU
     current = log_probs.detach()  # what coefficients read; the graph stays in `log_probs` alone
     device, dtype, width = log_probs.device, log_probs.dtype, log_probs.shape[1]

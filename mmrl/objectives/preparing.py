@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mmrl.contracts.types import Likelihood
-from mmrl.objectives.rows import Row, prompt_of
+from mmrl.objectives.rows import Row, learned_mask, prompt_of
 from mmrl.objectives.seen import Seen
 from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.objective import Objective
@@ -45,6 +46,9 @@ def see(row: Row, likelihood: Likelihood, index: int) -> Seen:
     old = log_probs if row.old is None else row.old.to(log_probs.dtype)
     behaviour = old if row.decision.log_probs is None else row.decision.log_probs.to(log_probs.dtype)
     entropy = None if likelihood.entropy_RU is None else likelihood.entropy_RU[index, :units].cpu()
+    if entropy is not None:
+        # Units without a loss are no candidates for one.
+        entropy = entropy * learned_mask([row], entropy.new_ones(1, units, dtype=torch.bool))[0]
     return Seen(
         log_probs, old, behaviour, row.reference, entropy, row.advantage, row.trajectory, prompt_of(row), row.success
     )

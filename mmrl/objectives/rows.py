@@ -21,7 +21,7 @@ class Row:
         stream: the name of its stream.
         advantage: of the decision (1 for demonstrations), or float64 [U] of each unit.
         trajectory: index of its trajectory in the step; decisions of one trajectory share it.
-        trajectory_units: units of the whole trajectory.
+        trajectory_units: units of the whole trajectory that have a loss.
         group_size: trajectories of its group in this stream.
         group: index of the first trajectory of its group that starts from the same prepared prompt, as answers do and
             episodes do not; None: itself.
@@ -57,6 +57,11 @@ class Row:
     def units(self) -> int:
         """Likelihood units of this row."""
         return self.decision.tokens.shape[0]
+
+    @property
+    def learned_units(self) -> int:
+        """Those that have a loss."""
+        return self.decision.learned_units
 
     @property
     def temperature(self) -> float:
@@ -102,7 +107,7 @@ def normaliser(name: str, stream: Stream, rows: Sequence[Row], max_units: int) -
     mine = [row for row in rows if row.stream == name]
     prompt_units: dict[int, int] = {}
     if stream.normalise == "token":
-        total = float(sum(row.units for row in mine if not row.masked))
+        total = float(sum(row.learned_units for row in mine if not row.masked))
     elif stream.normalise == "decision":
         total = float(sum(not row.masked for row in mine))
     elif stream.normalise == "sum":
@@ -112,7 +117,8 @@ def normaliser(name: str, stream: Stream, rows: Sequence[Row], max_units: int) -
     elif stream.normalise == "prompt":
         for row in mine:
             # A group that lost all of its units still counts as one of those that are averaged.
-            prompt_units[prompt_of(row)] = prompt_units.get(prompt_of(row), 0) + (0 if row.masked else row.units)
+            counted = 0 if row.masked else row.learned_units
+            prompt_units[prompt_of(row)] = prompt_units.get(prompt_of(row), 0) + counted
         total = float(len(prompt_units))
     elif stream.per_prompt:
         shares = {(row.stream, row.trajectory): 1.0 / row.group_size for row in rows}
@@ -149,6 +155,19 @@ def collate(rows: Sequence[Row]) -> PolicyBatch:
         restrict=rows[0].decision.restrict,
         contexts=tuple(row.decision.context for row in rows),
     )
+
+
+def learned_mask(rows: Sequence[Row], mask_RU: Tensor) -> Tensor:
+    """Which of the real units have a loss: bool [R, U]."""
+    if not any(row.decision.given or row.decision.learned is not None for row in rows):
+        return mask_RU
+    mask_RU = mask_RU.clone()
+    for i, row in enumerate(rows):
+        if row.decision.learned is not None:
+            mask_RU[i, : row.units] &= row.decision.learned.to(mask_RU.device)
+        else:
+            mask_RU[i, : row.decision.given] = False
+    return mask_RU
 
 
 def pad(values: Sequence[Tensor], width: int) -> Tensor:

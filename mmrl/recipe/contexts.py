@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
 from mmrl.recipe.reading import validate
 from mmrl.recipe.registry import Registry
+from mmrl.recipe.rewards import RewardConfig
 
 
 class ContextSettings(Settings):
@@ -18,9 +19,11 @@ class ContextSettings(Settings):
 
     Attributes:
         adapter: `module:class` of the context, called with these settings.
+        continues: it gives the units that answers begin with, which only policies of tokens continue.
     """
 
     adapter: ClassVar[str]
+    continues: ClassVar[bool] = False
 
     name: str = Field(description="a name of `mmrl list context`, or module:name of a settings model")
     share: float = Field(1.0, gt=0.0, le=1.0, description="share of each group's answers that are sampled under it")
@@ -32,6 +35,10 @@ class ContextSettings(Settings):
     def count(self, n: int) -> int:
         """How many of a group's n answers are sampled under it: at least one."""
         return max(1, round(self.share * n))
+
+    def levels(self) -> list[ContextSettings]:
+        """What is tried, under on_fail, one after the other until some answer is right."""
+        return [self]
 
 
 class InstructionSettings(ContextSettings):
@@ -48,7 +55,16 @@ class ReferenceSettings(ContextSettings):
     adapter: ClassVar[str] = "mmrl.rollouts.contexts.reference:Reference"
     name: str = "reference"
     text: str = Field("Reference: {reference}", description="stands behind the last question; {reference} is replaced")
-    part: float = Field(1.0, gt=0.0, le=1.0, description="share of the reference's words that is shown, from the first")
+    part: float | list[float] = Field(
+        1.0,
+        description="share of the reference's words that is shown, from the first; with on_fail a list of rising "
+        "shares, each tried where the one before left a group without a right answer",
+    )
+    corrected: bool = Field(
+        False,
+        description="ratios start from the probability under the hint, not from 1: pi(answer | question) over "
+        "pi_old(answer | question, hint) (Guide)",
+    )
 
     @field_validator("text")
     @classmethod
@@ -57,9 +73,108 @@ class ReferenceSettings(ContextSettings):
             raise ValueError("the text has no {reference}, so it would show none")
         return text
 
+    @model_validator(mode="after")
+    def _shares(self) -> ReferenceSettings:
+        if not self.parts or not all(0.0 < part <= 1.0 for part in self.parts):
+            raise ValueError(f"part {self.part} is no share: each is above 0 and at most 1")
+        if len(self.parts) > 1 and not self.on_fail:
+            raise ValueError("several parts are tried one after the other where a group fails; set on_fail: true")
+        if list(self.parts) != sorted(set(self.parts)):
+            raise ValueError(f"part {list(self.parts)} does not rise")
+        return self
+
+    @property
+    def parts(self) -> tuple[float, ...]:
+        """The shares, in the order in which they are tried."""
+        return tuple(self.part) if isinstance(self.part, list) else (self.part,)
+
+    def levels(self) -> list[ContextSettings]:
+        """See `ContextSettings.levels`."""
+        return [self.model_copy(update={"part": part}) for part in self.parts]
+
+
+class PrefixSettings(ContextSettings):
+    """Answers continue the beginning of the row's demonstration (Prefix-RFT, arXiv 2507.01679, from a digest).
+
+    Its length, as a share of the demonstration, is drawn between a lower bound, which falls over the stage, and `high`.
+    """
+
+    adapter: ClassVar[str] = "mmrl.rollouts.contexts.beginnings:DemonstrationPrefix"
+    continues: ClassVar[bool] = True
+    name: str = "prefix"
+    high: float = Field(0.95, gt=0.0, le=1.0, description="longest share of the demonstration")
+    low: float = Field(0.95, ge=0.0, le=1.0, description="shortest share at the stage's beginning")
+    low_end: float = Field(0.05, ge=0.0, le=1.0, description="shortest share at its end, reached along a cosine")
+    learned: float = Field(
+        0.2,
+        ge=0.0,
+        le=1.0,
+        description="share of the prefix that is learned with the answer's advantage: the units of highest entropy",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PrefixSettings:
+        if max(self.low, self.low_end) > self.high:
+            raise ValueError(f"low {self.low:g} to {self.low_end:g} is not below high {self.high:g}")
+        return self
+
+
+class PrefillSettings(ContextSettings):
+    """Answers continue a text of one's own, or of the row's, which is never learned: controlled wrong reasoning."""
+
+    adapter: ClassVar[str] = "mmrl.rollouts.contexts.beginnings:Prefill"
+    continues: ClassVar[bool] = True
+    name: str = "prefill"
+    text: str | None = Field(None, min_length=1, description="what every answer begins with")
+    column: str | None = Field(None, description="the row's column with what answers to it begin with; empty: nothing")
+
+    @model_validator(mode="after")
+    def _one(self) -> PrefillSettings:
+        if (self.text is None) == (self.column is None):
+            raise ValueError("needs one of text and column")
+        return self
+
+
+class Template(Settings):
+    """A form of a question, and what its answers are to look like."""
+
+    text: str = Field(
+        min_length=1, description="in place of the last question's text; {question} is that, and stands in it"
+    )
+    rewards: list[RewardConfig] = Field([], description="of this form alone, such as its format")
+
+    @field_validator("text")
+    @classmethod
+    def _names_the_question(cls, text: str) -> str:
+        if "{question}" not in text:
+            raise ValueError("the text has no {question}, so it would ask nothing")
+        return text
+
+
+class TemplatesSettings(ContextSettings):
+    """Each draw of a row is asked, answered, scored and demonstrated in a form drawn from a list."""
+
+    adapter: ClassVar[str] = "mmrl.rollouts.contexts.templates:Templates"
+    name: str = "templates"
+    templates: list[Template] = Field(min_length=1, description="the forms, all as likely")
+    weight: PositiveFloat = Field(0.5, lt=1.0, description="share of the reward that a form's own rewards are")
+
+    @model_validator(mode="after")
+    def _of_all(self) -> TemplatesSettings:
+        if self.share != 1.0 or self.on_fail:
+            raise ValueError("a template is that of all answers to a row; leave share and on_fail out")
+        return self
+
 
 CONTEXTS: Registry[type[ContextSettings]] = Registry(
-    "context", {"instruction": InstructionSettings, "reference": ReferenceSettings}
+    "context",
+    {
+        "instruction": InstructionSettings,
+        "reference": ReferenceSettings,
+        "prefix": PrefixSettings,
+        "prefill": PrefillSettings,
+        "templates": TemplatesSettings,
+    },
 )
 
 

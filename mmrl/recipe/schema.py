@@ -19,7 +19,7 @@ from mmrl.recipe.checks.data import check_budgets, check_episodes, check_read, c
 from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.generating import check_generating, settle_generated
 from mmrl.recipe.checks.names import check_name, check_path
-from mmrl.recipe.checks.objectives import check_adapters, check_critic, check_objective, check_value_head
+from mmrl.recipe.checks.objectives import check_adapters, check_context, check_critic, check_objective, check_value_head
 from mmrl.recipe.checks.policies import (
     check_data,
     check_evaluation,
@@ -62,6 +62,7 @@ def check_part(recipe: Recipe) -> None:
         check_own(recipe.rewards)
     check_engine(recipe.engine, recipe.policy.type)
     for stage in recipe.stages:
+        check_context(stage, recipe.policy)
         if stage.generate is not None:
             check_generating(stage, recipe)
             continue

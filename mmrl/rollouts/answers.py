@@ -8,13 +8,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmrl.contracts.context import Context
+from mmrl.contracts.context import Begins, Context, Dressed, Dresses
 from mmrl.contracts.engine import Completion, Engine, Request, Sampling
-from mmrl.contracts.errors import BadSample
+from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.policy import Policy, acting, opening_of, recorded_units
 from mmrl.contracts.source import Means, Ready, Scorer, Terms
 from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
 from mmrl.data.turns import answer_text, turns_of
+from mmrl.rollouts.contexts.asking import begun_requests, shown_requests
 
 
 class AnswerSource:
@@ -53,41 +54,71 @@ class AnswerSource:
         means = self.means
         if terms.context is None:
             return answer(means.policy, means.engine, ready, terms.sampling, terms.n, terms.seed, means.rewarder)
+        if isinstance(terms.context, Dresses):
+            return self._dressed(ready, terms, terms.context)
         if terms.on_fail:
-            return self._helped(ready, terms, terms.context)
-        return scored_groups(means.policy, ready, self._under_context(ready, terms, terms.context), means.rewarder)
+            return self._helped(ready, terms)
+        return self._under_context(ready, terms)
 
-    def _helped(self, ready: Sequence[Ready], terms: Terms, context: Context) -> list[Group]:
-        """Groups of which those without a right answer have others, sampled under the context, for their last ones."""
+    def _dressed(self, ready: Sequence[Ready], terms: Terms, context: Dresses) -> list[Group]:
+        """Groups of the samples in other forms, sampled and scored there, with what rewards of the form give."""
+        means = self.means
+        forms = [context.dress(item.sample, terms.seed) for item in ready]
+        items = _redressed(ready, forms, means.policy)
+        groups = answer(means.policy, means.engine, items, terms.sampling, terms.n, terms.seed, means.rewarder)
+        return [_graded(group, form) for group, form in zip(groups, forms, strict=True)]
+
+    def _helped(self, ready: Sequence[Ready], terms: Terms) -> list[Group]:
+        """Groups of which those without a right answer have others, sampled under the context, for their last ones.
+
+        Contexts are tried one after the other, each in the groups that have no right answer yet.
+        """
         means = self.means
         groups = answer(means.policy, means.engine, ready, terms.sampling, terms.n, terms.seed, means.rewarder)
-        failed = [i for i, group in enumerate(groups) if all(t.measured() < 1.0 for t in group.trajectories)]
-        if not failed:
-            return groups
-        helped = [ready[i] for i in failed]
-        again = replace(terms, n=terms.shown, seed=terms.seed + 1)
-        others = scored_groups(means.policy, helped, self._under_context(helped, again, context), means.rewarder)
-        for i, other in zip(failed, others, strict=True):
-            kept = groups[i].trajectories[: terms.n - terms.shown]
-            hinted = [replace(t, info={**t.info, "context": True}) for t in other.trajectories]
-            groups[i] = replace(groups[i], trajectories=(*kept, *hinted))
+        for level, context in enumerate((terms.context, *terms.further), start=1):
+            failed = [i for i, group in enumerate(groups) if all(t.measured() < 1.0 for t in group.trajectories)]
+            if not failed:
+                break
+            again = replace(terms, n=terms.shown, seed=terms.seed + level, context=context)
+            others = self._under_context([ready[i] for i in failed], again)
+            for i, other in zip(failed, others, strict=True):
+                kept = groups[i].trajectories[: terms.n - terms.shown]
+                groups[i] = replace(groups[i], trajectories=(*kept, *other.trajectories))
         return groups
 
-    def _under_context(self, ready: Sequence[Ready], terms: Terms, context: Context) -> list[list[Completion]]:
-        """Completions of which the last `terms.shown` of each group were sampled under the context.
-
-        Their log-probs there say nothing of the prompt that the trainer scores them under, so they carry none.
-        """
-        means, plain = self.means, terms.n - terms.shown
-        prompts = means.policy.prepare([context.shown(item.sample) for item in ready])
-        requests = [Request(prompt, terms.shown) for prompt in prompts]
+    def _under_context(self, ready: Sequence[Ready], terms: Terms) -> list[Group]:
+        """Scored groups of which the last `terms.shown` answers were sampled under the context."""
+        means, plain, context = self.means, terms.n - terms.shown, terms.context
+        if isinstance(context, Begins):
+            told = begun_requests(means.policy, context, ready, terms)
+        elif isinstance(context, Context):
+            told = shown_requests(means.policy, context, ready, terms)
+        else:
+            raise ConfigError(f"rollout.context: '{type(context).__name__}' has none of shown, begin and dress")
+        requests = [each.request for each in told]
         requests += [Request(item.prompts[0], plain) for item in ready] if plain else []
         completions = means.engine.generate(requests, terms.sampling, terms.seed)
-        hinted, others = completions[: len(ready)], completions[len(ready) :] or [[]] * len(ready)
-        return [[*b, *(replace(c, log_probs=None) for c in a)] for a, b in zip(hinted, others)]
+        told_of, others = completions[: len(ready)], completions[len(ready) :] or [[]] * len(ready)
+        settled = [[*b, *(each.settled(c) for c in a)] for a, b, each in zip(told_of, others, told, strict=True)]
+        groups = scored_groups(means.policy, ready, settled, means.rewarder)
+        return [
+            replace(
+                group,
+                trajectories=tuple(
+                    t if i < plain else replace(t, info={**t.info, "context": True, **each.facts})
+                    for i, t in enumerate(group.trajectories)
+                ),
+            )
+            for group, each in zip(groups, told, strict=True)
+        ]
 
     def demonstrate(self, ready: Sequence[Ready], terms: Terms, scored: bool) -> list[Group | BadSample]:
         """See `Source.demonstrate`."""
+        if isinstance(terms.context, Dresses):
+            plain = [item for item in ready if is_question(item)]
+            forms = [terms.context.dress(item.sample, terms.seed) for item in plain]
+            dressed = iter(_redressed(plain, forms, self.means.policy))
+            ready = [next(dressed) if is_question(item) else item for item in ready]
         groups: list[Group | BadSample] = []
         for item in ready:
             try:
@@ -124,6 +155,36 @@ def scored_groups(
             drafts.append((Trajectory((decision,), text=text, stop=completion.stop), sample))
     scored = iter(rewarder.score_all(drafts))
     return [Group(item.sample, tuple(next(scored) for _ in answers)) for item, answers in zip(ready, completions)]
+
+
+def is_question(item: Ready) -> bool:
+    """Whether the sample is one question with one answer."""
+    return len(item.prompts) == 1 and not item.turns and item.sample.actions is None
+
+
+def _redressed(ready: Sequence[Ready], forms: Sequence[Dressed], policy: Policy) -> list[Ready]:
+    """The samples in their forms, with the prompts of these."""
+    prompts = policy.prepare([form.sample for form in forms])
+    return [
+        replace(item, sample=form.sample, prompts=(prompt,))
+        for item, form, prompt in zip(ready, forms, prompts, strict=True)
+    ]
+
+
+def _graded(group: Group, form: Dressed) -> Group:
+    """The group with the rewards of its form beside its own, and the form's name on record."""
+    trajectories = [replace(t, info={**t.info, "form": form.name}) for t in group.trajectories]
+    if form.grades is not None:
+        graded = form.grades.score_all([(t, group.sample) for t in trajectories])
+        trajectories = [
+            replace(
+                t,
+                reward=(1 - form.weight) * float(t.reward or 0.0) + form.weight * float(own.reward or 0.0),
+                parts={**t.parts, "form": own.reward},
+            )
+            for t, own in zip(trajectories, graded, strict=True)
+        ]
+    return replace(group, trajectories=tuple(trajectories))
 
 
 def _conversation(sample: Sample, policy: Policy) -> Ready:

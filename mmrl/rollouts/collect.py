@@ -64,7 +64,7 @@ class Builder:
         self.policy, self.engine, self.mixture = policy, engine, mixture
         self.preparer, self.simulators = preparer, simulators
         self.stage, self.objective = stage, objective
-        self.rewarder, self.seed = preparer.rewarder, 0
+        self.rewarder, self.seed, self.progress = preparer.rewarder, 0, 0.0
         self._stage_terms = terms_of(stage.rollout)
 
     def collect(self, seed: int, progress: float = 1.0) -> StepBatch:
@@ -74,7 +74,7 @@ class Builder:
             seed: of all sampling.
             progress: share of the stage that is done, for rewards that tighten over training.
         """
-        self.rewarder, self.seed = self.preparer.rewarder.at(progress), seed
+        self.rewarder, self.seed, self.progress = self.preparer.rewarder.at(progress), seed, progress
         start = time.perf_counter()
         rollouts, demos, sampled, metrics = self._rollouts(seed) if self.objective.rollouts else ([], [], [], {})
         if self.objective.demonstrations:
@@ -153,7 +153,14 @@ class Builder:
     def _terms(self, seed: int) -> Terms:
         # Controllers change how the stage samples (the temperature), not how many, nor under what context.
         rollout, critic = self.stage.rollout, self.objective.value is not None
-        return replace(self._stage_terms, sampling=rollout, seed=seed, chunk=rollout.action_chunk, bootstrap=critic)
+        return replace(
+            self._stage_terms,
+            sampling=rollout,
+            seed=seed,
+            chunk=rollout.action_chunk,
+            bootstrap=critic,
+            progress=self.progress,
+        )
 
     def _demonstrate(self, ready: Sequence[Ready], scored: bool = False) -> dict[int, Group | BadSample]:
         """See `mmrl.rollouts.sources.demonstrate_each`."""

@@ -25,7 +25,11 @@ def terms_of(rollout: RolloutConfig) -> Terms:
     if context is None:
         return terms
     shown = context.count(rollout.n)
-    return replace(terms, context=import_named(context.adapter)(context), shown=shown, on_fail=context.on_fail)
+    first, *further = (import_named(level.adapter)(level) for level in context.levels())
+    corrected = bool(getattr(context, "corrected", False))
+    return replace(
+        terms, context=first, further=tuple(further), shown=shown, on_fail=context.on_fail, corrected=corrected
+    )
 
 
 def sample_each(means: Means, ready: Sequence[Ready], terms: Terms) -> list[Group]:

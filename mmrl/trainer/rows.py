@@ -197,7 +197,17 @@ def _rows(
     lengths = [len(decision.tokens) for decision in decisions]
     each = advantage.split(lengths) if isinstance(advantage, Tensor) else [advantage] * len(decisions)
     return [
-        Row(decision, stream, own, index, trajectory.units, group_size, masked=masked, group=group)
+        Row(
+            decision,
+            stream,
+            own,
+            index,
+            trajectory.learned_units,
+            group_size,
+            masked=masked,
+            group=group,
+            old=decision.old,
+        )
         for decision, own in zip(decisions, each, strict=True)
     ]
 

@@ -13,7 +13,7 @@ from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Decision, Group, Prompt
 from mmrl.objectives.advantages import demonstration_weights
 from mmrl.objectives.gae import gae
-from mmrl.objectives.rows import Row
+from mmrl.objectives.rows import Row, learned_mask
 from mmrl.recipe.advantages import Standard
 from mmrl.recipe.objective import Objective, Offline
 from mmrl.recipe.training import StageConfig
@@ -51,6 +51,7 @@ def score_rollouts(
         known = measured or {}
         sampled = _score_where(sampled, lambda row: id(row.decision) not in known, "old", policy, budget)
         sampled = [_with_old(row, known.get(id(row.decision))) for row in sampled]
+        sampled = [row if row.decision.old is None else replace(row, old=row.decision.old) for row in sampled]
     if sampled and critic is not None:
         sampled = weigh(sampled, critic, policy, budget)
     everything = [*sampled, *taught]
@@ -78,7 +79,15 @@ def measure_references(
     rows = score(rows, "old", policy, budget)
     with policy.reference():
         rows = score(rows, "reference", policy, budget)
-    return {id(row.decision): Measured(row.old, row.reference, row.values) for row in rows}
+    return {id(row.decision): Measured(row.old, _where_learned(row), row.values) for row in rows}
+
+
+def _where_learned(row: Row) -> Tensor:
+    """The reference's log-probs [U], the policy's own at units without a loss, which no KL is charged for."""
+    if row.old is None or row.reference is None:
+        raise ValueError("the row is not scored")
+    learned_U = learned_mask([row], torch.ones(1, row.units, dtype=torch.bool))[0]
+    return torch.where(learned_U, row.reference, row.old)
 
 
 def _score_where(

@@ -67,10 +67,10 @@ def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: i
         objective=objective,
         weights=stream_weights(objective.streams, step),
         normalisers={name: normaliser(name, s, rows, max_units) for name, s in objective.streams.items()},
-        entropy_units=max(1.0, float(sum(row.units for row in lossy if row.stream in entropic))),
+        entropy_units=max(1.0, float(sum(row.learned_units for row in lossy if row.stream in entropic))),
         value_targets=max(1.0, float(sum(len(row.targets) for row in lossy if row.targets is not None))),
         term_units={
-            name: max(1.0, float(sum(row.units for row in lossy if row.stream in objective.term_streams(name))))
+            name: max(1.0, float(sum(row.learned_units for row in lossy if row.stream in objective.term_streams(name))))
             for name in objective.auxiliary_terms
         },
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmrl.recipe.objective import Objective
+from mmrl.recipe.policies.registry import entry_of
 from mmrl.recipe.policy import PolicyConfig, TrainedConfig
 
 
@@ -78,6 +79,22 @@ def check_adapters(stage: Any, policy: PolicyConfig) -> None:
             f"{where}: policy.lora.dropout {lora.dropout} changes the log-probs of every update, and minibatches x "
             f"epochs {updates} compare them with those before the first, which have none; set dropout to 0, or "
             "minibatches and epochs to 1"
+        )
+
+
+def check_context(stage: Any, policy: PolicyConfig) -> None:
+    """The context of a stage's answers (`StageConfig`) is one that the policy (`PolicyConfig`) can take.
+
+    Raises:
+        ValueError: it is not.
+    """
+    context, where = stage.rollout.context, f"stages.{stage.name}"
+    if context is None:
+        return
+    if context.continues and (entry_of(policy.type).engine or "tokens") != "tokens":
+        raise ValueError(
+            f"{where}: rollout.context '{context.name}' has answers continue tokens, and policy.type '{policy.type}' "
+            "samples whole decisions; leave it out"
         )
 
 

@@ -24,6 +24,6 @@ class Reference:
                 "has no demonstration, and rollout.context 'reference' shows it; add them, or leave it out",
             )
         words = sample.demonstration.split(" ")
-        shown = " ".join(words[: math.ceil(self.settings.part * len(words))])
+        shown = " ".join(words[: math.ceil(self.settings.parts[0] * len(words))])
         text = self.settings.text.replace("{reference}", shown)
         return Instruction(InstructionSettings(text=text)).shown(sample)
