@@ -70,7 +70,7 @@ def dense(policy: Any, batch: PolicyBatch) -> Tensor:
         "group",
     )
     hidden_1TH = policy._hidden(rows.input_ids_BT, rows.position_ids_3BT, dense_mask(rows.plan), batch.prompts)
-    return policy._likelihood(hidden_1TH[0].index_select(0, rows.gather_N), batch, "none").log_probs_RU
+    return policy._likelihood(hidden_1TH[0].index_select(0, rows.gather_N), batch, "none", {}).log_probs_RU
 
 
 def packed(packing: str) -> Callable[[Any, PolicyBatch], Tensor]:

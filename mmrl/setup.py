@@ -21,6 +21,7 @@ from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
 from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
+from mmrl.policies.companions import open_companions, settle_companions
 from mmrl.policies.loading import PACKAGED, checkpoint_path, difference, model_of, resolve_dtype
 from mmrl.policies.opening import load_policy
 from mmrl.policies.statistics import read_statistics
@@ -69,7 +70,7 @@ def open_run(
     Args:
         began: when the run was started (Unix seconds).
     """
-    recipe = with_model(with_dtype(recipe))
+    recipe = with_companions(with_model(with_dtype(recipe)))
     apply_threads(recipe)
     seed_everything(derive(recipe.seed, "setup"))
     resumed = checkpoint.resume_from(recipe.resume, recipe.folder / "checkpoints", recipe.checkpoint.on_damaged)
@@ -84,11 +85,11 @@ def open_run(
     # Data that a stage is yet to generate are opened when it has.
     sets = [open_sets(part, given) for part in recipe.apart() if reads_from(part) <= set(begun)]
     policy = open_policy(recipe, resumed_policy(recipe, state, source))
+    companions = open_companions(recipe.companions, policy)
     program = open_program(recipe, sets, policy, given)
     statistics = settle(policy, program, recipe)
-    recipe = with_params(recipe, policy)
+    recipe, place = with_params(recipe, policy), Place()
     _make_deterministic(policy.device)
-    place = Place()
     if source is not None and state is not None and tensors is not None:
         place = _resume_run(recipe, state, policy, program, source)
         restore_parameters(policy, tensors)
@@ -111,8 +112,8 @@ def open_run(
         engine = open_engine(now.recipe.engine, policy)
         if place.updates:
             engine.sync(policy, place.updates)
-    parts = (policy, engine, program, simulators, tracker, stop)
-    return Session(recipe, *parts, partial(_open_anew, recipe, program), resumed=tensors, resumed_state=state), place
+    parts = (policy, engine, program, simulators, tracker, stop, partial(_open_anew, recipe, program))
+    return Session(recipe, *parts, tensors, state, companions), place
 
 
 def settle(policy: Policy, program: Program, recipe: Recipe) -> dict[str, Any]:
@@ -321,6 +322,11 @@ def with_model(recipe: Recipe) -> Recipe:
     if Path(model) == Path(policy.path).expanduser():
         return recipe
     return recipe.model_copy(update={"policy": policy.model_copy(update={"path": model})})
+
+
+def with_companions(recipe: Recipe) -> Recipe:
+    """The recipe with each companion's folder, dtype and digest, as a run records it."""
+    return recipe.model_copy(update={"companions": settle_companions(recipe.companions, recipe.policy)})
 
 
 def apply_threads(recipe: Recipe) -> None:

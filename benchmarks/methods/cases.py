@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from benchmarks.methods import companions as c
 from benchmarks.methods import mixed as m
 from benchmarks.methods import preferences as q
 from benchmarks.methods import published as p
@@ -105,6 +106,22 @@ CASES: tuple[Case, ...] = (
     _of("dpo_sft", q.dpo_sft),
     _of("online_dpo", q.online_dpo),
     _of("adpo", q.adpo),
+    # Beside other policies.
+    _of("asft", c.asft),
+    _of("pear", c.pear("suffix")),
+    _of("pear", c.pear("sequence", (0.9, 1.05)), "whole answers",
+        objective={"streams": {"demo": {"coefficient": {"form": "sequence", "low": 0.9, "high": 1.05}}}}),
+    _of("kdrl", c.kdrl),
+    _of("rlad", c.rlad),
+    *(_of("sft", c.sft_beside(form), f"{form} divergence to a companion",
+          objective={"auxiliary_terms": {"divergence": {"to": "teacher", "form": form, "weight": 0.2}}})
+      for form in ("forward", "reverse", "js")),
+    _of("grpo", c.grpo_beside, "divergence to the reference",
+        objective={"auxiliary_terms": {"divergence": {"form": "js", "weight": 0.2}}}),
+    *(_of("grpo", c.kl_to_teacher(kind), f"{kind} to a companion in loss", objective={"kl": _kl(kind, to="teacher")})
+      for kind in ("k1", "k2", "k3")),
+    _of("dr_grpo", c.kl_to_teacher_in_reward, "k1 to a companion in reward",
+        objective={"kl": _kl("k1", to="teacher", place="reward")}),
     # Parts for any of them.
     *(
         _of("grpo", p.kl_in_loss(kind, weighted, 0.3), f"{kind}{' x ratio' if weighted else ''} in loss",

@@ -24,6 +24,7 @@ class Plain:
         old, ref, engine: [N, U] log-probs under the policy before the first update, under the reference, and under
             what sampled the rows.
         ref_every: [N, U, V] all log-probs under the reference.
+        teacher, teacher_every: the same under a companion.
         reward, accuracy, format: [N].
         group: [N], which prompt.
         demo: bool [N].
@@ -38,6 +39,8 @@ class Plain:
     ref: Tensor
     engine: Tensor
     ref_every: Tensor
+    teacher: Tensor
+    teacher_every: Tensor
     reward: Tensor
     accuracy: Tensor
     format: Tensor

@@ -24,6 +24,7 @@ from mmrl.recipe.data import DigitsData
 from mmrl.recipe.policies.registry import policy_settings
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import Builder
+from mmrl.trainer.comparing import heads_of
 from mmrl.trainer.rows import make_rows
 from mmrl.trainer.scoring import measure_references, score_rollouts
 from mmrl.trainer.step import accumulate, minibatches, plan_step, prepare
@@ -73,7 +74,7 @@ class Scene:
             size = 0.1 if "embed_tokens" in name else 0.2
             noise = torch.randn(parameter.shape, generator=g, dtype=torch.float64)
             base[name] = size * noise if parameter.ndim > 1 else parameter.detach().clone()
-        for place in ("now", "old", "reference"):
+        for place in ("now", "old", "reference", "teacher"):
             self.weights[place] = {
                 name: value + (0.0 if place == "now" else 0.006) * torch.randn(value.shape, generator=g).double()
                 for name, value in base.items()
@@ -81,7 +82,7 @@ class Scene:
 
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
-        """Inside, the policy has the weights of `now`, `old` or `reference`."""
+        """Inside, the policy has the weights of `now`, `old`, `reference` or `teacher`."""
         # Not copied into: the plain graph stays, and a backward pass through it comes after the weights are back.
         for name, parameter, _ in self.policy.trainable():
             parameter.data = self.weights[place][name]
@@ -116,12 +117,12 @@ class Scene:
         self.mask = mask
         scored = {}
         with torch.no_grad():
-            for place in ("reference", "old"):
+            for place in ("reference", "old", "teacher"):
                 with self.at(place):
                     scored[place] = self._plain_scores()
         gap = 0.15 * torch.randn(mask.shape, generator=g).double()
         self.engine = (scored["old"][0] + gap) * mask
-        self.old, self.reference = scored["old"], scored["reference"]
+        self.old, self.reference, self.teacher = scored["old"], scored["reference"], scored["teacher"]
         with self.at("reference"):
             self.policy.keep_reference()
         self.places, self.count = torch.tensor(places), count
@@ -176,7 +177,8 @@ class Scene:
             for value in (lambda t: t.reward, lambda t: t.accuracy, lambda t: t.parts["format"])
         ]
         return Plain(
-            logp, every, self.mask, self.old[0], self.reference[0], self.engine, self.reference[1], *column,
+            logp, every, self.mask, self.old[0], self.reference[0], self.engine, self.reference[1], *self.teacher[:2],
+            *column,
             self.places, torch.tensor([t.origin == DEMO for t in rows]), torch.tensor([t.truncated for t in rows]),
             values, self.old[2],
         )  # fmt: skip
@@ -204,9 +206,11 @@ class Scene:
         objective, policy = stage.objective, self.policy
         batch = builder.collect(seed=0)
         with self.at("old"):
-            measured = measure_references(batch.rollouts, objective, policy, 100_000)
+            asked: Any = {name: Beside(self) for _, name in objective.companions()}
+            measured = measure_references(batch.rollouts, objective, policy, 100_000, asked)
             rows, _ = make_rows(batch, objective, stage, measured, Stateful(objective))
-            rows = score_rollouts(rows, objective, stage, policy, 100_000, measured)
+            rows = score_rollouts(rows, objective, stage, policy, 100_000, measured, asked)
+        heads = heads_of(objective, policy, asked)
         results = []
         shuffle = torch.Generator().manual_seed(0)
         part = minibatches(rows, stage.minibatches, stage.epochs, shuffle)[0]
@@ -215,7 +219,7 @@ class Scene:
             shuffled = [part[i] for i in torch.randperm(len(part), generator=g).tolist()] if order else part
             with self.at("now"):
                 plan = plan_step(objective, shuffled, step, stage.rollout.max_new_tokens)
-                accumulate(prepare(shuffled, objective, policy, budget), plan, policy, budget)
+                accumulate(prepare(shuffled, objective, policy, budget), plan, policy, budget, heads)
             results.append(take_gradients(policy))
         return results
 
@@ -223,6 +227,26 @@ class Scene:
 def _without_pictures(sample: Sample) -> Sample:
     words = tuple({**m, "content": [p for p in m["content"] if p["type"] == "text"]} for m in sample.messages)
     return replace(sample, messages=words, images=())
+
+
+class Beside:
+    """The scene's companion: the policy at its teacher's weights."""
+
+    def __init__(self, scene: Scene):
+        self._scene = scene
+
+    @contextmanager
+    def scoring(self) -> Iterator[Any]:
+        """Inside, it has the teacher's weights; before and after, those before the first update."""
+        with self._scene.at("teacher"):
+            yield self._scene.policy
+        with self._scene.at("old"):
+            pass
+
+    def logits(self, states_NH: Tensor) -> Tensor:
+        """[N, V] of its hidden states."""
+        name = next(n for n in self._scene.weights["teacher"] if n.endswith(("lm_head.weight", "embed_tokens.weight")))
+        return states_NH @ self._scene.weights["teacher"][name].T
 
 
 class Scripted(Builder):

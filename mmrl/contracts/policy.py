@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from mmrl.contracts.errors import ConfigError
-from mmrl.contracts.types import Decision, Likelihood, PolicyBatch, Prompt, Sample
+from mmrl.contracts.types import Decision, Distribution, Likelihood, PolicyBatch, Prompt, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -139,6 +139,30 @@ class Policy(Protocol):
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the hub's layout; loads with plain transformers."""
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """Predicts units by a softmax over a vocabulary, which can stand beside another policy's over the same one."""
+
+    def unit_states(self, batch: PolicyBatch) -> Tensor:
+        """[N, H]: the hidden state that predicts each unit, row by row."""
+
+    def output_head(self) -> Callable[[Tensor], Tensor]:
+        """From those states to logits [N, V]. Raises ConfigError where adapters change it."""
+
+    def units_read(self) -> Mapping[str, Any]:
+        """What another checkpoint must have alike to score this one's units on its prompts, by what it is."""
+
+    def log_probs(
+        self, batch: PolicyBatch, entropy: str = "none", others: Mapping[tuple[str, str], Distribution] | None = None
+    ) -> Likelihood:
+        """As `Policy.log_probs`, with divergences to other policies' distributions q, p being its own.
+
+        Args:
+            others: by (form, name): `forward` is KL(q || p), `reverse` KL(p || q), `js` their Jensen-Shannon
+                divergence, each over the whole vocabulary under the batch's temperature and token bans.
+        """
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ Shape suffixes: R rows of a batch (decisions), U likelihood units of a row (toke
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -313,6 +313,19 @@ class PolicyBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Distribution:
+    """A policy's distribution over its vocabulary at each unit, before temperature and token bans.
+
+    Attributes:
+        states_NH: the hidden states that predict the units, row by row.
+        head: from them to logits [N, V].
+    """
+
+    states_NH: Tensor
+    head: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
 class Likelihood:
     """What `policy.log_probs` returns; differentiable where gradients are enabled.
 
@@ -324,6 +337,7 @@ class Likelihood:
             units come from no softmax.
         value_RV: float32 [R, V], the critic's value before each decision (V = 1) or before each action of its chunk,
             or None without a critic.
+        divergences: by (form, name), float32 [R, U] at each unit to another policy's distribution (`Comparing`).
     """
 
     log_probs_RU: Tensor
@@ -331,3 +345,4 @@ class Likelihood:
     entropy_RU: Tensor | None = None
     value_RV: Tensor | None = None
     log_normaliser_RU: Tensor | None = None
+    divergences: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)

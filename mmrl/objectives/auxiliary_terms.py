@@ -15,7 +15,7 @@ class TermUnits:
     """What a term sees of a micro-batch.
 
     Attributes:
-        likelihood: with its gradient; `entropy_RU` or `log_normaliser_RU` where the term needs it.
+        likelihood: with its gradient; `entropy_RU` `log_normaliser_RU` or `divergences` where the term needs it.
         old_RU: log-probs under the policy that made the rollouts, the current ones where there was no update since.
         advantage_RU: A.
     """
@@ -28,3 +28,8 @@ class TermUnits:
 def z_loss(units: TermUnits, own: settings.ZLoss) -> Tensor:
     """log(Z)^2."""
     return units.likelihood.log_normaliser_RU.square()
+
+
+def divergence(units: TermUnits, own: settings.Divergence) -> Tensor:
+    """That to the other's distribution, as the policy computed it."""
+    return units.likelihood.divergences[own.form, own.to]

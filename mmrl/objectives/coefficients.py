@@ -6,8 +6,9 @@ Every function takes `Units` and its settings and returns psi [R, U]. Gradients 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class Units:
         behaviour_RU: of each unit under what sampled it, the engine's or those of the data; `old` where unknown.
         success_R1: the mean accuracy of the row's group; NaN where nothing has measured it.
         given_RK: what the part's own `prepare` made of the whole optimizer step for each row; K = 0 without one.
+        others: [R, U] of each unit under other policies, by their names (`PartSettings.compared_with`).
     """
 
     log_probs_RU: Tensor
@@ -41,6 +43,13 @@ class Units:
     behaviour_RU: Tensor | None = None
     success_R1: Tensor | None = None
     given_RK: Tensor | None = None
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def under(self, name: str) -> Tensor:
+        """[R, U] log-probs under another policy. Raises ValueError where the units were not scored by it."""
+        if name not in self.others:
+            raise ValueError(f"units were not scored by '{name}'")
+        return self.others[name]
 
     @property
     def ratio_RU(self) -> Tensor:
@@ -79,7 +88,17 @@ def one(units: Units, own: settings.CoefficientSettings) -> Tensor:
 
 def ppo_clip(units: Units, own: settings.PPOClip) -> Tensor:
     """r where min(r A, clip(r) A) takes the unclipped branch, else 0."""
-    r, positive = units.ratio_RU, units.advantage_RU >= 0
+    return _unclipped(units.ratio_RU, units, own)
+
+
+def anchored_clip(units: Units, own: settings.AnchoredClip) -> Tensor:
+    """As `ppo_clip`, of the ratio to pi_old^(1 - share) pi_T^share."""
+    other = at_level(units.under(own.to), units.mask_RU, own.level)
+    return _unclipped(ratio(units.log_probs_RU, units.old_RU.lerp(other, own.share)), units, own)
+
+
+def _unclipped(r: Tensor, units: Units, own: settings.PPOClip) -> Tensor:
+    positive = units.advantage_RU >= 0
     unclipped = torch.where(positive, r <= 1 + own.high, r >= 1 - own.low)
     if own.dual is not None:
         unclipped &= positive | (r <= own.dual)
@@ -195,3 +214,16 @@ def rl_plus(units: Units, own: settings.RLPlus) -> Tensor:
     """r_m (1 - p)^gamma with r_m = 2 p / (p_old + (p_old + 1) / 2), of units that the policy did not sample."""
     p, old = units.log_probs_RU.exp(), units.old_RU.exp()
     return 2 * p / (old + 0.5 * (old + 1)) * (1 - p).clamp(min=0).pow(own.gamma)
+
+
+def pear(units: Units, own: settings.PEAR) -> Tensor:
+    """clip(gamma^(T - t) prod_{j > t} pi(j) / pi_b(j)), or the product over the whole row."""
+    log_ratio = (units.log_probs_RU - units.under(own.to)).clamp(own.log_low, own.log_high) * units.mask_RU
+    if own.form == "sequence":
+        log_weight = log_ratio.sum(1, keepdim=True).expand_as(log_ratio)
+    else:
+        # Sums from the end, without the unit itself; and how many units are behind it.
+        behind = log_ratio.flip(1).cumsum(1).flip(1) - log_ratio
+        left = units.mask_RU.sum(1, keepdim=True) - units.mask_RU.cumsum(1)
+        log_weight = behind + left.to(behind.dtype) * math.log(own.gamma)
+    return log_weight.exp().clamp(own.low, own.high)

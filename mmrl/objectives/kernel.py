@@ -26,6 +26,7 @@ from mmrl.objectives.preparing import COEFFICIENT
 from mmrl.objectives.rows import Normaliser, Row, learned_mask, pad
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
 from mmrl.recipe.coefficients import COEFFICIENTS
+from mmrl.recipe.companions import REFERENCE
 from mmrl.recipe.objective import Mismatch, Objective, ValueLoss
 from mmrl.recipe.streams import Stream
 from mmrl.recipe.unit_weights import UNIT_WEIGHTS
@@ -63,7 +64,8 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
     old = _stack_field(rows, "old", current, width)
     rollout = _stack_field(rows, "rollout", old, width)
     # What every part reads, at the unit level; `given_RK` is each part's own.
-    shared = Units(current, old, advantage, mask, rollout, _stack_success(rows, current))
+    success = _stack_success(rows, current)
+    shared = Units(current, old, advantage, mask, rollout, success, others=_stack_others(rows, plan.objective, current))
     coefficient = torch.zeros_like(current)  # [R, U]
     scale = torch.zeros(len(rows), 1, dtype=dtype, device=device)  # [R, 1]: w_s / Z_s of each row's stream
     for name, stream in plan.objective.streams.items():
@@ -87,7 +89,7 @@ def loss(likelihood: Likelihood, rows: Sequence[Row], plan: StepPlan) -> tuple[T
         scale = torch.where(chosen, torch.tensor(factors, dtype=dtype, device=device)[:, None], scale)
     if plan.objective.kl.in_loss:
         under_kl = _mark_rows(rows, plan.objective.under("kl"), device) & mask  # [R, U]
-        reference = _stack_field(rows, "reference", current, width)
+        reference = _stack([row.under(plan.objective.kl.to) for row in rows], current, width)
         coefficient = coefficient - under_kl * kl_coefficient(current, reference, old, plan.objective.kl)
     # sg[c] log pi: the only factor with a gradient is `log_probs`.
     total = -(mask * scale * coefficient * log_probs).sum()
@@ -196,7 +198,24 @@ def mismatch_weight(old: Tensor, rollout: Tensor, mask: Tensor, settings: Mismat
 
 def _stack_field(rows: Sequence[Row], name: str, default: Tensor, width: int) -> Tensor:
     """A per-unit field of the rows as [R, U], `default` where a row has none."""
-    values = [row.decision.log_probs if name == "rollout" else getattr(row, name) for row in rows]
+    return _stack([row.decision.log_probs if name == "rollout" else getattr(row, name) for row in rows], default, width)
+
+
+def _stack_others(rows: Sequence[Row], objective: Objective, like: Tensor) -> dict[str, Tensor]:
+    """[R, U] of what each other policy says that a part reads, the current log-probs in rows of streams without it.
+
+    Raises ValueError where a companion did not score a row that is compared with it.
+    """
+    for row in rows:
+        for name in objective.compared_with(row.stream) - {REFERENCE}:
+            if row.under(name) is None:
+                raise ValueError(f"a row of stream '{row.stream}' was not scored by companion '{name}'")
+    names = {name for stream in objective.streams for name in objective.compared_with(stream)}
+    return {name: _stack([row.under(name) for row in rows], like, like.shape[1]) for name in sorted(names)}
+
+
+def _stack(values: Sequence[Tensor | None], default: Tensor, width: int) -> Tensor:
+    """One vector for each row as [R, U], `default` where a row has none."""
     if all(value is None for value in values):
         return default
     known = torch.tensor([value is not None for value in values], device=default.device)[:, None]
@@ -250,6 +269,6 @@ def _sum_stream_figures(
     if likelihood.entropy_RU is not None:
         sums["entropy_sum"] = float((likelihood.entropy_RU.detach() * chosen_RU).sum())
     if plan.objective.kl.weight and "kl" in stream.terms:
-        reference = _stack_field(rows, "reference", current, width)
+        reference = _stack([row.under(plan.objective.kl.to) for row in rows], current, width)
         sums["kl_sum"] = float((estimate_kl(current, reference, "k3") * chosen_RU).sum())
     return sums

@@ -1,4 +1,4 @@
-"""KL to the reference policy from sampled units, as an estimate and as its gradient."""
+"""KL to another policy from sampled units, as an estimate and as its gradient."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmrl.objectives.coefficients import ratio
-from mmrl.recipe.objective import KL
+from mmrl.recipe.kl import KL
 
 
 def estimate_kl(log_probs: Tensor, reference: Tensor, kind: str) -> Tensor:

@@ -50,7 +50,16 @@ def see(row: Row, likelihood: Likelihood, index: int) -> Seen:
         # Units without a loss are no candidates for one.
         entropy = entropy * learned_mask([row], entropy.new_ones(1, units, dtype=torch.bool))[0]
     return Seen(
-        log_probs, old, behaviour, row.reference, entropy, row.advantage, row.trajectory, prompt_of(row), row.success
+        log_probs,
+        old,
+        behaviour,
+        row.reference,
+        entropy,
+        row.advantage,
+        row.trajectory,
+        prompt_of(row),
+        row.success,
+        row.companions,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmrl.contracts.types import Decision, PolicyBatch, Prompt
+from mmrl.recipe.companions import REFERENCE
 from mmrl.recipe.streams import Stream
 
 
@@ -27,6 +28,8 @@ class Row:
             episodes do not; None: itself.
         old: float32 [U] log-probs under the policy before the first update, or None: the current ones.
         reference: float32 [U] log-probs under the reference policy, or None.
+        companions: float32 [U] log-probs under companion policies, by their names.
+        states: [U, H] hidden states of other policies, by their names, where their whole distributions are read.
         rewards: after each counted step of the decision; the trajectory's remaining reward is in its last step's.
         values: float32 [V] values before the first update, or None without a critic.
         targets: float64 [V'] what the critic regresses to, V' <= V steps counted, or None.
@@ -52,6 +55,12 @@ class Row:
     group: int | None = None
     success: float | None = None
     given: Mapping[str, Tensor] = field(default_factory=dict)
+    companions: Mapping[str, Tensor] = field(default_factory=dict)
+    states: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def under(self, name: str) -> Tensor | None:
+        """float32 [U] log-probs under the reference or a companion; None where it was not scored by it."""
+        return self.reference if name == REFERENCE else self.companions.get(name)
 
     @property
     def units(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -21,6 +22,7 @@ class Seen:
         trajectory: index in the step; decisions of one trajectory share it.
         group: index of its group.
         success: see `Row.success`.
+        companions: [U] under companion policies, by their names.
     """
 
     log_probs_U: Tensor
@@ -32,3 +34,4 @@ class Seen:
     trajectory: int
     group: int
     success: float | None
+    companions: Mapping[str, Tensor] = field(default_factory=dict)

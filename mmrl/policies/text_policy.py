@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from mmrl.policies.value_head import ValueHead, save_value_head
 from mmrl.recipe.policies.parts import inside
 from mmrl.recipe.policies.registry import entry_of
 from mmrl.recipe.policy import Remembering, TrainedConfig
+
+# What of a picture processor decides on the patches of a prompt, besides how large they may be.
+_PICTURES = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "rescale_factor")
 
 
 def end_tokens(written: Any, shown: str) -> list[int]:
@@ -67,6 +70,16 @@ class TextPolicy(TokenPolicy):
         self._speller = Speller(processor.tokenizer, placeholders)
         self._allowed: dict[str | None, Tensor] = {}
         self.features = Features(config.features_gb * 1e9 if isinstance(config, Remembering) else 0)
+
+    def units_read(self) -> Mapping[str, Any]:
+        """See `Comparing.units_read`."""
+        pictures = self.processor.image_processor
+        return {
+            "tokenizer": self.processor.tokenizer.get_vocab(),
+            "end token": self.end_of_turn,
+            "placeholders": self._placeholders,
+            **{name: getattr(pictures, name, None) for name in _PICTURES},
+        }
 
     @property
     def sees_frozen(self) -> bool:

@@ -6,7 +6,7 @@ from them is here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrl.contracts.errors import ConfigError
-from mmrl.contracts.types import Likelihood, PolicyBatch, Prompt
+from mmrl.contracts.types import Distribution, Likelihood, PolicyBatch, Prompt
 from mmrl.policies import layout
 from mmrl.policies.adapted_model import AdaptedModel
 from mmrl.policies.attention.shared_cache import SharedCache, decoding
@@ -128,14 +128,33 @@ class TokenPolicy(AdaptedModel):
         """Tokens of one forward pass, padding included, for the lengths of the rows of each prompt."""
         return layout.size([p.length for p in prompts], rows_per_prompt, self.config.packing)
 
-    def log_probs(self, batch: PolicyBatch, entropy: str = "none") -> Likelihood:
-        """Log-probs (and entropies) of the batch's units, temperature and token bans applied as in sampling."""
+    def log_probs(
+        self, batch: PolicyBatch, entropy: str = "none", others: Mapping[tuple[str, str], Distribution] | None = None
+    ) -> Likelihood:
+        """Log-probs (and entropies) of the batch's units, temperature and token bans applied as in sampling.
+
+        Args:
+            others: see `Comparing.log_probs`.
+        """
+        hidden_NH = self.unit_states(batch)
+        return self._likelihood(hidden_NH, batch, entropy, others or {})
+
+    def unit_states(self, batch: PolicyBatch) -> Tensor:
+        """[N, H]: the hidden state that predicts each unit, row by row."""
         with self._autocast():
-            hidden_NH = self._unit_states(batch)
-        return self._likelihood(hidden_NH, batch, entropy)
+            return self._unit_states(batch)
+
+    def output_head(self) -> Callable[[Tensor], Tensor]:
+        """See `Comparing.output_head`."""
+        head = self._model.get_output_embeddings()
+        if hasattr(head, "base_layer"):
+            raise ConfigError(
+                "policy.lora.targets: adapters on the output layer change what a distribution is compared with; leave "
+                "the output layer out"
+            )
+        return head
 
     def _unit_states(self, batch: PolicyBatch) -> Tensor:
-        """[N, H]: the hidden state that predicts each unit, row by row."""
         rows = layout.build(
             [p.input_ids for p in batch.prompts],
             [self._positions(p) for p in batch.prompts],
@@ -165,15 +184,22 @@ class TokenPolicy(AdaptedModel):
         width = rows.input_ids_BT.shape[1]
         return (torch.arange(width) < torch.tensor(rows.lengths)[:, None]).long().to(self.device)
 
-    def _likelihood(self, hidden_NH: Tensor, batch: PolicyBatch, entropy: str) -> Likelihood:
+    def _likelihood(
+        self,
+        hidden_NH: Tensor,
+        batch: PolicyBatch,
+        entropy: str,
+        others: Mapping[tuple[str, str], Distribution],
+    ) -> Likelihood:
         with self._autocast():
-            log_probs_N, entropy_N, normaliser_N = token_log_probs(
+            log_probs_N, entropy_N, normaliser_N, divergences = token_log_probs(
                 hidden_NH,
                 self._model.get_output_embeddings(),
                 batch.tokens_RU[batch.mask_RU].to(self.device),
                 self.allowed_tokens(batch.restrict),
                 batch.temperature,
                 entropy,
+                [(form, other) for (form, _), other in others.items()],
             )
         mask_RU = batch.mask_RU.to(self.device)
         return Likelihood(
@@ -182,6 +208,7 @@ class TokenPolicy(AdaptedModel):
             spread(entropy_N, mask_RU) if entropy_N is not None else None,
             self.value_head(first_of_rows(hidden_NH, mask_RU)) if self.value_head is not None else None,
             spread(normaliser_N, mask_RU),
+            {key: spread(divergence_N, mask_RU) for key, divergence_N in zip(others, divergences, strict=True)},
         )
 
     def cast_once(self) -> AbstractContextManager[None]:

@@ -34,6 +34,8 @@ def prepare(model: Any, config: TrainedConfig, unread: Iterable[nn.Parameter] = 
     Raises:
         ConfigError: nothing is left to train, or a LoRA target that names no layer.
     """
+    if not config.trains:
+        return model.requires_grad_(False).eval()
     entry = entry_of(config.type)
     for parameter in unread:
         parameter.requires_grad_(False)

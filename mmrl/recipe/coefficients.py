@@ -132,6 +132,39 @@ class RLPlus(CoefficientSettings):
     gamma: NonNegativeFloat = Field(0.5, description="exponent of 1 - p; 0.5 in the authors' script")
 
 
+class PEAR(CoefficientSettings):
+    """Whose data it is, and bounds of what the rest of an answer weighs."""
+
+    to: str = Field("behaviour", description="the companion that wrote the demonstrations, or reference")
+    form: Literal["suffix", "sequence"] = Field(
+        "suffix", description="suffix: of the units behind each unit; sequence: of the whole answer, at each of them"
+    )
+    gamma: float = Field(0.999, gt=0.0, le=1.0, description="discount of suffix, per unit behind")
+    log_low: float = Field(-0.08, le=0.0, description="least log-ratio of a unit")
+    log_high: float = Field(0.3, ge=0.0, description="largest log-ratio of a unit")
+    low: PositiveFloat = Field(0.1, description="least weight")
+    high: PositiveFloat = Field(10.0, description="largest weight")
+
+    def compared_with(self) -> tuple[str, ...]:
+        return (self.to,)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PEAR:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
+class AnchoredClip(PPOClip):
+    """Bounds of the ratio to a mixture of the old policy and another."""
+
+    to: str = Field("teacher", description="the companion, or reference")
+    share: float = Field(0.5, ge=0.0, lt=1.0, description="of the companion in the mixture; 0: ppo_clip")
+
+    def compared_with(self) -> tuple[str, ...]:
+        return (self.to,)
+
+
 class Preference(CoefficientSettings):
     """The best answer of each group against its worst, by the margin h of their log-ratios to the reference.
 
@@ -275,6 +308,21 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             needs=_RATIO,
             whole=True,
             doc="(q - p) / tau, p = softmax((s - s_old) / tau) and q = softmax(A / beta) over each group (ADPO).",
+        ),
+        "pear": Coefficient(
+            code=f"{_FUNCTIONS}pear",
+            settings=PEAR,
+            needs=_PROBABILITY,
+            doc="sg(clip(gamma^(T - t) prod_{j > t} pi(j) / pi_b(j), low, high)), pi_b the policy that wrote the "
+            "demonstrations, each log-ratio bounded (PEAR, arXiv 2602.01058, from a port of its code).",
+        ),
+        "anchored_clip": Coefficient(
+            code=f"{_FUNCTIONS}anchored_clip",
+            settings=AnchoredClip,
+            needs=_RATIO | _PROBABILITY,
+            doc="PPO's clip of pi / (pi_old^(1 - share) pi_T^share): the surrogate's trust region stands between the "
+            "old policy and a teacher (the idea of RLAD, arXiv 2602.22495; that the mixture is geometric is a choice "
+            "here).",
         ),
         "rl_plus": Coefficient(
             code=f"{_FUNCTIONS}rl_plus",

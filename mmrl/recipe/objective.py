@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, SerializeAsAny, model_validator
 
 from mmrl.contracts.errors import unknown
 from mmrl.recipe.advantage_transforms import ADVANTAGE_TRANSFORMS, AdvantageTransform, AdvantageTransformSettings
@@ -17,7 +17,9 @@ from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS, AuxiliaryTerm, Auxiliar
 from mmrl.recipe.base import Settings
 from mmrl.recipe.coefficients import COEFFICIENTS
 from mmrl.recipe.collecting import Filter, Gate, Inject, Relabel
+from mmrl.recipe.companions import REFERENCE
 from mmrl.recipe.controllers import CONTROLLERS, Controller, ControllerSettings
+from mmrl.recipe.kl import KL
 from mmrl.recipe.parts import PartSettings, fill_kinds, make_reader
 from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS, RewardTransform, RewardTransformSettings
 from mmrl.recipe.streams import Schedule, Stream
@@ -44,61 +46,6 @@ class ValueLoss(Settings):
         0.2, description="V moves at most this far from its old value per step; None: free"
     )
     huber: PositiveFloat = Field(10.0, description="where the square turns linear")
-
-
-class KL(Settings):
-    """KL to the reference policy, estimated from the sampled units with d = log pi - log ref.
-
-    `k1` is d, `k2` d^2 / 2, `k3` exp(-d) - 1 + d (GRPO). Their gradients in log pi are 1, d and 1 - exp(-d): on policy,
-    that of k2 is the reverse KL's, that of k3 is close to it where d is small, and that of k1 is 0 in the mean, so that
-    k1 is for `place: reward` or `ratio_weighted`.
-    """
-
-    weight: NonNegativeFloat = 0.0
-    kind: Literal["k1", "k2", "k3"] = "k3"
-    ratio_weighted: bool = Field(
-        False,
-        description="multiplied by r = pi / pi_old of the unit, whose gradient counts: unbiased in every update, and "
-        "r d for k3 (DeepSeek-V3.2, arXiv 2512.02556; TRL's default)",
-    )
-    place: Literal["loss", "reward"] = Field(
-        "loss",
-        description="reward: weight x the sum over a trajectory's units comes off its reward, after the reward "
-        "transforms and before the advantage, and under a critic off that of each step (PPO, RLOO); d is that before "
-        "the first update",
-    )
-
-    reference: Literal["start", "base"] = Field(
-        "start",
-        description="start: the policy as it is when the stage starts, LoRA's adapters too; base: the model below the "
-        "adapters, also in a stage after SFT (of no more memory)",
-    )
-
-    decay: float | None = Field(
-        None,
-        gt=0.0,
-        lt=1.0,
-        description="the reference follows the policy: after each step it is decay x itself + (1 - decay) x the "
-        "policy; null: it stays",
-    )
-
-    @property
-    def in_loss(self) -> bool:
-        """Whether it is a term of the loss."""
-        return self.weight > 0 and self.place == "loss"
-
-    @property
-    def in_reward(self) -> bool:
-        """Whether it comes off the reward."""
-        return self.weight > 0 and self.place == "reward"
-
-    @model_validator(mode="after")
-    def _weighted_in_the_loss(self) -> KL:
-        if self.ratio_weighted and self.place == "reward":
-            raise ValueError("ratio_weighted is for place loss: before the first update the ratio is 1; leave it out")
-        if self.decay is not None and self.reference == "base":
-            raise ValueError("decay moves a copy of the policy, and base is the model itself; set reference to start")
-        return self
 
 
 class Mismatch(Settings):
@@ -259,14 +206,32 @@ class Objective(Settings):
         weights = [UNIT_WEIGHTS.get(weight.kind).needs for weight in own.weights.values()]
         return COEFFICIENTS.get(own.coefficient.kind).needs.union(*weights)
 
-    def compared_with_reference(self) -> frozenset[str]:
-        """Names of the streams whose coefficient reads log-probs under the reference policy."""
-        return frozenset(name for name, own in self.streams.items() if COEFFICIENTS.get(own.coefficient.kind).reference)
+    def compared_with(self, stream: str) -> frozenset[str]:
+        """Names of the policies by which units of a stream are scored before the first update.
+
+        `reference`, where its coefficient, its weights or the KL in the loss read its log-probs, or a companion.
+        """
+        own = self.streams[stream]
+        names = {REFERENCE} if COEFFICIENTS.get(own.coefficient.kind).reference else set()
+        names |= {name for part in (own.coefficient, *own.weights.values()) for name in part.compared_with()}
+        return frozenset(names | ({self.kl.to} if self.kl.in_loss and "kl" in own.terms else set()))
+
+    def distributions(self, stream: str) -> frozenset[str]:
+        """Names of the policies whose whole distributions an auxiliary term reads beside units of a stream."""
+        terms = ((self.term_streams(name), own) for name, own in self.auxiliary_terms.items())
+        return frozenset(name for streams, own in terms if stream in streams for name in own.compared_with())
+
+    def companions(self) -> Iterator[tuple[str, str]]:
+        """(key, name) of every companion that something reads."""
+        named = [(f"{key}.to", name) for key, part in self.parts() for name in part.compared_with()]
+        named.append(("kl.to", self.kl.to))
+        yield from ((place, name) for place, name in named if name != REFERENCE)
 
     @property
     def has_reference(self) -> bool:
         """Whether anything is held to a reference policy."""
-        return bool(self.kl.weight) or bool(self.compared_with_reference())
+        read = (self.compared_with(name) | self.distributions(name) for name in self.streams)
+        return REFERENCE in frozenset().union(*read) or (self.kl.weight > 0 and self.kl.to == REFERENCE)
 
     def of(self, *origins: str) -> tuple[str, ...]:
         """Names of the streams that are filled from these origins, in order."""

@@ -28,6 +28,10 @@ class PartSettings(Settings):
         """Why the part cannot work in this `Objective`, as the end of a sentence about it; None where it can."""
         return None
 
+    def compared_with(self) -> tuple[str, ...]:
+        """Names of the policies whose log-probs it reads: `reference`, or a companion's."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -38,7 +42,8 @@ class Part:
         settings: the model of its parameters.
         doc: what it is, with its source, in a line of the docs.
         needs: what it reads of a unit's likelihood: `ratio` (new to old), `probability` (which a density is not),
-            `entropy` (of the distribution), `normaliser` (log-sum-exp of the logits).
+            `entropy` (of the distribution), `normaliser` (log-sum-exp of the logits), `distribution` (over the whole
+            vocabulary, beside another policy's).
     """
 
     code: Callable[..., Any] | str

@@ -6,9 +6,9 @@ unknown.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, field_validator, model_validator
 
 from mmrl.recipe.base import Settings
 from mmrl.recipe.budgets import PixelBudget, VideoBudget
@@ -61,6 +61,18 @@ class TrainedConfig(PolicyConfig):
     lora: Lora | None = None
     freeze: list[str] = Field([], description="parts of the model that do not train, by the names of its type")
     value_head: ValueHeadConfig | None = None
+    _trains: bool = PrivateAttr(True)
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything of it does."""
+        return self._trains
+
+    def as_frozen(self) -> Self:
+        """The same model with nothing to train, and so without float32 copies of its weights."""
+        frozen = self.model_copy(update={"lora": None, "freeze": [], "value_head": None})
+        frozen._trains = False
+        return frozen
 
     @model_validator(mode="after")
     def _trained(self) -> TrainedConfig:

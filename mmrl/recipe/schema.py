@@ -15,6 +15,7 @@ from mmrl.contracts.errors import ConfigError, unknown
 from mmrl.contracts.policy import params_of
 from mmrl.recipe.base import Settings
 from mmrl.recipe.beginnings import check_beginnings
+from mmrl.recipe.checks.companions import check_companions
 from mmrl.recipe.checks.data import check_budgets, check_episodes, check_read, check_recorded, check_rewarded
 from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.generating import check_generating, settle_generated
@@ -32,6 +33,7 @@ from mmrl.recipe.checks.policies import (
 from mmrl.recipe.checks.simulators import check_groups
 from mmrl.recipe.checks.sources import check_sources
 from mmrl.recipe.code import Code
+from mmrl.recipe.companions import CompanionConfig
 from mmrl.recipe.data import AnyData, DataConfig, EpisodeData
 from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
 from mmrl.recipe.evaluation import EvalConfig
@@ -99,6 +101,9 @@ class Recipe(Settings):
     threads: PositiveInt | None = Field(None, description="CPU threads; None: torch's own choice")
     micro_tokens: PositiveInt = Field(8192, description="tokens per micro-batch, prompts and padding included")
     policy: AnyPolicy
+    companions: dict[str, CompanionConfig] = Field(
+        {}, description="by a name of one's own, other checkpoints that score the policy's units"
+    )
     data: DataConfig = DataConfig()
     engine: AnyEngine = Field(
         HFSettings(), description="what samples, in every stage and in evaluation; default: the policy's own"
@@ -136,6 +141,7 @@ class Recipe(Settings):
         check_policy(self.policy)
         check_value_head(self.stages, self.policy)
         check_beginnings(self)
+        check_companions(self.companions, self.stages, self.policy)
         for part in self.apart():
             own = part.stages[0].own_sections
             try:

@@ -19,6 +19,7 @@ from mmrl.rollouts.collect import Builder, StepBatch
 from mmrl.tracking.metrics import is_wall_clock
 from mmrl.trainer.beginning import begin_stage
 from mmrl.trainer.checkpoint import step_name
+from mmrl.trainer.comparing import heads_of
 from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resources
 from mmrl.trainer.generating import generate_stage
 from mmrl.trainer.optim import Optimizer
@@ -167,15 +168,17 @@ def train_step(
     metrics = {**batch.metrics, **describe(batch)}
     update_start = time.perf_counter()
     policy, budget = session.policy, session.recipe.micro_tokens
-    measured = measure_references(batch.rollouts, objective, policy, budget)
+    companions = session.companions
+    measured = measure_references(batch.rollouts, objective, policy, budget, companions)
     rows, groups = make_rows(batch, objective, stage, measured, stateful)
-    rows = score_rollouts(rows, objective, stage, policy, budget, measured)
+    rows = score_rollouts(rows, objective, stage, policy, budget, measured, companions)
+    heads = heads_of(objective, policy, companions)
     shuffle = torch.Generator().manual_seed(derive(seed, "minibatches"))
     weights = stream_weights(objective.streams, place.stage_step)
     figures = []
     for part in minibatches(rows, stage.minibatches, stage.epochs, shuffle, stage.minibatch_by):
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
-        sums = accumulate(prepare(part, objective, policy, budget), plan, policy, budget)
+        sums = accumulate(prepare(part, objective, policy, budget), plan, policy, budget, heads)
         figures.append(metrics_of(sums, weights, objective) | optimizer.step())
     session.mixture.sampler.update(outcomes(batch.sampled, place.updates))
     place.updates += len(figures)

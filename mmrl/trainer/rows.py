@@ -16,6 +16,7 @@ from mmrl.objectives.kl import estimate_kl
 from mmrl.objectives.rows import Row
 from mmrl.objectives.scored import Scored
 from mmrl.objectives.stateful import Stateful
+from mmrl.recipe.companions import REFERENCE
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.reward_transforms import REWARD_TRANSFORMS
 from mmrl.recipe.training import StageConfig
@@ -28,7 +29,7 @@ class Measured:
 
     Attributes:
         old: float32 [U], log-probs of its units.
-        reference: float32 [U], those under the reference policy.
+        reference: float32 [U], those under what the KL is to.
         values: the critic's, as `Row.values`; None without one.
     """
 
@@ -85,7 +86,7 @@ def make_rows(
             masked = objective.mask_truncated and trajectory.truncated
             for stream in streams_of(trajectory, objective):
                 new = _rows(trajectory, stream, advantage, len(rows), len(group.trajectories), prompts, masked)
-                new = [_with_reference(replace(row, success=success), measured) for row in new]
+                new = [_with_reference(replace(row, success=success), measured, objective.kl.to) for row in new]
                 rows += _credited(new, trajectory, total, stepwise, charge) if critic else new
         noted.append(replace(group, trajectories=tuple(marked)))
     for group in batch.demonstrations:
@@ -135,10 +136,14 @@ def _charged(
     return replace(scored, reward=scored.reward - sum(map(sum, charges)), charges=units)
 
 
-def _with_reference(row: Row, measured: Mapping[int, Measured]) -> Row:
-    """The row with the reference's log-probs, where they are known, for the figure of the KL."""
+def _with_reference(row: Row, measured: Mapping[int, Measured], to: str) -> Row:
+    """The row with the log-probs of what the KL is to, where they are known, for the figure of the KL."""
     known = measured.get(id(row.decision))
-    return row if known is None else replace(row, reference=known.reference)
+    if known is None:
+        return row
+    if to == REFERENCE:
+        return replace(row, reference=known.reference)
+    return replace(row, companions={**row.companions, to: known.reference})
 
 
 def _earned(trajectory: Trajectory) -> float:

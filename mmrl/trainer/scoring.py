@@ -17,6 +17,7 @@ from mmrl.objectives.rows import Row, learned_mask
 from mmrl.recipe.advantages import Standard
 from mmrl.recipe.objective import Objective, Offline
 from mmrl.recipe.training import StageConfig
+from mmrl.trainer.comparing import Companions, score_others, standing_in
 from mmrl.trainer.rows import Measured, streams_of
 from mmrl.trainer.step import score
 
@@ -28,6 +29,7 @@ def score_rollouts(
     policy: Policy,
     budget: int,
     measured: Mapping[int, Measured] | None = None,
+    companions: Companions | None = None,
 ) -> list[Row]:
     """The rows with the log-probs, advantages and targets that the objective asks for.
 
@@ -36,6 +38,7 @@ def score_rollouts(
 
     Args:
         measured: as `measure_references` gives it: what it knows of a decision is not computed again.
+        companions: by name, those that the objective reads.
     """
     in_groups = set(objective.of("rollouts", "injected"))
     masked = [row for row in rows if row.masked]
@@ -54,16 +57,15 @@ def score_rollouts(
         sampled = [row if row.decision.old is None else replace(row, old=row.decision.old) for row in sampled]
     if sampled and critic is not None:
         sampled = weigh(sampled, critic, policy, budget)
-    everything = [*sampled, *taught]
-    held = objective.compared_with_reference() | (objective.under("kl") if objective.kl.in_loss else frozenset())
-    if everything and held:
-        with policy.reference():
-            everything = _score_where(everything, lambda row: row.stream in held, "reference", policy, budget)
-    return [*everything, *masked]
+    return [*score_others([*sampled, *taught], objective, policy, companions or {}, budget), *masked]
 
 
 def measure_references(
-    groups: Sequence[Group], objective: Objective, policy: Policy, budget: int
+    groups: Sequence[Group],
+    objective: Objective,
+    policy: Policy,
+    budget: int,
+    companions: Companions | None = None,
 ) -> dict[int, Measured]:
     """What KL in the reward is estimated from, by the identity of each decision; empty without such KL."""
     if not objective.kl.in_reward:
@@ -77,17 +79,19 @@ def measure_references(
         for decision in trajectory.decisions
     ]
     rows = score(rows, "old", policy, budget)
-    with policy.reference():
-        rows = score(rows, "reference", policy, budget)
-    return {id(row.decision): Measured(row.old, _where_learned(row), row.values) for row in rows}
+    to = objective.kl.to
+    with standing_in(to, policy, companions or {}) as other:
+        rows = score(rows, to, other, budget)
+    return {id(row.decision): Measured(row.old, _where_learned(row, to), row.values) for row in rows}
 
 
-def _where_learned(row: Row) -> Tensor:
-    """The reference's log-probs [U], the policy's own at units without a loss, which no KL is charged for."""
-    if row.old is None or row.reference is None:
+def _where_learned(row: Row, to: str) -> Tensor:
+    """The other policy's log-probs [U], the policy's own at units without a loss, which no KL is charged for."""
+    other = row.under(to)
+    if row.old is None or other is None:
         raise ValueError("the row is not scored")
     learned_U = learned_mask([row], torch.ones(1, row.units, dtype=torch.bool))[0]
-    return torch.where(learned_U, row.reference, row.old)
+    return torch.where(learned_U, other, row.old)
 
 
 def _score_where(

@@ -31,6 +31,7 @@ from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.tracker import Tracker
 from mmrl.tracking.videos import EpisodeVideos, videos_folder
 from mmrl.trainer import checkpoint
+from mmrl.trainer.comparing import Companions
 from mmrl.trainer.gap_gate import GapGate
 from mmrl.trainer.health import Health, Proven, explain
 from mmrl.trainer.opened import Program
@@ -56,10 +57,12 @@ class Session:
         open_anew: Callable[[PolicyConfig], Policy],
         resumed: Mapping[str, torch.Tensor] | None = None,
         resumed_state: Mapping[str, Any] | None = None,
+        companions: Companions | None = None,
     ):
         self.recipe, self.policy, self.engine, self.program = recipe, policy, engine, program
         self.simulators, self.tracker, self.stop, self.open_anew = simulators, tracker, stop, open_anew
         self.begun: int | None = None  # the stage that has opened the policy
+        self.companions = companions or {}
         self.now = program.parts[0]
         self._sampled_by: EngineSettings | None = None  # None: as the stage entered first has it
         self._resumed, self._resumed_state = resumed, resumed_state

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmrl.contracts.errors import DeadPolicy
 from mmrl.contracts.policy import Policy, without_dropout
+from mmrl.contracts.types import Distribution
 from mmrl.objectives import kernel
 from mmrl.objectives.batching import micro_batches
 from mmrl.objectives.preparing import give, preparing_parts, see
@@ -18,26 +20,29 @@ from mmrl.objectives.rows import Row, collate, normaliser, prompt_of
 from mmrl.objectives.schedules import stream_weights
 from mmrl.objectives.seen import Seen
 from mmrl.policies.alive import refuse_dead
+from mmrl.policies.companions import comparing
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS
+from mmrl.recipe.companions import RESERVED
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.training import MinibatchBy
 
 
 @torch.no_grad()
 def score(rows: Sequence[Row], field: str, policy: Policy, budget: int) -> list[Row]:
-    """Copies of `rows` with their current log-probs in `field` (`old` or `reference`), without dropout.
+    """Copies of `rows` with their log-probs under `policy` in `field`, without dropout.
 
-    Under `old` they also carry the critic's values, where the policy has one. Raises DeadPolicy where these are not
-    finite.
+    `field` is `old`, `reference` or the name of a companion. Under `old` they also carry the critic's values, where
+    the policy has one. Raises DeadPolicy where these are not finite.
     """
-    scored: dict[int, dict[str, Tensor]] = {}
+    scored: dict[int, dict[str, Any]] = {}
     with without_dropout(policy):
         for batch in micro_batches(rows, policy, budget):
             likelihood = policy.log_probs(collate(batch))
             log_probs, values = likelihood.log_probs_RU.cpu(), likelihood.value_RV
             refuse_dead(f"log-probs ({field})", [log_probs[likelihood.mask_RU.cpu()], values])
             for i, row in enumerate(batch):
-                scored[id(row)] = {field: log_probs[i, : row.units].clone()}
+                own = log_probs[i, : row.units].clone()
+                scored[id(row)] = {field: own} if field in RESERVED else {"companions": {**row.companions, field: own}}
                 if field == "old" and values is not None:
                     scored[id(row)]["values"] = values[i].cpu().clone()
     return [replace(row, **scored[id(row)]) for row in rows]
@@ -76,10 +81,21 @@ def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: i
     )
 
 
-def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Policy, budget: int) -> dict[str, float]:
+def accumulate(
+    rows: Sequence[Row],
+    plan: kernel.StepPlan,
+    policy: Policy,
+    budget: int,
+    heads: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+) -> dict[str, float]:
     """Adds the gradient of one optimizer step to the parameters; returns the step's sums and its loss.
 
-    Masked rows are left out of the forward passes. Raises DeadPolicy where the loss is not finite.
+    Masked rows are left out of the forward passes.
+
+    Args:
+        heads: from the states that rows keep of other policies to logits (`mmrl.trainer.comparing`).
+
+    Raises DeadPolicy where the loss is not finite.
     """
     terms = plan.objective.auxiliary_terms
     entropic = [name for name, own in terms.items() if "entropy" in AUXILIARY_TERMS.get(own.kind).needs]
@@ -89,7 +105,11 @@ def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Policy, budge
     total: dict[str, float] = {"loss_sum": 0.0}
     for batch in micro_batches([row for row in rows if not row.masked], policy, budget):
         entropy = wants if any(row.stream in looked_at for row in batch) else "none"
-        likelihood = policy.log_probs(collate(batch), entropy=entropy)
+        others = _distributions(batch, plan.objective, heads or {})
+        if others:
+            likelihood = comparing(policy).log_probs(collate(batch), entropy, others)
+        else:
+            likelihood = policy.log_probs(collate(batch), entropy=entropy)
         loss, sums = kernel.loss(likelihood, batch, plan)
         loss.backward()
         value = float(loss.detach())
@@ -101,6 +121,22 @@ def accumulate(rows: Sequence[Row], plan: kernel.StepPlan, policy: Policy, budge
             join = max if key.endswith("_max") else float.__add__
             total[key] = join(total[key], value) if key in total else value
     return total
+
+
+def _distributions(
+    batch: Sequence[Row], objective: Objective, heads: Mapping[str, Callable[[Tensor], Tensor]]
+) -> dict[tuple[str, str], Distribution]:
+    """By (form, name), what auxiliary terms read beside the policy's own distribution at each unit of the batch."""
+    wanted = {}
+    for own in objective.auxiliary_terms.values():
+        for form, name in own.divergences():
+            known = [row.states[name] for row in batch if name in row.states]
+            if known:
+                size = known[0].shape[1]
+                # Rows of other streams keep none: what is computed of zeros there is in no term.
+                states = [row.states.get(name, known[0].new_zeros(row.units, size)) for row in batch]
+                wanted[form, name] = Distribution(torch.cat(states), heads[name])
+    return wanted
 
 
 def minibatches(

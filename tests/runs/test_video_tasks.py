@@ -171,6 +171,9 @@ def test_every_method_trains_on_videos_images_and_text(tiny_qwen, media, tmp_pat
     if METHODS.get(method).objective and "value" in METHODS.get(method).objective:
         raw["policy"]["value_head"] = {}
     raw["policy"]["video"] = SMALL
+    if METHODS.get(method).objective:
+        named = {name for _, name in resolve_objective(method, {}).companions()}
+        raw["companions"] = {name: {"path": str(tiny_qwen(seed=1))} for name in named}
     raw["data"] = {"train": [{"type": "file", "path": str(media / "mixed.jsonl")}], "prefetch": 4}
     outcome = mmrl.train(raw)
     lines = metrics(outcome.folder)

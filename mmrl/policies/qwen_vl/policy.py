@@ -100,6 +100,11 @@ class QwenVL(TextPolicy):
         limit = self.config.max_prompt_tokens
         return [qwen_prompt.prepare_prompt(s, self.processor, rate, limit, videos or self.videos) for s in samples]
 
+    def units_read(self) -> Mapping[str, Any]:
+        """See `Comparing.units_read`; positions count time at the model's own rate."""
+        rate = getattr(self._model.config.vision_config, "tokens_per_second", None)
+        return {**super().units_read(), "time positions per second": rate}
+
     def localise(self, sample: Sample, prompt: QwenPrompt) -> Sample:
         """The sample with its boxes in this model's coordinates."""
         images = [Canvas(*sizes) for sizes in zip(prompt.image_sizes, prompt.resized, strict=True)]

@@ -81,6 +81,36 @@ MIXED: dict[str, Method] = {
         "policy would (the data's business); `ground_truth.without: {format: weight}` takes off its reward for a form "
         "that it cannot show; where an answer is as good, its reward becomes the answers' mean, and it teaches nothing",
     ),
+    "kdrl": Method(
+        source="KDRL, arXiv 2506.02208, from digests of the paper",
+        objective={
+            "streams": {"rl": {**RL, "normalise": "token"}},
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+            "kl": {"to": "teacher", "kind": "k2", "weight": 0.005},
+            "controllers": {"anneal": {"key": "kl.weight", "start": 0.005, "end": 0.001, "steps": 200}},
+        },
+        notes="GRPO by token mean minus 0.005 to 0.001 x KL to a teacher, whose k2 estimate has the reverse KL's "
+        "gradient on policy. Needs companions: {teacher: {path: …}}. How many steps the weight falls over is not "
+        "verified; nor is leaving out answers that are right, which is not in it",
+    ),
+    "rlad": Method(
+        source="the idea of RLAD, arXiv 2602.22495, from its abstract: a likelihood-ratio objective anchored to a "
+        "mixture of teacher and old policy",
+        objective={
+            "streams": {
+                "rl": {
+                    **RL,
+                    "coefficient": {"kind": "anchored_clip", "to": "teacher", "share": 0.5, "low": 0.2, "high": 0.2},
+                    "normalise": "token",
+                }
+            },
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+        },
+        notes="the ratio is to pi_old^0.5 pi_teacher^0.5: a token that the teacher finds likelier has further to rise "
+        "where A > 0, and is left alone where A < 0; one that it finds less likely the other way round. That the "
+        "mixture is geometric, its share and the clip are choices here, not the paper's. Needs companions: {teacher: "
+        "{path: …}}",
+    ),
     "ink_grpo": Method(
         source="InK-GRPO (typhoon-s), as its code has it",
         objective={

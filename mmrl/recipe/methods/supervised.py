@@ -29,6 +29,28 @@ SUPERVISED: dict[str, Method] = {
         },
         notes="alpha near 0 is sft, 1 is dft; strong prior: near 1, new domain: near 0. The default lies between",
     ),
+    "asft": Method(
+        source="ASFT, arXiv 2509.23753, with the weight 0.05 of its README",
+        objective={
+            "rollouts": False,
+            "demonstrations": True,
+            "streams": {"demo": {**SFT, "coefficient": {"kind": "dft"}}},
+            "auxiliary_terms": {"divergence": {"to": "reference", "form": "forward", "weight": 0.05}},
+        },
+        notes="dft plus 0.05 x KL(pi_ref || pi) over the whole vocabulary, mean over tokens; the reference is the "
+        "policy at the start of the stage. The default of its code is 0.1. It costs a forward pass of the reference",
+    ),
+    "pear": Method(
+        source="PEAR, arXiv 2602.01058, from a port of its code",
+        objective={
+            "rollouts": False,
+            "demonstrations": True,
+            "streams": {"demo": {**SFT, "coefficient": {"kind": "pear", "to": "behaviour"}}},
+        },
+        notes="each token weighs by the product of pi / pi_b over the tokens behind it. Needs companions: {behaviour: "
+        "{path: …}}, the model that wrote the demonstrations; streams.demo.coefficient.to: reference where that is the "
+        "policy itself. The port counts T over padded answers, here it is the answer's own length",
+    ),
     "filtered_bc": Method(
         source="filtered behaviour cloning: maximum likelihood on the policy's own successes",
         objective={

@@ -38,6 +38,8 @@ class Rule:
 
 
 LIKELIHOOD = frozenset({"ratio", "probability", "entropy", "normaliser"})
+# Of those that another policy's distribution over the whole vocabulary can stand beside.
+DISTRIBUTION = LIKELIHOOD | {"distribution"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Entry:
         sampled: what it gives of units that it sampled: see `mmrl.recipe.parts.Part.needs`.
         shown: what it gives of demonstrated ones; nothing where it has a loss of its own for them.
         rules: settings that it limits.
+        companions: another checkpoint of it can score its units on its prompts.
     """
 
     adapter: str
@@ -81,6 +84,7 @@ class Entry:
     sampled: frozenset[str] = LIKELIHOOD
     shown: frozenset[str] = LIKELIHOOD
     rules: tuple[Rule, ...] = ()
+    companions: bool = False
 
     @property
     def about(self) -> str:
@@ -134,6 +138,9 @@ _ENTRIES = {
         ("answers", *ACTS),
         parts=parts.QWEN_VL,
         packaged=("quickstart",),
+        sampled=DISTRIBUTION,
+        shown=DISTRIBUTION,
+        companions=True,
         **_QWEN,
     ),
     "smolvlm": Entry(
@@ -144,6 +151,9 @@ _ENTRIES = {
         reads=("smolvlm", "idefics3"),
         tiny=("smolvlm", "idefics3"),
         writer="mmrl.policies.tiny.smolvlm",
+        sampled=DISTRIBUTION,
+        shown=DISTRIBUTION,
+        companions=True,
     ),
     "frame_selector": Entry(
         "mmrl.policies.frame_selector.policy:FrameSelector",

@@ -160,7 +160,7 @@ def test_the_normaliser_is_that_of_the_softmax_over_allowed_tokens(elements, mon
     hidden = torch.randn(7, 5, dtype=torch.float64, generator=g).requires_grad_()
     head = torch.randn(11, 5, dtype=torch.float64, generator=g)
     allowed = torch.arange(11) < 8
-    _, _, normaliser = token_log_probs(hidden, lambda h: h @ head.T, torch.arange(7), allowed, 0.7)
+    _, _, normaliser, _ = token_log_probs(hidden, lambda h: h @ head.T, torch.arange(7), allowed, 0.7)
     expected = ((hidden @ head.T)[:, :8] / 0.7).logsumexp(-1)
     assert torch.allclose(normaliser, expected)
     ours, theirs = (torch.autograd.grad(x.square().sum(), hidden, retain_graph=True)[0] for x in (normaliser, expected))
