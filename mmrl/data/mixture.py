@@ -25,6 +25,7 @@ DATASETS = {
     "digits": "mmrl.data.digits:Digits",
     "video_digits": "mmrl.data.video_digits:VideoDigits",
     "file": "mmrl.data.readers:FileDataset",
+    "jigsaw": "mmrl.data.jigsaw:Jigsaw",
     "generated": "mmrl.data.generated:open_generated",
     "python": "mmrl.data.mixture:PythonRows",
     "episodes": "mmrl.data.episodes:Episodes",

@@ -152,6 +152,33 @@ class FileData(DatasetConfig):
         return None if written is None else template_text(written)
 
 
+class JigsawData(DatasetConfig):
+    """Puzzles made of one's own pictures and clips, whose answers need no label (Visual Jigsaw, arXiv 2509.25190)."""
+
+    type: Literal["jigsaw"]
+    path: str = Field(description="a folder with pictures, video files or folders of frames, at any depth")
+    puzzles: list[Literal["jigsaw", "rotation", "crop_location", "frame_order"]] = Field(
+        ["jigsaw"], min_length=1, description="what is asked, in turn"
+    )
+    grid: tuple[PositiveInt, PositiveInt] = Field((2, 2), description="rows and columns of pieces, and of places")
+    frames: int = Field(4, ge=2, le=20, description="frames of a clip that are to be put in order")
+    side: PositiveInt = Field(448, description="pictures and frames are made smaller, to at most so many pixels a side")
+    split: Literal["all", "train", "test"] = Field(
+        "all", description="train and test share no file: a fifth of them, chosen by name, is test"
+    )
+    size: PositiveInt | None = Field(None, description="rows; default: one per file and puzzle")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _pieces(self) -> JigsawData:
+        pieces = self.grid[0] * self.grid[1]
+        if {"jigsaw", "crop_location"} & set(self.puzzles) and not 2 <= pieces <= 20:
+            raise ValueError(f"grid {list(self.grid)} makes {pieces} pieces; 2 to 20 can be asked about")
+        if len(set(self.puzzles)) != len(self.puzzles):
+            raise ValueError(f"puzzles {self.puzzles} has one twice")
+        return self
+
+
 class GeneratedData(DatasetConfig):
     """What an earlier stage of the same run has generated."""
 
@@ -308,6 +335,7 @@ AnyData = Annotated[
     DigitsData
     | VideoDigitsData
     | FileData
+    | JigsawData
     | GeneratedData
     | PythonData
     | EpisodeData

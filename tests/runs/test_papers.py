@@ -49,7 +49,7 @@ def shrunk(node):
 
 
 # One of each kind of program; the others are made of the same stages.
-RUN = ("drive", "ghpo", "medvlthinker", "metis_rise", "observe_r1", "regft", "sec")
+RUN = ("drive", "ghpo", "medvlthinker", "metis_rise", "observe_r1", "prefix_rft", "prompt_augmentation", "regft", "sec")
 
 
 @pytest.mark.slow

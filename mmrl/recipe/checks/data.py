@@ -13,6 +13,7 @@ from mmrl.recipe.data import (
     DatasetConfig,
     DigitsData,
     EpisodeData,
+    JigsawData,
     PythonData,
     RobotData,
     VideoDigitsData,
@@ -38,6 +39,7 @@ UNREAD: dict[str, dict[str, str]] = {
 # Budgets that no row of a type can need.
 NO_BUDGET: tuple[tuple[type[DatasetConfig], str, str], ...] = (
     (DigitsData, "video", "holds pictures alone"),
+    (JigsawData, "video", "asks about pictures alone, frames too"),
     (VideoDigitsData, "image", "holds videos alone"),
     (EpisodeData, "video", "shows pictures alone"),
     (RobotData, "video", "gives pictures alone"),

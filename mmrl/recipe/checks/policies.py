@@ -156,7 +156,7 @@ def check_pictures(data: Any, simulators: Mapping[str, SimulatorConfig]) -> None
 
 
 def _describe_types(kinds: Iterable[str]) -> str:
-    names = {"answers": "rows with questions (file, digits, video_digits)", "episodes": "data of type episodes"}
+    names = {"answers": "rows with questions (file, digits, video_digits, jigsaw)", "episodes": "data of type episodes"}
     return " or ".join(names[kind] for kind in kinds if kind in names)
 
 
