@@ -95,6 +95,9 @@ CASES: tuple[Case, ...] = (
     _of("rl_plus", m.rl_plus),
     _of("visurf", m.visurf, objective={"reward_transforms": {"ground_truth": {"without": {"format": 0.2}}}}),
     _of("hpt", m.hpt),
+    _of("sasr", p.sft, "a supervised step", objective={"streams": {"rl": {"weight": 0.0}}}),
+    _of("sasr", p.grpo, "a step of RL", objective={"streams": {"demo": {"weight": 0.0}}}),
+    _of("relift", m.relift, objective={"buffer": {"size": 1}}),
     _of("sft", m.srft_demonstrations, "SRFT's weight",
         objective={"streams": {"demo": {"weights": {"entropy_scale": {}}}}}),
     # Preferences.
@@ -104,6 +107,7 @@ CASES: tuple[Case, ...] = (
     _of("ipo", q.ipo),
     _of("slic", q.slic, objective={"streams": {"preferred": {"coefficient": {"beta": 1.5}}}}),
     _of("dpo_sft", q.dpo_sft),
+    _of("mpo", q.mpo),
     _of("online_dpo", q.online_dpo),
     _of("adpo", q.adpo),
     # Beside other policies.
@@ -143,6 +147,8 @@ CASES: tuple[Case, ...] = (
     _of("grpo", p.difficulty, "difficulty", objective={"advantage_transforms": {"difficulty": {}}}),
     _of("grpo", p.sign_scaled, "half of the negative",
         objective={"advantage_transforms": {"sign_scale": {"negative": 0.5}}}),
+    _of("grpo", p.scaled_by_success, "negative scaled by success",
+        objective={"advantage_transforms": {"success_scale": {"low": 0.3, "power": 2.0}}}),
     _of("grpo", p.gdpo, "gdpo",
         objective={"advantage": {"kind": "gdpo", "weights": {"accuracy": 1.0, "format": 0.2}}}),
 )  # fmt: skip

@@ -106,6 +106,15 @@ def hpt(s: Step) -> Tensor:
     return loss - 0.001 * entropy / (kept.mask.sum() + demos.mask.sum())
 
 
+def relift(s: Step) -> Tensor:
+    """ReLIFT, arXiv 2506.07527: Dr. GRPO's sums, and demonstrations of what nothing solves, less 0.001 of entropy."""
+    b = s.answers
+    failed = [int(b.group[rows[0]]) for rows in b.by_group() if b.accuracy[rows].sum() == 0]
+    demos = s.demos.take(failed)
+    supervised = -token_mean(demos.logp, demos) - 0.001 * token_mean(demos.entropy, demos)
+    return -_sums(surrogate(ratios(b), centred(b)[:, None]), b) + supervised
+
+
 def srft_demonstrations(s: Step) -> Tensor:
     """SRFT's weight of demonstrations: 0.5 sg(e^-H)."""
     b = s.demos

@@ -44,6 +44,14 @@ def dpo_sft(s: Step) -> Tensor:
     return dpo(s) - sequence_mean(s.demos.logp, s.demos)
 
 
+def mpo(s: Step) -> Tensor:
+    """0.8 DPO, 0.2 of BCO's pairs around the mean reward, and the mean over chosen answers of each one's mean."""
+    chosen, rejected = 0.1 * _gain(s.demos), 0.1 * _gain(s.rejected)
+    middle = torch.cat([chosen, rejected]).mean().detach()
+    bco = -(logsigmoid(chosen - middle) + logsigmoid(-(rejected - middle))).mean()
+    return 0.8 * dpo(s) + 0.2 * bco - sequence_mean(s.demos.logp, s.demos)
+
+
 def online_dpo(s: Step) -> Tensor:
     """The best of each group against its worst; groups of equal rewards count and teach nothing."""
     b = s.answers

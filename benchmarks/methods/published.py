@@ -267,6 +267,16 @@ def filtered_bc(s: Step) -> Tensor:
     return -token_mean(b.accuracy[:, None] * b.logp, b)
 
 
+def scaled_by_success(s: Step) -> Tensor:
+    """GRPO whose negative advantages weigh by 0.3 + 0.7 q^2, q the group's success rate."""
+    b = s.answers
+    a = standardised(b)
+    for rows in b.by_group():
+        q = b.accuracy[rows].mean()
+        a[rows] = torch.where(a[rows] < 0, (0.3 + 0.7 * q.square()) * a[rows], a[rows])
+    return -sequence_mean(surrogate(ratios(b), a[:, None]), b)
+
+
 def kl_in_loss(kind: str, weighted: bool, beta: float) -> Loss:
     """GRPO plus beta KL to the reference, per token, estimated as `kind`; times the ratio where `weighted`."""
 

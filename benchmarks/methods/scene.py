@@ -59,7 +59,7 @@ class Scene:
         self._draw(seed)
         samples = Digits(DigitsData(type="digits", tasks=["ocr", "counting"]))
         self.samples: list[Sample] = [
-            replace(samples[i], id=f"s{i}", rejected=REJECTED_TEXT) for i in range(len(ACCURACY))
+            replace(samples[i], id=f"s{i}", rejected=REJECTED_TEXT, draw=(0, i)) for i in range(len(ACCURACY))
         ]
         for i in range(0 if not pictures else len(ACCURACY) - 1, len(ACCURACY)):
             self.samples[i] = _without_pictures(self.samples[i])
@@ -253,9 +253,28 @@ class Scripted(Builder):
     """The builder of a step, whose groups and demonstrations are the scene's instead of an engine's."""
 
     def __init__(self, scene: Scene, stage: StageConfig):
-        preparer = SimpleNamespace(rewarder=SimpleNamespace(at=lambda progress: None), take=scene.ready)
-        mixture: Any = SimpleNamespace(next=self._next, datasets=[scene.samples], reject=None)
-        super().__init__(scene.policy, None, mixture, preparer, None, stage, stage.objective)  # type: ignore[arg-type]
+        preparer: Any = SimpleNamespace(
+            rewarder=SimpleNamespace(at=lambda progress: None),
+            take=scene.ready,
+            make=lambda sample, rewarded: scene.ready(sample),
+        )
+        mixture: Any = SimpleNamespace(
+            next=self._next,
+            datasets=[scene.samples],
+            reject=None,
+            again=lambda dataset, row, epoch: scene.samples[row],
+        )
+        waiting, nobody = Stateful(stage.objective).waiting, None
+        super().__init__(
+            scene.policy,
+            nobody,
+            mixture,
+            preparer,
+            nobody,
+            stage,
+            stage.objective,
+            waiting,  # type: ignore[arg-type]
+        )
         self.scene = scene
 
     def _next(self, count: int, demonstrations: bool = False) -> list[Sample]:

@@ -259,7 +259,7 @@ def _too_long(recipe: Recipe, train: dict, policy: Policy) -> list[BadSample]:
 
 
 def _demonstrates(objective: Objective) -> bool:
-    return objective.demonstrations or objective.gate is not None
+    return objective.draws_demonstrations
 
 
 def _describe_data(probes: Sequence[Probe], limit: int) -> list[str]:

@@ -346,6 +346,10 @@ class Mixture:
             return known
         return rows[row] if looking or self.ahead is None else self.ahead.take(key, lambda: rows[row])[0]
 
+    def again(self, dataset: int, row: int, epoch: int) -> Sample:
+        """A sample that was drawn before, as it was then; the mixture stays where it is. Raises BadSample."""
+        return replace(self.datasets[dataset][row], epoch=epoch, draw=(dataset, row))
+
     def reject(self, error: BadSample) -> None:
         """Takes note of a sample found bad after it was handed out. Raises it where the policy is `stop`."""
         if self.on_bad == "stop":

@@ -30,6 +30,16 @@ def sign_scale(groups: Groups, advantages: Advantages, own: settings.SignScale) 
     return _each(advantages, lambda a: torch.where(a > 0, own.positive * a, own.negative * a))
 
 
+def success_scale(groups: Groups, advantages: Advantages, own: settings.SuccessScale) -> Advantages:
+    """A < 0 times low + (1 - low) q^power."""
+    scaled = []
+    for group, own_advantages in zip(groups, advantages, strict=True):
+        q = fmean(t.measured("advantage_transforms: success_scale") for t in group)
+        factor = own.low + (1 - own.low) * q**own.power
+        scaled += _each([own_advantages], lambda a, f=factor: torch.where(a < 0, f * a, a))  # type: ignore[misc]
+    return scaled
+
+
 def bound(groups: Groups, advantages: Advantages, own: settings.Bound) -> Advantages:
     """A within its bound."""
     return _each(advantages, lambda a: a.clamp(-own.bound, own.bound))

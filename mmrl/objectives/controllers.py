@@ -147,6 +147,47 @@ class Drawn(_Counting):
         return Control({self.own.key: self.value if drawn else 0.0})
 
 
+class Switching(_Counting):
+    """One of two streams in each step, by the norm of the supervised one's gradient."""
+
+    def __init__(self, own: settings.Switch, objective: Objective):
+        self.own = own
+        self.names = (own.demonstrations, own.rollouts)
+        self.weights = tuple(float(objective.streams[name].weight) for name in self.names)  # type: ignore[arg-type]
+        self.first, self.last = 0.0, 0.0  # norms, of the warm-up's last step and of the latest supervised one
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the next step is."""
+        if self.step < self.own.warmup:
+            return True
+        bar = self.last + self.own.gamma * self.first
+        return random.Random(f"{self.own.seed}/{self.step}").random() * bar < self.last
+
+    def control(self) -> Control:
+        """One stream's weight is the objective's, the other's 0."""
+        demo, rl = self.weights
+        shares = (demo, 0.0) if self.supervised else (0.0, rl)
+        return Control({f"streams.{name}.weight": share for name, share in zip(self.names, shares)})
+
+    def observe(self, figures: Mapping[str, float]) -> None:
+        """One step more; a supervised one has shown its gradient."""
+        if self.supervised:
+            self.last = figures.get("optim/grad_norm", self.last)
+            if self.step == self.own.warmup - 1:
+                self.first = self.last
+        super().observe(figures)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps so far, and the norms."""
+        return {**super().state_dict(), "first": self.first, "last": self.last}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The steps so far, and the norms."""
+        super().load_state_dict(state)
+        self.first, self.last = state["first"], state["last"]
+
+
 class Controllers:
     """All controllers of one stage, and the other parts of its objective that remember."""
 

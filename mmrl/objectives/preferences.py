@@ -39,6 +39,19 @@ def compare(rows: Sequence[Seen], own: settings.Preference) -> list[Tensor]:
     return [row.log_probs_U.new_tensor([pull.get(row.trajectory, 0.0)]) for row in rows]
 
 
+def judge(rows: Sequence[Seen], own: settings.BCO) -> list[Tensor]:
+    """beta sigmoid(d - beta g) of answers with A > 0 and -beta sigmoid(beta g - d) of others, d the mean of beta g."""
+    answers = {t: seen for members in _by_group(rows).values() for t, seen in members.items()}
+    earned = {t: own.beta * _gain(seen, mean=False) for t, seen in answers.items()}
+    middle = torch.stack(list(earned.values())).mean()
+    pull = {
+        t: float(own.beta * torch.sigmoid(sign * (middle - earned[t])) * sign)
+        for t, seen in answers.items()
+        for sign in (1.0 if float(_advantage(seen[0])) > 0 else -1.0,)
+    }
+    return [row.log_probs_U.new_tensor([pull[row.trajectory]]) for row in rows]
+
+
 def anchor(rows: Sequence[Seen], own: settings.ADPO) -> list[Tensor]:
     """(q - p) / tau with p = softmax((s - s_old) / tau), q = softmax(A / beta) over each group."""
     pull: dict[int, float] = {}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from mmrl.contracts.errors import CheckpointError, first_line
+from mmrl.objectives.waiting import Waiting
 from mmrl.recipe.advantages import ADVANTAGES
 from mmrl.recipe.objective import Objective
 
@@ -28,11 +29,17 @@ class Remembering(Resumable, Protocol):
 
 
 class Stateful:
-    """The remembering parts of one stage, by their keys in the objective. Their state is in the checkpoint."""
+    """The remembering parts of one stage, by their keys in the objective. Their state is in the checkpoint.
+
+    Attributes:
+        waiting: the prompts in the objective's buffer; None without one.
+    """
 
     def __init__(self, objective: Objective):
         code = ADVANTAGES.get(objective.advantage.kind).load()
-        self.parts: dict[str, Remembering] = {"advantage": code(objective.advantage)} if isinstance(code, type) else {}
+        self.waiting = None if objective.buffer is None else Waiting(objective.buffer)
+        self.parts: dict[str, Any] = {"advantage": code(objective.advantage)} if isinstance(code, type) else {}
+        self.parts |= {} if self.waiting is None else {"buffer": self.waiting}
 
     def state_dict(self) -> dict[str, Mapping[str, Any]]:
         """Each one's state by its key."""

@@ -30,6 +30,13 @@ class SignScale(AdvantageTransformSettings):
     negative: NonNegativeFloat = Field(1.0, description="below 1: wrong answers push less")
 
 
+class SuccessScale(AdvantageTransformSettings):
+    """Wrong answers push less where the policy seldom succeeds."""
+
+    low: float = Field(0.2, ge=0.0, le=1.0, description="the factor in a group without a success; 1 where all are")
+    power: PositiveFloat = Field(1.0, description="exponent of the success rate")
+
+
 class Bound(AdvantageTransformSettings):
     """A bound of the size of advantages."""
 
@@ -61,6 +68,11 @@ ADVANTAGE_TRANSFORMS: Registry[AdvantageTransform] = Registry(
             code=f"{_FUNCTIONS}sign_scale",
             settings=SignScale,
             doc="positive x A for A > 0, negative x A for A < 0.",
+        ),
+        "success_scale": AdvantageTransform(
+            code=f"{_FUNCTIONS}success_scale",
+            settings=SuccessScale,
+            doc="A x (low + (1 - low) q^power) for A < 0 with the group's mean accuracy q; A > 0 stays.",
         ),
         "bound": AdvantageTransform(code=f"{_FUNCTIONS}bound", settings=Bound, doc="min(max(A, -bound), bound)."),
         "whiten": AdvantageTransform(

@@ -181,6 +181,12 @@ class Preference(CoefficientSettings):
     smoothing: float = Field(0.0, ge=0.0, lt=0.5, description="of sigmoid: the share of labels taken to be wrong")
 
 
+class BCO(CoefficientSettings):
+    """How steeply an answer counts as right or wrong."""
+
+    beta: PositiveFloat = 0.1
+
+
 class ADPO(CoefficientSettings):
     """Temperatures of the policy's and of the advantages' distributions over a group."""
 
@@ -300,6 +306,17 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             doc="-dL/dh of each group's best answer, dL/dh of its worst, 0 of others, L a loss of the margin h of "
             "their log-ratios to the reference (DPO, arXiv 2305.18290; IPO, arXiv 2310.12036; SLiC-HF, arXiv "
             "2305.10425).",
+        ),
+        "bco": Coefficient(
+            code="mmrl.objectives.preferences:given",
+            settings=BCO,
+            prepare="mmrl.objectives.preferences:judge",
+            needs=_PROBABILITY,
+            whole=True,
+            reference=True,
+            doc="-dL/ds of -log sigmoid(beta g - d) for answers with A > 0 and -log sigmoid(d - beta g) for others, g "
+            "the log-ratio of a whole answer to the reference and d the step's mean of beta g (the pairwise form of "
+            "BCO, arXiv 2404.04656, as TRL has it, whose d is a running mean).",
         ),
         "adpo": Coefficient(
             code="mmrl.objectives.preferences:given",

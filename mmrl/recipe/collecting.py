@@ -36,6 +36,25 @@ class Gate(Settings):
     threshold: float = Field(1.0, description="a rollout is correct when its accuracy reaches this")
 
 
+class Buffer(Settings):
+    """ReLIFT: prompts with at most `solved` right rollouts wait, and when `size` do, their demonstrations are learned.
+
+    Their groups stay in the step. A prompt that fails again while it waits, waits once; prompts without a demonstration
+    do not wait.
+    """
+
+    solved: int = Field(0, ge=0)
+    threshold: float = Field(1.0, description="a rollout is right when its accuracy reaches this")
+    size: PositiveInt = Field(128, description="how many must wait; the newest as many are then learned in one step")
+    most: PositiveInt | None = Field(None, description="how many may wait; the oldest are dropped. null: all")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Buffer:
+        if self.most is not None and self.most < self.size:
+            raise ValueError(f"most {self.most} is below size {self.size}, which would never wait")
+        return self
+
+
 class Inject(Settings):
     """Mixed offline-online groups: a demonstration stands in a group, in its last rollout's place or as one more.
 

@@ -82,6 +82,23 @@ class Chance(OfKey):
     seed: int = 0
 
 
+class Switch(ControllerSettings):
+    """Which of two streams a step learns from, the supervised one alone at first."""
+
+    demonstrations: str = Field("demo", description="the supervised stream")
+    rollouts: str = Field("rl", description="the other one")
+    warmup: PositiveInt = Field(100, description="steps of the supervised stream alone")
+    gamma: PositiveFloat = 1.0
+    seed: int = 0
+
+    def refusal(self, objective: Any) -> str | None:
+        for name in (self.demonstrations, self.rollouts):
+            stream = objective.streams.get(name)
+            if stream is None or not isinstance(stream.weight, int | float) or stream.complement_of is not None:
+                return f"switches weights, and streams.{name}.weight is no number of the objective"
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller(Part):
     """A controller: `code` is a class with the methods of `mmrl.objectives.controllers.Controller`.
@@ -108,6 +125,12 @@ CONTROLLERS: Registry[Controller] = Registry(
             code="mmrl.objectives.controllers:Drawn",
             settings=Chance,
             doc="the number at `key` with a probability, else 0, drawn anew each step from seed and step.",
+        ),
+        "switch": Controller(
+            code="mmrl.objectives.controllers:Switching",
+            settings=Switch,
+            doc="the supervised stream alone for `warmup` steps, then with probability G / (G + gamma G_w), else the "
+            "other alone: G is the gradient's norm in the latest supervised step, G_w in the last of the warm-up.",
         ),
         "adaptive_entropy": Controller(
             code="mmrl.objectives.controllers:AdaptiveEntropy",

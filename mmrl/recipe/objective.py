@@ -16,7 +16,7 @@ from mmrl.recipe.advantages import ADVANTAGES, Advantage, AdvantageSettings, Sta
 from mmrl.recipe.auxiliary_terms import AUXILIARY_TERMS, AuxiliaryTerm, AuxiliaryTermSettings
 from mmrl.recipe.base import Settings
 from mmrl.recipe.coefficients import COEFFICIENTS
-from mmrl.recipe.collecting import Filter, Gate, Inject, Relabel
+from mmrl.recipe.collecting import Buffer, Filter, Gate, Inject, Relabel
 from mmrl.recipe.companions import REFERENCE
 from mmrl.recipe.controllers import CONTROLLERS, Controller, ControllerSettings
 from mmrl.recipe.kl import KL
@@ -85,6 +85,7 @@ class Objective(Settings):
     demonstrations: bool = Field(False, description="draw an independent batch of demonstrations every step")
     pairs: bool = Field(False, description="demonstrations come with an answer that they are preferred to")
     gate: Gate | None = None
+    buffer: Buffer | None = None
     inject: Inject | None = None
     relabel: Relabel | None = None
     offline: Offline | None = Field(None, description="weigh demonstrations by what they earned")
@@ -121,6 +122,7 @@ class Objective(Settings):
         self._check_origins()
         for key, setting in (
             ("gate", self.gate),
+            ("buffer", self.buffer),
             ("filter", self.filter),
             ("inject", self.inject),
             ("reward_transforms", self.reward_transforms),
@@ -170,6 +172,11 @@ class Objective(Settings):
                 self._check_complement(name, stream)
         self._check_parts()
         return self
+
+    @property
+    def draws_demonstrations(self) -> bool:
+        """Whether steps hold demonstrations beside groups."""
+        return self.demonstrations or self.gate is not None or self.buffer is not None
 
     @property
     def critic(self) -> Standard | None:
@@ -240,7 +247,7 @@ class Objective(Settings):
     def _check_origins(self) -> None:
         filled = {
             "rollouts": (self.rollouts, "rollouts: true"),
-            "demonstrations": (self.demonstrations or self.gate is not None, "demonstrations: true, or a gate"),
+            "demonstrations": (self.draws_demonstrations, "demonstrations: true, a gate or a buffer"),
             "injected": (self.inject is not None, "inject"),
             "pairs": (self.pairs, "pairs: true"),
         }
@@ -279,9 +286,10 @@ class Objective(Settings):
             )
 
     def _check_offline(self) -> None:
-        if not self.demonstrations or self.relabel is not None or self.gate is not None:
+        if not self.demonstrations or self.relabel is not None or self.gate is not None or self.buffer is not None:
             raise ValueError(
-                "offline needs demonstrations: true and neither relabel nor gate, whose demonstrations carry no rewards"
+                "offline needs demonstrations: true and neither relabel nor gate nor buffer, whose demonstrations "
+                "carry no rewards"
             )
         if self.value is None:
             raise ValueError(

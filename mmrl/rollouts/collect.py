@@ -15,7 +15,8 @@ from mmrl.contracts.policy import Policy, media_of
 from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import REJECTED, Group, Sample, Trajectory
 from mmrl.data.mixture import Mixture
-from mmrl.recipe.collecting import Filter, Gate, Inject
+from mmrl.objectives.waiting import Place, Waiting
+from mmrl.recipe.collecting import Buffer, Filter, Gate, Inject
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.preparing import Preparer
@@ -60,12 +61,14 @@ class Builder:
         simulators: Simulators,
         stage: StageConfig,
         objective: Objective,
+        waiting: Waiting | None = None,
     ):
         self.policy, self.engine, self.mixture = policy, engine, mixture
         self.preparer, self.simulators = preparer, simulators
         self.stage, self.objective = stage, objective
         self.rewarder, self.seed, self.progress = preparer.rewarder, 0, 0.0
         self._stage_terms = terms_of(stage.rollout)
+        self._waiting = waiting
 
     def collect(self, seed: int, progress: float = 1.0) -> StepBatch:
         """One step's batch. The same seed, weights, sampler position and progress give the same batch.
@@ -77,6 +80,9 @@ class Builder:
         self.rewarder, self.seed, self.progress = self.preparer.rewarder.at(progress), seed, progress
         start = time.perf_counter()
         rollouts, demos, sampled, metrics = self._rollouts(seed) if self.objective.rollouts else ([], [], [], {})
+        if self.objective.buffer is not None:
+            learned, figures = self._buffered(sampled, self.objective.buffer)
+            demos, metrics = demos + learned, metrics | figures
         if self.objective.demonstrations:
             demos = demos + self._demonstrations(self.stage.demonstrations)
         if any(t.episode is not None for group in (*rollouts, *demos) for t in group.trajectories):
@@ -196,6 +202,30 @@ class Builder:
             self.mixture.reject(demo)
             return _Place(group)
         return _Place(demo, gated=True)
+
+    def _buffered(self, sampled: Sequence[Group], buffer: Buffer) -> tuple[list[Group], dict[str, float]]:
+        """Demonstrations of prompts that have waited long enough, after the step's unsolved ones joined them."""
+        if self._waiting is None:
+            raise ValueError("objective.buffer remembers, and its stage has made no instance of it")
+        places = []
+        for group in sampled:
+            solved = sum(t.measured() >= buffer.threshold for t in group.trajectories)
+            if solved <= buffer.solved and group.sample.demonstrated and group.sample.draw is not None:
+                places.append(Place(*group.sample.draw, group.sample.epoch))
+        self._waiting.add(places)
+        ready = []
+        for place in self._waiting.release():
+            try:
+                ready.append(self.preparer.make(self.mixture.again(*place), rewarded=False))
+            except BadSample as error:
+                self.mixture.reject(error)
+        learned: list[Group] = []
+        for demo in self._demonstrate(ready).values():
+            if isinstance(demo, BadSample):
+                self.mixture.reject(demo)
+            else:
+                learned.append(demo)
+        return learned, {"group/waiting": float(len(self._waiting)), "group/released": float(len(learned))}
 
     def _demonstrations(self, count: int) -> list[Group]:
         groups: list[Group] = []

@@ -34,6 +34,6 @@ def refusals(train: Sequence[AnyData], stages: Sequence[StageConfig]) -> dict[st
 
 def _cure(objective: Objective, use: str) -> str | None:
     """What spares a stage the expert; None where it does not ask it for episodes of this use."""
-    if (objective.gate or objective.inject) and use != "demonstrations":
+    if (objective.gate or objective.buffer or objective.inject) and use != "demonstrations":
         return PLAYED
     return DRAWN if objective.demonstrations and use != "rollouts" else None

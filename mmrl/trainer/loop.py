@@ -84,9 +84,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         session.restore(optimizer, controllers, stage)
     elif stage.objective.has_reference:
         session.policy.keep_reference(base=stage.objective.kl.reference == "base")
-    builder = Builder(
-        session.policy, session.engine, session.mixture, session.preparer, session.simulators, stage, stage.objective
-    )
+    builder = _make_builder(session, stage, controllers)
     builder.read_ahead(session.now.recipe.data.prefetch)
     while place.stage_step < stage.steps and not place.over:
         control = controllers.control()
@@ -132,6 +130,19 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         session.log(place, stage, {}, results)
         session.save_if_due(place, optimizer, controllers, results, ended=True)
     return True
+
+
+def _make_builder(session: Session, stage: StageConfig, controllers: Controllers) -> Builder:
+    return Builder(
+        session.policy,
+        session.engine,
+        session.mixture,
+        session.preparer,
+        session.simulators,
+        stage,
+        stage.objective,
+        controllers.stateful.waiting,
+    )
 
 
 def hand_over(session: Session, place: Place) -> dict[str, float]:

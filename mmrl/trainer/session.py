@@ -293,7 +293,7 @@ class Session:
     @contextmanager
     def kept_on_error(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> Iterator[None]:
         """What fails inside, where no weight changes yet, leaves a checkpoint from which the run goes on exactly."""
-        before = self.mixture.state_dict()
+        before, parts = self.mixture.state_dict(), controllers.stateful.state_dict()
         try:
             yield
         except DeadPolicy:
@@ -301,6 +301,7 @@ class Session:
             raise
         except Exception:
             self.mixture.load_state_dict(before)
+            controllers.stateful.load_state_dict(parts)
             self.save_for_resume(place, optimizer, controllers)
             raise
 

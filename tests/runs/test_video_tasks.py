@@ -154,7 +154,7 @@ def test_offline_mix_puts_demonstrations_with_their_end_and_tag_into_video_group
 
 def of_answers():
     """Methods that learn from answers: not from a flow policy's steps, an expert, recorded rewards or pairs."""
-    left_out = {"pi_rl_sde", "pi_rl_noise", "chunked_awr", "dagger", "dpo", "dpo_sft", "ipo", "slic"}
+    left_out = {"pi_rl_sde", "pi_rl_noise", "chunked_awr", "dagger", "dpo", "dpo_sft", "ipo", "mpo", "slic"}
     assert left_out <= set(METHODS)
     return sorted(set(METHODS) - left_out)
 

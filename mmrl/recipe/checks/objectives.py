@@ -115,6 +115,11 @@ def check_minibatches(stage: Any, objective: Objective) -> None:
                 f"{where}: minibatches {count} exceeds {key} {getattr(stage, key)}, and each optimizer step takes its "
                 f"share of them; raise {key}, or lower minibatches"
             )
+    if objective.buffer is not None and count > objective.buffer.size:
+        raise ValueError(
+            f"{where}: minibatches {count} exceeds objective.buffer.size {objective.buffer.size}, and each optimizer "
+            "step takes its share of what the buffer gives; raise size, or lower minibatches"
+        )
     if count == 1 or len(objective.streams) == 1:
         return
     # Under `sum` an optimizer step's rollouts weigh by their number, so that demonstrations which are in few of the

@@ -152,6 +152,36 @@ MIXED: dict[str, Method] = {
         "groups there are; with `per_prompt: true` in both streams (rl `constant`, demo `sequence`) every prompt "
         "weighs alike. The script clips the gradient's norm at 80, not at 1",
     ),
+    "sasr": Method(
+        source="the idea of SASR, arXiv 2505.13026: each step is one of SFT or of GRPO, drawn by the norm of SFT's "
+        "gradient",
+        objective={
+            "demonstrations": True,
+            "streams": {"rl": {**RL, "normalise": "sequence"}, "demo": SFT},
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+            "controllers": {"switch": {"warmup": 100, "gamma": 1.0}},
+        },
+        notes="100 steps of SFT, then SFT with probability G / (G + gamma G_w), G the gradient's norm in the last step "
+        "of SFT and G_w in the last one of the warm-up; its exact expression and gamma are not verified. Rollouts are "
+        "sampled in every step; where the warm-up is long, a stage of sft before is cheaper, with controllers.switch."
+        "warmup 1",
+    ),
+    "relift": Method(
+        source="ReLIFT, arXiv 2506.07527, as its code has it but for the second optimizer",
+        objective={
+            "buffer": {"solved": 0, "size": 128},
+            "streams": {
+                "rl": {**RL, "normalise": "sum", "terms": ["kl", "mismatch"]},
+                "demo": {**SFT, "terms": ["entropy"]},
+            },
+            "advantage": {"baseline": "group_mean", "scale": "none"},
+            "entropy": 0.001,
+        },
+        notes="prompts that no rollout solves wait, and once 128 do, the demonstrations of the newest 128 are learned "
+        "beside RL, in the same optimizer steps; the code learns them after the RL update, with an AdamW of their own "
+        "at the same learning rate. Lower objective.buffer.size with few prompts per step. That RL clips at 0.2 is a "
+        "choice here; the script clips the gradient's norm at 0.7",
+    ),
     "sft_then_rl": Method(
         source="the honest baseline: SFT, then GRPO (arXiv 2604.23747 argues for it)",
         stages=(("sft", "sft", 0.5), ("rl", "grpo", 0.5)),

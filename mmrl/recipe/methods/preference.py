@@ -40,6 +40,24 @@ PREFERENCE: dict[str, Method] = {
         },
         notes=_COST,
     ),
+    "mpo": Method(
+        source="mixed preference optimization with TRL's weights: 0.8 DPO, 0.2 BCO, 1 likelihood of the chosen answer",
+        objective={
+            **_on_pairs(),
+            "streams": {
+                "preferred": {**_on_pairs(beta=0.1)["streams"]["preferred"], "weight": 0.8},
+                "judged": {
+                    "from": "pairs",
+                    "coefficient": {"kind": "bco", "beta": 0.1},
+                    "weight": 0.2,
+                    "normalise": "group",
+                },
+                "sft": {**SFT, "normalise": "sequence"},
+            },
+        },
+        notes="BCO's threshold is the optimizer step's mean reward, in TRL a running mean; the likelihood is the mean "
+        f"over answers of each one's mean over tokens. {_COST}",
+    ),
     "online_dpo": Method(
         source="DPO on the policy's own answers: the best of each group against its worst",
         objective={

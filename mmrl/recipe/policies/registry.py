@@ -115,7 +115,7 @@ _SELECTOR = (
     Rule("objective.value", (None,), "has no critic; use a method without one (grpo)"),
     *(
         Rule(f"objective.{key}", (nothing,), "learns from rewards: no dataset says which frames to choose")
-        for key, nothing in (("demonstrations", False), ("gate", None), ("inject", None))
+        for key, nothing in (("demonstrations", False), ("gate", None), ("buffer", None), ("inject", None))
     ),
     *(Rule(f"rollout.{key}", (off,), "draws moments, whose spread is rollout.temperature") for key, off in _TOKENS),
 )

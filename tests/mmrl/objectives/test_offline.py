@@ -152,7 +152,7 @@ ROLLED = {"from": "rollouts"}
     ("method", "overrides", "message"),
     [
         ("grpo", {"offline": {}}, "offline needs demonstrations: true"),
-        ("dagger", {"offline": {}}, "neither relabel nor gate, whose demonstrations carry no rewards"),
+        ("dagger", {"offline": {}}, "neither relabel nor gate nor buffer, whose demonstrations carry no rewards"),
         (
             "chunked_awr",
             {"rollouts": True, "gate": {}, "streams": {"rl": {"from": "rollouts"}}},

@@ -23,7 +23,7 @@ from mmrl.recipe.companions import CompanionConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.trainer.comparing import heads_of, score_others
 from mmrl.trainer.step import accumulate, plan_step
-from tests.support.policy import demo_rows, digits, load
+from tests.support.policy import adapt, demo_rows, digits, load
 from tests.support.runs import metrics, recipe
 from tests.support.toy import Toy, assert_same, objective_of, ppo_term
 
@@ -137,6 +137,18 @@ def test_a_companion_scores_as_a_policy_of_its_weights_would_and_never_changes(t
         assert all(weight.grad is None for weight in weights)
         assert not other.module.training
     assert any(p.grad is not None and bool(p.grad.any()) for _, p, _ in policy.trainable())
+
+
+def test_under_lora_the_reference_s_distribution_is_that_of_its_own_adapters(tiny_qwen):
+    policy, objective = adapt(load(tiny_qwen(), lora={"rank": 2})), objective_of("asft")
+    rows = demo_rows(policy, digits(2, "ocr"))
+    for base in (False, True):
+        policy.keep_reference(base=base)
+        scored = score_others(rows, objective, policy, {}, 10_000)
+        plan = plan_step(objective, scored, 0, 64)
+        sums = accumulate(scored, plan, policy, 10_000, heads_of(objective, policy, {}))
+        assert sums["term_divergence_units_sum"] == sum(row.units for row in rows)
+        assert (abs(sums["term_divergence_sum"]) > 1e-3) == base, "nothing has moved since the stage began"
 
 
 def test_offloaded_weights_are_back_on_their_device_while_they_score_alone(monkeypatch):
