@@ -10,7 +10,7 @@ from mmrl.contracts.errors import BadSample, ConfigError, UserError
 from mmrl.contracts.sampler import Outcome, Pool
 from mmrl.contracts.types import Sample
 from mmrl.data.mixture import Mixture, column_of, make_sampler
-from mmrl.data.samplers.bandits import absolute_advantages
+from mmrl.data.samplers.bandits import absolute_advantages, softmax
 from mmrl.recipe.samplers import SAMPLERS, sampler_settings
 
 # What each sampler needs beside its name.
@@ -250,3 +250,8 @@ def test_what_a_sampler_cannot_take_is_refused(given, said):
 def test_an_order_that_names_no_value_is_refused():
     with pytest.raises(UserError, match=r"data\.sampler\.order: unknown value of column level '4'"):
         made("staged", column="level", draws=1, order=["4"])
+
+
+def test_a_softmax_of_large_values_is_their_logistic_share():
+    assert softmax([1000.0, 1000.0 - math.log(3), -1000.0], 1.0).tolist() == pytest.approx([0.75, 0.25, 0.0])
+    assert softmax([0.0, 2 * math.log(3)], 2.0).tolist() == pytest.approx([0.25, 0.75])

@@ -16,7 +16,7 @@ from mmrl.evaluation.suite.asking import Asker
 from mmrl.evaluation.suite.check import check_benchmark
 from mmrl.evaluation.suite.opening import read_suite
 from mmrl.evaluation.suite.records import read_records
-from mmrl.evaluation.suite.runner import open_tasks
+from mmrl.evaluation.suite.runner import open_task, open_tasks
 from mmrl.recipe.benchmarks import BENCHMARKS
 from mmrl.recipe.rollout import SamplingConfig
 from tests.support.suite import Engine, Policy, ask, gold_of, settings
@@ -94,6 +94,8 @@ def test_missing_media_are_refused_or_counted(letters):
     assert (entry["failures"], entry["figures"]["kind/hard"]) == (2, 0.0)
     with pytest.raises(UserError, match="media of 2 of 6 rows are missing"):
         check_benchmark("letters", str(letters))
+    # Answers that are on disk are scored whatever lies there now.
+    assert len(open_task("letters", str(letters)).survey.missing) == 2
 
 
 def test_cut_answers_are_counted(letters):

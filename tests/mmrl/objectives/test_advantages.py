@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrl.objectives.advantages import group_advantages
+from mmrl.objectives.advantages import group_advantages, signed
 from mmrl.objectives.reward_transforms import overlong_penalty
 from mmrl.objectives.schedules import stream_weights, value
-from mmrl.recipe.advantages import Standard
+from mmrl.objectives.scored import Scored
+from mmrl.recipe.advantages import Signed, Standard
 from mmrl.recipe.reward_transforms import Overlong
 from mmrl.recipe.streams import Schedule, Stream
 
@@ -146,3 +147,18 @@ def test_a_complement_is_one_minus_the_other_weight(step):
     assert weights["demo"] == value(schedule, step)
     assert weights["rl"] + weights["demo"] == pytest.approx(1.0)
     assert 0.1 - 1e-12 <= weights["rl"] <= 1.0
+
+
+def test_equal_rewards_leave_no_residue_of_a_mean_by_length():
+    lengths = (3, 4, 6)
+    assert sum(0.1 * length for length in lengths) / sum(lengths) != 0.1, "there would be a residue"
+    settings = Standard(baseline="length_mean", scale="none")
+    assert group_advantages([[0.1] * 3, [0.1]], settings, [lengths, (3,)]) == [[0.0] * 3, [0.0]]
+
+
+@pytest.mark.parametrize(("weight", "size"), [("failure", 3 / 4), ("odds", math.sqrt(3)), ("one", 1.0)])
+def test_the_sign_of_an_answer_weighs_by_its_group(weight, size):
+    """One right answer of four; groups of one kind alone weigh nothing."""
+    groups = [[Scored(0.0, accuracy=a) for a in row] for row in ([1.0, 0, 0.5, 0], [1.0, 1.0], [0.0, 0.0])]
+    expected = [[size, -size, -size, -size], [0, 0], [0, 0]]
+    assert [pytest.approx(row) for row in expected] == signed(groups, Signed(weight=weight))

@@ -6,8 +6,10 @@ import torch
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Decision, Likelihood
 from mmrl.objectives import kernel
+from mmrl.objectives.coefficients import choose_bounds
 from mmrl.objectives.rows import Row
-from mmrl.recipe.coefficients import COEFFICIENTS
+from mmrl.objectives.seen import Seen
+from mmrl.recipe.coefficients import BAPO, COEFFICIENTS
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.objective import Objective
 from mmrl.trainer.figures import metrics_of
@@ -115,3 +117,14 @@ def test_clip_figures_count_the_units_that_ppo_leaves_without_a_gradient():
     figures = metrics_of(sums | {"loss_sum": 0.0}, {"rl": 1.0}, objective)
     shares = [float((flat & side).sum()) / 6 for side in (ratio > 1, ratio < 1)]
     assert [figures["policy/clip_high"], figures["policy/clip_low"]] == shares == [1 / 6, 1 / 6]
+
+
+def test_the_bounds_of_bapo_end_at_their_most_where_the_target_is_out_of_reach():
+    """No advantage is positive, so that nothing that is pushed up comes to a share of what is pushed down."""
+    own, row = BAPO(low_step=0.1, high_step=0.7), torch.zeros(2, dtype=torch.float64)
+    seen = Seen(row, row, row, None, None, -1.0, 0, 0, None)
+    ((low, high),) = choose_bounds([seen], own)
+    assert (float(low), float(high)) == pytest.approx((0.9, 3.0))
+    above = Seen(row, row, row, None, None, 1.0, 0, 0, None)
+    ((low, high),) = choose_bounds([above], own)
+    assert (float(low), float(high)) == (0.6, 1.2)

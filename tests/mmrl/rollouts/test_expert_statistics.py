@@ -204,3 +204,9 @@ def test_an_evaluation_refuses_statistics_that_nothing_gives(tiny_qwen, tmp_path
     raw["data"]["eval"] = [{**EPISODES, "first": 100, "size": 2}]
     with pytest.raises(UserError, match=r"unknown dataset 'tabel'. Did you mean 'table'\?"):
         mmrl.evaluate(raw)
+
+
+def test_one_episode_is_enough():
+    env = robotics.make({**TABLE, "num_envs": 2})
+    assert expert_statistics(env, samples(1))["num_trajectories"] == 1
+    assert expert_statistics(env, samples(3))["num_trajectories"] == 3

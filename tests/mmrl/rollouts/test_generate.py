@@ -17,7 +17,7 @@ from mmrl.recipe.rollout import RolloutConfig
 from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts import generate as module
 from mmrl.rollouts.generate import Generation, described, generate
-from mmrl.rollouts.written_rows import row_of, written_rows
+from mmrl.rollouts.written_rows import link_video, row_of, written_rows
 from mmrl.tracking.rollouts import write_groups
 
 
@@ -228,3 +228,14 @@ def test_programs_that_cannot_run_are_refused(stages, said):
     with pytest.raises(ConfigError) as error:
         load_recipe(program(*stages))
     assert str(error.value).startswith(said)
+
+
+def test_a_video_is_linked_once(tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"frames")
+    sample, folder = replace(question(0), root=str(tmp_path / "videos")), tmp_path / "data"
+    name = link_video(folder, "a.mp4", sample)
+    assert (folder / name).samefile(tmp_path / "videos" / "a.mp4")
+    (tmp_path / "videos" / "a.mp4").unlink()
+    assert link_video(folder, "a.mp4", sample) == name
+    assert (folder / name).read_bytes() == b"frames"

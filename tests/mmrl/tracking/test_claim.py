@@ -289,3 +289,17 @@ def test_what_killed_evaluations_were_writing_goes_once_it_is_old(tmp_path):
     remove_asides(tmp_path)
     assert sorted(path.name for path in old.parent.iterdir()) == [new.name, other.name]
     remove_asides(tmp_path / "not there")
+
+
+def test_a_folder_that_another_makes_at_the_same_moment_is_not_ones_own(tmp_path, monkeypatch):
+    mkdir = Path.mkdir
+
+    def beaten(path, **options):
+        mkdir(path, **options)
+        raise FileExistsError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", beaten)
+        claim = Claim(tmp_path / "runs" / "x", "never")
+    claim.undo()
+    assert (tmp_path / "runs" / "x").is_dir()

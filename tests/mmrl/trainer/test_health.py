@@ -39,6 +39,7 @@ CASES = {
     "one reward": (FINE, groups()[:1], set()),
     "nothing sampled": (FINE, [], set()),
     "one token": (FINE, groups(tokens=((7, 7), (7,))), {"one_token"}),
+    "one answer of one token": (FINE, groups(rewards=(0.0,), tokens=((7, 7),)), set()),
     "equal answers of two tokens": (FINE, groups(tokens=((7, 8), (7, 8))), set()),
     "equal actions that are numbers": (FINE, groups(tokens=((0.0, 0.0), (0.0,))), set()),
 }
