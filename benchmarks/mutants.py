@@ -1,6 +1,6 @@
 """The share of one-line changes of mmrl's own code that its fast tests notice.
 
-    python -m benchmarks.mutants [--count N] [--seed S] [--only FILE …] [--map FILE] [--output FILE]
+    python -m benchmarks.mutants [--count N] [--seed S] [--only FILE …] [--map FILE] [--noticed FILE] [--output FILE]
 
 Draws changes that alter behaviour (`benchmarks.mutants_make`) from modules in which a silent fault spoils results, as
 many of each kind as there are, and runs for each the fast tests that run the changed line, quickest first, until one
@@ -8,8 +8,13 @@ fails. Files stay as they are: children are forked from a process that has impor
 into the module's functions. Which tests run which lines is recorded first, by one run of the tests, and kept in
 `--map`: later runs record test files that have changed, or whose modules have, alone.
 
-A change is noticed where a test fails that passes without it, or does not end in time. `value` is the share noticed,
-without those that `mutants_judged.json` says are equivalent, with the reason; survivors are listed.
+A change is noticed where a test fails that passes without it, or does not end in time. Of its tests those are tried,
+the quickest first, that take `BUDGET` seconds together, and what only another would notice counts as unnoticed. `value`
+is the share noticed, without those that `mutants_judged.json` says are equivalent, with the reason; survivors are
+listed.
+
+Which test noticed which change is kept in `--noticed`. A later run takes that over where neither the module nor the
+test file has changed since, and tries all other changes: so tests written for survivors are tried on these alone.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from benchmarks.mutants_make import Mutation, mutated, mutations
-from benchmarks.mutants_touched import ROOT, Finder, Map, module_name
+from benchmarks.mutants_touched import ROOT, Finder, Map, digest, module_name
 from benchmarks.result import give
 
 MODULES = (
@@ -60,7 +65,7 @@ TESTS = (
 )
 JUDGED = Path(__file__).with_name("mutants_judged.json")
 # Processor seconds: what the tests of one change may take as recorded, and how much longer than recorded they may run.
-BUDGET, PATIENCE, START = 40.0, 5.0, 60.0
+BUDGET, PATIENCE, START = 12.0, 5.0, 60.0
 
 
 def chosen_files(patterns: Sequence[str]) -> list[str]:
@@ -105,7 +110,8 @@ def in_child(work: Callable[[], int], seconds: float, log: Path) -> int | None:
             code = work()
         finally:
             os._exit(code)
-    deadline = time.monotonic() + 4 * seconds
+    # Of a processor that others use as well.
+    deadline = time.monotonic() + 10 * seconds
     status: int | None = None
     while status is None:
         done, ended = os.waitpid(child, os.WNOHANG)
@@ -215,13 +221,45 @@ def notice(change: Mutation, known: Map, subject: Subject, folder: Path) -> tupl
 
 
 def falsely_failing(tests: Sequence[str], folder: Path) -> set[str]:
-    """Those of these tests that fail on their own without any change."""
+    """Those of these tests that fail without any change, together and on their own."""
+    log = folder / "log"
+    in_child(lambda: run_tests(tests, folder, first=False), 10 * START + 10 * len(tests), log)
+    shutil.rmtree(folder / "tests", ignore_errors=True)
+    lines = log.read_text(errors="replace").splitlines()
+    together = {line.split(" - ")[0].split(" ", 1)[1] for line in lines if line.startswith(("FAILED ", "ERROR "))}
     wrong = set()
-    for test in tests:
+    for test in together.intersection(tests):
         if in_child(lambda test=test: run_tests([test], folder), 10 * START, folder / "log") != 0:
             wrong.add(test)
         shutil.rmtree(folder / "tests", ignore_errors=True)
     return wrong
+
+
+class Noticed:
+    """Which test noticed which change, with digests of the module and of the test file; kept in a file.
+
+    Args:
+        path: it need not be there.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def of(self, change: Mutation) -> str | None:
+        """The test that noticed a change, where neither it nor the module has changed since."""
+        entry = self.known.get(f"{change.title} #{change.number}")
+        return entry["test"] if entry is not None and entry["digests"] == self._digests(change, entry["test"]) else None
+
+    def keep(self, change: Mutation, test: str) -> None:
+        """Notes that a test noticed a change."""
+        self.known[f"{change.title} #{change.number}"] = {"test": test, "digests": self._digests(change, test)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.known), encoding="utf-8")
+
+    def _digests(self, change: Mutation, test: str) -> list[str]:
+        file = test.split("::")[0]
+        return [digest(change.file), digest(file) if (ROOT / file).is_file() else ""]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -231,6 +269,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="changes of these files or patterns alone")
     parser.add_argument("--map", type=Path, default=ROOT / "build" / "mutants_map.json")
+    parser.add_argument("--noticed", type=Path, default=ROOT / "build" / "mutants_noticed.json")
     parser.add_argument("--part", default="1/1", help="i/n: every n-th change from the i-th on, for several processes")
     parser.add_argument("--output", help="also write the result to this file, with date and machine")
     args = parser.parse_args(argv)
@@ -248,17 +287,22 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         subject = Subject(chosen_files(args.only or MODULES), test_files(), Path(folder))
         changes = draw(subject.sources, args.count, args.seed, judged)
-        outcomes = {}
+        outcomes, before, tried = {}, Noticed(args.noticed), []
         for change in changes[part - 1 :: parts]:
-            outcomes[change] = notice(change, known, subject, Path(folder))
+            test = before.of(change)
+            if test is None:
+                tried.append(change)
+            outcomes[change] = notice(change, known, subject, Path(folder)) if test is None else ("noticed", test)
             state, why = outcomes[change]
             print(f"{state:9} {change.file}:{change.line}: {change.kind}: {change.before} -> {change.after}: {why}")
             sys.stdout.flush()
-        killers = sorted({why for state, why in outcomes.values() if state == "noticed" and "::" in why})
+        killers = sorted({outcomes[c][1] for c in tried if outcomes[c][0] == "noticed" and "::" in outcomes[c][1]})
         wrong = falsely_failing(killers, Path(folder))
     for change, (state, why) in outcomes.items():
         if state == "noticed" and why in wrong:
             outcomes[change] = ("survived", f"{why} fails without the change too")
+        elif state == "noticed" and change in tried:
+            before.keep(change, why)
     give(summary(outcomes, args.seed, len(judged)), args.output)
 
 

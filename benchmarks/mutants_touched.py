@@ -124,6 +124,7 @@ class Map:
     def __init__(self, path: Path, modules: Sequence[str]):
         self.path, self.modules = path, modules
         self.known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self._places: dict[str, set[tuple[float, str]]] | None = None
 
     def stale(self, files: Sequence[str]) -> list[str]:
         """The test files that must be run again: new, changed, or of a module that has changed since."""
@@ -166,19 +167,20 @@ class Map:
         self.path.write_text(json.dumps(self.known), encoding="utf-8")
 
     def tests_of(self, file: str, line: int) -> list[tuple[float, str]]:
-        """(seconds, test) of the tests that run a line, quickest first; where none does, of those that run the file.
+        """(seconds, test) of the tests that run a line, quickest first.
 
-        Lines outside of functions run once, when whichever test is first imports the module.
+        Lines outside of functions run once, when whichever test is first imports the module. So where none runs the
+        line, those that run the file; and where none does, for it holds no functions, its folder.
         """
-        every = [
-            (known["seconds"], test, known["lines"])
-            for of_file in self.known.values()
-            for test, known in of_file["tests"].items()
-        ]
-        hits = sorted((seconds, test) for seconds, test, lines in every if f"{file}:{line}" in lines)
-        return hits or sorted(
-            (seconds, test) for seconds, test, lines in every if any(key.startswith(f"{file}:") for key in lines)
-        )
+        if self._places is None:
+            self._places = defaultdict(set)
+            for of_file in self.known.values():
+                for test, known in of_file["tests"].items():
+                    files = {key.rpartition(":")[0] for key in known["lines"]}
+                    for place in (*known["lines"], *files, *(str(Path(each).parent) for each in files)):
+                        self._places[place].add((known["seconds"], test))
+        places = (f"{file}:{line}", file, str(Path(file).parent))
+        return sorted(next((self._places[place] for place in places if place in self._places), ()))
 
 
 def digest(file: str) -> str:

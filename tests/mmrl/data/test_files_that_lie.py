@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -101,6 +102,8 @@ def test_large_pictures_wait_for_each_other():
         inside.set()
         with room.of(2):
             order.append("fits beside it")
+        while not (room._changed._waiters or "second" in order):
+            time.sleep(0.001)
         order.append("first")
     done.wait()
     thread.join()

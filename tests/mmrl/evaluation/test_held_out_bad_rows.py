@@ -1,12 +1,15 @@
 """Held-out rows that are bad under `skip`: they stay in the denominator of their task, or in a figure of their own."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 import mmrl
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Sample
+from mmrl.evaluation.rows import BadRows
+from mmrl.evaluation.runner import _prepare
 from tests.support.runs import recipe
 from tests.support.videos import write_video
 
@@ -88,3 +91,21 @@ def test_the_command_without_a_run_warns_and_counts(tiny_qwen, tmp_path, caplog)
     figures = mmrl.evaluate(raw, reward=lambda text, sample: 1.0, eval_data=Rows())
     assert figures == {"a": 1.0, "b": 1.0, "mean": 1.0, "unreadable": 1 / 4}
     assert "bad sample, skipped (eval eval): mine row 1: was lost" in caplog.text
+
+
+def test_a_row_without_answers_that_cannot_be_prepared_counts_in_no_task():
+    """Under `skip`; it is noted, and what can be prepared is."""
+
+    def make(sample, rewarded):
+        if sample.row:
+            raise BadSample(sample.where, "cannot be read")
+        return sample.id, rewarded
+
+    noted, samples = [], [Sample(f"q{i}", (), "ocr", {"text": "1"}, row=i) for i in (1, 0, 2)]
+    ahead, preparer = SimpleNamespace(want=lambda now, coming: None), SimpleNamespace(make=make)
+    bad = BadRows("own", "skip", lambda error, dataset, row: noted.append((dataset, row)))
+    assert _prepare(samples, preparer, bad, ahead, [], scored=False) == [None, ("q0", False), None]
+    assert (bad.unmeasured, bad.unknown, dict(bad.tasks)) == (2, 0, {})
+    assert _prepare(samples[:2], preparer, bad, ahead, []) == [None, ("q0", True)]
+    assert (bad.unmeasured, bad.unknown, dict(bad.tasks)) == (2, 0, {"ocr": 1})
+    assert noted == [("own", 1), ("own", 2), ("own", 1)]

@@ -211,6 +211,8 @@ def test_adaptive_kl_is_zieglers():
 
 def test_adaptive_entropy_acts_below_its_target_alone():
     controllers = Controllers(stage(controllers={"adaptive_entropy": {"target": 1.0, "delta": 0.1, "high": 0.25}}))
+    begun = Controllers(stage(entropy=0.2, controllers={"adaptive_entropy": {"target": 1.0}}))
+    assert begun.control().objective["entropy"] == 0.2, "it acts until something is observed"
     bonuses = []
     for entropy in (0.5, 0.5, 1.0, 1.5, 0.9):
         controllers.observe({"policy/entropy": entropy})

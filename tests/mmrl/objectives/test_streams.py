@@ -6,9 +6,10 @@ import torch
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import DEMO, Decision, Group, Likelihood, Sample, Trajectory
 from mmrl.objectives import kernel
-from mmrl.objectives.rows import Row
+from mmrl.objectives.rows import Row, normaliser
 from mmrl.recipe.methods import METHODS, resolve_objective
 from mmrl.recipe.objective import Objective
+from mmrl.recipe.streams import Stream
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.collect import StepBatch
 from mmrl.trainer.figures import metrics_of
@@ -147,3 +148,24 @@ def test_no_file_of_the_trainer_or_the_kernel_knows_a_streams_name():
     known = {name for entry in METHODS.entries.values() for name in (entry.objective or {}).get("streams", {})}
     literals = [(f.name, name) for f in files for name in known if f'"{name}"' in f.read_text()]
     assert literals == []
+
+
+def test_the_mean_of_a_prompt_s_units_leaves_masked_answers_out():
+    """Two answers of one prompt, the second masked; and a prompt of which every answer is."""
+    rows = [
+        Row(Decision(None, torch.zeros(units, dtype=torch.long)), "rl", 1.0, i, units, 2, group=group, masked=masked)
+        for i, (units, group, masked) in enumerate(((2, 0, False), (3, 0, True), (4, 2, True)))
+    ]
+    stream = Stream.model_validate({"from": "rollouts", "coefficient": {"kind": "one"}, "normalise": "prompt"})
+    assert normaliser("rl", stream, rows, 10).scale(rows[0]) == 1 / 2 / 2
+
+
+def test_what_parts_were_given_stands_in_their_rows_alone():
+    rows = [
+        Row(Decision(None, torch.zeros(2, dtype=torch.long)), "rl", 1.0, i, 2, given=given)
+        for i, given in enumerate(({"a": torch.tensor([1.0, 2.0])}, {}, {"b": torch.tensor([3.0])}))
+    ]
+    like = torch.zeros(1, dtype=torch.float64)
+    assert kernel._stack_given(rows, "a", like).tolist() == [[1, 2], [0, 0], [0, 0]]
+    assert kernel._stack_given(rows, "b", like).tolist() == [[0], [0], [3]]
+    assert kernel._stack_given(rows, "c", like) is None

@@ -38,7 +38,8 @@ def refusal(folder: Path) -> str:
     return str(error.value)
 
 
-EVIL = "from pathlib import Path\nPath(__file__).with_name('canary').touch()\n"
+# Transformers would run a copy of it that lies elsewhere.
+EVIL = "from pathlib import Path\nPath({!r}, 'canary').touch()\n"
 CHANGES = {
     "a hidden size that is text": ("config.json", {"text_config": {"hidden_size": "abc"}, "hidden_size": "abc"}),
     "a vision depth that is a list": ("config.json", {"vision_config": [1]}),
@@ -56,7 +57,7 @@ CHANGES = {
 @pytest.mark.parametrize("case", CHANGES)
 def test_odd_settings_are_one_line_and_no_code_runs(folder, case):
     name, changes = CHANGES[case]
-    (folder / "evil.py").write_text(EVIL)
+    (folder / "evil.py").write_text(EVIL.format(str(folder)))
     if not (folder / name).exists():
         (folder / name).write_text("{}")
     edit(folder / name, **changes)
@@ -75,7 +76,7 @@ def test_files_of_another_kind_are_one_line(folder, name, content):
 
 
 def test_nobody_is_asked_about_code(folder):
-    (folder / "evil.py").write_text(EVIL)
+    (folder / "evil.py").write_text(EVIL.format(str(folder)))
     edit(folder / "config.json", model_type="evil", auto_map={"AutoConfig": "evil.Config"})
     with pytest.raises(CheckpointError, match="cannot read"):
         read_config(str(folder), "qwen_vl")
@@ -90,13 +91,17 @@ def test_code_of_a_checkpoint_is_refused_wherever_transformers_reads_one():
 
 
 def test_errors_of_any_kind_become_one_line():
+    trusted = []
+
     class Odd:
         @staticmethod
         def from_pretrained(source, trust_remote_code):
+            trusted.append(trust_remote_code)
             raise ZeroDivisionError("sizes of 0\nand more")
 
     with pytest.raises(CheckpointError, match=r"^policy\.path: 'x' does not load: sizes of 0$"):
         load_companion(Odd, "x", "x")
+    assert trusted == [False]
 
 
 def write_template(folder: Path, text: str) -> None:
@@ -153,6 +158,14 @@ def test_one_operation_without_end_is_ended_in_a_process_of_its_own(folder, monk
     monkeypatch.setattr(chat_template, "MOST_SECONDS", 0.2)
     write_template(folder, SQUARES + MARKS)
     assert "does not end within 0.2 s" in refusal(folder)
+
+
+def test_what_may_grow_is_tried_before_it_is_rendered_here(folder, monkeypatch):
+    monkeypatch.setattr(
+        chat_template, "ends", lambda template, messages, seconds: f"no end in {seconds:g} s of a trial"
+    )
+    write_template(folder, "{% set n = 2 * 3 %}" + MARKS)
+    assert "no end in 10 s of a trial" in refusal(folder)
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("time", "3 s"), ("memory", "1000 MB"), ("crash", "3 s")])

@@ -7,13 +7,14 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.importing import import_named
-from mmrl.recipe.working_folder import WorkingFolder
+from mmrl.recipe.working_folder import WorkingFolder, leave_path
 from vision_rewards.pool import bounded, set_workers
 
 ROOT = Path(__file__).parents[3]
@@ -98,3 +99,13 @@ def test_working_folder_of_a_command(folder):
     )
     assert done.returncode == 0, done.stderr
     assert "brevity_here:reward" in done.stdout
+
+
+def test_the_working_folder_leaves_the_path_of_modules(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for first in ("", str(folder)):
+        monkeypatch.setattr(sys, "path", [first, "/elsewhere"])
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "flags", SimpleNamespace(safe_path=False))
+            leave_path()
+        assert sys.path == ["/elsewhere"]

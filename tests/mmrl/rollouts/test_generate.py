@@ -239,3 +239,10 @@ def test_a_video_is_linked_once(tmp_path):
     (tmp_path / "videos" / "a.mp4").unlink()
     assert link_video(folder, "a.mp4", sample) == name
     assert (folder / name).read_bytes() == b"frames"
+
+
+def test_a_row_s_files_are_saved_for_their_row():
+    sample = replace(question(0), images=("a.png", "b.png"), videos=({"path": ["c.png"], "start": 1.0}, "https://d"))
+    row = row_of(sample, sample, lambda source, of: f"image {source} {of.id}", lambda path, of: f"video {path} {of.id}")
+    assert row["images"] == ["image a.png q0", "image b.png q0"]
+    assert row["videos"] == [{"path": ["video c.png q0"], "start": 1.0}, "https://d"]

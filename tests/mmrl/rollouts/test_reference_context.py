@@ -36,18 +36,22 @@ def test_the_first_words_stand_behind_the_question():
 
 
 class Told:
-    """A policy and engine that answer right where the prompt holds a hint, or the row is easy."""
+    """A policy that reads the hint."""
 
     config = None
-
-    def __init__(self):
-        self.asked = []
 
     def prepare(self, samples):
         return [(sample.id, "Reference" in sample.question) for sample in samples]
 
     def decode_text(self, tokens):
         return str(tokens.tolist()[0])
+
+
+class Asked:
+    """An engine that answers right where the prompt holds a hint, or the row is easy."""
+
+    def __init__(self):
+        self.asked = []
 
     def generate(self, requests, sampling, seed):
         self.asked.append([(request.prompt, request.n) for request in requests])
@@ -68,12 +72,12 @@ class Scores:
 
 
 def test_only_groups_that_failed_are_helped():
-    told = Told()
+    told, engine = Told(), Asked()
     rows = [replace(SAMPLE, id="easy"), replace(SAMPLE, id="hard")]
     ready = [Ready(row, tuple(told.prepare([row]))) for row in rows]
     terms = Terms(SamplingConfig(), 4, context=reference(), shown=1, on_fail=True)
-    easy, hard = AnswerSource(Means(told, told, None, Scores())).plan(ready, terms)
-    assert told.asked == [[(("easy", False), 4), (("hard", False), 4)], [(("hard", True), 1)]]
+    easy, hard = AnswerSource(Means(told, engine, None, Scores())).plan(ready, terms)
+    assert engine.asked == [[(("easy", False), 4), (("hard", False), 4)], [(("hard", True), 1)]]
     assert [t.accuracy for t in easy.trajectories] == [1.0] * 4
     assert [t.accuracy for t in hard.trajectories] == [0.0, 0.0, 0.0, 1.0]
     hinted = hard.trajectories[-1]
