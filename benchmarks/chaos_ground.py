@@ -128,7 +128,10 @@ class Child:
             if now > next_look:
                 before, computed = computed, self.computed()
                 if computed - before < IDLE_SHARE * look or now - self.began > BUSY * bound:
-                    os.killpg(self.pid, signal.SIGKILL)
+                    # It may not have come to a session of its own yet.
+                    with suppress(ProcessLookupError):
+                        os.killpg(self.pid, signal.SIGKILL)
+                    os.kill(self.pid, signal.SIGKILL)
                     os.waitpid(self.pid, 0)
                     break
                 next_look = now + look

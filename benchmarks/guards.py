@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutants import Subject, in_child, run_tests
+from benchmarks.mutants import Subject, falsely_failing, in_child, run_tests
 from benchmarks.mutants_touched import ROOT
 from benchmarks.result import give
 
@@ -70,22 +70,21 @@ def read_guards(words: Sequence[str]) -> list[Guard]:
     return chosen
 
 
-def failed(tests: Sequence[str], subject: Subject, guard: Guard | None, folder: Path) -> list[str]:
-    """The tests that fail, without this guard where one is given; up to the first then."""
+def failed(subject: Subject, guard: Guard, folder: Path) -> list[str]:
+    """The first of its tests that fails without a guard; none where all pass."""
 
     def work() -> int:
-        if guard is not None:
-            text = subject.sources[guard.file].replace(guard.old, guard.new)
-            if guard.file in SCRIPTS:
-                module, name = SCRIPTS[guard.file]
-                script = folder / Path(guard.file).name
-                script.write_text(text, encoding="utf-8")
-                setattr(importlib.import_module(module), name, script)
-            subject.put(guard.file, compile(text, str(ROOT / guard.file), "exec"))
-        return run_tests(tests, folder, first=guard is not None)
+        text = subject.sources[guard.file].replace(guard.old, guard.new)
+        if guard.file in SCRIPTS:
+            module, name = SCRIPTS[guard.file]
+            script = folder / Path(guard.file).name
+            script.write_text(text, encoding="utf-8")
+            setattr(importlib.import_module(module), name, script)
+        subject.put(guard.file, compile(text, str(ROOT / guard.file), "exec"))
+        return run_tests(guard.tests, folder)
 
     log = folder / "log"
-    code = in_child(work, SECONDS if guard else 10 * SECONDS, log)
+    code = in_child(work, SECONDS, log)
     shutil.rmtree(folder / "tests", ignore_errors=True)
     if code is None:
         return ["does not end in time"]
@@ -108,11 +107,11 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subject = Subject(sorted({guard.file for guard in guards}), sorted({t.split("::")[0] for t in tests}), folder)
-        false = failed(tests, subject, None, folder)
-        print("fail as things stand:", *false or ["none"], file=sys.stderr)
+        false = falsely_failing(tests, folder)
+        print("fail as things stand:", *sorted(false) or ["none"], file=sys.stderr)
         entries: list[dict[str, Any]] = []
         for guard in guards:
-            names = [name for name in failed(guard.tests, subject, guard, folder) if name not in false]
+            names = [name for name in failed(subject, guard, folder) if name not in false]
             test = names[0] if names else None
             entries.append({"point": guard.point, "guard": guard.guard, "file": guard.file, "test": test})
             print(f"{'noticed' if names else 'UNNOTICED'}  {guard.point}: {guard.guard}: {test}", flush=True)

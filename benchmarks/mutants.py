@@ -228,7 +228,7 @@ def falsely_failing(tests: Sequence[str], folder: Path) -> set[str]:
     lines = log.read_text(errors="replace").splitlines()
     together = {line.split(" - ")[0].split(" ", 1)[1] for line in lines if line.startswith(("FAILED ", "ERROR "))}
     wrong = set()
-    for test in together.intersection(tests):
+    for test in sorted(together):
         if in_child(lambda test=test: run_tests([test], folder), 10 * START, folder / "log") != 0:
             wrong.add(test)
         shutil.rmtree(folder / "tests", ignore_errors=True)

@@ -8,7 +8,7 @@ import pytest
 import mmrl
 from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.types import Sample
-from mmrl.evaluation.rows import BadRows
+from mmrl.evaluation.rows import BadRows, MediaAhead, batches
 from mmrl.evaluation.runner import _prepare
 from tests.support.runs import recipe
 from tests.support.videos import write_video
@@ -109,3 +109,30 @@ def test_a_row_without_answers_that_cannot_be_prepared_counts_in_no_task():
     assert _prepare(samples[:2], preparer, bad, ahead, []) == [None, ("q0", True)]
     assert (bad.unmeasured, bad.unknown, dict(bad.tasks)) == (2, 0, {"ocr": 1})
     assert noted == [("own", 1), ("own", 2), ("own", 1)]
+
+
+def test_media_are_read_ahead_where_there_are_readers_and_a_number_of_rows():
+    told = []
+    readers = SimpleNamespace(want=lambda jobs: told.append(sorted(jobs)))
+    samples = [SimpleNamespace(id=name, videos=()) for name in "ab"]
+    for videos_ahead, count in ((readers, 0), (None, 3), (readers, 3)):
+        videos = SimpleNamespace(ahead=videos_ahead, jobs=lambda sample: {sample.id: None})
+        MediaAhead(videos, count, None).want(samples[:1], samples[1:])
+    MediaAhead(None, 3, None).want(samples, [])
+    assert told == [["a", "b"]]
+
+
+def test_no_more_rows_are_built_than_a_batch_and_those_ahead_of_it():
+    class Rows:
+        built = 0
+
+        def __getitem__(self, row):
+            self.built += 1
+            return row
+
+    rows, counts = Rows(), []
+    for now, coming in batches(rows, 9, 2, 3, BadRows("own", "stop", None)):
+        counts.append((now, coming, rows.built))
+    assert counts == [
+        ([0, 1], [2, 3, 4], 5), ([2, 3], [4, 5, 6], 7), ([4, 5], [6, 7, 8], 9), ([6, 7], [8], 9), ([8], [], 9),
+    ]  # fmt: skip

@@ -1,14 +1,17 @@
 """`mmrl eval --tasks`: answers on disk as they come, nothing lost, what figures are made of, and what is refused."""
 
 import json
+import math
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from mmrl.contracts.benchmark import Facts
+from mmrl.contracts.benchmark import Facts, Reference, Scored
 from mmrl.contracts.errors import ConfigError, UserError
+from mmrl.contracts.types import Sample
 from mmrl.evaluation.benchmarks.files import Asked, FileBenchmark, pictures
 from mmrl.evaluation.benchmarks.templates import LETTER
 from mmrl.evaluation.suite import docs
@@ -16,6 +19,7 @@ from mmrl.evaluation.suite.asking import Asker
 from mmrl.evaluation.suite.check import check_benchmark
 from mmrl.evaluation.suite.opening import read_suite
 from mmrl.evaluation.suite.records import read_records
+from mmrl.evaluation.suite.results import _intervals
 from mmrl.evaluation.suite.runner import open_task, open_tasks
 from mmrl.recipe.benchmarks import BENCHMARKS
 from mmrl.recipe.rollout import SamplingConfig
@@ -27,7 +31,8 @@ class Letters(FileBenchmark):
 
     about = "letters"
     name = "letters"
-    facts = Facts("the attic", "test", 6, "accuracy", "none", "letters/")
+    known = (Reference("the attic's", 0.25, "its door"),)
+    facts = Facts("the attic", "test", 6, "accuracy", "none", "letters/", references=known)
     by = ("kind",)
 
     def asked(self, row):
@@ -72,6 +77,7 @@ def test_gold_answers_score_one_wrong_ones_nothing_and_groups_are_means(letters)
     # Three pictures of two rows each: as sure as three rows would be at most.
     low, high = half["intervals"]["score"]
     assert low < 0.5 < high
+    assert half["references"] == [{"model": "the attic's", "score": 0.25, "source": "its door"}]
     entry = json.loads((letters / "half" / "results.json").read_text())["tasks"]["letters"]
     assert entry == json.loads(json.dumps(half))
 
@@ -225,3 +231,13 @@ def test_the_page_of_benchmarks_is_current():
     assert docs.PAGE.read_text() == docs.render(docs.PAGE.read_text()), "run: python -m mmrl.evaluation.suite.docs"
     with pytest.raises(ValueError, match="no heading"):
         docs.render("another page")
+
+
+def test_intervals_are_wilson_s_over_as_many_rows_as_weights_stand_for():
+    weights = [0.1, 0.2, 0.3, 0.4]
+    scored = [Scored(Sample(str(i), (), "ocr", {}), "", float(i % 2 == 0)) for i in range(4)]
+    benchmark = SimpleNamespace(cluster=lambda sample: sample.id, weights=lambda scored: {"score": weights})
+    p, n, z = 0.4, 1 / 0.3, 1.959964
+    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    expected = [(centre + sign * half) / (1 + z * z / n) for sign in (-1, 1)]
+    assert _intervals(benchmark, scored)["score"] == pytest.approx(expected, rel=1e-5)

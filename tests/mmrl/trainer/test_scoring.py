@@ -2,6 +2,7 @@
 
 import math
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -56,7 +57,10 @@ def test_without_a_kl_nothing_is_scored_under_the_reference():
     policy.reference = None
     stage = StageConfig(name="s", method="grpo", steps=1, minibatches=2, prompts=2)
     rows = [Row(Decision(object(), torch.zeros(2, dtype=torch.long)), "rl", 1.0, 0, 2)]
-    assert [row.reference for row in score_rollouts(rows, objective, stage, policy, 100)] == [None]
+    scored = score_rollouts(rows, objective, stage, policy, 100)
+    assert [row.reference for row in scored] == [None]
+    _, sums = kernel.loss(policy.log_probs(collate(scored)), scored, plan_step(objective, scored, 0, 8))
+    assert "rl_kl_sum" not in sums
 
 
 @pytest.mark.parametrize(("scale", "expected"), [("batch_std", (2.0, 2.0 + 0.5)), ("none", (0.0, 1.0))])
@@ -70,3 +74,17 @@ def test_advantages_of_a_critic_are_standardised_over_the_step(scale, expected):
 def test_one_advantage_alone_is_left_as_it_is():
     shift, over = scoring._standard([torch.tensor([3.0])], Standard(baseline="value", scale="batch_std"))
     assert (shift.item(), over.item()) == (0.0, 1.0)
+
+
+def test_demonstrations_are_scored_before_the_first_update_where_their_stream_reads_ratios(monkeypatch):
+    streams = ("demo", "plain", "rl")
+    rows = [Row(Decision([1], torch.zeros(2, dtype=torch.long)), name, 1.0, i, 2) for i, name in enumerate(streams)]
+    parts = {"critic": None, "offline": None, "reading_ratios": lambda: {"demo"}, "of": lambda *origins: ("rl",)}
+    monkeypatch.setattr(scoring, "score_others", lambda rows, *_: rows)
+    for updates, expected in (
+        (1, {"demo": None, "plain": None, "rl": None}),
+        (2, {"demo": -1, "plain": None, "rl": -1}),
+    ):
+        stage = SimpleNamespace(minibatches=updates, epochs=1)
+        scored = score_rollouts(rows, SimpleNamespace(**parts), stage, Moved(), 99)
+        assert {row.stream: row.old if row.old is None else float(row.old[0]) for row in scored} == expected

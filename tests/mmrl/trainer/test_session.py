@@ -5,8 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mmrl.contracts.errors import CheckpointError
+from mmrl.contracts.types import Decision, Trajectory
+from mmrl.trainer import checkpoint
 from mmrl.trainer.place import Place
-from mmrl.trainer.session import Session
+from mmrl.trainer.session import Session, restore_parameters
 
 
 class Asked:
@@ -79,3 +82,29 @@ def test_what_is_saved_before_a_failure_merges_nothing(tmp_path, step, there, sa
     assert [args[1:] for args in calls] == [("optimizer", "controllers")] * saved
     assert len(failing.tracker.calls) == saved
     assert Session.save.__defaults__ == (False,)
+
+
+def test_exact_parameters_are_put_back_where_a_checkpoint_keeps_them():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    policy = SimpleNamespace(trainable=lambda: [("w", weight, "language")])
+    restore_parameters(policy, {"optimizer/w": torch.ones(2)})
+    assert weight.tolist() == [0.0, 0.0]
+    restore_parameters(policy, {f"{checkpoint.PARAMETER}w": torch.tensor([1.5, -2.0])})
+    assert weight.tolist() == [1.5, -2.0]
+    for other in ({"v": torch.ones(2)}, {"w": torch.ones(3)}):
+        with pytest.raises(CheckpointError, match="does not hold 'w' as this recipe trains it"):
+            restore_parameters(policy, {f"{checkpoint.PARAMETER}{name}": value for name, value in other.items()})
+
+
+def test_that_evaluation_cuts_answers_is_said_once_and_only_of_longer_ones():
+    recipe = SimpleNamespace(asks_held_out=True, evaluation_limit=lambda stage: 3)
+    tracker = Asked()
+    watched = session(_warned=False, now=SimpleNamespace(recipe=recipe), tracker=tracker)
+
+    def groups(units):
+        return [SimpleNamespace(trajectories=[Trajectory((Decision(None, torch.zeros(units)),), text="x")])]
+
+    for units in (3, 4, 5):
+        watched.warn_of_lengths(groups(units), None)
+    ((said, line),) = tracker.calls
+    assert (said, "cuts answers at 3 tokens, and a rollout has 4:" in line) == ("say", True)
