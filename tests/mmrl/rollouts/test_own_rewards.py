@@ -310,3 +310,11 @@ def test_an_accuracy_is_noted_where_a_function_gives_one(accuracy, noted):
     reward, info = rewarding._from_user(Score(0.5, accuracy, {"length": 0.1}))
     assert reward == 0.5
     assert info == {"parts": {"length": 0.1}, "is_answer": bool(noted), **noted}
+
+
+def test_the_first_answer_s_accuracy_counts_whatever_form_is_asked_for_before_it():
+    sample = Sample("s", (), "ocr", {"text": "24"})
+    rewards = [RewardConfig(name=name) for name in ("format", "ocr")]
+    trajectory = Trajectory((), text="<think>x</think><answer>17</answer>")
+    (scored,) = Rewarder(rewards).score_all([(trajectory, sample)])
+    assert (scored.parts["format"], scored.parts["ocr"], scored.accuracy) == (1.0, 0.0, 0.0)

@@ -1,5 +1,7 @@
 """The memory estimate of a dry run, against what a small model really holds."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -76,3 +78,13 @@ def test_a_value_head_is_among_the_parameters_that_it_is_a_share_of(tiny_qwen, t
 def test_readable_sizes():
     sizes = {0: "0 B", 999: "999 B", 1000: "1 KB", 348_992: "349 KB", 24e9: "24 GB", 1.5e15: "1500 TB"}
     assert {size: memory.readable(size) for size in sizes} == sizes
+
+
+def test_activations_of_a_tower_are_added_up_by_hand():
+    """Heads of 2: 8 queries and 4 keys wide; 6 x 8 + 4 x 8 + 4 x 4 + 4 x 32 = 224 elements at each token."""
+    sizes = {"hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 32}
+    part = SimpleNamespace(**sizes, num_hidden_layers=3)
+    assert memory._count_activations(part, 5, trained=False, checkpointed=False) == 5 * 224
+    assert memory._count_activations(part, 5, trained=True, checkpointed=False) == 3 * 5 * 224
+    assert memory._count_activations(part, 5, trained=True, checkpointed=True) == 5 * 3 * 8 + 5 * 224
+    assert memory._count_activations(None, 5, trained=True, checkpointed=True) == 0

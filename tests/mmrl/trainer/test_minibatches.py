@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import DEMO, Decision, Group, Sample, Trajectory
+from mmrl.objectives.batching import _fit
 from mmrl.objectives.rows import Row
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import StageConfig
@@ -221,3 +222,11 @@ def test_the_sampler_is_told_what_each_trajectory_came_to():
     (told,) = outcomes([Group(Sample("0", (), "ocr", {}, draw=(1, 7)), trajectories)], 9)
     assert (told.dataset, told.row, told.version) == (1, 7, 9)
     assert (told.accuracies, told.rewards, told.lengths) == ((1.0, 0.0), (0.5, 0.0), (2, 3))
+
+
+def test_rows_of_one_prompt_are_cut_where_the_budget_ends():
+    policy = SimpleNamespace(batch_tokens=lambda prompts, units: sum(map(sum, units)))
+    prompt = object()
+    mine = [Row(Decision(prompt, torch.zeros(n)), "rl", 1.0, i, n) for i, n in enumerate((1, 4, 4, 1, 7, 2))]
+    pieces = _fit(mine, policy, 5)
+    assert [[row.units for row in piece] for piece in pieces] == [[1, 4], [4, 1], [7], [2]]
