@@ -109,6 +109,7 @@ CASES: tuple[Case, ...] = (
     _of("dpo_sft", q.dpo_sft),
     _of("mpo", q.mpo),
     _of("online_dpo", q.online_dpo),
+    _of("copg", q.copg),
     _of("adpo", q.adpo),
     # Beside other policies.
     _of("asft", c.asft),

@@ -65,6 +65,16 @@ def online_dpo(s: Step) -> Tensor:
     return torch.stack(losses).mean()
 
 
+def copg(s: Step) -> Tensor:
+    """CoPG: (R_i - R_j)^2 / (2 beta) over the pairs of each group, R = r - beta log(pi / ref), beta 0.1."""
+    b = s.answers
+    regularised, losses = b.reward - 0.1 * _gain(b), []
+    for rows in b.by_group():
+        pairs = [(i, j) for i in rows.tolist() for j in rows.tolist() if i < j]
+        losses.append(torch.stack([(regularised[i] - regularised[j]).square() / 0.2 for i, j in pairs]).mean())
+    return torch.stack(losses).mean()
+
+
 def adpo(s: Step) -> Tensor:
     """ADPO: -sum_i q_i log p_i over each group, tau 0.8, beta 0.5."""
     b = s.answers

@@ -52,6 +52,18 @@ def judge(rows: Sequence[Seen], own: settings.BCO) -> list[Tensor]:
     return [row.log_probs_U.new_tensor([pull[row.trajectory]]) for row in rows]
 
 
+def contrast(rows: Sequence[Seen], own: settings.CoPG) -> list[Tensor]:
+    """2 / (n - 1) x (R_i - mean R) over each group of n, R = A - beta g; 0 in a group of one."""
+    pull: dict[int, float] = {}
+    for members in _by_group(rows).values():
+        regularised = torch.stack(
+            [_advantage(seen[0]) - own.beta * _gain(seen, mean=False) for seen in members.values()]
+        )
+        centred = 2 * (regularised - regularised.mean()) / max(1, len(members) - 1)
+        pull |= dict(zip(members, centred.tolist(), strict=True))
+    return [row.log_probs_U.new_tensor([pull[row.trajectory]]) for row in rows]
+
+
 def anchor(rows: Sequence[Seen], own: settings.ADPO) -> list[Tensor]:
     """(q - p) / tau with p = softmax((s - s_old) / tau), q = softmax(A / beta) over each group."""
     pull: dict[int, float] = {}

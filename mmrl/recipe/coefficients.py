@@ -187,6 +187,12 @@ class BCO(CoefficientSettings):
     beta: PositiveFloat = 0.1
 
 
+class CoPG(CoefficientSettings):
+    """How much the distance from the reference costs."""
+
+    beta: PositiveFloat = 0.1
+
+
 class ADPO(CoefficientSettings):
     """Temperatures of the policy's and of the advantages' distributions over a group."""
 
@@ -317,6 +323,17 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             doc="-dL/ds of -log sigmoid(beta g - d) for answers with A > 0 and -log sigmoid(d - beta g) for others, g "
             "the log-ratio of a whole answer to the reference and d the step's mean of beta g (the pairwise form of "
             "BCO, arXiv 2404.04656, as TRL has it, whose d is a running mean).",
+        ),
+        "copg": Coefficient(
+            code="mmrl.objectives.preferences:given",
+            settings=CoPG,
+            prepare="mmrl.objectives.preferences:contrast",
+            needs=_PROBABILITY,
+            whole=True,
+            reference=True,
+            doc="2 / (n - 1) x (R_i - mean R) over a group of n answers, R = A - beta g, g the log-ratio of a whole "
+            "answer to the reference: the gradient of (R_i - R_j)^2 / (2 beta), mean over pairs (CoPG, arXiv "
+            "2406.19185, from digests of the paper). With `baseline: none`, A is the reward.",
         ),
         "adpo": Coefficient(
             code="mmrl.objectives.preferences:given",

@@ -72,6 +72,16 @@ PREFERENCE: dict[str, Method] = {
         },
         notes="groups of equal rewards teach nothing, and count; with rollout.n 2 it is one pair per prompt",
     ),
+    "copg": Method(
+        source="CoPG, arXiv 2406.19185, from digests of the paper; over all pairs of a group",
+        objective={
+            "streams": {"rl": {"from": "rollouts", "coefficient": {"kind": "copg", "beta": 0.1}, "normalise": "group"}},
+            "advantage": {"baseline": "none", "scale": "none"},
+        },
+        notes="rewards less beta x the log-ratio to the reference are contrasted, (R_i - R_j)^2 / (2 beta), whoever "
+        "sampled the answers: later updates of a rollout batch need no ratio. It costs a forward pass more per "
+        "optimizer step",
+    ),
     "adpo": Method(
         source="ADPO, as its authors' code has it",
         objective={

@@ -1,6 +1,7 @@
 """What holds of the parts that remember, switch or judge, whatever they are given."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 from mmrl.contracts.errors import ConfigError
 from mmrl.objectives.advantages import weigh_groups
 from mmrl.objectives.controllers import Controllers
-from mmrl.objectives.preferences import judge
+from mmrl.objectives.preferences import contrast, judge
 from mmrl.objectives.scored import Scored
 from mmrl.objectives.seen import Seen
-from mmrl.recipe.coefficients import BCO
+from mmrl.recipe.coefficients import BCO, CoPG
 from mmrl.recipe.methods import resolve_objective
 from mmrl.recipe.training import StageConfig
 
@@ -98,3 +99,20 @@ def test_bco_pulls_the_chosen_up_and_the_rejected_down_as_autograd_does(seed, pa
     # In any order of the rows.
     mixed = judge(rows[::-1], BCO(kind="bco", beta=beta))[::-1]
     assert torch.equal(torch.stack(mixed), torch.stack(judge(rows, BCO(kind="bco", beta=beta))))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.floats(0.05, 2.0), st.floats(-3.0, 3.0))
+def test_copg_pulls_sum_to_nothing_and_a_constant_reward_more_changes_nothing(seed, size, beta, more):
+    g = torch.Generator().manual_seed(seed)
+    own = CoPG(kind="copg", beta=beta)
+
+    def pulls(shift):
+        return [float(pull) for pull in contrast([replace(row, advantage=row.advantage + shift) for row in rows], own)]
+
+    now, reference = torch.randn(2, size, 3, dtype=torch.float64, generator=g)
+    rewards = torch.randn(size, dtype=torch.float64, generator=g).tolist()
+    rows = [Seen(p, p, p, q, None, r, i, 0, None) for i, (p, q, r) in enumerate(zip(now, reference, rewards))]
+    assert sum(pulls(0.0)) == pytest.approx(0.0, abs=1e-9)
+    assert pulls(more) == pytest.approx(pulls(0.0), abs=1e-9)
+    if size == 1:
+        assert pulls(0.0) == [0.0]
