@@ -17,6 +17,7 @@ from mmrl.commands.eval import add_arguments as add_eval_arguments
 from mmrl.commands.export import add_arguments as add_export_arguments
 from mmrl.commands.gap import add_arguments as add_gap_arguments
 from mmrl.commands.generate import add_arguments as add_generate_arguments
+from mmrl.commands.mix import add_arguments as add_mix_arguments
 from mmrl.commands.rewards import add_arguments as add_rewards_arguments
 from mmrl.contracts.errors import UserError
 from mmrl.recipe.secrets import masked
@@ -97,6 +98,7 @@ def make_parser(tiny: bool = True) -> argparse.ArgumentParser:
     report.add_argument("folder", metavar="RUN", help="a run's folder")
     report.add_argument("--output", metavar="FILE", help="default: report.html in the run's folder")
     add_compare_arguments(command("compare", "compare two runs: settings, held-out accuracy, figures and curves"))
+    add_mix_arguments(command("mix", "search the weights of a mixture: recipes of short runs, and what they speak for"))
     add_cache_arguments(command("cache", "fill, show or check a cache of decoded videos"))
     add_rewards_arguments(command("rewards", "list rewards, try one, or check a dataset's targets"))
     listing = command("list", "list what a recipe may name: rewards, methods, engines and so on")

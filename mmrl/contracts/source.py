@@ -72,6 +72,7 @@ class Terms:
         on_fail: only in groups without a right answer, where they take the place of the last ones.
         further: contexts that are tried after it, one by one, in groups that it did not help.
         progress: share of the stage that is done.
+        pool: more answers are sampled than n, which are chosen of them (`mmrl.recipe.rollout.Pool`); None: n are.
         corrected: ratios of answers under a context start from their log-probs there.
     """
 
@@ -87,6 +88,7 @@ class Terms:
     further: tuple[Context | Begins | Dresses, ...] = ()
     progress: float = 0.0
     corrected: bool = False
+    pool: Any = None
 
 
 @dataclass(frozen=True, slots=True)

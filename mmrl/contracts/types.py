@@ -283,10 +283,20 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Trajectories that start from the same prompt or the same simulator state."""
+    """Trajectories that start from the same prompt or the same simulator state.
+
+    Attributes:
+        pool: all that were sampled, where `trajectories` are those chosen of them to learn from; empty: they are all.
+    """
 
     sample: Sample
     trajectories: tuple[Trajectory, ...]
+    pool: tuple[Trajectory, ...] = ()
+
+    @property
+    def everything(self) -> tuple[Trajectory, ...]:
+        """All that were sampled."""
+        return self.pool or self.trajectories
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
@@ -59,6 +59,23 @@ class Played(Chunked):
     )
 
 
+class Pool(Settings):
+    """More answers to a prompt than are learned from, sampled until there is enough signal.
+
+    In rounds of `round` answers, as Reinforce-Ada (arXiv 2510.04996, from a digest) does; in one, as oversampling does.
+    """
+
+    size: PositiveInt = Field(description="most answers per prompt")
+    round: PositiveInt | None = Field(None, description="answers per prompt and round; null: all of them at once")
+    right: int = Field(1, ge=0, description="right answers with which a prompt has enough")
+    wrong: int = Field(1, ge=0, description="wrong answers with which it has enough, beside the right ones")
+    keep: Literal["balanced", "extremes"] = Field(
+        "balanced",
+        description="which n are learned from: as many right as wrong ones, as far as there are, the earliest first; "
+        "or half of highest and half of lowest reward",
+    )
+
+
 class AnswerRollouts(Grouped, SamplingConfig):
     """What answers read."""
 
@@ -66,10 +83,25 @@ class AnswerRollouts(Grouped, SamplingConfig):
         None, description="what answers are sampled under and not scored under; null: nothing"
     )
 
+    pool: Pool | None = Field(None, description="answers beyond n, of which n are learned from; null: n are sampled")
+
     @field_validator("context", mode="before")
     @classmethod
     def _own_settings(cls, raw: Any) -> ContextSettings | None:
         return context_settings(raw)
+
+    @model_validator(mode="after")
+    def _pool_is_larger(self) -> AnswerRollouts:
+        if self.pool is None:
+            return self
+        if self.pool.size <= self.n:
+            raise ValueError(f"pool.size {self.pool.size} leaves nothing to choose: it is not above n {self.n}")
+        first = self.pool.round or self.pool.size
+        if first > self.pool.size:
+            raise ValueError(f"pool.round {first} is above pool.size {self.pool.size}")
+        if self.context is not None:
+            raise ValueError("pool beside context: answers under a context are no part of a pool; leave one out")
+        return self
 
 
 class EpisodeRollouts(Grouped, Played, DecisionSampling):

@@ -15,7 +15,9 @@ from mmrl.contracts.policy import Policy, acting, opening_of, recorded_units
 from mmrl.contracts.source import Means, Ready, Scorer, Terms
 from mmrl.contracts.types import DEMO, Decision, Group, Prompt, Sample, Trajectory
 from mmrl.data.turns import answer_text, turns_of
+from mmrl.recipe.rollout import Pool
 from mmrl.rollouts.contexts.asking import begun_requests, shown_requests
+from mmrl.rollouts.pooling import chosen, enough
 
 
 class AnswerSource:
@@ -52,6 +54,8 @@ class AnswerSource:
     def plan(self, ready: Sequence[Ready], terms: Terms) -> list[Group]:
         """See `Source.plan`, `answer`."""
         means = self.means
+        if terms.pool is not None:
+            return pooled(means, ready, terms, terms.pool)
         if terms.context is None:
             return answer(means.policy, means.engine, ready, terms.sampling, terms.n, terms.seed, means.rewarder)
         if isinstance(terms.context, Dresses):
@@ -131,6 +135,33 @@ class AnswerSource:
                 group = replace(group, trajectories=trajectories)
             groups.append(group)
         return groups
+
+
+def pooled(means: Means, ready: Sequence[Ready], terms: Terms, pool: Pool) -> list[Group]:
+    """Groups of n answers each, chosen of those sampled in rounds until each prompt has enough, or all of its pool."""
+    sampled: list[tuple[Trajectory, ...]] = [() for _ in ready]
+    samples = [item.sample for item in ready]
+    size, turn = pool.round or pool.size, 0
+    asking = list(range(len(ready)))
+    while asking:
+        left = min(size, pool.size - turn * size)
+        groups = answer(
+            means.policy,
+            means.engine,
+            [ready[i] for i in asking],
+            terms.sampling,
+            left,
+            terms.seed + 7919 * turn,
+            means.rewarder,
+        )
+        for i, group in zip(asking, groups, strict=True):
+            sampled[i], samples[i] = (*sampled[i], *group.trajectories), group.sample
+        turn += 1
+        asking = [] if turn * size >= pool.size else [i for i in asking if not enough(sampled[i], terms.n, pool)]
+    return [
+        Group(sample, chosen(everything, terms.n, pool.keep), pool=everything)
+        for sample, everything in zip(samples, sampled, strict=True)
+    ]
 
 
 def answer(

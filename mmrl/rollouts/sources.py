@@ -21,7 +21,7 @@ SOURCES: Registry[type[Source]] = Registry(
 
 def terms_of(rollout: RolloutConfig) -> Terms:
     """The terms of a stage's groups, with the context that its answers are sampled under, if it has one."""
-    terms, context = Terms(rollout, rollout.n), rollout.context
+    terms, context = Terms(rollout, rollout.n, pool=rollout.pool), rollout.context
     if context is None:
         return terms
     shown = context.count(rollout.n)

@@ -116,6 +116,7 @@ _ENTRIES = (
     Metric("length/max", "units", "Likelihood units of the longest trajectory."),
     Metric("length/truncated", "share", "Trajectories ended by the length limit.", False),
     Metric("group/zero_advantage", "share", "Groups whose rewards are all equal, which teach nothing.", False),
+    Metric("group/pool", "answers", "Answers sampled per prompt, of which `rollout.pool` keeps `rollout.n`."),
     Metric(
         "group/kept", "share", "Drawn groups that the filter kept, and those that gave way to a demonstration.", True
     ),

@@ -17,7 +17,7 @@ from mmrl.rollouts.collect import StepBatch
 
 def describe(batch: StepBatch) -> dict[str, float]:
     """Rewards, accuracy, lengths and group figures of all that a step sampled, before filters and gates."""
-    trajectories = [t for g in batch.sampled for t in g.trajectories]
+    trajectories = [t for g in batch.sampled for t in g.everything]
     if not trajectories:
         return {}
     rewards = [float(t.reward or 0.0) for t in trajectories]
@@ -31,10 +31,12 @@ def describe(batch: StepBatch) -> dict[str, float]:
         "length/truncated": fmean(float(t.truncated) for t in trajectories),
         "group/zero_advantage": fmean(float(_flat(g)) for g in batch.sampled),
     }
+    if any(group.pool for group in batch.sampled):
+        metrics["group/pool"] = fmean(len(group.everything) for group in batch.sampled)
     parts: dict[str, list[float]] = defaultdict(list)
     tasks: dict[str, list[float]] = defaultdict(list)
     for group in batch.sampled:
-        for t in group.trajectories:
+        for t in group.everything:
             tasks[group.sample.task].append(t.measured())
             for name, value in t.parts.items():
                 if value is not None:

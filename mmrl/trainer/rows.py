@@ -255,9 +255,9 @@ def outcomes(groups: Sequence[Group], version: int) -> list[Outcome]:
     return [
         Outcome(
             *group.sample.draw,
-            accuracies=tuple(t.measured() for t in group.trajectories),
-            rewards=tuple(float(t.reward or 0.0) for t in group.trajectories),
-            lengths=tuple(t.units for t in group.trajectories),
+            accuracies=tuple(t.measured() for t in group.everything),
+            rewards=tuple(float(t.reward or 0.0) for t in group.everything),
+            lengths=tuple(t.units for t in group.everything),
             version=version,
         )
         for group in groups
