@@ -66,15 +66,15 @@ def run(args: Namespace) -> int:
         raise UserError("give a recipe, a run, --model and --tasks, or a word: " + ", ".join(WORDS))
     if (raw := suite.read_file(Path(args.recipe))) is not None:
         return suite.ask_file(raw, args)
+    if foreign := [name for name in suite.given_options(args) if name in args.of_benchmarks]:
+        raise UserError(
+            f"--{foreign[0].replace('_', '-')} goes with --model and --tasks; a recipe's evaluation is set by its keys"
+        )
     return measure_recipe(args)
 
 
 def measure_recipe(args: Namespace) -> int:
     """Prints accuracy per task, and what it took where frames vary; writes both as JSON if asked, films beside it."""
-    if foreign := next((name for name in args.of_benchmarks if getattr(args, name) not in (None, False)), None):
-        raise UserError(
-            f"--{foreign.replace('_', '-')} goes with --model and --tasks; a recipe's evaluation is set by its keys"
-        )
     source = Path(args.recipe)
     if not source.exists():
         siblings = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []

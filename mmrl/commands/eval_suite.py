@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ from mmrl.recipe.suite import KEYS, YAML, task_name
 
 def run(args: Namespace) -> int:
     """Asks benchmarks, or does what the first word says."""
-    return WORDS[args.recipe](args) if args.recipe in WORDS else ask(args)
+    if args.recipe not in WORDS:
+        return ask(args)
+    word = WORDS[args.recipe]
+    if unread := sorted({name.replace("_", "-") for name in given_options(args)} - set(word.reads)):
+        reads = " and ".join(f"--{name}" for name in word.reads)
+        raise UserError(f"--{unread[0]}: `mmrl eval {args.recipe}` reads {reads or 'no options'}")
+    return word.run(args)
+
+
+def given_options(args: Namespace) -> list[str]:
+    """Which options of `mmrl eval` stand on the command line."""
+    values = {name: getattr(args, name) for name in ("checkpoint", "output", *args.of_benchmarks)}
+    return [name for name, value in values.items() if value is not None and value is not False]
 
 
 def ask(args: Namespace) -> int:
@@ -150,4 +163,17 @@ def _into(args: Namespace, word: str) -> Path:
     return Path(args.output)
 
 
-WORDS: dict[str, Callable[[Namespace], int]] = {"list": show, "check": check, "merge": merge, "rescore": rescore}
+@dataclass(frozen=True)
+class Word:
+    """What one of the command's words does, and the options that it reads."""
+
+    run: Callable[[Namespace], int]
+    reads: tuple[str, ...] = ()
+
+
+WORDS = {
+    "list": Word(show),
+    "check": Word(check, ("data-root", "limit")),
+    "merge": Word(merge, ("output", "data-root")),
+    "rescore": Word(rescore, ("output", "data-root", "scorer")),
+}

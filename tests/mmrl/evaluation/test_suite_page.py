@@ -107,3 +107,19 @@ def test_an_evaluation_stands_in_a_file(workplace, capsys, monkeypatch):
     assert "--limit goes with --model and --tasks" in capsys.readouterr().err
     assert main(["eval", "suite.yaml", "--checkpoint", "x"]) == 2
     assert main(["eval", "suite.yaml", "--scorer", "lmms-eval"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "reads"),
+    [
+        ("merge a b --output c --limit 3", "--limit: `mmrl eval merge` reads --output and --data-root"),
+        ("rescore a --output c --limit 0", "--limit: `mmrl eval rescore` reads --output and --data-root and --scorer"),
+        ("check digits --samples 2", "--samples: `mmrl eval check` reads --data-root and --limit"),
+        ("list --model x", "--model: `mmrl eval list` reads no options"),
+        ("list --checkpoint x", "--checkpoint: `mmrl eval list` reads no options"),
+    ],
+)
+def test_a_word_refuses_options_that_it_does_not_read(workplace, capsys, line, reads):
+    assert main(["eval", *line.split()]) == 2
+    assert reads in capsys.readouterr().err
+    assert not any(workplace.iterdir())
