@@ -1,4 +1,4 @@
-"""The robot quickstart, shortened, learns from the world, and learns nothing from noise (slow: five minutes)."""
+"""The robot quickstart, shortened, learns from the world, and learns nothing from noise (slow: three minutes)."""
 
 import json
 
@@ -12,10 +12,10 @@ pytestmark = pytest.mark.slow
 
 
 def shorter(folder):
-    """The recipe with two thirds of its SFT steps, and half of its RL steps on half of their episodes."""
+    """The recipe with two thirds of its SFT steps, and a third of its RL steps on half of their episodes."""
     raw = recipe("quickstart_robot", folder)
     sft, rl = raw["stages"]
-    return raw | {"stages": [{**sft, "steps": 80}, {**rl, "steps": 40, "prompts": 128}]}
+    return raw | {"stages": [{**sft, "steps": 80}, {**rl, "steps": 28, "prompts": 128}]}
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,10 @@ def test_robot_quickstart_gains_by_sft_and_again_by_rl(robot_quickstart):
     start, taught, final = (summary[when]["mean"] for when in ("start", "after_sft", "final"))
     assert start < 0.2
     assert taught >= start + 0.05
-    assert final >= taught + 0.1
+    assert final >= taught + 0.05
     lines = [json.loads(line) for line in (robot_quickstart.folder / "metrics.jsonl").read_text().splitlines()]
     gaps = [line["gap/log_prob_max"] for line in lines if "gap/log_prob_max" in line]
-    assert len(gaps) == 40
+    assert len(gaps) == 28
     assert max(gaps) < 1e-4
 
 
@@ -44,7 +44,7 @@ def test_robot_quickstart_does_not_gain_from_rewards_that_ignore_the_world(robot
     raw = shorter(tmp_path)
     sft, rl = raw["stages"]
     model = robot_quickstart.folder / "checkpoints" / f"step_{sft['steps']:06d}" / "model"
-    raw |= {"policy": {**raw["policy"], "path": str(model)}, "stages": [{**rl, "steps": 12}]}
+    raw |= {"policy": {**raw["policy"], "path": str(model)}, "stages": [{**rl, "steps": 8}]}
     summary = mmrl.train(raw).summary
     assert summary["start"]["mean"] == pytest.approx(robot_quickstart.summary["after_sft"]["mean"], abs=1e-9)
-    assert summary["final"]["mean"] <= summary["start"]["mean"] + 0.05
+    assert summary["final"]["mean"] <= summary["start"]["mean"] + 0.03

@@ -1,4 +1,4 @@
-"""The video quickstart, shortened, learns what happens when (slow: five minutes)."""
+"""The video quickstart, shortened, learns what happens when (slow: four minutes)."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from tests.support.learning import recipe
 
 @pytest.mark.slow
 def test_video_quickstart_learns_what_happens_when(tmp_path):
-    """Two thirds of its SFT steps, a sixth of its RL steps, on half of their prompts.
+    """Two thirds of its SFT steps and a fifth of its RL steps, on half of their demonstrations and prompts.
 
     Time is used: with its frames in random order, the same policy no longer knows the order of events.
     """
     raw = recipe("quickstart_video", tmp_path)
     sft, rl = raw["stages"]
-    raw["stages"] = [{**sft, "steps": 60}, {**rl, "steps": 25, "prompts": 16}]
+    raw["stages"] = [{**sft, "steps": 60, "demonstrations": 32}, {**rl, "steps": 30, "prompts": 16}]
     raw["evaluation"] = {**raw["evaluation"], "limit": 125}
     summary = mmrl.train(raw).summary
     start, taught, final = (summary[when] for when in ("start", "after_sft", "final"))

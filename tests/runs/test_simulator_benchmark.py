@@ -21,11 +21,10 @@ def test_the_part_of_training_runs_where_there_is_no_gpu(maniskill) -> None:
         found = found["physx_cpu"]
     found.pop("device", None)
     [figures] = found.values()
-    assert set(figures) == {"reset_s", "tiny", "larger"}
+    assert set(figures) == {"reset_s", "tiny"}
     assert len(figures["reset_s"]) == 3
     assert min(figures["reset_s"].values()) > 0
-    for policy in ("tiny", "larger"):
-        assert figures[policy]["rollout_s"] > 0
-        assert figures[policy]["update_s"] > 0
-        assert figures[policy]["env_steps_per_s"] > 0
-        assert figures[policy]["gradient_norm"] > 0, "the update learnt nothing"
+    assert figures["tiny"]["rollout_s"] > 0
+    assert figures["tiny"]["update_s"] > 0
+    assert figures["tiny"]["env_steps_per_s"] > 0
+    assert figures["tiny"]["gradient_norm"] > 0, "the update learnt nothing"
