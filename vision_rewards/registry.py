@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from vision_rewards.plain import answer_text, read_options, text_of
@@ -95,7 +96,13 @@ def normalize_task(task: str) -> str:
 
 def task_table() -> dict[str, str]:
     """Task name -> reward name, for every task that some reward declares."""
-    return {task: name for name in sorted(REWARDS) for task in reward_class(name).tasks}
+    return dict(_tasks(tuple(REWARDS.items())))
+
+
+@cache
+def _tasks(rewards: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Asked for each plain answer that is read: of some sixty classes."""
+    return {task: name for name in sorted(dict(rewards)) for task in reward_class(name).tasks}
 
 
 def target_of(task: str, answer: Any, options: Any = None, readers: Sequence[Reward] = ()) -> dict[str, Any]:
@@ -160,7 +167,13 @@ def plain_answers() -> list[PlainAnswer]:
 
 def place_keys() -> dict[str, str]:
     """Target key -> how it holds places in a picture or video (`places.KINDS`), of all rewards."""
-    return {key: kind for name in sorted(REWARDS) for key, kind in reward_class(name).places.items()}
+    return dict(_places(tuple(REWARDS.items())))
+
+
+@cache
+def _places(rewards: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Asked for each row that is prepared: of some sixty classes."""
+    return {key: kind for name in sorted(dict(rewards)) for key, kind in reward_class(name).places.items()}
 
 
 def combine(parts: Sequence[Sequence]) -> Reward:

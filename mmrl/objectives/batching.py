@@ -20,31 +20,52 @@ def micro_batches(rows: Sequence[Row], policy: Policy, budget: int) -> list[list
         key = (row.temperature, decision.restrict or "", id(decision.prompt))
         by_prompt.setdefault(key, []).append(row)
     pieces = [piece for group in by_prompt.values() for piece in _fit(group, policy, budget)]
-    pieces.sort(key=lambda p: (p[0].temperature, p[0].decision.restrict or "", _tokens(policy, [p])))
-    batches: list[list[list[Row]]] = []
+    pieces.sort(key=lambda p: (p[0].temperature, p[0].decision.restrict or "", _Pieces(policy, p).tokens))
+    batches: list[tuple[_Pieces, list[Row]]] = []
     for piece in pieces:
-        last = batches[-1] if batches else None
-        if (
-            last is not None
-            and last[0][0].temperature == piece[0].temperature
-            and last[0][0].decision.restrict == piece[0].decision.restrict
-            and _tokens(policy, [*last, piece]) <= budget
-        ):
-            last.append(piece)
-        else:
-            batches.append([piece])
-    return [[row for piece in batch for row in piece] for batch in batches]
+        if batches:
+            last, together = batches[-1]
+            first = together[0]
+            alike = (first.temperature, first.decision.restrict) == (piece[0].temperature, piece[0].decision.restrict)
+            if alike and last.take(piece, budget):
+                together.extend(piece)
+                continue
+        batches.append((_Pieces(policy, piece), list(piece)))
+    return [together for _, together in batches]
 
 
 def _fit(group: list[Row], policy: Policy, budget: int) -> list[list[Row]]:
     """Cuts the rows of one prompt into pieces within the budget."""
-    pieces: list[list[Row]] = [[]]
+    pieces: list[list[Row]] = []
+    lengths: list[int] = []
     for row in group:
-        if pieces[-1] and _tokens(policy, [[*pieces[-1], row]]) > budget:
-            pieces.append([])
-        pieces[-1].append(row)
+        lengths.append(row.units)
+        if pieces and policy.batch_tokens([row.decision.prompt], [lengths]) <= budget:
+            pieces[-1].append(row)
+        else:
+            pieces.append([row])
+            lengths = lengths[-1:]
     return pieces
 
 
-def _tokens(policy: Policy, pieces: Sequence[Sequence[Row]]) -> int:
-    return policy.batch_tokens([p[0].decision.prompt for p in pieces], [[row.units for row in p] for p in pieces])
+class _Pieces:
+    """Prompts of a forward pass with the lengths of their rows; each row is measured once."""
+
+    def __init__(self, policy: Policy, piece: Sequence[Row]):
+        self._policy = policy
+        self._prompts = [piece[0].decision.prompt]
+        self._lengths = [[row.units for row in piece]]
+
+    @property
+    def tokens(self) -> int:
+        return self._policy.batch_tokens(self._prompts, self._lengths)
+
+    def take(self, piece: Sequence[Row], budget: int) -> bool:
+        """Adds a piece where all stay within the budget, and says whether."""
+        self._prompts.append(piece[0].decision.prompt)
+        self._lengths.append([row.units for row in piece])
+        if self.tokens <= budget:
+            return True
+        self._prompts.pop()
+        self._lengths.pop()
+        return False
