@@ -1,6 +1,7 @@
 """How a step's rows are dealt to its optimizer steps, stream by stream, and recipes in which a stream would run dry."""
 
 from collections import Counter
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import DEMO, Decision, Group, Sample, Trajectory
-from mmrl.objectives.batching import _fit
+from mmrl.objectives.batching import _fit, micro_batches
 from mmrl.objectives.rows import Row
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.training import StageConfig
@@ -230,3 +231,34 @@ def test_rows_of_one_prompt_are_cut_where_the_budget_ends():
     mine = [Row(Decision(prompt, torch.zeros(n)), "rl", 1.0, i, n) for i, n in enumerate((1, 4, 4, 1, 7, 2))]
     pieces = _fit(mine, policy, 5)
     assert [[row.units for row in piece] for piece in pieces] == [[1, 4], [4, 1], [7], [2]]
+
+
+def padded(prompts, units):
+    """Tokens where every row is as long as the longest."""
+    return sum(map(len, units)) * max(prompt.length + max(n) for prompt, n in zip(prompts, units))
+
+
+@given(
+    prompts=st.lists(st.tuples(st.integers(1, 9), st.lists(st.integers(1, 5), min_size=1, max_size=4)), max_size=12),
+    budget=st.integers(1, 60),
+)
+def test_batches_take_prompts_from_the_shortest_on_while_all_stay_within_the_budget(prompts, budget):
+    policy = SimpleNamespace(batch_tokens=padded)
+    made = []
+    for length, lengths in prompts:
+        prompt = SimpleNamespace(length=length)
+        made += [Row(Decision(prompt, torch.zeros(n)), "rl", 1.0, len(made) + i, n) for i, n in enumerate(lengths)]
+    batches = micro_batches(made, policy, budget)
+    assert sorted(row.trajectory for batch in batches for row in batch) == list(range(len(made)))
+
+    def asked(batch):
+        units = {}
+        for row in batch:
+            units.setdefault(id(row.decision.prompt), (row.decision.prompt, []))[1].append(row.units)
+        return padded([prompt for prompt, _ in units.values()], [n for _, n in units.values()])
+
+    assert all(len(batch) == 1 or asked(batch) <= budget for batch in batches)
+    for batch, following in pairwise(batches):
+        first = following[0].decision.prompt
+        piece = [row for row in following if row.decision.prompt is first]
+        assert asked(batch + piece) > budget
