@@ -20,6 +20,7 @@ from mmrl.engines import open_engine
 from mmrl.evaluation.loss import NO_LIMIT
 from mmrl.evaluation.sees import answers_pictures, check_sight, look
 from mmrl.policies.boxes import agrees
+from mmrl.policies.companions import open_companions
 from mmrl.policies.loading import resolve_device
 from mmrl.recipe.beginnings import opened_at
 from mmrl.recipe.data import EpisodeData
@@ -36,7 +37,7 @@ from mmrl.rollouts.rewarding import Rewarder
 from mmrl.rollouts.simulators import Simulators
 from mmrl.rollouts.sources import SOURCES
 from mmrl.run import with_cure
-from mmrl.setup import apply_threads, open_eval_sets, open_policy, with_dtype, with_model
+from mmrl.setup import apply_threads, open_eval_sets, open_policy, with_companions, with_dtype, with_model
 from mmrl.tracking.claim import Claim
 from mmrl.tracking.sinks import check_sinks
 from mmrl.trainer import checkpoint, memory
@@ -74,7 +75,7 @@ def dry_run(recipe: Recipe) -> str:
         UserError: whatever would stop the run; bad samples, one line per kind of fault, unless `data.on_bad_sample` is
             `skip`.
     """
-    recipe = with_model(with_dtype(recipe))
+    recipe = with_companions(with_model(with_dtype(recipe)))
     apply_threads(recipe)
     Claim(recipe.folder, recipe.resume).undo()
     resumed = checkpoint.resume_from(recipe.resume, recipe.folder / "checkpoints", recipe.checkpoint.on_damaged)
@@ -103,6 +104,8 @@ def dry_run(recipe: Recipe) -> str:
         cut += _cut_by_evaluation(part.recipe, new)
     lines = [f"recipe '{recipe.name}': {recipe.policy.path} on {policy.device}, run folder {recipe.folder}"]
     lines += [f"resumes from {resumed.source}"] if resumed.source else []
+    for name, companion in open_companions(recipe.companions, policy).items():
+        lines.append(f"companion {name}: {recipe.companions[name].path}, {readable(companion.nbytes)} of weights")
     lines += _describe_data(probes, limit)
     lines += dict.fromkeys(cut)
     lines += sights

@@ -47,6 +47,11 @@ class Companion:
         finally:
             self._policy.module.to("cpu")
 
+    @property
+    def nbytes(self) -> int:
+        """Of its weights, shared ones once."""
+        return sum(weight.nbytes for weight in self._policy.module.parameters())
+
     def logits(self, states_NH: Tensor) -> Tensor:
         """[N, V] of its hidden states, wherever these lie; its output layer stays on its device."""
         if self._head is None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmrl
+from mmrl.commands.dry_run import dry_run
 from mmrl.contracts.errors import CheckpointError, ConfigError
 from mmrl.contracts.types import Decision, Distribution, Likelihood
 from mmrl.objectives import kernel
@@ -50,6 +51,7 @@ def test_a_run_is_held_to_its_teacher_and_records_it(tiny_qwen, tmp_path):
         settle_companions({"t": CompanionConfig(path=str(teacher))}, load_recipe(raw).policy)["t"].digest
         == own["digest"]
     )
+    assert f"companion teacher: {teacher}, " in dry_run(load_recipe(raw | {"name": "dry"}))
     recorded["companions"]["teacher"]["path"] = str(tiny_qwen(seed=2))
     with pytest.raises(
         CheckpointError, match=r"companions.teacher: the weights of .* have digest .* and the recipe says"
