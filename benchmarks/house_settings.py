@@ -77,6 +77,7 @@ OTHER: dict[str, Any] = {
     "stop": ["x"],
     "n": 3,
     "context": {"name": "instruction", "text": "x"},
+    "pool": {"size": 99},
     "action_chunk": 3,
     "pipeline": 2,
     "sparse_to_dense": {},
