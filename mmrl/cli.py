@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        for line in masked(str(error)).splitlines():
+        for line in [] if error.told else masked(str(error)).splitlines():
             print(f"mmrl: error: {line}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:

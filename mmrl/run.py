@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -15,6 +14,9 @@ import yaml
 from mmrl.contracts.errors import BadSample, CheckpointError, DeadPolicy, UserError
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Sample
+from mmrl.contracts.world import World
+from mmrl.parallel.joining import joined
+from mmrl.parallel.launch import refuse_ranks
 from mmrl.recipe.checks.generating import generated_folder
 from mmrl.recipe.generating import as_generating
 from mmrl.recipe.reading import apply_overrides, read_yaml
@@ -62,9 +64,20 @@ def train(
     Raises:
         UserError: anything the user can cure, in one line.
     """
-    refuse_ranks()
     train_data, eval_data = _samples(train_data, "train_data"), _samples(eval_data, "eval_data")
     recipe = open_recipe(recipe, overrides, reward=reward, train_data=train_data, eval_data=eval_data)
+    with joined(recipe.parallel, recipe.policy.device) as world:
+        recipe.check_processes(world.size)
+        return _train(recipe, world, reward, train_data, eval_data)
+
+
+def _train(
+    recipe: Recipe,
+    world: World,
+    reward: UserReward | None,
+    train_data: Sequence[Sample] | None,
+    eval_data: Sequence[Sample] | None,
+) -> RunOutcome:
     from mmrl.setup import open_run
     from mmrl.tracking.claim import Claim
     from mmrl.tracking.console import final_table
@@ -75,24 +88,28 @@ def train(
     # What the clock says now, and how long since then whatever is done to the clock.
     began, start = time.time(), time.monotonic()
     place = None
-    with StopRequest() as stop, _curable(recipe), Claim(recipe.folder, recipe.resume) as claim:
+    claimed = Claim(recipe.folder, recipe.resume) if world.writes else nullcontext()
+    with StopRequest() as stop, _curable(recipe), claimed as claim:
         try:
-            session, place = open_run(recipe, stop, reward, train_data, eval_data, began=began)
-            session.tracker.check_claim = claim.check
-            for holder in claim.took_over:
-                session.tracker.say(f"the run was left by {holder}, which is gone: taken over")
+            session, place = open_run(recipe, stop, reward, train_data, eval_data, began=began, world=world)
+            if claim is not None:
+                session.tracker.check_claim = claim.check
+                for holder in claim.took_over:
+                    session.tracker.say(f"the run was left by {holder}, which is gone: taken over")
             with closing(session), session.tracker:
                 finished = train_all(session, place)
         except BaseException:
             # A run that never got through a step leaves no folder that would bar the next attempt.
-            if place is None or place.step == 0:
+            if claim is not None and (place is None or place.step == 0):
                 claim.undo()
             raise
         summary = {"name": recipe.name, **place.evaluations, "steps": place.step, "finished": finished}
-        summary["seconds"] = round(session.tracker.starts.end(began + time.monotonic() - start), 1)
-        session.tracker.summary(summary)
-        write_report(recipe.folder)
-    if recipe.tracking.console != "none" and finished:
+        if claim is not None:
+            summary["seconds"] = round(session.tracker.starts.end(began + time.monotonic() - start), 1)
+            session.tracker.summary(summary)
+            write_report(recipe.folder)
+        summary = world.exchange("the summary", summary)[0]
+    if recipe.tracking.console != "none" and finished and world.writes:
         final_table(summary)
     return RunOutcome(recipe.folder, summary, None if finished else stop.signum)
 
@@ -248,16 +265,6 @@ def _samples(data: Any, name: str) -> Sequence[Sample] | None:
     from mmrl.data.from_python import as_samples
 
     return None if data is None else as_samples(data, name)
-
-
-def refuse_ranks() -> None:
-    """Raises UserError in one of several processes that a launcher started: each would train or measure all of it."""
-    size = os.environ.get("WORLD_SIZE", "")
-    if size.isdigit() and int(size) > 1:
-        raise UserError(
-            f"WORLD_SIZE is {size}: a run is one process, and each of these would do all of it; start it once, without "
-            "torchrun or accelerate launch"
-        )
 
 
 def open_recipe(

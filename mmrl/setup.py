@@ -15,12 +15,14 @@ from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError
 from mmrl.contracts.policy import Normalising, Policy, media_of, params_of
 from mmrl.contracts.types import Sample
+from mmrl.contracts.world import ALONE, World
 from mmrl.data.media_reader import open_cache
 from mmrl.data.mixture import Mixture, open_dataset, open_mixture
 from mmrl.data.rows import Rows
 from mmrl.data.targets import Shape
 from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
+from mmrl.parallel.alike import check_alike, material_facts, program_facts
 from mmrl.policies.companions import open_companions, settle_companions
 from mmrl.policies.loading import PACKAGED, checkpoint_path, difference, model_of, resolve_dtype
 from mmrl.policies.opening import load_policy
@@ -40,6 +42,7 @@ from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.opening import opening_line
+from mmrl.tracking.silent import SilentTracker
 from mmrl.tracking.sinks import check_sinks
 from mmrl.tracking.tracker import Tracker
 from mmrl.trainer import checkpoint
@@ -53,6 +56,9 @@ from mmrl.trainer.session import Session, fingerprint, restore_parameters
 from mmrl.trainer.stopping import StopRequest
 from mmrl.trainer.surroundings import differences, surroundings
 
+# What processes compare before they begin.
+START = "the start"
+
 
 def open_run(
     recipe: Recipe,
@@ -62,6 +68,7 @@ def open_run(
     eval_data: Sequence[Sample] | None = None,
     *,
     began: float,
+    world: World = ALONE,
 ) -> tuple[Session, Place]:
     """Everything a run needs, at its beginning or at the checkpoint it resumes from.
 
@@ -69,7 +76,9 @@ def open_run(
 
     Args:
         began: when the run was started (Unix seconds).
+        world: the processes that train together, of which the first one writes.
     """
+    check_alike(world, START, lambda: program_facts(to_yaml(recipe)))
     recipe = with_companions(with_model(with_dtype(recipe)))
     apply_threads(recipe)
     seed_everything(derive(recipe.seed, "setup"))
@@ -83,37 +92,34 @@ def open_run(
     given = Given(reward, train_data, eval_data)
     begun = [stage.name for stage in recipe.stages[: state["place"]["stage"] if state else 0]]
     # Data that a stage is yet to generate are opened when it has.
-    sets = [open_sets(part, given) for part in recipe.apart() if reads_from(part) <= set(begun)]
+    sets = [open_sets(part, given, world) for part in recipe.apart() if reads_from(part) <= set(begun)]
     policy = open_policy(recipe, resumed_policy(recipe, state, source))
     companions = open_companions(recipe.companions, policy)
-    program = open_program(recipe, sets, policy, given)
+    program = open_program(recipe, sets, policy, given, world)
     statistics = settle(policy, program, recipe)
-    recipe, place = with_params(recipe, policy), Place()
+    recipe = with_params(recipe, policy)
     _make_deterministic(policy.device)
-    if source is not None and state is not None and tensors is not None:
-        place = _resume_run(recipe, state, policy, program, source)
-        restore_parameters(policy, tensors)
-    resume_step = place.step if recipe.resume != "never" else None
-    tracker = Tracker(recipe.folder, recipe.tracking, total_steps(recipe), resume_step)
+    place = _resume_run(recipe, resumed, tensors, policy, program)
+    # Each has read what it goes on from, before the first one removes what came after.
+    check_alike(world, START, lambda: {"step": place.step, **material_facts(policy, program.datasets)})
+    tracker = _open_tracker(recipe, place, world)
     with _closed_on_error(tracker):
         now = program.of(recipe.stages[min(place.stage, len(recipe.stages) - 1)].name)
-        changes = _changes(tracker, recipe, resumed, place, policy, now.preparer.rewarder)
-        tracker.say(opening_line(recipe, policy, program.datasets))
-        tracker.begin(place.step, began, to_yaml(recipe), changes)
+        if world.writes:
+            changes = _changes(tracker, recipe, resumed, place, policy, now.preparer.rewarder)
+            tracker.say(opening_line(recipe, policy, program.datasets))
+            tracker.begin(place.step, began, to_yaml(recipe), changes)
+            tracker.environment(policy=recipe.policy.path, device=str(policy.device), **statistics)
+            if recipe.resume != "never":
+                checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
         tracker.expect([bad for each in sets for bad in each.bad])
-        tracker.environment(policy=recipe.policy.path, device=str(policy.device), **statistics)
-        if recipe.resume != "never":
-            checkpoint.drop_after(recipe.folder / "checkpoints", place.step)
         program.tell(partial(tracker.bad_sample, "train"), tracker.say)
-        uses: dict[str, str] = {}
-        for each in sets:
-            uses |= {} if each.passed else refusals(each.recipe.data.train, each.recipe.stages)
-        simulators = Simulators(recipe.simulators, recipe.pipeline, uses)
-        engine = open_engine(now.recipe.engine, policy)
+        simulators = Simulators(recipe.simulators, recipe.pipeline, _expert_uses(sets))
+        engine = open_engine(now.recipe.engine, policy, world)
         if place.updates:
             engine.sync(policy, place.updates)
     parts = (policy, engine, program, simulators, tracker, stop, partial(_open_anew, recipe, program))
-    return Session(recipe, *parts, tensors, state, companions), place
+    return Session(recipe, *parts, tensors, state, companions, world), place
 
 
 def settle(policy: Policy, program: Program, recipe: Recipe) -> dict[str, Any]:
@@ -129,6 +135,21 @@ def _open_anew(recipe: Recipe, program: Program, config: PolicyConfig) -> Policy
     settle(policy, program, recipe)
     program.take(policy)
     return policy
+
+
+def _expert_uses(sets: Sequence[Sets]) -> dict[str, str]:
+    """See `mmrl.rollouts.experts.refusals`."""
+    uses: dict[str, str] = {}
+    for each in sets:
+        uses |= {} if each.passed else refusals(each.recipe.data.train, each.recipe.stages)
+    return uses
+
+
+def _open_tracker(recipe: Recipe, place: Place, world: World) -> Tracker:
+    if not world.writes:
+        return SilentTracker(recipe.folder)
+    resume_step = place.step if recipe.resume != "never" else None
+    return Tracker(recipe.folder, recipe.tracking, total_steps(recipe), resume_step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +179,13 @@ class Sets:
     bad: Sequence[tuple[str, BadSample]]
 
 
-def open_sets(recipe: Recipe, given: Given) -> Sets:
+def open_sets(recipe: Recipe, given: Given, world: World = ALONE) -> Sets:
     """Opens the data of a recipe as some of its stages have it; what is given replaces the recipe's own."""
     stage = recipe.stages[0]
     reward = given.reward if stage.rewards is None else None
     train_data = given.train_data if stage.data is None else None
     eval_data = given.eval_data if stage.data is None else None
-    rewarder = open_rewarder(recipe, reward, train_data, eval_data)
+    rewarder = open_rewarder(recipe, reward, train_data, eval_data, world=world)
     datasets = open_train_sets(recipe, rewarder, train_data)
     eval_sets = open_eval_sets(recipe, eval_data, rewarder.target_of)
     bad = check_data(recipe, datasets, eval_sets, rewarder, train_data is not None)
@@ -189,7 +210,7 @@ def open_generation(recipe: Recipe, config: PolicyConfig, reward: UserReward | N
         yield Generating(sets.recipe, sets.datasets, policy, engine, Preparer(policy, sets.rewarder), simulators)
 
 
-def open_program(recipe: Recipe, sets: Sequence[Sets], policy: Policy, given: Given) -> Program:
+def open_program(recipe: Recipe, sets: Sequence[Sets], policy: Policy, given: Given, world: World = ALONE) -> Program:
     """What each stage works with. Stages that have the same training data go on with one walk through them.
 
     Args:
@@ -199,7 +220,7 @@ def open_program(recipe: Recipe, sets: Sequence[Sets], policy: Policy, given: Gi
     known = {each.recipe.stages[0].name: each for each in sets}
 
     def open_part(part: Recipe, policy: Policy) -> Opened:
-        each = known.get(part.stages[0].name) or open_sets(part, given)
+        each = known.get(part.stages[0].name) or open_sets(part, given, world)
         preparer = Preparer(policy, each.rewarder)
         drawn = each.recipe.data.model_dump(include={"train", "sampler", "seed", "on_bad_sample"}), each.passed
         mixture = next((mixture for key, mixture in walks if key == drawn), None)
@@ -246,7 +267,9 @@ def _earlier_recipe(tracker: Tracker, place: Place, source: Path | None) -> Path
     return tracker.starts.before(place.step) or source.parent.parent / "config.yaml"
 
 
-def open_rewarder(recipe: Recipe, reward: UserReward | None, *data: Sequence[Sample] | None) -> Rewarder:
+def open_rewarder(
+    recipe: Recipe, reward: UserReward | None, *data: Sequence[Sample] | None, world: World = ALONE
+) -> Rewarder:
     """The recipe's rewards, or the user's in their place.
 
     Args:
@@ -260,7 +283,7 @@ def open_rewarder(recipe: Recipe, reward: UserReward | None, *data: Sequence[Sam
             "reward: nothing calls it: the recipe's data hold episodes and recorded actions alone, and a simulator "
             "rewards its episodes; leave it out, or add data with questions"
         )
-    return Rewarder(recipe.rewards, reward)
+    return Rewarder(recipe.rewards, reward, world)
 
 
 def open_evaluator(
@@ -396,7 +419,17 @@ def trained_policy(recipe: Recipe, source: Path) -> Policy:
     return policy
 
 
-def _resume_run(recipe: Recipe, state: Mapping[str, Any], policy: Policy, program: Program, source: Path) -> Place:
+def _resume_run(
+    recipe: Recipe,
+    resumed: checkpoint.Resumed,
+    tensors: Mapping[str, torch.Tensor] | None,
+    policy: Policy,
+    program: Program,
+) -> Place:
+    """Where training goes on, with the weights and the place in the data of there; or where it begins."""
+    source, state = resumed.source, resumed.state
+    if source is None or state is None or tensors is None:
+        return Place()
     place = read_place(source, state, [stage.name for stage in recipe.stages])
     problem = difference(str(model_of(source)), recipe.policy.path, recipe.policy.type)
     if problem is None and state["parameters"] != fingerprint(policy):
@@ -407,4 +440,5 @@ def _resume_run(recipe: Recipe, state: Mapping[str, Any], policy: Policy, progra
             "set `resume: never` and another `name`, or restore the recipe"
         )
     program.load_state_dict(state)
+    restore_parameters(policy, tensors)
     return place

@@ -7,7 +7,13 @@ LONGEST_NAME = 200
 
 
 class UserError(Exception):
-    """Something the user can cure: the message names the place, the value and the cure on one line."""
+    """Something the user can cure: the message names the place, the value and the cure on one line.
+
+    Attributes:
+        told: another of the processes that train together prints it.
+    """
+
+    told = False
 
 
 class ConfigError(UserError):

@@ -5,7 +5,6 @@ Each prompt is computed once, and its n samples read the same cache; rows leave 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmrl.contracts.engine import Completion, Request, Sampling
+from mmrl.contracts.engine import Completion, Request, Sampling, own_seed
 from mmrl.contracts.policy import DecodeState, Decoding, Policy, TokenPolicy, without_dropout
 from mmrl.engines.base import InProcess, alike, batches
 from mmrl.engines.rows import Rows
@@ -113,8 +112,3 @@ class HFEngine(InProcess[TokenPolicy]):
         rows = zip(lengths_B.tolist(), tokens_BU)
         hits = [says_stop(tokens_U[:length], stop, self.policy.decode_text) for length, tokens_U in rows]
         return torch.tensor(hits, dtype=torch.bool, device=tokens_BU.device)
-
-
-def own_seed(seed: int, index: int) -> int:
-    """The seed of a call's request at `index`."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:7], "big")

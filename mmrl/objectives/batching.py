@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mmrl.contracts.policy import Policy
 from mmrl.objectives.rows import Row
 
+# Batches that each of several processes gets at least, where there are prompts enough: with one each, the one with the
+# heaviest would keep the others waiting.
+BATCHES_EACH = 2
 
-def micro_batches(rows: Sequence[Row], policy: Policy, budget: int) -> list[list[Row]]:
+
+def micro_batches(rows: Sequence[Row], policy: Policy, budget: int, processes: int = 1) -> list[list[Row]]:
     """Splits rows into batches of at most `budget` tokens; a row above the budget gets a batch of its own.
 
     Rows of one prompt stay together where they fit, so the prompt is computed once; prompts are sorted by length to
     save padding. The gradient does not depend on the split.
+
+    Args:
+        processes: that share the batches: smaller ones, so that each has `BATCHES_EACH`, but no prompt is computed more
+            often for it.
     """
     by_prompt: dict[tuple, list[Row]] = {}
     for row in rows:
         decision = row.decision
         key = (row.temperature, decision.restrict or "", id(decision.prompt))
         by_prompt.setdefault(key, []).append(row)
+    if processes > 1 and rows:
+        tokens = [_tokens(policy, [group]) for group in by_prompt.values()]
+        budget = min(budget, max(max(tokens), math.ceil(sum(tokens) / (BATCHES_EACH * processes))))
     pieces = [piece for group in by_prompt.values() for piece in _fit(group, policy, budget)]
     pieces.sort(key=lambda p: (p[0].temperature, p[0].decision.restrict or "", _Pieces(policy, p).tokens))
     batches: list[tuple[_Pieces, list[Row]]] = []
@@ -32,6 +44,14 @@ def micro_batches(rows: Sequence[Row], policy: Policy, budget: int) -> list[list
                 continue
         batches.append((_Pieces(policy, piece), list(piece)))
     return [together for _, together in batches]
+
+
+def tokens_of(rows: Sequence[Row], policy: Policy) -> int:
+    """Tokens of a batch, prompts and padding included."""
+    by_prompt: dict[int, list[Row]] = {}
+    for row in rows:
+        by_prompt.setdefault(id(row.decision.prompt), []).append(row)
+    return _tokens(policy, [*by_prompt.values()])
 
 
 def _fit(group: list[Row], policy: Policy, budget: int) -> list[list[Row]]:

@@ -40,12 +40,12 @@ def preparing_parts(objective: Objective, stream: str) -> Iterator[tuple[str, An
 
 
 def see(row: Row, likelihood: Likelihood, index: int) -> Seen:
-    """Row `index` of a scored micro-batch, on the CPU."""
+    """Row `index` of a scored micro-batch, on the CPU, as copies that hold nothing of the batch."""
     units = row.units
-    log_probs = likelihood.log_probs_RU[index, :units].cpu()
+    log_probs = likelihood.log_probs_RU[index, :units].cpu().clone()
     old = log_probs if row.old is None else row.old.to(log_probs.dtype)
     behaviour = old if row.decision.log_probs is None else row.decision.log_probs.to(log_probs.dtype)
-    entropy = None if likelihood.entropy_RU is None else likelihood.entropy_RU[index, :units].cpu()
+    entropy = None if likelihood.entropy_RU is None else likelihood.entropy_RU[index, :units].cpu().clone()
     if entropy is not None:
         # Units without a loss are no candidates for one.
         entropy = entropy * learned_mask([row], entropy.new_ones(1, units, dtype=torch.bool))[0]

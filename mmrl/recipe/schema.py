@@ -21,6 +21,7 @@ from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.generating import check_generating, settle_generated
 from mmrl.recipe.checks.names import check_name, check_path
 from mmrl.recipe.checks.objectives import check_adapters, check_context, check_critic, check_objective, check_value_head
+from mmrl.recipe.checks.parallel import check_parallel
 from mmrl.recipe.checks.policies import (
     check_data,
     check_evaluation,
@@ -38,6 +39,7 @@ from mmrl.recipe.data import AnyData, DataConfig, EpisodeData
 from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
 from mmrl.recipe.evaluation import EvalConfig
 from mmrl.recipe.health import HealthConfig
+from mmrl.recipe.parallel import ParallelConfig
 from mmrl.recipe.policies.registry import AnyPolicy
 from mmrl.recipe.reading import STAGE_SECTIONS, apply_overrides, read_yaml, validate
 from mmrl.recipe.rewards import RewardConfig, check_own, check_rewards, kinds_of, uses_rewards, with_rewards
@@ -63,6 +65,7 @@ def check_part(recipe: Recipe) -> None:
     if "reward" not in recipe.code:
         check_own(recipe.rewards)
     check_engine(recipe.engine, recipe.policy.type)
+    recipe.check_processes(recipe.parallel.processes or 1)
     for stage in recipe.stages:
         check_context(stage, recipe.policy)
         if stage.generate is not None:
@@ -114,6 +117,7 @@ class Recipe(Settings):
     evaluation: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     health: HealthConfig = HealthConfig()
+    parallel: ParallelConfig = ParallelConfig()
     tracking: TrackingConfig = TrackingConfig()
     code: dict[str, Code] = Field({}, description="written by a run: where the parts of it that are code came from")
 
@@ -203,6 +207,11 @@ class Recipe(Settings):
     def pipeline(self) -> int:
         """Groups of worlds that take turns, in every stage and in held-out episodes."""
         return self.stages[0].rollout.pipeline
+
+    def check_processes(self, size: int) -> None:
+        """Raises ConfigError where so many processes cannot train this together."""
+        for part in self.apart():
+            check_parallel(size, self.policy, part.engine, part.evaluation, part.stages)
 
     @property
     def folder(self) -> Path:

@@ -14,6 +14,8 @@ import vision_rewards
 import vision_rewards.registry
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.types import Sample, Trajectory
+from mmrl.contracts.world import ALONE, World
+from mmrl.parallel.dealing import deal
 from mmrl.recipe.rewards import REWARDS, RewardConfig
 from mmrl.rollouts.own_rewards import Answer, OwnReward, RewardError, Score, gold_of
 from vision_rewards.plain import answer_text, read_options
@@ -26,6 +28,8 @@ UserReward = Callable[..., Any]
 SCORING_THREADS = 8
 # Figures beside those of the parts, which no part may be named as.
 TOTALS = ("mean", "std")
+# What of a trajectory a score is.
+SCORED = ("reward", "accuracy", "parts", "parsed", "reason", "info")
 # The fact of an answer to which no reward applied.
 UNREWARDED = "unrewarded"
 
@@ -38,7 +42,8 @@ class Rewarder:
     present, what evaluation reports. It may have `target_of`, see there.
     """
 
-    def __init__(self, configs: Sequence[RewardConfig], user: UserReward | None = None):
+    def __init__(self, configs: Sequence[RewardConfig], user: UserReward | None = None, world: World = ALONE):
+        self.world = world
         parts = [_part(config, f"rewards.{i}") for i, config in enumerate(configs)]
         for i, (name, *_) in enumerate(parts):
             if name in TOTALS:
@@ -139,8 +144,18 @@ class Rewarder:
 
         Rewards that wait for another process or a server run side by side; a user's functions are called one at a time,
         before them. An answer to which no reward applies gets the mean reward of its group's others, or 0: it neither
-        gains nor loses by it.
+        gains nor loses by it. Of several processes each scores its deal of the groups.
         """
+        shares = _shares(pairs, self.world.size)
+        parts = self.world.each("rewards", shares, lambda share: self._earned([pairs[i] for i in share]), lambda _: 1.0)
+        earned = {i: facts for share, part in zip(shares, parts) for i, facts in zip(share, part, strict=True)}
+        return [replace(trajectory, **earned[i]) for i, (trajectory, _) in enumerate(pairs)]
+
+    def _earned(self, pairs: Sequence[tuple[Trajectory, Sample]]) -> list[dict[str, Any]]:
+        """What scoring the pairs changes about their trajectories."""
+        return [{name: getattr(scored, name) for name in SCORED} for scored in self._score(pairs)]
+
+    def _score(self, pairs: Sequence[tuple[Trajectory, Sample]]) -> list[Trajectory]:
         own = self._own_scores(pairs)
         jobs = [(trajectory, sample, given) for (trajectory, sample), given in zip(pairs, own, strict=True)]
         if any(self._waits(sample) for _, sample in pairs):
@@ -250,6 +265,13 @@ def _from_user(score: Score) -> tuple[float | None, dict[str, Any]]:
     if score.accuracy is not None:
         info["accuracy"] = score.accuracy
     return score.reward, info
+
+
+def _shares(pairs: Sequence[tuple[Trajectory, Sample]], size: int) -> list[list[int]]:
+    """The pairs that each process scores, whole groups of neighbours with one sample object."""
+    groups = [list(members) for _, members in groupby(range(len(pairs)), key=lambda i: id(pairs[i][1]))]
+    owners = deal([len(group) for group in groups], size)
+    return [[i for group, owner in zip(groups, owners) if owner == rank for i in group] for rank in range(size)]
 
 
 def _answers(pairs: Sequence[tuple[Trajectory, Sample]]) -> list[Answer]:

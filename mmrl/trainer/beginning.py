@@ -58,7 +58,9 @@ def begin_stage(session: Session, place: Place) -> None:
     config = recipe.of(stage).policy
     state = {"place": {"stage": index}, "from": stage.origin, "step": place.step, **_trained(config)}
     folder = start_folder(recipe.folder, stage.name)
-    _write_start(session, place, config, folder, state)
+    if session.world.writes:
+        _write_start(session, place, config, folder, state)
+    session.world.exchange(f"the model that stage {stage.name} starts from", None)
     # What adapters and a critic begin with.
     seed_everything(derive(recipe.seed, stage.name, "begin"))
     session.take(config.model_copy(update={"path": str(folder / "model")}), index, place.updates)

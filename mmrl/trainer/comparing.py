@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from mmrl.contracts.policy import Policy, without_dropout
+from mmrl.contracts.world import ALONE, World
 from mmrl.objectives.batching import micro_batches
 from mmrl.objectives.rows import Row, collate
 from mmrl.policies.companions import Companion, comparing
@@ -33,11 +35,19 @@ def standing_in(name: str, policy: Policy, companions: Companions) -> Iterator[P
 
 
 def score_others(
-    rows: Sequence[Row], objective: Objective, policy: Policy, companions: Companions, budget: int
+    rows: Sequence[Row],
+    objective: Objective,
+    policy: Policy,
+    companions: Companions,
+    budget: int,
+    world: World = ALONE,
 ) -> list[Row]:
-    """The rows with what the objective reads of other policies: log-probs, and the states of whole distributions."""
+    """The rows with what the objective reads of other policies: log-probs, and the states of whole distributions.
+
+    Of several processes each scores its deal of the rows. States, which are large, each has of all of them.
+    """
     rows = list(rows)
-    for ask, names_of in ((score, objective.compared_with), (keep, objective.distributions)):
+    for ask, names_of in ((partial(score, world=world), objective.compared_with), (keep, objective.distributions)):
         for name in sorted(frozenset().union(*map(names_of, objective.streams))):
             chosen = [row for row in rows if name in names_of(row.stream)]
             if not chosen:

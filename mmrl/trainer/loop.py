@@ -94,8 +94,8 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
             batch = collect(session, now, builder, place)
         metrics = train_step(session, now, now.objective, batch, optimizer, place, controllers.stateful)
         session.observe(now, metrics, batch.sampled, optimizer.broken)
-        metrics |= builder.reading()
-        metrics |= control.figures()
+        metrics |= builder.reading() | control.figures()
+        metrics = session.agree(metrics, [*batch.sampled, *batch.demonstrations])
         controllers.observe({name: figure for name, figure in metrics.items() if not is_wall_clock(name)})
         place.step, place.stage_step = place.step + 1, place.stage_step + 1
         place.watch(stage, metrics)
@@ -120,7 +120,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         if ended:
             place.evaluations[f"after_{stage.name}"] = results or {}
         session.log(place, stage, metrics, results)
-        stopped = session.stop.signum is not None
+        stopped = session.asked_to_stop()
         session.save_if_due(place, optimizer, controllers, results, ended)
         if stopped and not (ended and place.stage + 1 == len(session.recipe.stages)):
             return False
@@ -178,18 +178,19 @@ def train_step(
     seed = step_seed(session, stage, place)
     metrics = {**batch.metrics, **describe(batch)}
     update_start = time.perf_counter()
-    policy, budget = session.policy, session.recipe.micro_tokens
+    policy, budget, world = session.policy, session.recipe.micro_tokens, session.world
     companions = session.companions
-    measured = measure_references(batch.rollouts, objective, policy, budget, companions)
+    measured = measure_references(batch.rollouts, objective, policy, budget, companions, world)
     rows, groups = make_rows(batch, objective, stage, measured, stateful)
-    rows = score_rollouts(rows, objective, stage, policy, budget, measured, companions)
+    rows = score_rollouts(rows, objective, stage, policy, budget, measured, companions, world)
     heads = heads_of(objective, policy, companions)
     shuffle = torch.Generator().manual_seed(derive(seed, "minibatches"))
     weights = stream_weights(objective.streams, place.stage_step)
     figures = []
     for part in minibatches(rows, stage.minibatches, stage.epochs, shuffle, stage.minibatch_by):
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
-        sums = accumulate(prepare(part, objective, policy, budget), plan, policy, budget, heads)
+        prepared = prepare(part, objective, policy, budget, world)
+        sums = accumulate(prepared, plan, policy, budget, heads, world)
         figures.append(metrics_of(sums, weights, objective) | optimizer.step())
     session.mixture.sampler.update(outcomes(batch.sampled, place.updates))
     place.updates += len(figures)

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Decision, Group, Prompt
+from mmrl.contracts.world import ALONE, World
 from mmrl.objectives.advantages import demonstration_weights
 from mmrl.objectives.gae import gae
 from mmrl.objectives.rows import Row, learned_mask
@@ -30,6 +31,7 @@ def score_rollouts(
     budget: int,
     measured: Mapping[int, Measured] | None = None,
     companions: Companions | None = None,
+    world: World = ALONE,
 ) -> list[Row]:
     """The rows with the log-probs, advantages and targets that the objective asks for.
 
@@ -46,18 +48,19 @@ def score_rollouts(
     taught = [row for row in rows if row.stream not in in_groups and not row.masked]
     critic, several = objective.critic, stage.minibatches * stage.epochs > 1
     if taught and critic is not None and objective.offline is not None:
-        taught = weigh(score(taught, "old", policy, budget), critic, policy, budget, objective.offline)
+        taught = score(taught, "old", policy, budget, world)
+        taught = weigh(taught, critic, policy, budget, objective.offline, world)
     elif several:
         reading = objective.reading_ratios()
-        taught = _score_where(taught, lambda row: row.stream in reading, "old", policy, budget)
+        taught = _score_where(taught, lambda row: row.stream in reading, "old", policy, budget, world)
     if sampled and (critic is not None or several):
         known = measured or {}
-        sampled = _score_where(sampled, lambda row: id(row.decision) not in known, "old", policy, budget)
+        sampled = _score_where(sampled, lambda row: id(row.decision) not in known, "old", policy, budget, world)
         sampled = [_with_old(row, known.get(id(row.decision))) for row in sampled]
         sampled = [row if row.decision.old is None else replace(row, old=row.decision.old) for row in sampled]
     if sampled and critic is not None:
-        sampled = weigh(sampled, critic, policy, budget)
-    return [*score_others([*sampled, *taught], objective, policy, companions or {}, budget), *masked]
+        sampled = weigh(sampled, critic, policy, budget, world=world)
+    return [*score_others([*sampled, *taught], objective, policy, companions or {}, budget, world), *masked]
 
 
 def measure_references(
@@ -66,6 +69,7 @@ def measure_references(
     policy: Policy,
     budget: int,
     companions: Companions | None = None,
+    world: World = ALONE,
 ) -> dict[int, Measured]:
     """What KL in the reward is estimated from, by the identity of each decision; empty without such KL."""
     if not objective.kl.in_reward:
@@ -78,10 +82,10 @@ def measure_references(
         if not under_kl.isdisjoint(streams_of(trajectory, objective))
         for decision in trajectory.decisions
     ]
-    rows = score(rows, "old", policy, budget)
+    rows = score(rows, "old", policy, budget, world)
     to = objective.kl.to
     with standing_in(to, policy, companions or {}) as other:
-        rows = score(rows, to, other, budget)
+        rows = score(rows, to, other, budget, world)
     return {id(row.decision): Measured(row.old, _where_learned(row, to), row.values) for row in rows}
 
 
@@ -95,10 +99,10 @@ def _where_learned(row: Row, to: str) -> Tensor:
 
 
 def _score_where(
-    rows: Sequence[Row], chosen: Callable[[Row], bool], field: str, policy: Policy, budget: int
+    rows: Sequence[Row], chosen: Callable[[Row], bool], field: str, policy: Policy, budget: int, world: World
 ) -> list[Row]:
     """`rows` in their order, the chosen ones scored."""
-    scored = iter(score([row for row in rows if chosen(row)], field, policy, budget))
+    scored = iter(score([row for row in rows if chosen(row)], field, policy, budget, world))
     return [next(scored) if chosen(row) else row for row in rows]
 
 
@@ -107,7 +111,12 @@ def _with_old(row: Row, known: Measured | None) -> Row:
 
 
 def weigh(
-    rows: Sequence[Row], settings: Standard, policy: Policy, budget: int, offline: Offline | None = None
+    rows: Sequence[Row],
+    settings: Standard,
+    policy: Policy,
+    budget: int,
+    offline: Offline | None = None,
+    world: World = ALONE,
 ) -> list[Row]:
     """Copies of scored rows with GAE's advantages and the value targets (PPO, arXiv 1707.06347).
 
@@ -118,7 +127,7 @@ def weigh(
     Raises:
         ConfigError: the policy has no value head, or one whose outputs do not fit the chunks of actions.
     """
-    bootstraps = _bootstrap_values(rows, policy, budget)
+    bootstraps = _bootstrap_values(rows, policy, budget, world)
     by_trajectory: dict[int, list[Row]] = {}
     for row in rows:
         by_trajectory.setdefault(row.trajectory, []).append(row)
@@ -176,7 +185,7 @@ def _standard(advantages: Sequence[Tensor], settings: Standard) -> tuple[Tensor,
     return everything.mean(), everything.std() + settings.epsilon
 
 
-def _bootstrap_values(rows: Sequence[Row], policy: Policy, budget: int) -> dict[int, float]:
+def _bootstrap_values(rows: Sequence[Row], policy: Policy, budget: int, world: World) -> dict[int, float]:
     """The critic's value of each final prompt, by the prompt's identity."""
     finals: dict[int, Prompt] = {id(row.final_prompt): row.final_prompt for row in rows if row.final_prompt is not None}
     if not finals:
@@ -188,4 +197,4 @@ def _bootstrap_values(rows: Sequence[Row], policy: Policy, budget: int) -> dict[
         units, restrict = first.decision.tokens[:1], first.decision.restrict
         decision = Decision(prompt, units, restrict=restrict, temperature=first.temperature)
         probes.append(Row(decision, first.stream, 0.0, 0, 1))
-    return {key: float(_values(row)[0]) for key, row in zip(finals, score(probes, "old", policy, budget))}
+    return {key: float(_values(row)[0]) for key, row in zip(finals, score(probes, "old", policy, budget, world))}

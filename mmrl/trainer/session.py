@@ -15,11 +15,13 @@ from mmrl.contracts.errors import CheckpointError, ConfigError, DeadPolicy, unkn
 from mmrl.contracts.heldout import ROWS, best_figure, is_loss
 from mmrl.contracts.policy import Policy, Spelling
 from mmrl.contracts.types import DEMO, Group
+from mmrl.contracts.world import ALONE, World
 from mmrl.data.mixture import Mixture
 from mmrl.engines import open_engine
 from mmrl.evaluation.runner import Evaluator
 from mmrl.evaluation.sees import answers_pictures, check_sight, look
 from mmrl.objectives.controllers import Controllers
+from mmrl.parallel.alike import check_alike, step_facts
 from mmrl.policies.alive import refuse_dead_weights
 from mmrl.recipe.beginnings import needed_later
 from mmrl.recipe.engines import EngineSettings
@@ -58,9 +60,11 @@ class Session:
         resumed: Mapping[str, torch.Tensor] | None = None,
         resumed_state: Mapping[str, Any] | None = None,
         companions: Companions | None = None,
+        world: World = ALONE,
     ):
         self.recipe, self.policy, self.engine, self.program = recipe, policy, engine, program
         self.simulators, self.tracker, self.stop, self.open_anew = simulators, tracker, stop, open_anew
+        self.world = world
         self.begun: int | None = None  # the stage that has opened the policy
         self.companions = companions or {}
         self.now = program.parts[0]
@@ -90,7 +94,7 @@ class Session:
 
     def _open_engine(self, updates: int) -> None:
         self.engine.close()
-        self.engine = open_engine(self.now.recipe.engine, self.policy)
+        self.engine = open_engine(self.now.recipe.engine, self.policy, self.world)
         self.engine.sync(self.policy, updates)
         self.gaps = GapGate(self.recipe.health.gap, self.tracker.say)
 
@@ -161,7 +165,7 @@ class Session:
         if not evaluator.measures:
             return {}
         videos = EpisodeVideos(videos_folder(self.recipe.folder, step), {"step": step})
-        measured = evaluator.run(stage, videos.keep)
+        measured = evaluator.run(stage, videos.keep if self.world.writes else None)
         videos.close()
         self.tracker.held_out(step, stage.name, measured.groups, self._spelling)
         self._figures = measured.figures | {f"{ROWS}{name}": rows for name, rows in measured.rows.items()}
@@ -253,8 +257,20 @@ class Session:
         Raises:
             DeadPolicy: instead of saving one.
         """
+        refuse_dead_weights(self.policy)
+        if self.world.writes:
+            self._write(place, optimizer, controllers, merged)
+        self.proven.saved = checkpoint.step_name(place.step)
+        if self._evaluated == place.step:
+            self.proven.prove()
+        if self.world.writes:
+            started_from = needed_later(self.recipe, place.stage)
+            ends = {checkpoint.step_name(step) for name, step in place.ends.items() if name in started_from}
+            kept = {place.best["folder"] if place.best else None, self.proven.healthy, *ends}
+            checkpoint.rotate(self.folder, self.recipe.checkpoint, kept)
+
+    def _write(self, place: Place, optimizer: Optimizer, controllers: Controllers, merged: bool) -> None:
         policy = self.policy
-        refuse_dead_weights(policy)
         tensors = {f"optimizer/{k}": v for k, v in optimizer.state().items()}
         config = policy.config
         lora = isinstance(config, TrainedConfig) and config.lora is not None
@@ -275,13 +291,7 @@ class Session:
             "health": self.health.state_dict(),
             "gaps": self.gaps.state_dict(),
         }
-        self.proven.saved = checkpoint.save(self.folder, place.step, policy, tensors, state, merged).name
-        if self._evaluated == place.step:
-            self.proven.prove()
-        started_from = needed_later(self.recipe, place.stage)
-        ends = {checkpoint.step_name(step) for name, step in place.ends.items() if name in started_from}
-        kept = {place.best["folder"] if place.best else None, self.proven.healthy, *ends}
-        checkpoint.rotate(self.folder, self.recipe.checkpoint, kept)
+        checkpoint.save(self.folder, place.step, policy, tensors, state, merged)
 
     def save_for_resume(self, place: Place, optimizer: Optimizer, controllers: Controllers) -> None:
         """Writes a checkpoint where something has failed, unless there is one of this step, and says so."""
@@ -299,11 +309,27 @@ class Session:
         except DeadPolicy:
             # Of a policy that samples nothing there is nothing to go on from.
             raise
-        except Exception:
+        except Exception as error:
+            self.world.fail(error)
             self.mixture.load_state_dict(before)
             controllers.stateful.load_state_dict(parts)
             self.save_for_resume(place, optimizer, controllers)
             raise
+
+    def agree(self, metrics: dict[str, float], groups: Sequence[Group]) -> dict[str, float]:
+        """A step's figures, which every process has found to be the same; what the clock decides, as process 0 has it.
+
+        Raises:
+            UserError: they differ, or the groups do.
+        """
+        check_alike(self.world, "the step's figures", lambda: step_facts(groups, metrics))
+        return self.world.exchange("the step's clock", metrics)[0]
+
+    def asked_to_stop(self) -> bool:
+        """Whether a signal has asked one of the processes to stop; then `stop` says so in all of them."""
+        signums = self.world.exchange("signals", self.stop.signum)
+        self.stop.signum = next((signum for signum in signums if signum is not None), None)
+        return self.stop.signum is not None
 
     def observe(self, stage: StageConfig, metrics: Mapping[str, float], sampled: Sequence[Group], broken: str) -> None:
         """Takes note of a step whose figures are finite, and so of the weights before it (`Health.observe`)."""

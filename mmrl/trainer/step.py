@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from torch import Tensor
 from mmrl.contracts.errors import DeadPolicy
 from mmrl.contracts.policy import Policy, without_dropout
 from mmrl.contracts.types import Distribution
+from mmrl.contracts.world import ALONE, World
 from mmrl.objectives import kernel
-from mmrl.objectives.batching import micro_batches
+from mmrl.objectives.batching import micro_batches, tokens_of
 from mmrl.objectives.preparing import give, preparing_parts, see
 from mmrl.objectives.rows import Row, collate, normaliser, prompt_of
 from mmrl.objectives.schedules import stream_weights
@@ -26,43 +27,67 @@ from mmrl.recipe.companions import RESERVED
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.training import MinibatchBy
 
+Known = TypeVar("Known")
+
 
 @torch.no_grad()
-def score(rows: Sequence[Row], field: str, policy: Policy, budget: int) -> list[Row]:
+def score(rows: Sequence[Row], field: str, policy: Policy, budget: int, world: World = ALONE) -> list[Row]:
     """Copies of `rows` with their log-probs under `policy` in `field`, without dropout.
 
     `field` is `old`, `reference` or the name of a companion. Under `old` they also carry the critic's values, where
     the policy has one. Raises DeadPolicy where these are not finite.
     """
-    scored: dict[int, dict[str, Any]] = {}
+
+    def score_batch(batch: Sequence[Row]) -> list[dict[str, Any]]:
+        likelihood = policy.log_probs(collate(batch))
+        log_probs, values = likelihood.log_probs_RU.cpu(), likelihood.value_RV
+        refuse_dead(f"log-probs ({field})", [log_probs[likelihood.mask_RU.cpu()], values])
+        scored: list[dict[str, Any]] = []
+        for i, row in enumerate(batch):
+            own = log_probs[i, : row.units].clone()
+            scored.append({field: own} if field in RESERVED else {"companions": {**row.companions, field: own}})
+            if field == "old" and values is not None:
+                scored[-1]["values"] = values[i].cpu().clone()
+        return scored
+
     with without_dropout(policy):
-        for batch in micro_batches(rows, policy, budget):
-            likelihood = policy.log_probs(collate(batch))
-            log_probs, values = likelihood.log_probs_RU.cpu(), likelihood.value_RV
-            refuse_dead(f"log-probs ({field})", [log_probs[likelihood.mask_RU.cpu()], values])
-            for i, row in enumerate(batch):
-                own = log_probs[i, : row.units].clone()
-                scored[id(row)] = {field: own} if field in RESERVED else {"companions": {**row.companions, field: own}}
-                if field == "old" and values is not None:
-                    scored[id(row)]["values"] = values[i].cpu().clone()
-    return [replace(row, **scored[id(row)]) for row in rows]
+        known = _over_batches(f"log-probs ({field})", rows, policy, budget, world, score_batch)
+    return [replace(row, **known[id(row)]) for row in rows]
+
+
+def _over_batches(
+    what: str,
+    rows: Sequence[Row],
+    policy: Policy,
+    budget: int,
+    world: World,
+    do: Callable[[Sequence[Row]], Sequence[Known]],
+) -> dict[int, Known]:
+    """What `do` gives for the rows of each micro-batch, by the identity of each row; see `World.each`."""
+    batches = micro_batches(rows, policy, budget, world.size)
+    parts = world.each(what, batches, do, lambda batch: tokens_of(batch, policy))
+    return {id(row): known for batch, part in zip(batches, parts) for row, known in zip(batch, part, strict=True)}
 
 
 @torch.no_grad()
-def prepare(rows: Sequence[Row], objective: Objective, policy: Policy, budget: int) -> list[Row]:
+def prepare(rows: Sequence[Row], objective: Objective, policy: Policy, budget: int, world: World = ALONE) -> list[Row]:
     """The rows of one optimizer step with what parts make of all of them (`mmrl.objectives.preparing`).
 
     It costs a forward pass of the streams whose parts ask for it, and nothing where none does.
     """
     asking = {name for name in objective.streams if any(preparing_parts(objective, name))}
     wanted = [row for row in rows if row.stream in asking and not row.masked]
-    seen: dict[int, Seen] = {}
+
+    def see_batch(batch: Sequence[Row]) -> list[Seen]:
+        likelihood = policy.log_probs(collate(batch), entropy="value")
+        refuse_dead("log-probs (prepare)", [likelihood.log_probs_RU[likelihood.mask_RU]])
+        return [see(row, likelihood, i) for i, row in enumerate(batch)]
+
+    if not wanted:
+        return list(rows)
     with without_dropout(policy):
-        for batch in micro_batches(wanted, policy, budget):
-            likelihood = policy.log_probs(collate(batch), entropy="value")
-            refuse_dead("log-probs (prepare)", [likelihood.log_probs_RU[likelihood.mask_RU]])
-            seen |= {id(row): see(row, likelihood, i) for i, row in enumerate(batch)}
-    return give(rows, seen, objective) if wanted else list(rows)
+        seen = _over_batches("log-probs (prepare)", wanted, policy, budget, world, see_batch)
+    return give(rows, seen, objective)
 
 
 def plan_step(objective: Objective, rows: Sequence[Row], step: int, max_units: int) -> kernel.StepPlan:
@@ -87,10 +112,12 @@ def accumulate(
     policy: Policy,
     budget: int,
     heads: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    world: World = ALONE,
 ) -> dict[str, float]:
     """Adds the gradient of one optimizer step to the parameters; returns the step's sums and its loss.
 
-    Masked rows are left out of the forward passes.
+    Masked rows are left out of the forward passes. Of several processes each computes its deal of the micro-batches,
+    and all get the gradient of the whole step.
 
     Args:
         heads: from the states that rows keep of other policies to logits (`mmrl.trainer.comparing`).
@@ -102,8 +129,8 @@ def accumulate(
     wants = "gradient" if plan.objective.entropy or entropic else "value"
     looked_at = {*plan.objective.of("rollouts", "injected"), *plan.objective.under("entropy")}
     looked_at |= {stream for name in entropic for stream in plan.objective.term_streams(name)}
-    total: dict[str, float] = {"loss_sum": 0.0}
-    for batch in micro_batches([row for row in rows if not row.masked], policy, budget):
+
+    def backward(batch: Sequence[Row]) -> dict[str, float]:
         entropy = wants if any(row.stream in looked_at for row in batch) else "none"
         others = _distributions(batch, plan.objective, heads or {})
         if others:
@@ -116,7 +143,13 @@ def accumulate(
         if not math.isfinite(value):
             refuse_dead("log-probs of the step's units", [likelihood.log_probs_RU.detach()[likelihood.mask_RU]])
             raise DeadPolicy(f"the loss is {value}")
-        total["loss_sum"] += value
+        return {"loss_sum": value, **sums}
+
+    batches = micro_batches([row for row in rows if not row.masked], policy, budget, world.size)
+    parts = world.each("the loss", batches, backward, lambda batch: tokens_of(batch, policy))
+    world.sum_gradients([parameter for _, parameter, _ in policy.trainable()])
+    total: dict[str, float] = {"loss_sum": 0.0}
+    for sums in parts:
         for key, value in sums.items():
             join = max if key.endswith("_max") else float.__add__
             total[key] = join(total[key], value) if key in total else value

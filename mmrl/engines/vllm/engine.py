@@ -11,13 +11,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from mmrl.contracts.engine import Completion, Request, Sampling, SyncReport
+from mmrl.contracts.engine import Completion, Request, Sampling, SyncReport, own_seed
 from mmrl.contracts.errors import ConfigError, EngineError
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.served import Served
 from mmrl.contracts.types import Span, StopReason
 from mmrl.contracts.world import World
-from mmrl.engines.hf import own_seed
 from mmrl.engines.probes import Probes, beyond
 from mmrl.engines.vllm.checks import check_model
 from mmrl.engines.vllm.core import Core, Job

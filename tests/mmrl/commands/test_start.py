@@ -16,12 +16,12 @@ from mmrl.recipe.policies.registry import policy_settings
 from mmrl.setup import with_dtype
 
 
-@pytest.mark.parametrize("command", ["train", "eval"])
+@pytest.mark.parametrize("command", ["train --dry-run", "eval", "generate"])
 def test_one_of_several_processes_is_refused_in_a_line(command, capsys, monkeypatch, recipe_file, workplace):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main([command, str(recipe_file)]) == 2
+    assert main([*command.split(), str(recipe_file)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("mmrl: error: WORLD_SIZE is 2: a run is one process")
+    assert line.startswith("mmrl: error: WORLD_SIZE is 2: only `train` shares its work among processes")
     assert not (workplace / "runs").exists()
 
 

@@ -1,0 +1,1 @@
+"""The processes that train together: how they start, what they tell each other, and how work is dealt to them."""
