@@ -124,6 +124,7 @@ def test_gradients_are_summed_and_one_that_nobody_has_stays_away():
     assert both(work) == [[[[3.0] * 3, [5.0] * 3, None, [1.0] * 2]]] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
 def test_two_processes_have_the_gradient_of_one(tiny_qwen, dtype, bound):
     """Answers and demonstrations of uneven length, rows without a picture beside others with one, and a critic."""
