@@ -29,7 +29,7 @@ def micro_batches(rows: Sequence[Row], policy: Policy, budget: int, processes: i
         key = (row.temperature, decision.restrict or "", id(decision.prompt))
         by_prompt.setdefault(key, []).append(row)
     if processes > 1 and rows:
-        tokens = [_tokens(policy, [group]) for group in by_prompt.values()]
+        tokens = [_Pieces(policy, group).tokens for group in by_prompt.values()]
         budget = min(budget, max(max(tokens), math.ceil(sum(tokens) / (BATCHES_EACH * processes))))
     pieces = [piece for group in by_prompt.values() for piece in _fit(group, policy, budget)]
     pieces.sort(key=lambda p: (p[0].temperature, p[0].decision.restrict or "", _Pieces(policy, p).tokens))
@@ -51,7 +51,9 @@ def tokens_of(rows: Sequence[Row], policy: Policy) -> int:
     by_prompt: dict[int, list[Row]] = {}
     for row in rows:
         by_prompt.setdefault(id(row.decision.prompt), []).append(row)
-    return _tokens(policy, [*by_prompt.values()])
+    groups = [*by_prompt.values()]
+    lengths = [[row.units for row in group] for group in groups]
+    return policy.batch_tokens([group[0].decision.prompt for group in groups], lengths)
 
 
 def _fit(group: list[Row], policy: Policy, budget: int) -> list[list[Row]]:
