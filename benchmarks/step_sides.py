@@ -54,10 +54,11 @@ def draw(index: int, edge: int) -> Any:
     """An image of edge x edge pixels: rows of real digit scans, enlarged."""
     import numpy as np
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    scans, across = load_digits().images, 7
-    picked = scans[index * across**2 : (index + 1) * across**2].reshape(across, across, 8, 8)
+    from mmrl.data.digits import scans
+
+    every, across = scans()[0] * 16, 7
+    picked = every[index * across**2 : (index + 1) * across**2].reshape(across, across, 8, 8)
     tiles = np.uint8(picked.transpose(0, 2, 1, 3).reshape(8 * across, 8 * across) * (255 / 16))
     return Image.fromarray(tiles).resize((edge, edge), Image.Resampling.BICUBIC).convert("RGB")
 

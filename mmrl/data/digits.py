@@ -1,4 +1,7 @@
-"""Visual tasks composed from scikit-learn's 1,797 real scans of handwritten digits. Nothing is downloaded.
+"""Visual tasks composed from 1,797 real scans of handwritten digits. Nothing is downloaded.
+
+The scans are the test set of UCI's "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998; CC BY
+4.0), as scikit-learn's `load_digits` gives them.
 
 Every canvas is a multiple of 28 px wide and high, so a model with 14 px patches merged 2 x 2 never resizes it and boxes
 in pixels of the image are boxes in pixels of what the model sees.
@@ -11,6 +14,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,7 @@ from mmrl.contracts.types import Sample
 from mmrl.data.rows import Rows
 from mmrl.recipe.data import DigitsData
 
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 LETTERS = ("A", "B", "C", "D")
 # Digits are 28 px wide and lie on a grid of 14 px. A vision tower of patch 14 that starts from random weights then
 # meets whole patches of a digit and learns to tell digits apart on a CPU; free offsets take far more pictures.
@@ -78,10 +83,8 @@ class Question:
 @lru_cache(maxsize=1)
 def scans() -> tuple[np.ndarray, np.ndarray]:
     """The scans, float32 [1797, 8, 8] in 0..1, and their labels, int64 [1797]."""
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    return (data.images / 16.0).astype(np.float32), data.target.astype(np.int64)
+    with np.load(ASSETS / "digits.npz") as data:
+        return (data["images"] / 16.0).astype(np.float32), data["labels"].astype(np.int64)
 
 
 @lru_cache(maxsize=2)

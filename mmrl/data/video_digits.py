@@ -1,4 +1,4 @@
-"""Video tasks composed from scikit-learn's real scans of digits, rendered to real encoded video files.
+"""Video tasks composed from real scans of digits, rendered to real encoded video files.
 
 Time is cut into slots of one second; a digit keeps its place for a whole slot. Read at 2 frames per second, a slot is
 one temporal patch of a Qwen-VL: as with the grid of the image tasks, a tiny model then meets whole events.

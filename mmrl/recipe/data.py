@@ -64,7 +64,7 @@ class DatasetConfig(Settings):
 
 
 class DigitsData(DatasetConfig):
-    """Visual tasks composed from scikit-learn's real digit scans."""
+    """Visual tasks composed from real digit scans."""
 
     type: Literal["digits"]
     split: Literal["train", "test"] = "train"

@@ -4,8 +4,6 @@ import gc
 
 gc.disable()
 
-import sklearn.datasets  # noqa: E402, F401
-
 from mmrl.policies.compat import ensure_torchvision  # noqa: E402
 
 ensure_torchvision()

@@ -11,9 +11,9 @@ from mmrl.recipe.data import DigitsData
 
 
 class Parity:
-    """Odd or even, of held-out scans of scikit-learn's digits."""
+    """Odd or even, of held-out scans of real digits."""
 
-    about = "is the digit odd or even; 40 held-out scans of scikit-learn's load_digits"
+    about = "is the digit odd or even; 40 held-out scans of UCI's digits"
 
     def rows(self, root: str | None) -> Sequence[Sample]:
         """The questions; they need no file."""

@@ -56,15 +56,15 @@ class _Tasks:
 
 
 class DigitsBenchmark(_Tasks):
-    """Five visual tasks on real digit scans (scikit-learn's, of UCI's test set, BSD), held-out scans only."""
+    """Five visual tasks on real digit scans (UCI's test set), held-out scans only."""
 
-    about = "five visual tasks on real digit scans (scikit-learn's load_digits), held-out scans, 500 questions"
+    about = "five visual tasks on real digit scans (UCI's test set), held-out scans, 500 questions"
     facts = Facts(
-        source="scikit-learn's load_digits (UCI)",
+        source="UCI's Optical Recognition of Handwritten Digits",
         split="test",
         size=ROWS,
         metric="accuracy, mean of five tasks",
-        licence="BSD-3-Clause (scikit-learn)",
+        licence="CC BY 4.0",
         media="none: they are rendered",
     )
     params: ClassVar = {"iou": {"threshold": 0.5}}
@@ -79,11 +79,11 @@ class VideoDigitsBenchmark(_Tasks):
 
     about = "five tasks on videos of real digit scans, held-out scans, 500 questions"
     facts = Facts(
-        source="scikit-learn's load_digits (UCI)",
+        source="UCI's Optical Recognition of Handwritten Digits",
         split="test",
         size=ROWS,
         metric="accuracy, mean of five tasks",
-        licence="BSD-3-Clause (scikit-learn)",
+        licence="CC BY 4.0",
         media="none: they are rendered into the user's cache",
     )
 
