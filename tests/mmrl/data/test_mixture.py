@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -257,3 +258,17 @@ def test_bad_rows_are_noted_when_they_are_drawn_and_not_when_they_are_looked_at(
     assert set(noted) == {("broken", "a", 2), ("broken", "a", 5), ("broken", "train.1", 0)}
     mixture.reject(BadSample("a row 1", "too long"))
     assert noted[-1] == ("too long", None, None)
+
+
+@pytest.mark.parametrize(
+    ("media", "reads"), [({}, False), ({"images": ("a.png",)}, True), ({"videos": ("a.mp4",)}, True)]
+)
+def test_media_are_read_ahead_once_a_row_names_some(media):
+    class Naming(Fake):
+        def _row(self, row):
+            return replace(super()._row(row), **media)
+
+    mixture = Mixture([Naming("a", 3)])
+    assert not mixture.reads_media
+    mixture.next(1)
+    assert mixture.reads_media is bool(media)

@@ -1,5 +1,7 @@
 """What a session measures, keeps and puts back, seen by the objects that it asks."""
 
+import hashlib
+import struct
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from mmrl.contracts.errors import CheckpointError
 from mmrl.contracts.types import Decision, Trajectory
 from mmrl.trainer import checkpoint
+from mmrl.trainer.generating import weights_digest
 from mmrl.trainer.place import Place
 from mmrl.trainer.session import Session, restore_parameters
 
@@ -108,3 +111,8 @@ def test_that_evaluation_cuts_answers_is_said_once_and_only_of_longer_ones():
         watched.warn_of_lengths(groups(units), None)
     ((said, line),) = tracker.calls
     assert (said, "cuts answers at 3 tokens, and a rollout has 4:" in line) == ("say", True)
+
+
+def test_weights_are_told_apart_by_the_bits_of_those_that_train():
+    policy = SimpleNamespace(trainable=lambda: [("w", torch.nn.Parameter(torch.tensor([1.0, -2.0])), "language")])
+    assert weights_digest(policy) == hashlib.sha256(b"w" + struct.pack("<2f", 1.0, -2.0)).hexdigest()[:16]
