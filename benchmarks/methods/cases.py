@@ -104,6 +104,8 @@ CASES: tuple[Case, ...] = (
     _of("dpo", q.dpo),
     _of("dpo", q.dpo_with(smoothing=0.1), "label smoothing 0.1",
         objective={"streams": {"preferred": {"coefficient": {"smoothing": 0.1}}}}),
+    _of("dpo", q.dpo_to_teacher, "held to a companion",
+        objective={"streams": {"preferred": {"coefficient": {"to": "teacher"}}}}),
     _of("ipo", q.ipo),
     _of("slic", q.slic, objective={"streams": {"preferred": {"coefficient": {"beta": 1.5}}}}),
     _of("dpo_sft", q.dpo_sft),

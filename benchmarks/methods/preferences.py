@@ -28,6 +28,12 @@ def dpo_with(smoothing: float) -> Loss:
 dpo = dpo_with(0.0)
 
 
+def dpo_to_teacher(s: Step) -> Tensor:
+    """DPO with a companion in the reference's place."""
+    chosen, rejected = (((b.logp - b.teacher) * b.mask).sum(1) for b in (s.demos, s.rejected))
+    return -logsigmoid(0.1 * (chosen - rejected)).mean()
+
+
 def ipo(s: Step) -> Tensor:
     """IPO, arXiv 2310.12036, eq. 17, on means over tokens: (h - 1 / (2 beta))^2, beta 0.1."""
     h = _gain(s.demos) / s.demos.length - _gain(s.rejected) / s.rejected.length

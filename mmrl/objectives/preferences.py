@@ -13,6 +13,7 @@ from torch import Tensor
 from mmrl.objectives.coefficients import Units
 from mmrl.objectives.seen import Seen
 from mmrl.recipe import coefficients as settings
+from mmrl.recipe.companions import REFERENCE
 
 
 def given(units: Units, own: settings.CoefficientSettings) -> Tensor:
@@ -31,7 +32,7 @@ def compare(rows: Sequence[Seen], own: settings.Preference) -> list[Tensor]:
         best, worst = max(score, key=score.__getitem__), min(score, key=score.__getitem__)
         if score[best] == score[worst]:
             continue
-        margin = _gain(members[best], own.mean) - _gain(members[worst], own.mean)
+        margin = _gain(members[best], own.to, own.mean) - _gain(members[worst], own.to, own.mean)
         slope = _slope(margin, own)
         for trajectory, sign in ((best, 1.0), (worst, -1.0)):
             units = sum(len(row.log_probs_U) for row in members[trajectory])
@@ -42,7 +43,7 @@ def compare(rows: Sequence[Seen], own: settings.Preference) -> list[Tensor]:
 def judge(rows: Sequence[Seen], own: settings.BCO) -> list[Tensor]:
     """beta sigmoid(d - beta g) of answers with A > 0 and -beta sigmoid(beta g - d) of others, d the mean of beta g."""
     answers = {t: seen for members in _by_group(rows).values() for t, seen in members.items()}
-    earned = {t: own.beta * _gain(seen, mean=False) for t, seen in answers.items()}
+    earned = {t: own.beta * _gain(seen, own.to) for t, seen in answers.items()}
     middle = torch.stack(list(earned.values())).mean()
     pull = {
         t: float(own.beta * torch.sigmoid(sign * (middle - earned[t])) * sign)
@@ -56,9 +57,7 @@ def contrast(rows: Sequence[Seen], own: settings.CoPG) -> list[Tensor]:
     """2 / (n - 1) x (R_i - mean R) over each group of n, R = A - beta g; 0 in a group of one."""
     pull: dict[int, float] = {}
     for members in _by_group(rows).values():
-        regularised = torch.stack(
-            [_advantage(seen[0]) - own.beta * _gain(seen, mean=False) for seen in members.values()]
-        )
+        regularised = torch.stack([_advantage(seen[0]) - own.beta * _gain(seen, own.to) for seen in members.values()])
         centred = 2 * (regularised - regularised.mean()) / max(1, len(members) - 1)
         pull |= dict(zip(members, centred.tolist(), strict=True))
     return [row.log_probs_U.new_tensor([pull[row.trajectory]]) for row in rows]
@@ -87,17 +86,18 @@ def _advantage(row: Seen) -> Tensor:
     return torch.as_tensor(row.advantage, dtype=torch.float64).mean()
 
 
-def _gain(rows: Sequence[Seen], mean: bool) -> Tensor:
-    """log pi - log ref of an answer, a sum or a mean over its units, float64."""
-    gains = [row.log_probs_U.double() - _reference(row).double() for row in rows]
+def _gain(rows: Sequence[Seen], to: str, mean: bool = False) -> Tensor:
+    """log pi - log ref of an answer, a sum or a mean over its units, float64; ref the policy of the name `to`."""
+    gains = [row.log_probs_U.double() - _held_to(row, to).double() for row in rows]
     total = torch.cat(gains)
     return total.mean() if mean else total.sum()
 
 
-def _reference(row: Seen) -> Tensor:
-    if row.reference_U is None:
-        raise ValueError("a preference was not scored by the reference")
-    return row.reference_U
+def _held_to(row: Seen, to: str) -> Tensor:
+    log_probs = row.reference_U if to == REFERENCE else row.companions.get(to)
+    if log_probs is None:
+        raise ValueError(f"a preference was not scored by '{to}'")
+    return log_probs
 
 
 def _moved(rows: Sequence[Seen]) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
+from mmrl.recipe.companions import REFERENCE
 from mmrl.recipe.parts import PartSettings, UnitPart
 from mmrl.recipe.registry import Registry
 
@@ -165,7 +166,16 @@ class AnchoredClip(PPOClip):
         return (self.to,)
 
 
-class Preference(CoefficientSettings):
+class Held(CoefficientSettings):
+    """A coefficient of whole answers that is held to another policy."""
+
+    to: str = Field(REFERENCE, description="reference, or the name of a companion")
+
+    def compared_with(self) -> tuple[str, ...]:
+        return (self.to,)
+
+
+class Preference(Held):
     """The best answer of each group against its worst, by the margin h of their log-ratios to the reference.
 
     h = (s_w - s_w^ref) - (s_l - s_l^ref), s an answer's log-prob, a sum over its units or their mean.
@@ -181,13 +191,13 @@ class Preference(CoefficientSettings):
     smoothing: float = Field(0.0, ge=0.0, lt=0.5, description="of sigmoid: the share of labels taken to be wrong")
 
 
-class BCO(CoefficientSettings):
+class BCO(Held):
     """How steeply an answer counts as right or wrong."""
 
     beta: PositiveFloat = 0.1
 
 
-class CoPG(CoefficientSettings):
+class CoPG(Held):
     """How much the distance from the reference costs."""
 
     beta: PositiveFloat = 0.1
@@ -206,11 +216,9 @@ class Coefficient(UnitPart):
 
     Attributes:
         whole: psi holds the advantage already.
-        reference: `prepare` reads log-probs under the reference policy.
     """
 
     whole: bool = False
-    reference: bool = False
 
 
 _FUNCTIONS = "mmrl.objectives.coefficients:"
@@ -308,7 +316,6 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             prepare="mmrl.objectives.preferences:compare",
             needs=_PROBABILITY,
             whole=True,
-            reference=True,
             doc="-dL/dh of each group's best answer, dL/dh of its worst, 0 of others, L a loss of the margin h of "
             "their log-ratios to the reference (DPO, arXiv 2305.18290; IPO, arXiv 2310.12036; SLiC-HF, arXiv "
             "2305.10425).",
@@ -319,7 +326,6 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             prepare="mmrl.objectives.preferences:judge",
             needs=_PROBABILITY,
             whole=True,
-            reference=True,
             doc="-dL/ds of -log sigmoid(beta g - d) for answers with A > 0 and -log sigmoid(d - beta g) for others, g "
             "the log-ratio of a whole answer to the reference and d the step's mean of beta g (the pairwise form of "
             "BCO, arXiv 2404.04656, as TRL has it, whose d is a running mean).",
@@ -330,7 +336,6 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             prepare="mmrl.objectives.preferences:contrast",
             needs=_PROBABILITY,
             whole=True,
-            reference=True,
             doc="2 / (n - 1) x (R_i - mean R) over a group of n answers, R = A - beta g, g the log-ratio of a whole "
             "answer to the reference: the gradient of (R_i - R_j)^2 / (2 beta), mean over pairs (CoPG, arXiv "
             "2406.19185, from digests of the paper). With `baseline: none`, A is the reward.",

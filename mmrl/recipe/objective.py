@@ -219,8 +219,7 @@ class Objective(Settings):
         `reference`, where its coefficient, its weights or the KL in the loss read its log-probs, or a companion.
         """
         own = self.streams[stream]
-        names = {REFERENCE} if COEFFICIENTS.get(own.coefficient.kind).reference else set()
-        names |= {name for part in (own.coefficient, *own.weights.values()) for name in part.compared_with()}
+        names = {name for part in (own.coefficient, *own.weights.values()) for name in part.compared_with()}
         return frozenset(names | ({self.kl.to} if self.kl.in_loss and "kl" in own.terms else set()))
 
     def distributions(self, stream: str) -> frozenset[str]:
