@@ -23,12 +23,15 @@ def seen(log_probs, reference, advantage, trajectory, group=0):
     )
 
 
+@pytest.mark.parametrize("lead", [0.0, 8.0])
 @pytest.mark.parametrize("mean", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_factors_are_those_of_the_losses(loss, mean):
+def test_factors_are_those_of_the_losses(loss, mean, lead):
     """The best of three answers, in two decisions, and the worst; the third and a group of equals get nothing."""
     torch.manual_seed(0)
     units = [torch.randn(count, dtype=torch.float64).requires_grad_() for count in (2, 3, 4, 2, 2)]
+    # Far ahead, the hinge has no slope any more.
+    units[:2] = [(each.detach() + lead).requires_grad_() for each in units[:2]]
     references = [torch.randn(len(each), dtype=torch.float64) for each in units]
     places = [(1.0, 0, 0), (1.0, 0, 0), (-1.0, 1, 0), (0.0, 2, 0), (0.5, 3, 1)]
     rows = [seen(*parts, *place) for *parts, place in zip(units, references, places, strict=True)]
@@ -38,4 +41,4 @@ def test_factors_are_those_of_the_losses(loss, mean):
     gradients = torch.autograd.grad(LOSSES[loss](margin), units[:3])
     own = Preference(loss=loss, beta=BETA, mean=mean, smoothing=SMOOTHING if loss == "sigmoid" else 0.0)
     factors = [float(factor) for factor in compare(rows, own)]
-    assert factors == pytest.approx([*(-float(each[0]) for each in gradients), 0.0, 0.0], rel=1e-12)
+    assert factors == pytest.approx([*(-float(each[0]) for each in gradients), 0.0, 0.0], rel=1e-9, abs=1e-12)
