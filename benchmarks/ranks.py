@@ -5,7 +5,7 @@
     python -m benchmarks.ranks --output benchmarks/results/ranks.json
 
 Processes are forked from one that has imported everything, so a case takes seconds. `metrics` is the largest relative
-difference of a figure of any step, figures below 1e-6 left out; `weights` that of the trained weights' largest
+difference of a figure of any step, figures below 1e-5 left out; `weights` that of the trained weights' largest
 difference to their largest change. Float32: sums over two processes round otherwise, and AdamW makes the first steps of
 weights with nearly no gradient as large as those of others.
 """
@@ -42,7 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "grpo": {"method": "grpo", "minibatches": 2, "objective": {"kl": {"weight": 0.05}}},
     "text_beside_pictures": {"method": "grpo", "texts": True},
     "one_prompt": {"method": "grpo", "prompts": 1},
-    "dapo_filter": {"method": "dapo", "objective": {"filter": {"rounds": 2, "low": 0.2, "high": 0.8}}},
+    "filter": {"method": "grpo", "objective": {"filter": {"rounds": 2, "low": 0.3, "high": 0.5, "by": "reward"}}},
     "gate": {"method": "hpt"},
     "co_train_lora": {"method": "co_train", "demonstrations": 3, "policy": {"lora": {"rank": 4}}},
     "ppo_value_head": {"method": "ppo", "minibatches": 2, "epochs": 2, "policy": {"value_head": {}}},
@@ -146,7 +146,7 @@ def differences(one: Path, other: Path, before: Path) -> dict[str, float]:
     if [line.keys() for line in lines[0]] != [line.keys() for line in lines[1]]:
         raise ValueError(f"'{one}' and '{other}' have other figures")
     pairs = [(a[name], b[name]) for a, b in zip(*lines) for name in a if not is_wall_clock(name) and name != "stage"]
-    apart = [abs(a - b) / max(abs(a), abs(b)) for a, b in pairs if a != b and max(abs(a), abs(b)) > 1e-6]
+    apart = [abs(a - b) / max(abs(a), abs(b)) for a, b in pairs if a != b and max(abs(a), abs(b)) > 1e-5]
     return {"metrics": max(apart, default=0.0), "weights": _weights_apart(one, other, before), "figures": len(pairs)}
 
 

@@ -46,7 +46,7 @@ def refuse_ranks() -> None:
     """Raises UserError in one of several processes that a launcher started: each would do all of the work."""
     if launched() > 1:
         raise UserError(
-            f"WORLD_SIZE is {launched()}: only `train` shares its work among processes, and each of these would do all "
+            f"WORLD_SIZE is {launched()}: only train shares its work among processes, and each of these would do all "
             "of it; start it once, without torchrun or accelerate launch"
         )
 

@@ -147,7 +147,8 @@ def accumulate(
 
     batches = micro_batches([row for row in rows if not row.masked], policy, budget, world.size)
     parts = world.each("the loss", batches, backward, lambda batch: tokens_of(batch, policy))
-    world.sum_gradients([parameter for _, parameter, _ in policy.trainable()])
+    if world.size > 1:
+        world.sum_gradients([parameter for _, parameter, _ in policy.trainable()])
     total: dict[str, float] = {"loss_sum": 0.0}
     for sums in parts:
         for key, value in sums.items():

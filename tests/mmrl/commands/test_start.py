@@ -21,7 +21,7 @@ def test_one_of_several_processes_is_refused_in_a_line(command, capsys, monkeypa
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main([*command.split(), str(recipe_file)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("mmrl: error: WORLD_SIZE is 2: only `train` shares its work among processes")
+    assert line.startswith("mmrl: error: WORLD_SIZE is 2: only train shares its work among processes")
     assert not (workplace / "runs").exists()
 
 
