@@ -169,3 +169,9 @@ def test_what_parts_were_given_stands_in_their_rows_alone():
     assert kernel._stack_given(rows, "a", like).tolist() == [[1, 2], [0, 0], [0, 0]]
     assert kernel._stack_given(rows, "b", like).tolist() == [[0], [0], [3]]
     assert kernel._stack_given(rows, "c", like) is None
+
+
+@pytest.mark.parametrize("name", ["sft", "dft", "f_alpha", "dpo"])
+def test_methods_of_data_alone_learn_from_demonstrations_and_sample_nothing(name):
+    objective = resolve_objective(name, {})
+    assert (objective.rollouts, objective.demonstrations) == (False, True)
