@@ -58,7 +58,7 @@ def test_what_prepares_is_shown_the_rows_of_its_streams_that_have_a_loss(monkeyp
         "chord_mu", {"streams": {"rl": {"coefficient": {"kind": "bapo", "low": 0.6, "high": 1.2}}}}
     )
     shown = []
-    monkeypatch.setattr(trainer_step, "micro_batches", lambda rows, policy, budget: shown.extend(rows) or [])
+    monkeypatch.setattr(trainer_step, "micro_batches", lambda rows, *_: shown.extend(rows) or [])
     monkeypatch.setattr(trainer_step, "give", lambda rows, seen, objective: rows)
     policy = SimpleNamespace(module=torch.nn.Identity())
     assert trainer_step.prepare(rows, objective, policy, 9) == rows
