@@ -156,6 +156,7 @@ def evaluate(
             raise UserError("evaluate takes a recipe or a run, or model= and tasks=, not both")
         from mmrl.evaluation.suite.opening import measure_suite
 
+        refuse_ranks()
         return measure_suite({"model": str(model), "tasks": list(tasks), **settings}, overrides)
     if recipe is None:
         raise UserError("evaluate needs a recipe or a run, or model= and tasks=")

@@ -88,7 +88,7 @@ def open_run(
     check_sinks(recipe.tracking)
     for part in recipe.apart():
         part.engine.check_installed()
-    check_sources(recipe)
+    check_sources(recipe, state["place"]["stage"] + (state["place"]["stage_step"] > 0) if state else 0)
     given = Given(reward, train_data, eval_data)
     begun = [stage.name for stage in recipe.stages[: state["place"]["stage"] if state else 0]]
     # Data that a stage is yet to generate are opened when it has.

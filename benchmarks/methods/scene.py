@@ -219,7 +219,7 @@ class Scene:
             shuffled = [part[i] for i in torch.randperm(len(part), generator=g).tolist()] if order else part
             with self.at("now"):
                 plan = plan_step(objective, shuffled, step, stage.rollout.max_new_tokens)
-                accumulate(prepare(shuffled, objective, policy, budget), plan, policy, budget, heads)
+                accumulate(prepare(shuffled, objective, policy, budget), plan, policy, budget, heads=heads)
             results.append(take_gradients(policy))
         return results
 
@@ -285,7 +285,7 @@ class Scripted(Builder):
         by_id = {group.sample.id: group for group in self.scene.groups}
         return [by_id[sample.id] for sample in samples]
 
-    def _demonstrate(self, ready: Sequence[Any], scored: bool = False) -> dict[int, Any]:
+    def _demonstrate(self, ready: Sequence[Any], scored: bool = False, dressed: bool = False) -> dict[int, Any]:
         found = {}
         for i, item in enumerate(ready):
             sample = item.sample

@@ -59,6 +59,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Measures a recipe or run, asks benchmarks, or does what a word says."""
+    from mmrl.parallel.launch import refuse_ranks
+
+    refuse_ranks()
     suite = import_module("mmrl.commands.eval_suite")
     if args.model is not None or args.tasks is not None or args.recipe in WORDS:
         return suite.run(args)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mmrl.contracts.errors import UserError, unknown
+
+RUNS, OUTPUT = 8, "mixes"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -19,13 +19,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "paths", metavar="PATH", nargs="+", help="design: one recipe; propose: folders of finished runs"
     )
-    parser.add_argument("--runs", type=int, default=8, metavar="N", help="design: how many runs (default: 8)")
-    parser.add_argument(
-        "--output", default="mixes", metavar="DIR", help="design: folder of the recipes (default: mixes)"
-    )
+    parser.add_argument("--runs", type=int, metavar="N", help="design: how many runs (default: 8)")
+    parser.add_argument("--output", metavar="DIR", help="design: folder of the recipes (default: mixes)")
     parser.add_argument(
         "--figure",
-        default="mean",
         metavar="NAME",
         help="propose: held-out figure of the end (default: mean)",
     )
@@ -34,13 +31,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Writes recipes, or prints the mixture that the runs speak for."""
+    unread = {"design": ("figure",), "propose": ("runs", "output")}[args.action]
+    if given := [name for name in unread if getattr(args, name) is not None]:
+        raise UserError(f"--{given[0]}: mix {args.action} does not read it")
     if args.action == "design":
         if len(args.paths) != 1:
             raise UserError(f"mix design takes one recipe, not {len(args.paths)}")
-        for path in write_design(Path(args.paths[0]), args.runs, Path(args.output), args.seed):
+        for path in write_design(Path(args.paths[0]), args.runs or RUNS, Path(args.output or OUTPUT), args.seed):
             print(f"written: {path}")
         return 0
-    print(read_runs([Path(path) for path in args.paths], args.figure, args.seed))
+    print(read_runs([Path(path) for path in args.paths], args.figure or "mean", args.seed))
     return 0
 
 
@@ -50,6 +50,8 @@ def write_design(path: Path, runs: int, output: Path, seed: int) -> list[Path]:
     Raises:
         UserError: the recipe does not read, its data have no weights to search, or a file is there already.
     """
+    import yaml
+
     from mmrl.data.mixing import design
     from mmrl.recipe.reading import read_yaml
     from mmrl.recipe.schema import load_recipe
@@ -87,6 +89,7 @@ def read_runs(folders: Sequence[Path], figure: str, seed: int) -> str:
     """
     import numpy as np
 
+    from mmrl.contracts.heldout import is_loss
     from mmrl.data.mixing import propose
     from mmrl.tracking.run_files import read_run
 
@@ -107,7 +110,8 @@ def read_runs(folders: Sequence[Path], figure: str, seed: int) -> str:
         figures.append(float(final[figure]))
         shares = np.array(weights[-1]) / sum(weights[-1])
         lines.append(f"  {figures[-1]:8.4f}  {'  '.join(f'{share:.3f}' for share in shares)}  {folder}")
-    proposal = propose(np.array(weights), np.array(figures), seed)
+    better = -1.0 if is_loss(figure) else 1.0
+    proposal = propose(np.array(weights), better * np.array(figures), seed)
     best = dict(zip(names, (round(float(weight), 3) for weight in proposal.weights), strict=True))
     verdict = (
         "the surrogate tells runs apart that it has not seen"
@@ -119,12 +123,14 @@ def read_runs(folders: Sequence[Path], figure: str, seed: int) -> str:
             f"  {figure:>8}  weights of {', '.join(names)}",
             *lines,
             f"error at a run left out {proposal.error:.4f}, spread of the runs {proposal.spread:.4f}: {verdict}",
-            f"proposed weights, predicted {figure} {proposal.figure:.4f}: {best}",
+            f"proposed weights, predicted {figure} {better * proposal.figure:.4f}: {best}",
         ]
     )
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
+    import yaml
+
     path = folder / "config.yaml"
     if not path.is_file():
         raise UserError(f"'{folder}' is no run: it has no config.yaml")

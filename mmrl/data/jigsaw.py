@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmrl.contracts.errors import BadSample, UserError, first_line
 from mmrl.contracts.types import Sample
-from mmrl.data.media import load_image
+from mmrl.data.media import load_image, resolve_media
 from mmrl.data.rows import Rows
 from mmrl.data.videos import video_spec
 from mmrl.recipe.budgets import VideoBudget
@@ -69,7 +69,7 @@ class Jigsaw(Rows):
                     + (f" in split '{config.split}'" if config.split != "all" else "")
                 )
             self._sources[kind] = sources
-        self._size = config.size or sum(map(len, self._sources.values()))
+        self._size = config.size or len(config.puzzles) * max(map(len, self._sources.values()))
 
     def _in_split(self, path: Path) -> bool:
         if self.config.split == "all":
@@ -91,7 +91,7 @@ class Jigsaw(Rows):
         if kind == "frame_order":
             puzzle = order_frames(_frames(path, self.config, where), drawn)
         else:
-            picture = _smaller(load_image(path, None, where), self.config.side)
+            picture = _smaller(load_image(path.relative_to(self.root), self.root, where), self.config.side)
             puzzle = _PUZZLES[kind](picture, self.config.grid, drawn, where)
         shown = [{"type": "image"} for _ in puzzle.images]
         content = [*shown, {"type": "text", "text": puzzle.question}]
@@ -130,7 +130,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 
     try:
         return folder_frames(folder)
-    except VideoError:
+    except (VideoError, OSError):
         return []
 
 
@@ -142,14 +142,16 @@ def _smaller(picture: Image.Image, side: int) -> Image.Image:
 
 def _frames(path: Path, config: JigsawData, where: str) -> list[Image.Image]:
     """Frames of a clip, equally far apart, in the order in which they were filmed."""
+    root = Path(config.path).expanduser()
     if path.is_dir():
         paths = _pictures_in(path)
         chosen = [paths[round(i * (len(paths) - 1) / (config.frames - 1))] for i in range(config.frames)]
-        return [_smaller(load_image(frame, None, where), config.side) for frame in chosen]
+        return [_smaller(load_image(frame.relative_to(root), root, where), config.side) for frame in chosen]
     from video import VideoError
     from video.cache import decode_source
 
     spec = video_spec(VideoBudget(frames=config.frames, max_pixels=config.side**2), LEAST, 1, {}, pictures=False)
+    resolve_media(path.relative_to(root), root, where)
     try:
         pixels_TCHW = decode_source(str(path), spec).pixels
     except VideoError as error:

@@ -137,7 +137,7 @@ class Evaluator:
         """
         benchmark = BENCHMARKS.get(config.name)()
         limits = self.recipe.evaluation.model_copy(update={"limit": config.limit})
-        preparer = Preparer(self.policy, Rewarder([], benchmark.score))
+        preparer = Preparer(self.policy, Rewarder([], benchmark.score, self.preparer.rewarder.world))
         rows = {config.name: benchmark.rows(config.root)}
         own = Simulators(benchmark.simulators) if isinstance(benchmark, Played) else None
         with closing(own) if own is not None else nullcontext(self.simulators) as simulators:

@@ -35,7 +35,7 @@ def compare(rows: Sequence[Seen], own: settings.Preference) -> list[Tensor]:
         margin = _gain(members[best], own.to, own.mean) - _gain(members[worst], own.to, own.mean)
         slope = _slope(margin, own)
         for trajectory, sign in ((best, 1.0), (worst, -1.0)):
-            units = sum(len(row.log_probs_U) for row in members[trajectory])
+            units = max(1, sum(row.units for row in members[trajectory]))
             pull[trajectory] = sign * float(slope) / (units if own.mean else 1)
     return [row.log_probs_U.new_tensor([pull.get(row.trajectory, 0.0)]) for row in rows]
 
@@ -89,8 +89,8 @@ def _advantage(row: Seen) -> Tensor:
 def _gain(rows: Sequence[Seen], to: str, mean: bool = False) -> Tensor:
     """log pi - log ref of an answer, a sum or a mean over its units, float64; ref the policy of the name `to`."""
     gains = [row.log_probs_U.double() - _held_to(row, to).double() for row in rows]
-    total = torch.cat(gains)
-    return total.mean() if mean else total.sum()
+    total = torch.cat(gains).sum()
+    return total / max(1, sum(row.units for row in rows)) if mean else total
 
 
 def _held_to(row: Seen, to: str) -> Tensor:

@@ -43,23 +43,31 @@ def see(row: Row, likelihood: Likelihood, index: int) -> Seen:
     """Row `index` of a scored micro-batch, on the CPU, as copies that hold nothing of the batch."""
     units = row.units
     log_probs = likelihood.log_probs_RU[index, :units].cpu().clone()
-    old = log_probs if row.old is None else row.old.to(log_probs.dtype)
-    behaviour = old if row.decision.log_probs is None else row.decision.log_probs.to(log_probs.dtype)
+    learned_U = learned_mask([row], torch.ones(1, units, dtype=torch.bool))[0]
+    whole = bool(learned_U.all())
+
+    def apart(other_U: Tensor) -> Tensor:
+        return other_U if whole else torch.where(learned_U, other_U.to(log_probs.dtype), log_probs)
+
+    old = log_probs if row.old is None else apart(row.old.to(log_probs.dtype))
+    sampled = row.decision.log_probs
+    behaviour = old if sampled is None else apart(sampled.to(log_probs.dtype))
     entropy = None if likelihood.entropy_RU is None else likelihood.entropy_RU[index, :units].cpu().clone()
     if entropy is not None:
         # Units without a loss are no candidates for one.
-        entropy = entropy * learned_mask([row], entropy.new_ones(1, units, dtype=torch.bool))[0]
+        entropy = entropy * learned_U
     return Seen(
         log_probs,
         old,
         behaviour,
-        row.reference,
+        None if row.reference is None else apart(row.reference),
         entropy,
         row.advantage,
         row.trajectory,
         prompt_of(row),
         row.success,
-        row.companions,
+        {name: apart(log_probs_U) for name, log_probs_U in row.companions.items()},
+        int(learned_U.sum()),
     )
 
 

@@ -23,6 +23,8 @@ class Seen:
         group: index of its group.
         success: see `Row.success`.
         companions: [U] under companion policies, by their names.
+        learned: how many of the units have a loss; None: all. Log-probs of the others are the current ones everywhere,
+            so that no ratio is made of them.
     """
 
     log_probs_U: Tensor
@@ -35,3 +37,9 @@ class Seen:
     group: int
     success: float | None
     companions: Mapping[str, Tensor] = field(default_factory=dict)
+    learned: int | None = None
+
+    @property
+    def units(self) -> int:
+        """Units that have a loss."""
+        return len(self.log_probs_U) if self.learned is None else self.learned

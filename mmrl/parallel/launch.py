@@ -75,7 +75,11 @@ def launch(processes: int, command: Sequence[str]) -> int:
     def note(signum: int, frame: FrameType | None) -> None:
         signals.append(signum)
 
-    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    passed_on = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        # Under nohup it is ignored, which the processes inherit.
+        passed_on.append(signal.SIGHUP)
+    before = {signum: signal.signal(signum, note) for signum in passed_on}
     try:
         for rank in range(processes):
             env = {**base, "RANK": str(rank), "LOCAL_RANK": str(rank)}

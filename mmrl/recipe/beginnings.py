@@ -23,6 +23,8 @@ def as_weights(written: Any) -> Any:
     if isinstance(written, str):
         return {written: 1.0}
     if isinstance(written, Sequence):
+        if not all(isinstance(each, str) for each in written):
+            raise ValueError("a list holds names alone; weights are a mapping, as in {a: 0.7, b: 0.3}")
         if twice := sorted({str(each) for each in written if list(written).count(each) > 1}):
             raise ValueError(f"'{twice[0]}' stands there twice; give weights, as in {{a: 0.7, b: 0.3}}")
         written = {each: 1.0 / len(written) for each in written}

@@ -50,7 +50,7 @@ class Clip(OfLevel):
     low: NonNegativeFloat = Field(0.2, description="how far below 1")
     high: NonNegativeFloat = Field(0.2, description="how far above 1")
 
-    def bounds(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[float, float] | None:
         return 1 - self.low, 1 + self.high
 
 
@@ -161,6 +161,9 @@ class AnchoredClip(PPOClip):
 
     to: str = Field("teacher", description="the companion, or reference")
     share: float = Field(0.5, ge=0.0, lt=1.0, description="of the companion in the mixture; 0: ppo_clip")
+
+    def bounds(self) -> None:
+        """None: figures are of the ratio to the old policy, which it does not clip."""
 
     def compared_with(self) -> tuple[str, ...]:
         return (self.to,)

@@ -162,11 +162,13 @@ class JigsawData(DatasetConfig):
     )
     grid: tuple[PositiveInt, PositiveInt] = Field((2, 2), description="rows and columns of pieces, and of places")
     frames: int = Field(4, ge=2, le=20, description="frames of a clip that are to be put in order")
-    side: PositiveInt = Field(448, description="pictures and frames are made smaller, to at most so many pixels a side")
+    side: int = Field(448, ge=28, description="pictures and frames are made smaller, to at most so many pixels a side")
     split: Literal["all", "train", "test"] = Field(
-        "all", description="train and test share no file: a fifth of them, chosen by name, is test"
+        "all", description="train and test of a puzzle share no file: a fifth of them, chosen by name, is test"
     )
-    size: PositiveInt | None = Field(None, description="rows; default: one per file and puzzle")
+    size: PositiveInt | None = Field(
+        None, description="rows; default: as many as ask about every file in each of its puzzles"
+    )
     seed: int = 0
 
     @model_validator(mode="after")

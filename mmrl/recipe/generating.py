@@ -58,7 +58,9 @@ def as_generating(raw: Mapping[str, Any], stage: str | None = None) -> dict[str,
     Raises:
         ConfigError: several stages generate and none is named, or there is none of this name.
     """
-    rest = {key: value for key, value in raw.items() if key in ("rollout", "generate") or key not in TRAINED}
+    # One process generates, however many train.
+    left_out = {*TRAINED, "parallel"} - {"rollout", "generate"}
+    rest = {key: value for key, value in raw.items() if key not in left_out}
     stages = raw.get("stages")
     if raw.get("generate") is not None or not isinstance(stages, list):
         return {**rest, "generate": raw.get("generate") or {}}

@@ -63,24 +63,27 @@ def kinds_of(sets: Mapping[str, Sequence[Any]], passed: Collection[str]) -> list
     return known + [None for key in sets if f"{key}_data" in passed]
 
 
-def check_own(rewards: Sequence[RewardConfig]) -> None:
+def check_own(rewards: Sequence[RewardConfig], place: str = "rewards") -> None:
     """Each reward of one's own takes what it will be called with.
+
+    Args:
+        place: where they stand, for errors.
 
     Raises:
         ConfigError: otherwise, or no such module or function.
     """
     for i, config in enumerate(rewards):
         known = config.name in vision_rewards.registry.REWARDS
-        part = None if known else REWARDS.get(config.name, f"rewards.{i}.name")
+        part = None if known else REWARDS.get(config.name, f"{place}.{i}.name")
         if known or (isinstance(part, type) and issubclass(part, vision_rewards.Reward)):
             if config.range is not None:
-                raise ConfigError(f"rewards.{i}.range: '{config.name}' gives scores in [0, 1]; leave it out")
+                raise ConfigError(f"{place}.{i}.range: '{config.name}' gives scores in [0, 1]; leave it out")
             continue
         if not callable(part):
             raise ConfigError(
-                f"rewards.{i}.name: '{config.name}' is no function and no reward class, but {type(part).__name__}"
+                f"{place}.{i}.name: '{config.name}' is no function and no reward class, but {type(part).__name__}"
             )
-        signature_of(part, config.params, f"rewards.{i}", config.name)
+        signature_of(part, config.params, f"{place}.{i}", config.name)
 
 
 def check_rewards(rewards: Sequence[RewardConfig], data: DataConfig, passed: Collection[str] = ()) -> None:

@@ -102,7 +102,7 @@ def _in_round(stage: Mapping[str, Any], number: int, inner: Sequence[Mapping[str
     elif isinstance(start, Mapping):
         result["from"] = {f"{each}_{number}" if each in names else each: weight for each, weight in start.items()}
     elif isinstance(start, list):
-        result["from"] = [f"{each}_{number}" if each in names else each for each in start]
+        result["from"] = [f"{each}_{number}" if isinstance(each, str) and each in names else each for each in start]
     return result
 
 

@@ -168,10 +168,14 @@ class Builder:
             progress=self.progress,
         )
 
-    def _demonstrate(self, ready: Sequence[Ready], scored: bool = False) -> dict[int, Group | BadSample]:
-        """See `mmrl.rollouts.sources.demonstrate_each`."""
+    def _demonstrate(
+        self, ready: Sequence[Ready], scored: bool = False, dressed: bool = False
+    ) -> dict[int, Group | BadSample]:
+        """See `mmrl.rollouts.sources.demonstrate_each`. `dressed`: they have the form in which they were answered."""
         bootstrap = self.objective.offline is not None
         terms = replace(self._terms(self.seed), n=1, bootstrap=bootstrap, labels=self.objective.relabel)
+        if dressed:
+            terms = replace(terms, context=None)
         return demonstrate_each(self._means(), ready, terms, scored)
 
     def _inject(self, groups: list[Group], inject: Inject) -> tuple[list[Group], int]:
@@ -180,7 +184,7 @@ class Builder:
         means = [sum(t.measured() for t in g.trajectories) / len(g.trajectories) for g in groups]
         chosen = [i for i, g in enumerate(groups) if g.sample.demonstration and (below is None or means[i] < below)]
         mixed, injected = list(groups), 0
-        for place, demo in self._demonstrate([_again(groups[i]) for i in chosen], scored=True).items():
+        for place, demo in self._demonstrate([_again(groups[i]) for i in chosen], True, dressed=True).items():
             if isinstance(demo, BadSample):
                 self.mixture.reject(demo)
                 continue
@@ -197,7 +201,7 @@ class Builder:
             return _Place(group)
         if sum(t.measured() >= gate.threshold for t in group.trajectories) > gate.solved:
             return _Place(group)
-        demo = self._demonstrate([_again(group)])[0]
+        demo = self._demonstrate([_again(group)], dressed=True)[0]
         if isinstance(demo, BadSample):
             self.mixture.reject(demo)
             return _Place(group)

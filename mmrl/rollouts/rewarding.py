@@ -152,7 +152,9 @@ class Rewarder:
         return [replace(trajectory, **earned[i]) for i, (trajectory, _) in enumerate(pairs)]
 
     def _earned(self, pairs: Sequence[tuple[Trajectory, Sample]]) -> list[dict[str, Any]]:
-        """What scoring the pairs changes about their trajectories."""
+        """What scoring the pairs changes about their trajectories. A process without a group calls no reward."""
+        if not pairs:
+            return []
         return [{name: getattr(scored, name) for name in SCORED} for scored in self._score(pairs)]
 
     def _score(self, pairs: Sequence[tuple[Trajectory, Sample]]) -> list[Trajectory]:

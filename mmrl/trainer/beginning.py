@@ -22,10 +22,14 @@ from mmrl.trainer.seeding import derive, seed_everything
 from mmrl.trainer.session import Session
 
 
-def check_sources(recipe: Recipe) -> None:
-    """Raises CheckpointError where a stage starts from a folder that is not there, or holds another model."""
+def check_sources(recipe: Recipe, first: int = 0) -> None:
+    """Raises CheckpointError where a stage starts from a folder that is not there, or holds another model.
+
+    Args:
+        first: the first stage that has not begun; those before it need their sources no more.
+    """
     names = {stage.name for stage in recipe.stages}
-    for stage in recipe.stages:
+    for stage in recipe.stages[first:]:
         for source in set(stage.origin or ()) - names:
             try:
                 problem = difference(source, recipe.policy.path, recipe.policy.type)

@@ -190,7 +190,7 @@ def train_step(
     for part in minibatches(rows, stage.minibatches, stage.epochs, shuffle, stage.minibatch_by):
         plan = plan_step(objective, part, place.stage_step, stage.rollout.max_new_tokens)
         prepared = prepare(part, objective, policy, budget, world)
-        sums = accumulate(prepared, plan, policy, budget, heads, world)
+        sums = accumulate(prepared, plan, policy, budget, heads=heads, world=world)
         figures.append(metrics_of(sums, weights, objective) | optimizer.step())
     session.mixture.sampler.update(outcomes(batch.sampled, place.updates))
     place.updates += len(figures)

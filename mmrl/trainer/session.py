@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mmrl.contracts.engine import Engine
-from mmrl.contracts.errors import CheckpointError, ConfigError, DeadPolicy, unknown
+from mmrl.contracts.errors import CheckpointError, ConfigError, DeadPolicy, UserError, unknown
 from mmrl.contracts.heldout import ROWS, best_figure, is_loss
 from mmrl.contracts.policy import Policy, Spelling
 from mmrl.contracts.types import DEMO, Group
@@ -169,7 +169,8 @@ class Session:
         videos.close()
         self.tracker.held_out(step, stage.name, measured.groups, self._spelling)
         self._figures = measured.figures | {f"{ROWS}{name}": rows for name, rows in measured.rows.items()}
-        results = measured.results
+        # What the others go by too: losses and benchmarks are measured by each process.
+        results = self.world.exchange("held-out figures", measured.results)[0]
         self._evaluated = step
         best = self.now.recipe.checkpoint.best
         if best is not None and best_figure(best, results) not in results:
@@ -314,6 +315,9 @@ class Session:
             self.mixture.load_state_dict(before)
             controllers.stateful.load_state_dict(parts)
             self.save_for_resume(place, optimizer, controllers)
+            with suppress(UserError):
+                # A launcher ends all soon after the first one: none ends before the checkpoint is whole.
+                self.world.exchange("the checkpoint before the failure", None)
             raise
 
     def agree(self, metrics: dict[str, float], groups: Sequence[Group]) -> dict[str, float]:
@@ -328,8 +332,11 @@ class Session:
     def asked_to_stop(self) -> bool:
         """Whether a signal has asked one of the processes to stop; then `stop` says so in all of them."""
         signums = self.world.exchange("signals", self.stop.signum)
-        self.stop.signum = next((signum for signum in signums if signum is not None), None)
-        return self.stop.signum is not None
+        asked = [signum for signum in signums if signum is not None]
+        if asked:
+            # Else it stays as it is: a signal that arrived meanwhile counts after the next step.
+            self.stop.signum = asked[0]
+        return bool(asked)
 
     def observe(self, stage: StageConfig, metrics: Mapping[str, float], sampled: Sequence[Group], broken: str) -> None:
         """Takes note of a step whose figures are finite, and so of the weights before it (`Health.observe`)."""

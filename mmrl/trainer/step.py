@@ -111,6 +111,7 @@ def accumulate(
     plan: kernel.StepPlan,
     policy: Policy,
     budget: int,
+    *,
     heads: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     world: World = ALONE,
 ) -> dict[str, float]:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmrl import train
-from mmrl.contracts.errors import CheckpointError
+from mmrl.contracts.errors import CheckpointError, ConfigError
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.schema import load_recipe
 from tests.support.runs import assert_same_run, recipe
@@ -86,3 +86,19 @@ def test_a_stage_starts_from_another_run_as_a_run_of_that_model_does(tiny_qwen, 
     other = program(model, tmp_path, name="odd", stages=[{**plain[0], "from": str(tiny_qwen("qwen3_vl"))}])
     with pytest.raises(CheckpointError, match=r"stages\.one\.from: .* is of another model than policy\.path"):
         train(other)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ([{"all": 0.5}, {"adapters": 0.5}], "a list holds names alone; weights are a mapping"),
+        ([["all", "adapters"]], "a list holds names alone"),
+        ({"all": 0.5, "adapters": 0.6}, "weights sum to 1.1"),
+        (["all", "all"], "stands there twice"),
+    ],
+)
+@pytest.mark.parametrize("rounds", [False, True])
+def test_what_a_stage_cannot_start_from_is_said(tiny_qwen, tmp_path, start, said, rounds):
+    stages = [*STAGES[:2], {**STAGES[2], "from": start}]
+    with pytest.raises(ConfigError, match=said):
+        load_recipe(program(tiny_qwen(), tmp_path, stages=[{"rounds": 2, "stages": stages}] if rounds else stages))

@@ -19,6 +19,7 @@ SETTINGS = {
     "optim": {"lr": 1e-5},
     "evaluation": {"every": 2, "limit": 3, "sampling": {"temperature": 0.0, "max_new_tokens": 4}},
     "checkpoint": {"every": 1, "keep": 9},
+    "parallel": {"timeout": 120},
 }
 
 
@@ -70,11 +71,6 @@ def fails_in_the_second(text, sample):
     if os.environ["RANK"] == "1":
         raise KeyError("the server is gone")
     return 0.5
-
-
-def its_own(text, sample):
-    """A reward that depends on who gives it."""
-    return 0.25 * len(text) % 1 + 0.1 * int(os.environ["RANK"])
 
 
 @pytest.mark.slow

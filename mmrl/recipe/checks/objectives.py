@@ -8,6 +8,7 @@ from typing import Any
 from mmrl.recipe.objective import Objective
 from mmrl.recipe.policies.registry import entry_of
 from mmrl.recipe.policy import PolicyConfig, TrainedConfig
+from mmrl.recipe.rewards import check_own
 
 
 def check_objective(stage: Any) -> None:
@@ -95,6 +96,19 @@ def check_context(stage: Any, policy: PolicyConfig) -> None:
         raise ValueError(
             f"{where}: rollout.context '{context.name}' has answers continue tokens, and policy.type '{policy.type}' "
             "samples whole decisions; leave it out"
+        )
+    for i, form in enumerate(getattr(context, "templates", ())):
+        check_own(form.rewards, f"{where}.rollout.context.templates.{i}.rewards")
+        if form.rewards and stage.objective.inject is not None:
+            raise ValueError(
+                f"{where}: an injected demonstration is scored without rollout.context.templates.{i}.rewards, and "
+                "would be compared with answers that are scored with them; leave one of them out"
+            )
+    reads = stage.objective.reading_ratios() & set(stage.objective.of("rollouts"))
+    if getattr(context, "corrected", False) and stage.generate is None and not reads:
+        raise ValueError(
+            f"{where}: rollout.context.corrected changes ratios, and no coefficient of rollouts reads them; leave it "
+            "out"
         )
 
 

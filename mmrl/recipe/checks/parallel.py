@@ -48,5 +48,5 @@ def check_parallel(
 
 def _draws(evaluation: EvalConfig, stages: Sequence[StageConfig]) -> bool:
     """Whether tokens are drawn at random, in training or in evaluation."""
-    rollouts = any(stage.objective.rollouts and stage.rollout.temperature > 0 for stage in stages)
-    return rollouts or evaluation.sampling.temperature > 0
+    sampling = [stage for stage in stages if stage.objective.rollouts or stage.objective.relabel is not None]
+    return any(stage.rollout.temperature > 0 for stage in sampling) or evaluation.sampling.temperature > 0

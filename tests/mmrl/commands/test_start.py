@@ -9,8 +9,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from mmrl import load_recipe
+from mmrl import evaluate, load_recipe
 from mmrl.cli import main
+from mmrl.contracts.errors import UserError
 from mmrl.policies.loading import resolve_dtype
 from mmrl.recipe.policies.registry import policy_settings
 from mmrl.setup import with_dtype
@@ -23,6 +24,15 @@ def test_one_of_several_processes_is_refused_in_a_line(command, capsys, monkeypa
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("mmrl: error: WORLD_SIZE is 2: only train shares its work among processes")
     assert not (workplace / "runs").exists()
+
+
+def test_benchmarks_are_refused_in_one_of_several_processes_too(capsys, monkeypatch, workplace):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["eval", "--model", "m", "--tasks", "digits"]) == 2
+    assert "WORLD_SIZE is 2: only train shares its work among processes" in capsys.readouterr().err
+    with pytest.raises(UserError, match="WORLD_SIZE is 2"):
+        evaluate(model="m", tasks=["digits"])
+    assert not any(workplace.iterdir())
 
 
 def test_a_recipe_is_read_and_said_without_torch(recipe_file):

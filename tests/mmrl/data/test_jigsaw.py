@@ -116,6 +116,7 @@ def test_frames_of_a_video_file(tmp_path):
         ({"puzzles": ["jigsaw", "jigsaw"]}, "has one twice"),
         ({"puzzles": ["rotaton"]}, "Did you mean 'rotation'?"),
         ({"pieces": 4}, "unknown key 'pieces'"),
+        ({"side": 27}, "data.train.0.side"),
     ],
 )
 def test_what_makes_no_puzzle_is_refused_when_the_recipe_is_read(settings, said):
@@ -134,6 +135,22 @@ def test_what_is_not_there_or_too_small_is_said(folder, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(BadSample, match="cannot be read"):
         opened(tmp_path)[0]
+
+
+def test_each_puzzle_asks_about_every_file(folder):
+    """Rows take turns, so the puzzle with more files says how many there are."""
+    rows = [sample.columns for sample in opened(folder, puzzles=["rotation", "frame_order"])]
+    asked = [row["file"] for row in rows if row["puzzle"] == "rotation"]
+    assert len(rows) == 2 * len(asked)
+    assert len(set(asked)) == len(asked) == 17
+
+
+@pytest.mark.parametrize("kind", ["jigsaw", "frame_order"])
+def test_links_lead_nowhere_outside_of_the_folder(folder, tmp_path, kind):
+    (tmp_path / "linked.png").symlink_to(folder / "photos" / "picture_0.png")
+    (tmp_path / "clip").symlink_to(folder / "clip")
+    with pytest.raises(BadSample, match="leaves the media folder"):
+        opened(tmp_path, puzzles=[kind])[0]
 
 
 def test_rows_are_written_as_plain_values(folder):

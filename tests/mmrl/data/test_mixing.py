@@ -52,6 +52,14 @@ def mixture(workplace, tiny_recipe):
     return workplace
 
 
+def proposed_near(capsys, share, figure):
+    said = capsys.readouterr().out
+    proposed = yaml.safe_load(said.splitlines()[-1].rpartition(": {")[2].join(["{", ""]))
+    assert abs(proposed["ocr"] - share) < 0.1
+    assert f"predicted {figure}" in said
+    return said
+
+
 def test_the_command_writes_recipes_and_reads_runs(mixture, capsys):
     assert main(["mix", "design", "recipe.yaml", "--runs", "4", "--output", "mixes"]) == 0
     recipes = [load_recipe(path) for path in sorted((mixture / "mixes").glob("*.yaml"))]
@@ -60,15 +68,15 @@ def test_the_command_writes_recipes_and_reads_runs(mixture, capsys):
         weight = recipe.data.train[0].weight
         recipe.folder.mkdir(parents=True)
         (recipe.folder / "config.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-        final = {"ocr": 0.5, "mean": 1 - (weight - 0.7) ** 2}
+        final = {"ocr": 0.5, "mean": 1 - (weight - 0.7) ** 2, "loss": 1 + (weight - 0.7) ** 2}
         (recipe.folder / "summary.json").write_text(json.dumps({"final": final, "finished": True}))
     capsys.readouterr()
     folders = [str(recipe.folder) for recipe in recipes]
     assert main(["mix", "propose", *folders]) == 0
-    said = capsys.readouterr().out
-    assert "weights of ocr, counting" in said
-    proposed = yaml.safe_load(said.splitlines()[-1].rpartition(": {")[2].join(["{", ""]))
-    assert abs(proposed["ocr"] - 0.7) < 0.1
+    assert "weights of ocr, counting" in proposed_near(capsys, 0.7, "mean 0.99")
+    # Of a loss less is better.
+    assert main(["mix", "propose", *folders, "--figure", "loss"]) == 0
+    proposed_near(capsys, 0.7, "loss 1.0")
     assert main(["mix", "propose", *folders, "--figure", "men"]) == 2
     assert "Did you mean 'mean'?" in capsys.readouterr().err
 
@@ -78,6 +86,8 @@ def test_the_command_writes_recipes_and_reads_runs(mixture, capsys):
     [
         (["design", "recipe.yaml", "recipe.yaml"], "takes one recipe, not 2"),
         (["design", "recipe.yaml", "--runs", "2"], "2 runs cannot tell 2 datasets apart"),
+        (["design", "recipe.yaml", "--figure", "ocr"], "--figure: mix design does not read it"),
+        (["propose", "nowhere", "--runs", "3"], "--runs: mix propose does not read it"),
         (["propose", "nowhere"], "'nowhere' is no run: it has no config.yaml"),
     ],
 )

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmrl.contracts.types import Decision
+from mmrl.contracts.types import Decision, Likelihood
+from mmrl.objectives.preferences import _gain
+from mmrl.objectives.preparing import see
 from mmrl.objectives.rows import Row, learned_mask
 from tests.support.toy import Toy, assert_same, objective_of, ppo_term
 
@@ -43,3 +45,20 @@ def test_a_mask_of_its_own_goes_before_the_number_given():
     assert [row.learned_units for row in rows] == [4, 2, 3]
     assert chosen.first(3).learned.tolist() == [False, True, True]
     assert given.first(1).learned_units == 0
+
+
+def test_units_that_were_given_gain_nothing_in_what_a_whole_step_is_told():
+    """Log-probs of the others stay; a mean is over those alone."""
+    log_probs = torch.tensor([-1.0, -2.0, -3.0])
+    decision = Decision(None, torch.arange(3), torch.tensor([-9.0, -2.5, -3.5]), given=1)
+    row = Row(decision, "rl", 1.0, 0, 2, old=log_probs - 4, reference=log_probs - 1, companions={"t": log_probs - 2})
+    likelihood = Likelihood(log_probs[None], torch.ones(1, 3, dtype=torch.bool), entropy_RU=torch.ones(1, 3))
+    seen = see(row, likelihood, 0)
+    assert seen.old_U.tolist() == [-1.0, -6.0, -7.0]
+    assert seen.behaviour_U.tolist() == [-1.0, -2.5, -3.5]
+    assert seen.reference_U.tolist() == [-1.0, -3.0, -4.0]
+    assert seen.companions["t"].tolist() == [-1.0, -4.0, -5.0]
+    assert seen.entropy_U.tolist() == [0.0, 1.0, 1.0]
+    assert seen.units == 2
+    assert float(_gain([seen], "reference", mean=True)) == 1.0
+    assert float(_gain([seen], "t")) == 4.0

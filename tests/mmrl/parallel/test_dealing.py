@@ -14,8 +14,10 @@ from mmrl.objectives.rows import Row
 from mmrl.parallel import launch
 from mmrl.parallel.dealing import deal
 from mmrl.parallel.errors import packed, unpacked
+from mmrl.recipe.generating import as_generating
 from mmrl.recipe.parallel import ParallelConfig
 from mmrl.recipe.schema import load_recipe
+from mmrl.rollouts.rewarding import Rewarder
 from mmrl.tracking.silent import SilentTracker
 from mmrl.tracking.tracker import Tracker
 from tests.support.runs import recipe
@@ -115,6 +117,28 @@ def test_what_several_processes_cannot_do_is_refused_by_name(change, said, tmp_p
     change = {**change, "policy": {**settings["policy"], **change.get("policy", {})}}
     with pytest.raises(ConfigError, match=said):
         load_recipe({**settings, **change})
+
+
+def test_experts_that_label_what_the_policy_draws_need_seeds(tmp_path):
+    episodes = {"type": "episodes", "simulator": "table", "size": 8}
+    settings = recipe("quickstart_robot", tmp_path, method="dagger", parallel={"processes": 2})
+    settings |= {"simulators": {"table": {"type": "tabletop", "tasks": ["reach"]}}, "data": {"train": [episodes]}}
+    settings |= {"policy": {"type": "openvla", "path": "quickstart_robot"}, "rollout": {"action_chunk": 2}}
+    settings.pop("rewards", None)
+    with pytest.raises(ConfigError, match=r"engine.seeds: 'call' .* with 2 processes"):
+        load_recipe(settings)
+
+
+def test_a_recipe_of_several_processes_generates_by_one(tmp_path):
+    settings = recipe("quickstart", tmp_path, parallel={"processes": 2}, engine={"seeds": "request"})
+    assert load_recipe(as_generating(settings)).parallel.processes is None
+
+
+def test_a_process_without_a_group_calls_no_reward():
+    def never(completions, **columns):
+        raise AssertionError("it was called")
+
+    assert Rewarder([], never)._earned([]) == []
 
 
 def test_a_recipe_that_draws_nothing_needs_no_seeds(tmp_path):

@@ -140,7 +140,7 @@ def test_two_processes_have_the_gradient_of_one(tiny_qwen, dtype, bound):
         rows = score(drawn, "old", policy, 10_000, world)
         for parameter in parameters.values():
             parameter.grad = None
-        sums = accumulate(rows, plan_step(objective, rows, 0, 8), policy, 10_000, world)
+        sums = accumulate(rows, plan_step(objective, rows, 0, 8), policy, 10_000, world=world)
         return sums, {name: p.grad.numpy() for name, p in parameters.items() if p.grad is not None}
 
     def do():

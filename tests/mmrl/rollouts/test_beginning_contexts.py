@@ -179,6 +179,10 @@ def test_demonstrations_take_forms_too():
         ({"name": "templates", "templates": []}, "rollout.context.templates"),
         ({"name": "templates", "templates": [{"text": "Hm"}]}, "the text has no {question}, so it would ask nothing"),
         ({"name": "templates", "templates": FORMS, "share": 0.5}, "leave share and on_fail out"),
+        (
+            {"name": "templates", "templates": [*FORMS, {"text": "{question}", "rewards": [{"name": "fromat"}]}]},
+            "stages.grpo.rollout.context.templates.2.rewards.0.name: unknown reward 'fromat'. Did you mean 'format'?",
+        ),
         ({"name": "prefx"}, "unknown context 'prefx'. Did you mean 'prefix'?"),
     ],
 )
@@ -187,6 +191,14 @@ def test_what_no_context_takes_is_refused(tiny_recipe, given, said):
     with pytest.raises(ConfigError) as error:
         load_recipe(tiny_recipe)
     assert said in str(error.value)
+
+
+def test_ratios_that_nothing_reads_are_not_corrected(tiny_recipe):
+    tiny_recipe["rollout"]["context"] = {"name": "reference", "corrected": True}
+    assert load_recipe(tiny_recipe)
+    tiny_recipe["objective"] = {"streams": {"rl": {"coefficient": {"kind": "one"}}}}
+    with pytest.raises(ConfigError, match="corrected changes ratios, and no coefficient of rollouts reads them"):
+        load_recipe(tiny_recipe)
 
 
 def test_a_stage_continues_demonstrations(workplace, tiny_recipe):

@@ -41,14 +41,14 @@ def simulators():
     return Simulators({"table": TABLE})
 
 
-def builder(policy, simulators, samples, method, max_new_tokens=12, **objective):
+def builder(policy, simulators, samples, method, max_new_tokens=12, context=None, **objective):
     stage = StageConfig(
         name="s",
         method=method,
         steps=1,
         prompts=4,
         demonstrations=4,
-        rollout={"n": 3, "max_new_tokens": max_new_tokens},
+        rollout={"n": 3, "max_new_tokens": max_new_tokens, "context": context},
     )
     preparer = Preparer(policy, Rewarder(load_recipe({**MINIMAL, "policy": {"path": "x"}}).rewards))
     mixture = Mixture([samples], on_bad="skip")
@@ -91,6 +91,19 @@ def test_the_last_rollout_of_every_group_is_the_demonstration(policy, simulators
     demos = [row for row in rows if row.decision.log_probs is None]
     assert len(demos) == 4
     assert all(row.advantage > 0 for row in demos), "a right answer among wrong ones"
+
+
+def test_a_demonstration_beside_answers_has_their_form_once(policy, simulators):
+    forms = {"name": "templates", "templates": [{"text": "Look: {question}"}]}
+    for method in ("offline_mix", "hpt"):
+        made, _ = builder(policy, simulators, digit_samples(), method, context=forms)
+        batch = made.collect(0)
+        demos = [(g, t) for g in [*batch.rollouts, *batch.demonstrations] for t in g.trajectories if t.origin == DEMO]
+        assert demos
+        for group, demo in demos:
+            text = policy.processor.tokenizer.decode(demo.decisions[0].prompt.input_ids)
+            assert text.count("Look: ") == 1
+            assert group.sample.question.count("Look: ") == 1
 
 
 def test_an_injected_demonstration_starts_at_ratio_one(policy, simulators):

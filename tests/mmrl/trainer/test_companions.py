@@ -132,7 +132,7 @@ def test_a_companion_scores_as_a_policy_of_its_weights_would_and_never_changes(t
         assert torch.allclose(row.companions["teacher"], expected[i, : row.units], atol=1e-5)
         assert row.states["teacher"].shape[0] == row.units
     heads = heads_of(objective, policy, {"teacher": companion})
-    accumulate(scored, plan_step(objective, scored, 0, 64), policy, 10_000, heads)
+    accumulate(scored, plan_step(objective, scored, 0, 64), policy, 10_000, heads=heads)
     with companion.scoring() as other:
         weights = list(other.module.parameters())
         assert not any(weight.requires_grad for weight in weights)
@@ -148,7 +148,7 @@ def test_under_lora_the_reference_s_distribution_is_that_of_its_own_adapters(tin
         policy.keep_reference(base=base)
         scored = score_others(rows, objective, policy, {}, 10_000)
         plan = plan_step(objective, scored, 0, 64)
-        sums = accumulate(scored, plan, policy, 10_000, heads_of(objective, policy, {}))
+        sums = accumulate(scored, plan, policy, 10_000, heads=heads_of(objective, policy, {}))
         assert sums["term_divergence_units_sum"] == sum(row.units for row in rows)
         assert (abs(sums["term_divergence_sum"]) > 1e-3) == base, "nothing has moved since the stage began"
 
