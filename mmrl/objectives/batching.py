@@ -29,21 +29,15 @@ def micro_batches(rows: Sequence[Row], policy: Policy, budget: int, processes: i
         key = (row.temperature, decision.restrict or "", id(decision.prompt))
         by_prompt.setdefault(key, []).append(row)
     if processes > 1 and rows:
-        tokens = [_Pieces(policy, group).tokens for group in by_prompt.values()]
+        tokens = [_Batch(policy, group).tokens for group in by_prompt.values()]
         budget = min(budget, max(max(tokens), math.ceil(sum(tokens) / (BATCHES_EACH * processes))))
-    pieces = [piece for group in by_prompt.values() for piece in _fit(group, policy, budget)]
-    pieces.sort(key=lambda p: (p[0].temperature, p[0].decision.restrict or "", _Pieces(policy, p).tokens))
-    batches: list[tuple[_Pieces, list[Row]]] = []
+    pieces = [_Batch(policy, piece) for group in by_prompt.values() for piece in _fit(group, policy, budget)]
+    pieces.sort(key=lambda piece: (piece.temperature, piece.restrict or "", piece.tokens))
+    batches: list[_Batch] = []
     for piece in pieces:
-        if batches:
-            last, together = batches[-1]
-            first = together[0]
-            alike = (first.temperature, first.decision.restrict) == (piece[0].temperature, piece[0].decision.restrict)
-            if alike and last.take(piece, budget):
-                together.extend(piece)
-                continue
-        batches.append((_Pieces(policy, piece), list(piece)))
-    return [together for _, together in batches]
+        if not batches or not batches[-1].take(piece, budget):
+            batches.append(piece)
+    return [batch.rows for batch in batches]
 
 
 def tokens_of(rows: Sequence[Row], policy: Policy) -> int:
@@ -70,24 +64,29 @@ def _fit(group: list[Row], policy: Policy, budget: int) -> list[list[Row]]:
     return pieces
 
 
-class _Pieces:
-    """Prompts of a forward pass with the lengths of their rows; each row is measured once."""
+class _Batch:
+    """Rows of one forward pass, at first those of one prompt; each is measured once."""
 
-    def __init__(self, policy: Policy, piece: Sequence[Row]):
+    def __init__(self, policy: Policy, rows: Sequence[Row]):
+        self.rows = list(rows)
+        self.temperature, self.restrict = rows[0].temperature, rows[0].decision.restrict
         self._policy = policy
-        self._prompts = [piece[0].decision.prompt]
-        self._lengths = [[row.units for row in piece]]
+        self._prompts = [rows[0].decision.prompt]
+        self._lengths = [[row.units for row in rows]]
 
     @property
     def tokens(self) -> int:
         return self._policy.batch_tokens(self._prompts, self._lengths)
 
-    def take(self, piece: Sequence[Row], budget: int) -> bool:
-        """Adds a piece where all stay within the budget, and says whether."""
-        self._prompts.append(piece[0].decision.prompt)
-        self._lengths.append([row.units for row in piece])
-        if self.tokens <= budget:
-            return True
-        self._prompts.pop()
-        self._lengths.pop()
-        return False
+    def take(self, piece: _Batch, budget: int) -> bool:
+        """Adds the rows of another prompt where they are alike and all stay within the budget, and says whether."""
+        if (self.temperature, self.restrict) != (piece.temperature, piece.restrict):
+            return False
+        count = len(self._prompts)
+        self._prompts += piece._prompts
+        self._lengths += piece._lengths
+        if self.tokens > budget:
+            del self._prompts[count:], self._lengths[count:]
+            return False
+        self.rows += piece.rows
+        return True

@@ -117,10 +117,12 @@ def _pieces(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Tensors of one type in lists of about `PIECE_BYTES` each, the same ones in every process."""
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         piece: list[Tensor] = []
+        size = 0
         for tensor in (tensor for tensor in tensors if tensor.dtype == dtype):
             piece.append(tensor)
-            if sum(each.nbytes for each in piece) >= PIECE_BYTES:
+            size += tensor.nbytes
+            if size >= PIECE_BYTES:
                 yield piece
-                piece = []
+                piece, size = [], 0
         if piece:
             yield piece

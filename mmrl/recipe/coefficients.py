@@ -133,7 +133,16 @@ class RLPlus(CoefficientSettings):
     gamma: NonNegativeFloat = Field(0.5, description="exponent of 1 - p; 0.5 in the authors' script")
 
 
-class PEAR(CoefficientSettings):
+class Held(CoefficientSettings):
+    """A coefficient that is held to another policy."""
+
+    to: str = Field(REFERENCE, description="reference, or the name of a companion")
+
+    def compared_with(self) -> tuple[str, ...]:
+        return (self.to,)
+
+
+class PEAR(Held):
     """Whose data it is, and bounds of what the rest of an answer weighs."""
 
     to: str = Field("behaviour", description="the companion that wrote the demonstrations, or reference")
@@ -146,9 +155,6 @@ class PEAR(CoefficientSettings):
     low: PositiveFloat = Field(0.1, description="least weight")
     high: PositiveFloat = Field(10.0, description="largest weight")
 
-    def compared_with(self) -> tuple[str, ...]:
-        return (self.to,)
-
     @model_validator(mode="after")
     def _ordered(self) -> PEAR:
         if self.low > self.high:
@@ -156,7 +162,7 @@ class PEAR(CoefficientSettings):
         return self
 
 
-class AnchoredClip(PPOClip):
+class AnchoredClip(Held, PPOClip):
     """Bounds of the ratio to a mixture of the old policy and another."""
 
     to: str = Field("teacher", description="the companion, or reference")
@@ -164,18 +170,6 @@ class AnchoredClip(PPOClip):
 
     def bounds(self) -> None:
         """None: figures are of the ratio to the old policy, which it does not clip."""
-
-    def compared_with(self) -> tuple[str, ...]:
-        return (self.to,)
-
-
-class Held(CoefficientSettings):
-    """A coefficient of whole answers that is held to another policy."""
-
-    to: str = Field(REFERENCE, description="reference, or the name of a companion")
-
-    def compared_with(self) -> tuple[str, ...]:
-        return (self.to,)
 
 
 class Preference(Held):
