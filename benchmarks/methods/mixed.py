@@ -46,6 +46,15 @@ def co_train(s: Step) -> Tensor:
     return -sequence_mean(surrogate(ratios(b), standardised(b)[:, None]), b) + 0.2 * sft(s)
 
 
+def prefix_rft(s: Step) -> Tensor:
+    """Prefix-RFT, arXiv 2507.01679: rewards less the mean of all answers but the last, which continues a prefix."""
+    b = s.answers
+    a = torch.zeros_like(b.reward)
+    for rows in b.by_group():
+        a[rows] = b.reward[rows] - b.reward[rows[:-1]].mean()
+    return -(surrogate(ratios(b), a[:, None]) * b.mask).sum() / (LIMIT * len(b.reward))
+
+
 def ink_grpo(s: Step) -> Tensor:
     """InK-GRPO in a step that its text counts in: clip 0.2 and 0.24, and 0.1 of the text's likelihood."""
     b = s.answers

@@ -368,6 +368,34 @@ def gdpo(s: Step) -> Tensor:
     return -sequence_mean(surrogate(ratios(b), a[:, None]), b)
 
 
+def reinforce_ada(s: Step) -> Tensor:
+    """Reinforce-Ada, arXiv 2510.04996: rewards less the mean of each whole pool; clip 0.2 and 0.28, token mean."""
+    b = s.answers
+    a = torch.zeros_like(b.reward)
+    for rows in b.by_group():
+        pool = [*b.reward[rows].tolist(), 0.0, 1.2, 0.2]
+        a[rows] = b.reward[rows] - sum(pool) / len(pool)
+    return -token_mean(surrogate(ratios(b), a[:, None], 0.2, 0.28), b)
+
+
+def riskpo(s: Step) -> Tensor:
+    """RiskPO's first step, as its code has it: bundles of 2, quantiles 0.2 and 0.8 of their own papers, tail 1.5."""
+    b = s.answers
+    groups = b.by_group()
+    a = torch.zeros_like(b.reward)
+    for first, second in zip(groups[::2], groups[1::2], strict=True):
+        papers = list(zip(first.tolist(), second.tolist()))
+        scores = torch.stack([b.reward[i] + b.reward[j] for i, j in papers])
+        low, high = scores.quantile(0.2), scores.quantile(0.8)
+        for paper, score in zip(papers, scores, strict=True):
+            within = (score - low).clamp(min=0) - (score - high).clamp(min=0) + low - high
+            value = (1.5 * -(low - score).clamp(min=0) / 0.2 + within / 0.6) / 2.5 / (scores.std() + 1e-6)
+            for i, rows in zip(paper, (first, second)):
+                spread = b.reward[rows].std()
+                a[i] = value / (spread + 1e-6 if spread > 0 else 1.0)
+    return -token_mean(surrogate(ratios(b), a[:, None]), b)
+
+
 def bapo_bounded(target: float, low: tuple[float, float, float], high: tuple[float, float, float]) -> Loss:
     """BAPO, arXiv 2510.18927, as its code has it.
 

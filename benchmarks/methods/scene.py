@@ -37,6 +37,8 @@ LENGTHS = ((3, 8, 1, 5), (2, 4, 6, 1), (4, 2, 7), (6, 3, 5, 8))
 CUT = {(0, 1), (3, 3)}
 WORSE = (2, 5, 3, 4)
 DEMO_REWARD = 1.2
+# What each prompt's other answers earned, of which its group was chosen.
+POOLED = (0.0, 1.2, 0.2)
 REJECTED_TEXT = "no"
 
 
@@ -155,10 +157,18 @@ class Scene:
                 stop = StopReason.LENGTH if (i, k) in CUT else StopReason.END
                 parts = {"accuracy": right, "format": form}
                 trajectories.append(
-                    Trajectory((decision,), reward=right + 0.2 * form, accuracy=right, parts=parts, stop=stop)
+                    Trajectory(
+                        (decision,),
+                        reward=right + 0.2 * form,
+                        accuracy=right,
+                        parts=parts,
+                        stop=stop,
+                        info={"context": k == len(answers[i]) - 1},
+                    )
                 )
                 row += 1
-            self.groups.append(Group(sample, tuple(trajectories)))
+            others = [replace(trajectories[0], decisions=(), reward=reward) for reward in POOLED]
+            self.groups.append(Group(sample, tuple(trajectories), pool=(*trajectories, *others)))
             shown = Decision(prompt, demos[i])
             parts = {"accuracy": 1.0, "format": 1.0}
             demo = Trajectory((shown,), origin=DEMO, reward=DEMO_REWARD, accuracy=1.0, parts=parts)

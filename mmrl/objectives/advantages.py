@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
+from statistics import fmean
 
 import torch
 
@@ -29,6 +30,13 @@ def weigh_groups(groups: Groups, objective: Objective, stateful: Stateful | None
 
 def standard(groups: Groups, own: Standard) -> list[list[float]]:
     """`group_advantages` of the rewards."""
+    if own.baseline in ("plain_mean", "pool_mean"):
+        return [
+            _less(
+                group, [t.reward for t in group if not t.contextual] if own.baseline == "plain_mean" else group[0].pool
+            )
+            for group in groups
+        ]
     lengths = [[t.units for t in group] for group in groups]
     return group_advantages([[t.reward for t in group] for group in groups], own, lengths)
 
@@ -87,6 +95,22 @@ def gdpo(groups: Groups, own: GDPO) -> list[list[float]]:
                 total[[i for i, _ in scores]] += weight * (values - values.mean()) / (values.std() + own.epsilon)
     everything = torch.cat(sums) if sums else torch.empty(0, dtype=torch.float64)
     return [(total / (_std(everything) + own.epsilon)).tolist() for total in sums]
+
+
+def _less(group: Sequence[Scored], others: Sequence[float]) -> list[float]:
+    """r_i minus the mean of other rewards; exactly 0 where all of them are equal.
+
+    Raises:
+        ConfigError: there are no others.
+    """
+    if not others:
+        raise ConfigError(
+            "objective.advantage.baseline: a group has none of the answers that the baseline is a mean of"
+        )
+    if len({t.reward for t in group} | set(others)) == 1:
+        return [0.0] * len(group)
+    mean = fmean(others)
+    return [t.reward - mean for t in group]
 
 
 def _centre(group: torch.Tensor, everything: torch.Tensor, baseline: str) -> torch.Tensor:

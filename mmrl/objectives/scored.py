@@ -23,6 +23,8 @@ class Scored:
         truncated: cut by a limit.
         demonstrated: it is a demonstration that stands in the group.
         charges: float64 [units], what KL has taken off `reward` at each unit; None: nothing.
+        contextual: it was sampled under a context that the others of its group were not sampled under.
+        pool: what all answers earned of which the group was chosen; empty: the group is all that was sampled.
     """
 
     reward: float
@@ -33,6 +35,8 @@ class Scored:
     truncated: bool = False
     demonstrated: bool = False
     charges: Tensor | None = None
+    contextual: bool = False
+    pool: tuple[float, ...] = ()
 
     def measured(self, reader: str) -> float:
         """The accuracy, for a part of the objective that reads it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from mmrl.recipe.parts import Part, PartSettings
 from mmrl.recipe.registry import Registry
@@ -26,6 +26,10 @@ class AdvantageSettings(PartSettings):
         """Whether the task's own figure takes the reward's place."""
         return False
 
+    def misfit(self, rollout: Any) -> str | None:
+        """Why a stage's rollouts (`RolloutConfig`) do not fit; None where they do."""
+        return None
+
 
 class Standard(AdvantageSettings):
     """Reward minus `baseline`, divided by `scale`.
@@ -34,8 +38,13 @@ class Standard(AdvantageSettings):
     each decision, or for each action of its chunk where `policy.value_head.outputs` is the chunk's length.
     """
 
-    baseline: Literal["group_mean", "leave_one_out", "length_mean", "batch_mean", "none", "value"] = Field(
-        "group_mean", description="length_mean: the group's mean with each reward weighted by its answer's units (OPO)"
+    baseline: Literal[
+        "group_mean", "leave_one_out", "length_mean", "plain_mean", "pool_mean", "batch_mean", "none", "value"
+    ] = Field(
+        "group_mean",
+        description="length_mean: the group's mean with each reward weighted by its answer's units (OPO); plain_mean: "
+        "the mean of the group's answers that were sampled without a context (Prefix-RFT); pool_mean: the mean of all "
+        "answers that `rollout.pool` chose the group from (Reinforce-Ada)",
     )
     scale: Literal["group_std", "batch_std", "none"] = "group_std"
     of: Literal["reward", "accuracy"] = Field(
@@ -58,6 +67,26 @@ class Standard(AdvantageSettings):
     @property
     def accuracy(self) -> bool:
         return self.of == "accuracy"
+
+    def refusal(self, objective: Any) -> str | None:
+        if self.baseline == "pool_mean" and objective.reward_transforms:
+            names = ", ".join(objective.reward_transforms)
+            return (
+                f"with baseline pool_mean reads rewards that reward_transforms ({names}) do not change; leave them out"
+            )
+        if self.baseline == "pool_mean" and objective.kl.place == "reward":
+            return "with baseline pool_mean reads rewards that kl.place: reward does not change; set it to loss"
+        return None
+
+    def misfit(self, rollout: Any) -> str | None:
+        if self.baseline == "pool_mean" and rollout.pool is None:
+            return "baseline pool_mean needs rollout.pool, such as {size: 32, round: 8}"
+        if self.baseline == "plain_mean" and (rollout.context is None or rollout.context.count(rollout.n) >= rollout.n):
+            return (
+                "baseline plain_mean is of answers without a context beside some under one; set rollout.context, with "
+                "a share that leaves others"
+            )
+        return None
 
     @model_validator(mode="after")
     def _equal_rewards_give_zero(self) -> Standard:
@@ -102,6 +131,38 @@ class Whitened(AdvantageSettings):
         return self.baseline == "group_mean"
 
 
+class Risk(AdvantageSettings):
+    """How badly bundles of questions go, against quantiles of their scores that are tracked over the stage.
+
+    The k-th answers to the questions of a bundle are a paper, with the sum of their rewards for a score. A bundle that
+    the step has too few questions for counts as if its questions were repeated; answers beyond the smallest group of
+    their bundle are in no paper, and have advantage 0. So has a bundle whose papers all have one score.
+    """
+
+    bundle: PositiveInt = Field(5, description="questions of a bundle")
+    low: float = Field(0.2, gt=0.0, lt=1.0, description="the quantile below which papers weigh most")
+    high: float = Field(0.8, gt=0.0, lt=1.0, description="the quantile above which they weigh nothing")
+    tail: float = Field(1.5, ge=0.0, description="weight of what lies below `low` beside the range up to `high`")
+    rate: float = Field(0.1, gt=0.0, description="how far a quantile moves per step")
+    scale: Literal["bundle_std", "none"] = "bundle_std"
+    credit: Literal["question_std", "alike"] = Field(
+        "question_std",
+        description="of a paper's advantage each answer has it divided by the deviation of its own group (by 1 where "
+        "that is 0), or as it is",
+    )
+    epsilon: PositiveFloat = 1e-6
+
+    @property
+    def group_relative(self) -> bool:
+        return False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Risk:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        return self
+
+
 class Signed(AdvantageSettings):
     """A weight of the group with the sign of each answer; 0 where all are right or all wrong."""
 
@@ -139,6 +200,12 @@ ADVANTAGES: Registry[Advantage] = Registry(
             settings=Signed,
             doc="w(q) of right answers and -w(q) of wrong ones, q the group's share of right answers (the question "
             "weights of NFT, arXiv 2505.18116).",
+        ),
+        "risk": Advantage(
+            code="mmrl.objectives.risk:Risk",
+            settings=Risk,
+            doc="((R between q_low and q_high) - q_high) / (high - low) of a paper's score R, and -tail x max(0, "
+            "q_low - R) / low beside it, over 1 + tail (the mixed value at risk of RiskPO, as its code has it).",
         ),
         "whitened": Advantage(
             code="mmrl.objectives.advantages:whitened",

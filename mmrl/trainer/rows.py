@@ -160,7 +160,7 @@ def streams_of(trajectory: Trajectory, objective: Objective) -> tuple[str, ...]:
 
 def _transformed(groups: Sequence[Group], objective: Objective, limit: int) -> list[list[Scored]]:
     """The groups' trajectories with the rewards that the objective's transforms make of theirs."""
-    scored = [[_scored(t, objective.advantage.accuracy, limit) for t in group.trajectories] for group in groups]
+    scored = [_scored_group(group, objective.advantage.accuracy, limit) for group in groups]
     for own in objective.reward_transforms.values():
         rewards = REWARD_TRANSFORMS.get(own.kind).load()(scored, own)
         scored = [
@@ -170,16 +170,31 @@ def _transformed(groups: Sequence[Group], objective: Objective, limit: int) -> l
     return scored
 
 
-def _scored(trajectory: Trajectory, by_accuracy: bool, limit: int) -> Scored:
-    return Scored(
-        reward=trajectory.measured() if by_accuracy else float(trajectory.reward or 0.0),
-        parts=trajectory.parts,
-        accuracy=trajectory.accuracy,
-        units=trajectory.units,
-        limit=limit,
-        truncated=trajectory.truncated,
-        demonstrated=trajectory.origin == DEMO,
-    )
+def _scored_group(group: Group, by_accuracy: bool, limit: int) -> list[Scored]:
+    """A group's trajectories as advantages see them.
+
+    Args:
+        by_accuracy: the task's own figure takes the reward's place.
+    """
+
+    def earned(trajectory: Trajectory) -> float:
+        return trajectory.measured() if by_accuracy else float(trajectory.reward or 0.0)
+
+    pool = tuple(map(earned, group.pool))
+    return [
+        Scored(
+            reward=earned(trajectory),
+            parts=trajectory.parts,
+            accuracy=trajectory.accuracy,
+            units=trajectory.units,
+            limit=limit,
+            truncated=trajectory.truncated,
+            demonstrated=trajectory.origin == DEMO,
+            contextual=bool(trajectory.info.get("context")),
+            pool=pool,
+        )
+        for trajectory in group.trajectories
+    ]
 
 
 def _rows(

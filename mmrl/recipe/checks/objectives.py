@@ -25,6 +25,9 @@ def check_objective(stage: Any) -> None:
         raise ValueError(f"{where}: rollout.n is 1, so every group-relative advantage is 0; set n to 2 or more")
     if rollout.temperature == 0.0:
         raise ValueError(f"{where}: rollout.temperature 0 samples one answer n times; set it above 0")
+    why = objective.advantage.misfit(rollout)
+    if why is not None:
+        raise ValueError(f"{where}: objective.advantage.{why}")
     for name, transform in objective.reward_transforms.items():
         why = transform.misfit(rollout)
         if why is not None:

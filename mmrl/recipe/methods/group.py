@@ -49,6 +49,24 @@ GROUP: dict[str, Method] = {
         notes="one ratio per answer, the geometric mean of its tokens', clipped in the paper's range; set minibatches "
         "of the stage (4 in the paper): with one update per rollout batch every ratio is 1",
     ),
+    "reinforce_ada": Method(
+        source="Reinforce-Ada, arXiv 2510.04996, as its code has it",
+        objective={
+            "streams": {"rl": {**RL, "coefficient": {**PPO, "high": 0.28}, "normalise": "token"}},
+            "advantage": {"baseline": "pool_mean", "scale": "none"},
+        },
+        notes="the baseline is the mean of all answers that were sampled for a prompt, of which rollout.n are learned "
+        "from. Set rollout: {n: 4, pool: {size: 32, round: 8, right: 2, wrong: 2}} for its balanced form, with right 1 "
+        "and wrong 0 for its positive one; right is accuracy 1 here, a reward above 0.7 there",
+    ),
+    "riskpo": Method(
+        source="RiskPO, as its code has it",
+        objective={"streams": {"rl": {**RL, "normalise": "token"}}, "advantage": {"kind": "risk"}},
+        notes="stage.prompts should be a multiple of objective.advantage.bundle. Quantiles, weights and credit are "
+        "those of most of its scripts (high is 0.9 in one; another shares a paper's advantage out by what each answer "
+        "earned above its group's mean); the paper's own score of a paper is not verified. No advantage is above 0: "
+        "papers above the high quantile teach nothing",
+    ),
     "rloo": Method(
         source="RLOO, arXiv 2402.14740",
         objective={

@@ -69,6 +69,17 @@ MIXED: dict[str, Method] = {
         notes="one demonstration in each group; its ratio is to the mean of the old policy and a uniform one, and rare "
         "tokens count more; the paper's own omega and gamma are not verified",
     ),
+    "prefix_rft": Method(
+        source="Prefix-RFT, arXiv 2507.01679, as its code means it",
+        objective={
+            "streams": {"rl": {**RL, "normalise": "constant"}},
+            "advantage": {"baseline": "plain_mean", "scale": "none"},
+        },
+        notes="one answer of each group continues a prefix of the demonstration: set rollout.context: {name: prefix, "
+        "share: 0.125} with rollout.n 8. Its advantage, on what it adds and on the fifth of the prefix that the policy "
+        "was least sure of, is its reward minus the mean of the other answers; in the code a lone continuation has its "
+        "bare reward on what it adds. The least sure are those of each prefix, there of a micro-batch",
+    ),
     "visurf": Method(
         source="ViSurf, arXiv 2510.10606, from a digest of the paper",
         objective={
