@@ -20,10 +20,11 @@ test file has changed since, and tries all other changes: so tests written for s
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gc
+import hashlib
 import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -33,6 +34,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
+from itertools import zip_longest
+from operator import itemgetter
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -81,18 +84,21 @@ def test_files() -> list[str]:
 
 
 def draw(sources: Mapping[str, str], count: int, seed: int, judged: Mapping[str, str]) -> list[Mutation]:
-    """`count` changes, kind after kind in turn, without those that are equivalent."""
-    by_kind: dict[str, list[Mutation]] = defaultdict(list)
+    """`count` changes, kind after kind in turn, without those that are equivalent.
+
+    Each has its place by a digest of seed, title and which of its title it is. So a change stays drawn, but for a few
+    at the end, as long as its line stands, whatever else is written.
+    """
+    by_kind: dict[str, list[tuple[str, Mutation]]] = defaultdict(list)
     for file, text in sources.items():
+        occurrences: Counter[str] = Counter()
         for change in mutations(file, text):
+            occurrences[change.title] += 1
             if change.title not in judged:
-                by_kind[change.kind].append(change)
-    source = random.Random(seed)
-    for kind in sorted(by_kind):
-        source.shuffle(by_kind[kind])
-    drawn: list[Mutation] = []
-    while len(drawn) < count and any(by_kind.values()):
-        drawn += [by_kind[kind].pop() for kind in sorted(by_kind) if by_kind[kind]]
+                key = f"{seed} {occurrences[change.title]} {change.title}"
+                by_kind[change.kind].append((hashlib.sha256(key.encode()).hexdigest(), change))
+    in_turn = [[change for _, change in sorted(by_kind[kind], key=itemgetter(0))] for kind in sorted(by_kind)]
+    drawn = [change for together in zip_longest(*in_turn) for change in together if change is not None]
     return drawn[:count]
 
 
@@ -244,7 +250,7 @@ class Noticed:
 
     def __init__(self, path: Path):
         self.path = path
-        self.known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.known: dict[str, Any] = json.loads((path.read_text(encoding="utf-8") if path.is_file() else "") or "{}")
 
     def of(self, change: Mutation) -> str | None:
         """The test that noticed a change, where neither it nor the module has changed since."""
@@ -252,10 +258,15 @@ class Noticed:
         return entry["test"] if entry is not None and entry["digests"] == self._digests(change, entry["test"]) else None
 
     def keep(self, change: Mutation, test: str) -> None:
-        """Notes that a test noticed a change."""
-        self.known[f"{change.title} #{change.number}"] = {"test": test, "digests": self._digests(change, test)}
+        """Notes that a test noticed a change, next to what other processes noted meanwhile."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.known), encoding="utf-8")
+        with self.path.open("a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            self.known = json.loads(file.read() or "{}")
+            self.known[f"{change.title} #{change.number}"] = {"test": test, "digests": self._digests(change, test)}
+            file.truncate(0)
+            file.write(json.dumps(self.known))
 
     def _digests(self, change: Mutation, test: str) -> list[str]:
         file = test.split("::")[0]
