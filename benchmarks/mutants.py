@@ -102,8 +102,15 @@ def draw(sources: Mapping[str, str], count: int, seed: int, judged: Mapping[str,
     return drawn[:count]
 
 
-def in_child(work: Callable[[], int], seconds: float, log: Path) -> int | None:
-    """Runs `work` in a forked process: its exit code; None where it took too long. All that it started ends with it."""
+def in_child(work: Callable[[], int], seconds: float, log: Path, clock: float | None = None) -> int | None:
+    """Runs `work` in a forked process: its exit code; None where it took too long. All that it started ends with it.
+
+    Args:
+        work: gives the exit code.
+        seconds: of the processor that it may use itself.
+        log: the file for what it prints.
+        clock: seconds that it may take in all; None: ten times those of the processor, which others use as well.
+    """
     child = os.fork()
     if child == 0:
         code = 70
@@ -116,8 +123,7 @@ def in_child(work: Callable[[], int], seconds: float, log: Path) -> int | None:
             code = work()
         finally:
             os._exit(code)
-    # Of a processor that others use as well.
-    deadline = time.monotonic() + 10 * seconds
+    deadline = time.monotonic() + (10 * seconds if clock is None else clock)
     status: int | None = None
     while status is None:
         done, ended = os.waitpid(child, os.WNOHANG)

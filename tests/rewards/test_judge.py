@@ -324,7 +324,8 @@ def test_a_server_that_never_ends_its_answer_is_given_up(monkeypatch):
 
     def drip(endpoint, messages):
         asked.append(messages)
-        ended.wait()
+        # Not for ever, so that it fails where nobody gives it up.
+        ended.wait(20.0)
 
     monkeypatch.setattr(judging.Endpoint, "_ask", drip)
     judge = get_reward("judge", endpoint="http://localhost:9", model="m", timeout=0.01, retries=1, backoff=0.001)

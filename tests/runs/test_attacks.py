@@ -11,7 +11,7 @@ import pytest
 from benchmarks import chaos_ground, fuzz
 from benchmarks.chaos_ground import Done, Ground, leftovers
 from benchmarks.chaos_trials import TRIALS
-from benchmarks.mutants import draw, summary
+from benchmarks.mutants import Noticed, draw, in_child, summary
 from benchmarks.mutants_make import Mutation, mutated, mutations
 from tests.support.paths import ROOT
 from vision_rewards import RewardResult
@@ -53,6 +53,39 @@ def test_changes_are_drawn_kind_after_kind_without_those_that_are_equivalent():
     assert draw(sources, 999, 0, {}) == draw(sources, 999, 0, {})
     same = [change for change in every if change.title == first[0].title]
     assert len(draw(sources, 999, 0, {first[0].title: "why"})) == len(every) - len(same)
+
+
+def test_a_change_stays_drawn_whatever_is_written_elsewhere():
+    text = (ROOT / "mmrl/objectives/gae.py").read_text()
+    every = mutations("gae.py", text)
+    before = draw({"gae.py": text}, len(every), 0, {})
+    more = {"new.py": "x = 1 + 2\ny = not x\n", "gae.py": text + "\n\nbeyond = 3\n"}
+    after = [change for change in draw(more, 999, 0, {}) if change.file == "gae.py" and "beyond" not in change.text]
+    for kind in {change.kind for change in every}:
+        titles = [[change.title for change in drawn if change.kind == kind] for drawn in (before, after)]
+        assert titles[0] == titles[1]
+    assert [c.title for c in before] != [c.title for c in draw({"gae.py": text}, len(every), 1, {})]
+
+
+def test_lines_that_stand_twice_are_drawn_apart():
+    places = [[c.number for c in draw({"a.py": "x(1)\n" * 8}, 99, seed, {}) if c.kind == "number"] for seed in range(9)]
+    assert all(sorted(numbers) == sorted(places[0]) for numbers in places)
+    assert len({tuple(numbers) for numbers in places}) > 1
+
+
+def test_what_two_processes_noted_is_kept_together(tmp_path):
+    changes = [Mutation("mmrl/objectives/gae.py", 1, number, "sign", "-x", "x") for number in range(2)]
+    path, test = tmp_path / "build" / "noticed.json", "tests/runs/test_attacks.py::test_x"
+    first, second = Noticed(path), Noticed(path)
+    assert first.of(changes[0]) is None
+    first.keep(changes[0], test)
+    second.keep(changes[1], test)
+    assert [Noticed(path).of(change) for change in changes] == [test, test]
+
+
+def test_a_child_that_only_waits_ends_by_the_clock(tmp_path):
+    assert in_child(idle, 600.0, tmp_path / "log", clock=0.2) is None
+    assert in_child(lambda: 3, 600.0, tmp_path / "log", clock=60.0) == 3
 
 
 def test_the_share_noticed_is_that_of_all_changes_drawn():
