@@ -37,6 +37,30 @@ def asft(s: Step) -> Tensor:
     return token_mean(-b.logp.exp().detach() * b.logp + 0.05 * divergence(b, b.ref_every, "forward"), b)
 
 
+def superhf(s: Step) -> Tensor:
+    """SuperHF, arXiv 2310.16763: likelihood of each group's best answer plus 0.35 KL(reference || policy)."""
+    b = s.answers
+    best = torch.stack([rows[b.reward[rows].argmax()] for rows in b.by_group()])
+    return -sequence_mean(b.take(best).logp, b.take(best)) + 0.35 * token_mean(divergence(b, b.ref_every, "forward"), b)
+
+
+def dph(form: str) -> Loss:
+    """DPH-RL, arXiv 2509.07430: GRPO, clip 0.2 and 0.28, plus 0.01 E_q f(p / q) on answers of q, token means."""
+
+    def loss(s: Step) -> Tensor:
+        b, d = s.answers, s.demos
+        u = (d.logp - d.ref).exp()
+        f = {
+            "forward": u - u.log() - 1,
+            "js": u * u.log() - (u + 1) * ((u + 1) / 2).log(),
+            "alpha": (u**0.8 - 0.8 * u - 0.2) / (0.2 * -0.8),
+        }[form]
+        rl = -token_mean(surrogate(ratios(b), standardised(b)[:, None], 0.2, 0.28), b)
+        return rl + 0.01 * token_mean(f, d)
+
+    return loss
+
+
 def sft_beside(form: str) -> Loss:
     """Maximum likelihood plus 0.2 of a divergence to a teacher."""
     return lambda s: sft(s) + 0.2 * token_mean(divergence(s.demos, s.demos.teacher_every, form), s.demos)

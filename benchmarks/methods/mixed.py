@@ -12,6 +12,7 @@ from benchmarks.methods.published import (
     LIMIT,
     Loss,
     centred,
+    grpo_by_token,
     ratios,
     sequence_mean,
     sft,
@@ -19,12 +20,6 @@ from benchmarks.methods.published import (
     surrogate,
     token_mean,
 )
-
-
-def grpo_by_token(s: Step) -> Tensor:
-    """GRPO with the mean over all tokens."""
-    b = s.answers
-    return -token_mean(surrogate(ratios(b), standardised(b)[:, None]), b)
 
 
 def chord_mu(step: int) -> Loss:

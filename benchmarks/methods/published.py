@@ -293,8 +293,13 @@ def kl_in_loss(kind: str, weighted: bool, beta: float) -> Loss:
 
 def kl_in_reward(s: Step) -> Tensor:
     """RLOO with -0.3 k1 of the whole answer in its reward."""
+    return kl_off_reward(s, 0.3)
+
+
+def kl_off_reward(s: Step, beta: float) -> Tensor:
+    """RLOO with -beta k1 of the whole answer in its reward."""
     b = s.answers
-    reward = b.reward - 0.3 * ((b.old - b.ref) * b.mask).sum(1)
+    reward = b.reward - beta * ((b.old - b.ref) * b.mask).sum(1)
     a = torch.zeros_like(reward)
     for rows in b.by_group():
         n = len(rows)
@@ -394,6 +399,31 @@ def riskpo(s: Step) -> Tensor:
                 spread = b.reward[rows].std()
                 a[i] = value / (spread + 1e-6 if spread > 0 else 1.0)
     return -token_mean(surrogate(ratios(b), a[:, None]), b)
+
+
+def degrpo(s: Step) -> Tensor:
+    """DeGRPO, arXiv 2505.13379: per answer 0.001 of its first token plus the mean of the others."""
+    b = s.answers
+    x = surrogate(ratios(b), standardised(b)[:, None]) * b.mask
+    rest = x[:, 1:].sum(1) / (b.length - 1).clamp(min=1)
+    return -(0.001 * x[:, 0] + rest).mean()
+
+
+def positives_alone(s: Step) -> Tensor:
+    """GRPO by token mean whose negative advantages are left out."""
+    b = s.answers
+    return -token_mean(surrogate(ratios(b), standardised(b).clamp(min=0)[:, None]), b)
+
+
+def grpo_by_token(s: Step) -> Tensor:
+    """GRPO with the mean over all tokens."""
+    b = s.answers
+    return -token_mean(surrogate(ratios(b), standardised(b)[:, None]), b)
+
+
+def t1(s: Step) -> Tensor:
+    """RLOO with 0.01 of k1 off the reward, minus 0.001 of the entropy."""
+    return kl_off_reward(s, 0.01) - 0.001 * token_mean(s.answers.entropy, s.answers)
 
 
 def bapo_bounded(target: float, low: tuple[float, float, float], high: tuple[float, float, float]) -> Loss:

@@ -12,7 +12,7 @@ from mmrl.contracts.errors import ConfigError, nearest
 from mmrl.objectives.scored import Groups, Scored
 from mmrl.objectives.stateful import Stateful, function_of
 from mmrl.recipe.advantage_transforms import ADVANTAGE_TRANSFORMS
-from mmrl.recipe.advantages import ADVANTAGES, GDPO, Signed, Standard, Whitened
+from mmrl.recipe.advantages import ADVANTAGES, GDPO, Best, Signed, Standard, Whitened
 from mmrl.recipe.objective import Objective, Offline
 
 # Of each trajectory of each group: one, or float64 [units] of each of its units.
@@ -152,6 +152,15 @@ def whitened(groups: Groups, own: Whitened) -> list[list[torch.Tensor]]:
         return [[torch.zeros_like(r) for r in group] for group in returns]
     mean, std = everything.mean(), (everything.var() + own.epsilon).sqrt()
     return [[(r - mean) / std for r in group] for group in returns]
+
+
+def best(groups: Groups, own: Best) -> list[list[float]]:
+    """The group's size for the first of its best answers, else 0."""
+    advantages = []
+    for group in groups:
+        first = max(range(len(group)), key=lambda i: (group[i].reward, -i))
+        advantages.append([float(len(group)) if i == first else 0.0 for i in range(len(group))])
+    return advantages
 
 
 def signed(groups: Groups, own: Signed) -> list[list[float]]:

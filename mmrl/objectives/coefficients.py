@@ -216,6 +216,16 @@ def rl_plus(units: Units, own: settings.RLPlus) -> Tensor:
     return 2 * p / (old + 0.5 * (old + 1)) * (1 - p).clamp(min=0).pow(own.gamma)
 
 
+def rehearsal(units: Units, own: settings.Rehearsal) -> Tensor:
+    """-u f'(u) with u = p / q, q the policy that wrote the row."""
+    u = ratio(units.log_probs_RU, units.under(own.to))
+    if own.form == "forward":
+        return 1 - u
+    if own.form == "js":
+        return u * ((u + 1) / (2 * u)).log()
+    return (u ** (1 - own.alpha) - u) / own.alpha
+
+
 def pear(units: Units, own: settings.PEAR) -> Tensor:
     """clip(gamma^(T - t) prod_{j > t} pi(j) / pi_b(j)), or the product over the whole row."""
     log_ratio = (units.log_probs_RU - units.under(own.to)).clamp(own.log_low, own.log_high) * units.mask_RU

@@ -105,6 +105,31 @@ class AdaptiveEntropy:
         self.bonus, self.acts = state["bonus"], state["acts"]
 
 
+class EntropyGate:
+    """A number that is the objective's or 0, by where the entropy last left the range between two bounds."""
+
+    def __init__(self, own: settings.EntropyGate, objective: Objective):
+        self.own, self.value, self.closed = own, own.value(objective), False
+
+    def control(self) -> Control:
+        """The objective's number, or 0."""
+        return Control({self.own.key: 0.0 if self.closed or self.value is None else self.value})
+
+    def observe(self, figures: Mapping[str, float]) -> None:
+        """Between the bounds, and in a step without rollouts, it stays as it is."""
+        entropy = figures.get("policy/entropy")
+        if entropy is not None and not self.own.low <= entropy <= self.own.high:
+            self.closed = entropy > self.own.high
+
+    def state_dict(self) -> dict[str, bool]:
+        """Whether the number is 0."""
+        return {"closed": self.closed}
+
+    def load_state_dict(self, state: Mapping[str, bool]) -> None:
+        """Whether the number is 0."""
+        self.closed = state["closed"]
+
+
 class _Counting:
     """A controller that follows from how many steps were observed."""
 

@@ -31,6 +31,14 @@ def sequence_mask(units: Units, own: settings.SequenceMask) -> Tensor:
     return 1 - ((units.advantage_RU < 0) & (moved > own.threshold)).to(moved.dtype)
 
 
+def first_unit(units: Units, own: settings.FirstUnit) -> Tensor:
+    """weight x T at the first unit that is learned, T / (T - 1) at the others."""
+    mask = units.mask_RU.to(units.log_probs_RU.dtype)
+    count = mask.sum(1, keepdim=True)
+    first = units.mask_RU & (units.mask_RU.cumsum(1) == 1)
+    return torch.where(first, own.weight * count, count / (count - 1).clamp(min=1))
+
+
 def chosen(units: Units, own: settings.UnitWeightSettings) -> Tensor:
     """What `prepare` gave each unit."""
     # As wide as the step's longest row, and the micro-batch may be narrower.

@@ -163,6 +163,17 @@ class Risk(AdvantageSettings):
         return self
 
 
+class Best(AdvantageSettings):
+    """The size of the group for its answer of highest reward, the first of several, and 0 for the others.
+
+    A mean over the answers of a group is so that of its best one.
+    """
+
+    @property
+    def group_relative(self) -> bool:
+        return False
+
+
 class Signed(AdvantageSettings):
     """A weight of the group with the sign of each answer; 0 where all are right or all wrong."""
 
@@ -206,6 +217,11 @@ ADVANTAGES: Registry[Advantage] = Registry(
             settings=Risk,
             doc="((R between q_low and q_high) - q_high) / (high - low) of a paper's score R, and -tail x max(0, "
             "q_low - R) / low beside it, over 1 + tail (the mixed value at risk of RiskPO, as its code has it).",
+        ),
+        "best": Advantage(
+            code="mmrl.objectives.advantages:best",
+            settings=Best,
+            doc="n for the answer of highest reward in a group of n, 0 for the others (best-of-n fine-tuning).",
         ),
         "whitened": Advantage(
             code="mmrl.objectives.advantages:whitened",

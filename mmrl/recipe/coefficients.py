@@ -172,6 +172,15 @@ class AnchoredClip(Held, PPOClip):
         """None: figures are of the ratio to the old policy, which it does not clip."""
 
 
+class Rehearsal(Held):
+    """An f-divergence from another policy's answers, which stand in the data, to the trained policy."""
+
+    form: Literal["forward", "js", "alpha"] = Field(
+        "forward", description="forward: KL(q || p); js: Jensen-Shannon; alpha: between KL(p || q) (0) and forward (1)"
+    )
+    alpha: float = Field(0.2, gt=0.0, lt=1.0, description="of the form alpha")
+
+
 class Preference(Held):
     """The best answer of each group against its worst, by the margin h of their log-ratios to the reference.
 
@@ -359,6 +368,13 @@ COEFFICIENTS: Registry[Coefficient] = Registry(
             doc="PPO's clip of pi / (pi_old^(1 - share) pi_T^share): the surrogate's trust region stands between the "
             "old policy and a teacher (the idea of RLAD, arXiv 2602.22495; that the mixture is geometric is a choice "
             "here).",
+        ),
+        "rehearsal": Coefficient(
+            code=f"{_FUNCTIONS}rehearsal",
+            settings=Rehearsal,
+            needs=_RATIO | _PROBABILITY,
+            doc="-u f'(u), u = p / q on answers of q: 1 - u for KL(q || p), u log((u + 1) / 2u) for Jensen-Shannon, "
+            "(u^(1 - alpha) - u) / alpha for the alpha-divergence (DPH-RL, arXiv 2509.07430, as its code has it).",
         ),
         "rl_plus": Coefficient(
             code=f"{_FUNCTIONS}rl_plus",

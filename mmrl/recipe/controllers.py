@@ -82,6 +82,19 @@ class Chance(OfKey):
     seed: int = 0
 
 
+class EntropyGate(OfKey):
+    """Takes a number down to 0 while the policy's entropy is high, until it is low."""
+
+    high: PositiveFloat = Field(description="nats per unit, of policy/entropy: above it the number is 0")
+    low: PositiveFloat = Field(description="below it the number is the objective's again")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> EntropyGate:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
 class Switch(ControllerSettings):
     """Which of two streams a step learns from, the supervised one alone at first."""
 
@@ -125,6 +138,13 @@ CONTROLLERS: Registry[Controller] = Registry(
             code="mmrl.objectives.controllers:Drawn",
             settings=Chance,
             doc="the number at `key` with a probability, else 0, drawn anew each step from seed and step.",
+        ),
+        "entropy_gate": Controller(
+            code="mmrl.objectives.controllers:EntropyGate",
+            settings=EntropyGate,
+            needs=frozenset({"entropy"}),
+            doc="the number at `key` is 0 from where the entropy is above `high` to where it is below `low` (the idea "
+            "of AEPO, QwenLong-L1.5).",
         ),
         "switch": Controller(
             code="mmrl.objectives.controllers:Switching",

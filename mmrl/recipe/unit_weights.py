@@ -55,6 +55,12 @@ class TopEntropy(UnitWeightSettings):
     share: float = Field(0.2, gt=0.0, le=1.0, description="of the step's units in the stream that keep their gradient")
 
 
+class FirstUnit(UnitWeightSettings):
+    """A first unit that decides how the rest is answered, such as a token for thinking or for not thinking."""
+
+    weight: NonNegativeFloat = Field(1e-3, description="of the first unit beside the mean of all others")
+
+
 class EntropyScale(UnitWeightSettings):
     """scale x e^(slope H)."""
 
@@ -92,6 +98,12 @@ UNIT_WEIGHTS: Registry[UnitWeight] = Registry(
             prepare=f"{_FUNCTIONS}mark_top_entropy",
             needs=frozenset({"entropy"}),
             doc="1 at the share of the optimizer step's units with the highest entropy, else 0 (arXiv 2506.01939).",
+        ),
+        "first_unit": UnitWeight(
+            code=f"{_FUNCTIONS}first_unit",
+            settings=FirstUnit,
+            doc="weight x T at a row's first unit and T / (T - 1) at the others, T its units: under `normalise: "
+            "sequence` a row is weight x its first unit plus the mean of the rest (DeGRPO, arXiv 2505.13379).",
         ),
         "entropy_scale": UnitWeight(
             code=f"{_FUNCTIONS}chosen",

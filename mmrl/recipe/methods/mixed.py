@@ -104,6 +104,25 @@ MIXED: dict[str, Method] = {
         "gradient on policy. Needs companions: {teacher: {path: …}}. How many steps the weight falls over is not "
         "verified; nor is leaving out answers that are right, which is not in it",
     ),
+    "dph": Method(
+        source="DPH-RL, arXiv 2509.07430, as its code has it",
+        objective={
+            "demonstrations": True,
+            "streams": {
+                "rl": {**RL, "coefficient": {**PPO, "high": 0.28}, "normalise": "token"},
+                "demo": {
+                    "from": "demonstrations",
+                    "coefficient": {"kind": "rehearsal", "form": "forward"},
+                    "weight": 0.01,
+                    "normalise": "token",
+                },
+            },
+            "advantage": {"baseline": "group_mean", "scale": "group_std"},
+        },
+        notes="demonstrations are answers of the initial policy to prompts that it solves nearly always: write them by "
+        "mmrl generate with the rules pass_rate and right, and leave these prompts out of the groups, as the paper "
+        "does. form js and alpha are its other divergences. It costs a forward pass of the reference",
+    ),
     "rlad": Method(
         source="the idea of RLAD, arXiv 2602.22495, from its abstract: a likelihood-ratio objective anchored to a "
         "mixture of teacher and old policy",

@@ -21,6 +21,12 @@ PREFERENCE: dict[str, Method] = {
         objective=_on_pairs(loss="sigmoid", beta=0.1),
         notes=f"the reference is the policy at the start of the stage; {_COST}",
     ),
+    "step_dpo": Method(
+        source="Step-DPO, arXiv 2406.18629: DPO on the first step that differs",
+        objective=_on_pairs(loss="sigmoid", beta=0.1),
+        notes="write each pair as the shared right steps and then the right or the wrong one: what both answers begin "
+        f"with falls out of the margin and out of its gradient. beta is 0.4 to 0.5 in its scripts; {_COST}",
+    ),
     "ipo": Method(
         source="IPO, arXiv 2310.12036, with the mean over an answer's tokens as TRL has it",
         objective=_on_pairs(loss="square", beta=0.1, mean=True),

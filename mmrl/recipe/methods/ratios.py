@@ -85,6 +85,29 @@ RATIOS: dict[str, Method] = {
         },
         notes="ratios above 4 have no gradient where the advantage is negative either; the paper adds a KL of 0.001",
     ),
+    "degrpo": Method(
+        source="DeGRPO (Thinkless), arXiv 2505.13379",
+        objective={
+            "streams": {"rl": {**RL, "weights": {"first_unit": {"weight": 1e-3}}, "normalise": "sequence"}},
+            "advantage": _STANDARD,
+        },
+        notes="an answer is 0.001 x its first token, which says whether it thinks, plus the mean of the others; its "
+        "code means over the tokens of a micro-batch. Its rewards are 1 for a short right answer, 0.5 for a long one, "
+        "-1 for a wrong one: the recipe's business, as is an SFT stage that teaches the two control tokens",
+    ),
+    "aepo": Method(
+        source="the idea of AEPO (QwenLong-L1.5), from an abstract: negatives under the entropy's control",
+        objective={
+            "streams": {"rl": {**RL, "normalise": "token"}},
+            "advantage": _STANDARD,
+            "advantage_transforms": {"sign_scale": {"negative": 1.0}},
+            "controllers": {
+                "entropy_gate": {"key": "advantage_transforms.sign_scale.negative", "high": 1.0, "low": 0.5}
+            },
+        },
+        notes="negative advantages are left out while the policy's entropy is above 1 nat, until it is below 0.5; the "
+        "paper's bounds are not verified: set them by policy/entropy of a run of grpo",
+    ),
     "high_entropy": Method(
         source="the 80/20 rule, arXiv 2506.01939: the policy gradient of the least sure fifth of the tokens",
         objective={

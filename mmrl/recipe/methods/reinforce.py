@@ -38,6 +38,19 @@ REINFORCE: dict[str, Method] = {
         },
         notes="the deviation is that of the centred rewards over all tokens; ms-swift's is over answers",
     ),
+    "t1": Method(
+        source="the idea of T1, arXiv 2501.11651, from digests: RLOO, an entropy bonus, and a reference that moves",
+        objective={
+            "streams": {
+                "rl": {**RL, "coefficient": {**PPO, "level": "decision"}, "normalise": "constant", "max_units": 1}
+            },
+            "advantage": {"baseline": "leave_one_out", "scale": "none"},
+            "kl": {"weight": 0.01, "kind": "k1", "place": "reward", "decay": 0.99},
+            "entropy": 0.001,
+        },
+        notes="the anchor of the KL follows the policy: 0.99 x itself + 0.01 x the policy after each step. All weights "
+        "are choices here. Its oversampling is rollout.pool: {size: 16, keep: extremes}",
+    ),
     "lite_ppo": Method(
         source="Lite PPO, arXiv 2508.08221, with TRL's settings of it",
         objective={

@@ -51,6 +51,17 @@ SUPERVISED: dict[str, Method] = {
         "{path: …}}, the model that wrote the demonstrations; streams.demo.coefficient.to: reference where that is the "
         "policy itself. The port counts T over padded answers, here it is the answer's own length",
     ),
+    "superhf": Method(
+        source="SuperHF, arXiv 2310.16763, as its code has it, with the weight 0.35 of its LLaMA runs",
+        objective={
+            "streams": {"rl": {**RL, "coefficient": {"kind": "one"}, "normalise": "sequence", "per_prompt": True}},
+            "advantage": {"kind": "best"},
+            "auxiliary_terms": {"divergence": {"to": "reference", "form": "forward", "weight": 0.35}},
+        },
+        notes="likelihood of the best of each group of answers, plus 0.35 x KL(pi_ref || pi) over the whole "
+        "vocabulary. The KL is a mean over the units of all answers here, there over those of the best; the likelihood "
+        "a mean over answers, there over the tokens of a micro-batch",
+    ),
     "filtered_bc": Method(
         source="filtered behaviour cloning: maximum likelihood on the policy's own successes",
         objective={

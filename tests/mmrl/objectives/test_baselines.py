@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.types import Group, Sample, Trajectory
-from mmrl.objectives.advantages import standard
+from mmrl.objectives.advantages import best, standard
 from mmrl.objectives.risk import Risk
 from mmrl.objectives.scored import Scored
 from mmrl.recipe import advantages as settings
@@ -55,6 +55,11 @@ def test_equal_rewards_leave_no_residue():
 def test_a_baseline_of_no_answers_is_refused(own):
     with pytest.raises(ConfigError, match="a group has none of the answers that the baseline is a mean of"):
         standard([group(1.0, 0.0, contextual=[0, 1])], own)
+
+
+def test_the_first_best_answer_weighs_as_its_whole_group():
+    groups = [group(0.0, 2.0, 2.0), group(1.0), group(-1.0, -3.0)]
+    assert best(groups, settings.Best(kind="best")) == [[0.0, 3.0, 0.0], [1.0], [2.0, 0.0]]
 
 
 def test_papers_of_a_bundle_by_hand():

@@ -42,3 +42,18 @@ def test_factors_are_those_of_the_losses(loss, mean, lead):
     own = Preference(loss=loss, beta=BETA, mean=mean, smoothing=SMOOTHING if loss == "sigmoid" else 0.0)
     factors = [float(factor) for factor in compare(rows, own)]
     assert factors == pytest.approx([*(-float(each[0]) for each in gradients), 0.0, 0.0], rel=1e-9, abs=1e-12)
+
+
+def test_steps_that_both_answers_begin_with_fall_out_of_the_preference():
+    """Step-DPO: the same factors whether the shared steps stand in the prompt or in both answers."""
+    torch.manual_seed(1)
+    shared, right, wrong = (torch.randn(count, 2, dtype=torch.float64) for count in (3, 2, 4))
+    own = Preference(kind="preference", loss="sigmoid", beta=BETA)
+
+    def factors(*answers):
+        rows = [seen(*each.unbind(1), sign, i) for i, (each, sign) in enumerate(zip(answers, (1.0, -1.0)))]
+        return [float(factor) for factor in compare(rows, own)]
+
+    alone = factors(right, wrong)
+    assert factors(torch.cat([shared, right]), torch.cat([shared, wrong])) == pytest.approx(alone)
+    assert alone[0] == -alone[1] > 0
