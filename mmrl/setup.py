@@ -90,9 +90,9 @@ def open_run(
         part.engine.check_installed()
     check_sources(recipe, state["place"]["stage"] + (state["place"]["stage_step"] > 0) if state else 0)
     given = Given(reward, train_data, eval_data)
-    begun = [stage.name for stage in recipe.stages[: state["place"]["stage"] if state else 0]]
     # Data that a stage is yet to generate are opened when it has.
-    sets = [open_sets(part, given, world) for part in recipe.apart() if reads_from(part) <= set(begun)]
+    behind = _stages_behind(recipe, state)
+    sets = [open_sets(part, given, world) for part in recipe.apart() if reads_from(part) <= behind]
     policy = open_policy(recipe, resumed_policy(recipe, state, source))
     companions = open_companions(recipe.companions, policy)
     program = open_program(recipe, sets, policy, given, world)
@@ -120,6 +120,12 @@ def open_run(
             engine.sync(policy, place.updates)
     parts = (policy, engine, program, simulators, tracker, stop, partial(_open_anew, recipe, program))
     return Session(recipe, *parts, tensors, state, companions, world), place
+
+
+def _stages_behind(recipe: Recipe, state: Mapping[str, Any] | None) -> set[str]:
+    """The stages that have run where a checkpoint was written."""
+    place: Mapping[str, Any] = state["place"] if state else {"stage": 0}
+    return {recipe.stages[i].name for i in range(place["stage"]) if i not in place.get("skipped", ())}
 
 
 def settle(policy: Policy, program: Program, recipe: Recipe) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def what_trains(policy: PolicyConfig) -> Any:
     return (sorted(policy.freeze), policy.lora) if isinstance(policy, TrainedConfig) else None
 
 
-def opened_at(recipe: Any, index: int) -> int | None:
+def opened_at(recipe: Any, index: int, skipped: Collection[int] = ()) -> int | None:
     """The stage at whose beginning the policy of a stage was opened; None: when the run began.
 
     A stage opens it anew where it names what it starts from, or trains something else than the stage before.
@@ -81,11 +81,12 @@ def opened_at(recipe: Any, index: int) -> int | None:
     Args:
         recipe: a `Recipe`.
         index: of the stage.
+        skipped: stages of rounds that did not come.
     """
     opened = None
     trains = what_trains(recipe.of(recipe.stages[0]).policy)
     for i, stage in enumerate(recipe.stages[: index + 1]):
-        if stage.generate is not None:
+        if stage.generate is not None or i in skipped:
             continue
         wanted = what_trains(recipe.of(stage).policy)
         if stage.origin is not None or wanted != trains:
@@ -93,15 +94,16 @@ def opened_at(recipe: Any, index: int) -> int | None:
     return opened
 
 
-def policy_in(recipe: Any, index: int, run: Path) -> PolicyConfig:
+def policy_in(recipe: Any, index: int, run: Path, skipped: Collection[int] = ()) -> PolicyConfig:
     """The settings by which the policy of a stage is opened.
 
     Args:
         recipe: a `Recipe`.
         index: of the stage.
         run: the folder of the run that has begun it.
+        skipped: as for `opened_at`.
     """
-    opened = opened_at(recipe, index)
+    opened = opened_at(recipe, index, skipped)
     if opened is None:
         return recipe.of(recipe.stages[0]).policy
     stage = recipe.stages[opened]
@@ -118,7 +120,7 @@ def resumed_policy(recipe: Any, state: Mapping[str, Any] | None, source: Path | 
     if state is None or source is None:
         return recipe.of(recipe.stages[0]).policy
     index = min(state["place"]["stage"], len(recipe.stages) - 1)
-    config = policy_in(recipe, index, source.parent.parent)
+    config = policy_in(recipe, index, source.parent.parent, state["place"].get("skipped", ()))
     if (isinstance(config, TrainedConfig) and config.lora) or config.dtype != "float32":
         return config
     return config.model_copy(update={"path": str(source / "model")})

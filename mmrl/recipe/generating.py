@@ -17,7 +17,7 @@ GENERATE = "generate"
 # Keys of a recipe that say how it trains.
 TRAINED = ("stages", *STAGE_DEFAULTS)
 # Keys of a stage that such a stage reads; the rest are of training.
-READ = ("name", "method", "steps", "generate", "rollout", "data", "rewards", "engine", "round")
+READ = ("name", "method", "steps", "generate", "rollout", "data", "rewards", "engine", "round", "loops")
 
 
 class GenerateConfig(Settings):

@@ -31,6 +31,7 @@ from mmrl.recipe.checks.policies import (
     check_stage,
     check_state,
 )
+from mmrl.recipe.checks.rounds import check_rounds
 from mmrl.recipe.checks.simulators import check_groups
 from mmrl.recipe.checks.sources import check_sources
 from mmrl.recipe.code import Code
@@ -146,6 +147,7 @@ class Recipe(Settings):
         check_value_head(self.stages, self.policy)
         check_beginnings(self)
         check_companions(self.companions, self.stages, self.policy)
+        check_rounds(self)
         for part in self.apart():
             own = part.stages[0].own_sections
             try:

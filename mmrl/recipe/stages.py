@@ -9,7 +9,8 @@ from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.generating import with_generating
 from mmrl.recipe.methods import list_stages
 from mmrl.recipe.own_sections import with_own_sections
-from mmrl.recipe.reading import MOST_STAGES, STAGE_DEFAULTS, merge
+from mmrl.recipe.reading import MOST_STAGES, STAGE_DEFAULTS, merge, validate
+from mmrl.recipe.until import RoundsUntil
 
 
 def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,32 +61,63 @@ def _in_rounds(stages: Any, place: str) -> list[dict[str, Any]]:
         raise ConfigError(f"{place}: a list of mappings is needed, each with name, method and steps")
     flat: list[dict[str, Any]] = []
     for i, item in enumerate(stages):
+        here = f"{place}.{i}"
         if "rounds" not in item:
+            if "stages" in item:
+                raise ConfigError(
+                    f"{here}: stages without `rounds` would never end"
+                    f"{', should no round reach until' if 'until' in item else ''}; add rounds: N, which ends them at "
+                    "the latest"
+                )
             flat.append(dict(item))
             continue
-        count, here = item["rounds"], f"{place}.{i}"
-        if unread := [key for key in item if key not in ("rounds", "stages")]:
-            raise ConfigError(
-                f"{here}.{unread[0]}: unknown key '{unread[0]}' beside rounds; Allowed: rounds, stages (a setting of "
-                "all of them stands at the top of the recipe, or in each)"
-            )
-        if type(count) is not int or count < 1:
-            raise ConfigError(
-                f"{here}.rounds: {count!r} rounds would never end, or do nothing; give a number, 1 or more"
-            )
-        inner = _in_rounds(item.get("stages"), f"{here}.stages")
-        if not inner:
-            raise ConfigError(f"{here}.stages: rounds need at least one stage")
+        inner, count = _in_rounds(item.get("stages"), f"{here}.stages"), item["rounds"]
+        _check_rounds(item, inner, here)
         if len(flat) + count * len(inner) > MOST_STAGES:
             raise ConfigError(f"{here}.rounds: {count} rounds make more than {MOST_STAGES} stages; give fewer")
+        loop = {"name": here, "rounds": count, "until": item["until"]} if item.get("until") is not None else None
         for number in range(1, count + 1):
-            flat += [_in_round(stage, number, inner) for stage in inner]
+            flat += [_in_round(stage, number, inner, loop) for stage in inner]
     return flat
 
 
-def _in_round(stage: Mapping[str, Any], number: int, inner: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _check_rounds(item: Mapping[str, Any], inner: Sequence[Mapping[str, Any]], here: str) -> None:
+    """Raises ConfigError where rounds have no end, nothing to do, or a figure that could not end them."""
+    count, allowed = item["rounds"], ("rounds", "until", "stages")
+    if unread := [key for key in item if key not in allowed]:
+        raise ConfigError(
+            f"{here}.{unread[0]}: unknown key '{unread[0]}' beside rounds; Allowed: {', '.join(allowed)} (a setting of "
+            "all of them stands at the top of the recipe, or in each)"
+        )
+    if type(count) is not int or count < 1:
+        raise ConfigError(f"{here}.rounds: {count!r} rounds would never end, or do nothing; give a number, 1 or more")
+    if not inner:
+        raise ConfigError(f"{here}.stages: rounds need at least one stage")
+    if item.get("until") is None:
+        return
+    if not isinstance(item["until"], Mapping):
+        raise ConfigError(f"{here}.until: a mapping is needed, such as {{figure: eval/mean, plateau: 0.01}}")
+    until = validate(RoundsUntil, item["until"], place=f"{here}.until")
+    if until.kept >= count:
+        raise ConfigError(
+            f"{here}.until: needs {until.kept} rounds before it can end them, and rounds is {count}, so it would never "
+            "end any; give more rounds, or a smaller window"
+        )
+    if all(stage.get("generate") is not None for stage in inner):
+        raise ConfigError(f"{here}.until: none of these stages trains, so no figure could end the rounds; leave it out")
+
+
+def _in_round(
+    stage: Mapping[str, Any], number: int, inner: Sequence[Mapping[str, Any]], loop: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """A stage of one round, which reads what stages of the same round have generated, and starts from them."""
     result = {**stage, "name": f"{_name_of(stage)}_{number}", "round": number}
+    # Rounds within a round are others in the next one.
+    loops = [{**each, "name": f"{each['name']}, round {number}"} for each in stage.get("loops", [])]
+    if loop is not None:
+        loops = [{**loop, "round": number}, *loops]
+    if loops:
+        result["loops"] = loops
     names = {_name_of(each) for each in inner}
     data = stage.get("data")
     if isinstance(data, Mapping) and isinstance(data.get("train"), list):

@@ -30,11 +30,11 @@ from mmrl.recipe.policy import StagePolicy
 from mmrl.recipe.reading import STAGE_SECTIONS
 from mmrl.recipe.rewards import RewardConfig
 from mmrl.recipe.rollout import RolloutConfig
-from mmrl.recipe.until import Until
+from mmrl.recipe.until import Loop, Until
 
 MinibatchBy = Literal["group", "trajectory"]
 # Keys of a stage that say nothing where they are unset.
-OPTIONAL = (*STAGE_SECTIONS, "from", "generate", "round", "until")
+OPTIONAL = (*STAGE_SECTIONS, "from", "generate", "round", "loops", "until")
 
 
 class OptimConfig(Settings):
@@ -89,6 +89,9 @@ class StageConfig(Settings):
         None, description="in place of a method and steps: the policy answers `data.train`, and a data set is written"
     )
     round: PositiveInt | None = Field(None, description="written by `rounds`: which round of them the stage is in")
+    loops: list[Loop] | None = Field(
+        None, description="written by `rounds` with `until`: those around the stage that a figure may end, outer first"
+    )
 
     @property
     def own_sections(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What ends a stage before its last step."""
+"""What ends a stage before its last step, and rounds before their last one."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ class Until(Settings):
         return self
 
     @property
+    def held_out(self) -> bool:
+        """Whether it is a figure of evaluations."""
+        return self.figure.startswith("eval/")
+
+    @property
     def kept(self) -> int:
         """Newest values that it needs."""
         return self.window * (2 if self.plateau is not None else 1)
@@ -43,3 +48,26 @@ class Until(Settings):
         if self.above is not None:
             return mean > self.above
         return mean - fmean(values[-2 * self.window : -self.window]) <= (self.plateau or 0.0)
+
+
+class RoundsUntil(Until):
+    """A figure that ends rounds; `rounds` is the last one at the latest.
+
+    Its value in a round is the mean over the round's steps that have it; of eval/…, that of the round's last
+    evaluation.
+    """
+
+    window: PositiveInt = Field(1, description="newest rounds that a mean is taken over")
+
+    def value(self, measured: Sequence[float]) -> float:
+        """The figure in a round in which it was measured so often, at least once."""
+        return measured[-1] if self.held_out else fmean(measured)
+
+
+class Loop(Settings):
+    """Rounds that a figure may end, as each of their stages records them."""
+
+    name: str = Field(description="where they stand in the recipe")
+    round: PositiveInt = Field(description="which of them the stage is in")
+    rounds: PositiveInt
+    until: RoundsUntil

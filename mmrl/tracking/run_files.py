@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 
 from mmrl.contracts.errors import UserError
+from mmrl.recipe.until import RoundsUntil
 from mmrl.tracking.heldout import evaluations_in, evaluations_of
 from mmrl.tracking.starts import FILE as STARTS
 from mmrl.tracking.starts import Start, read_starts
 from mmrl.tracking.videos import INDEX
 
 BAD_SAMPLES = "bad_samples.jsonl"
+ROUNDS = "rounds.json"
 SIGNS = ("config.yaml", "metrics.jsonl", "environment.json", "summary.json", "rollouts")
 
 
@@ -40,6 +42,7 @@ class Run:
         videos: path of the index of each evaluation's films.
         bad_samples: the lines of bad_samples.jsonl.
         starts: every start of it; empty where none is recorded.
+        rounds: by the name of rounds that a figure may end, its value in each so far.
         notes: sentences on what is missing or damaged.
     """
 
@@ -54,6 +57,7 @@ class Run:
     videos: Mapping[int, Path] = field(default_factory=dict)
     bad_samples: Sequence[Mapping[str, Any]] = ()
     starts: Sequence[Start] = ()
+    rounds: Mapping[str, Sequence[float]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     @property
@@ -83,7 +87,7 @@ class Run:
     @property
     def planned(self) -> list[StageSpan]:
         """The recipe's stages; empty where the recipe is missing or damaged."""
-        return _planned(self.config.get("stages"), self.records)
+        return _planned(self.config.get("stages"), self.records, self.rounds)
 
     @property
     def spans(self) -> list[StageSpan]:
@@ -101,8 +105,16 @@ class Run:
         return spans
 
 
-def _planned(stages: Any, records: Sequence[Mapping[str, Any]]) -> list[StageSpan]:
-    """The stages of a recipe; one that a figure has ended (`until`) is as long as it was."""
+def ended_rounds(loop: Mapping[str, Any], rounds: Mapping[str, Sequence[float]]) -> bool:
+    """Whether a figure has ended rounds, as a stage of config.yaml records them (`Loop`), before their last one."""
+    values = rounds.get(str(loop.get("name")), ())
+    return len(values) < loop["rounds"] and RoundsUntil(**loop["until"]).reached(values)
+
+
+def _planned(
+    stages: Any, records: Sequence[Mapping[str, Any]], rounds: Mapping[str, Sequence[float]]
+) -> list[StageSpan]:
+    """The stages of a recipe, without rounds that did not come; one that a figure has ended is as long as it was."""
     spans, start = [], 0
     taken = {record["stage"]: record["step"] for record in records}
     for stage in stages if isinstance(stages, list) else []:
@@ -110,6 +122,9 @@ def _planned(stages: Any, records: Sequence[Mapping[str, Any]]) -> list[StageSpa
         if not isinstance(steps, int):
             return []
         name = str(stage.get("name", ""))
+        loops = stage.get("loops") or ()
+        if any(ended_rounds(loop, rounds) and loop["round"] > len(rounds[loop["name"]]) for loop in loops):
+            continue
         end = start + steps
         if stage.get("until") is not None and name in taken and list(taken)[-1] != name:
             end = min(end, taken[name])
@@ -151,6 +166,7 @@ def read_run(folder: Path) -> Run:
         videos={step: path / INDEX for step, path in films.items() if (path / INDEX).is_file()},
         bad_samples=_bad_samples(folder / BAD_SAMPLES, notes),
         starts=_starts(folder, notes),
+        rounds=_mapping(_read(folder / ROUNDS, "", notes), ROUNDS, json.loads, notes),
         notes=notes,
     )
     if run.outdated:

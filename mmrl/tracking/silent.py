@@ -42,6 +42,9 @@ class SilentTracker(Tracker):
     def summary(self, facts: Mapping[str, Any]) -> None:
         """Nothing."""
 
+    def rounds(self, rounds: Mapping[str, Any]) -> None:
+        """Nothing."""
+
     def environment(self, **facts: Any) -> None:
         """Nothing."""
 

@@ -25,7 +25,7 @@ from mmrl.tracking.heldout import PREFIX
 from mmrl.tracking.metrics import describe
 from mmrl.tracking.report.live import LiveReport
 from mmrl.tracking.rollouts import first_of_tasks, heldout_path, rollout_path, write_groups
-from mmrl.tracking.run_files import BAD_SAMPLES, read_lines
+from mmrl.tracking.run_files import BAD_SAMPLES, ROUNDS, read_lines
 from mmrl.tracking.sinks import open_sinks
 from mmrl.tracking.starts import Starts
 
@@ -210,6 +210,12 @@ class Tracker:
         `{task: accuracy, ..., "mean": accuracy}`.
         """
         write_atomic(self.folder / "summary.json", json_text(facts))
+
+    def rounds(self, rounds: Mapping[str, Any]) -> None:
+        """Writes rounds.json: by the name of rounds that a figure may end, its `values`, one per round."""
+        if rounds:
+            values = {name: each["values"] for name, each in rounds.items()}
+            write_atomic(self.folder / ROUNDS, json_text(values))
 
     def environment(self, **facts: Any) -> None:
         """Writes environment.json: versions, machine, commit, command line, and `facts`."""

@@ -57,7 +57,7 @@ def begin_stage(session: Session, place: Place) -> None:
     """
     recipe, index = session.recipe, place.stage
     stage = recipe.stages[index]
-    if place.stage_step or session.begun == index or opened_at(recipe, index) != index:
+    if place.stage_step or session.begun == index or opened_at(recipe, index, place.skipped) != index:
         return
     config = recipe.of(stage).policy
     state = {"place": {"stage": index}, "from": stage.origin, "step": place.step, **_trained(config)}

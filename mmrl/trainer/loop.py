@@ -61,15 +61,22 @@ def _train_stages(session: Session, place: Place) -> bool:
         if stage.generate is not None:
             if not generate_stage(session, stage):
                 return False
-            place.next_stage()
+            _next_stage(session, place)
             continue
         with reading_ahead(session.mixture, media_of(session.policy), session.now.recipe.data.prefetch_gb):
             if not train_stage(session, stage, place):
                 return False
-        place.next_stage()
-    trained = [f"after_{stage.name}" for stage in stages if stage.generate is None]
+        _next_stage(session, place)
+    ran = [stage for i, stage in enumerate(stages) if stage.generate is None and i not in place.skipped]
+    trained = [f"after_{stage.name}" for stage in ran]
     place.evaluations["final"] = place.evaluations.pop(trained[-1]) if trained else {}
     return True
+
+
+def _next_stage(session: Session, place: Place) -> None:
+    for line in place.next_stage(session.recipe.stages):
+        session.tracker.say(line)
+    session.tracker.rounds(place.rounds)
 
 
 def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
@@ -122,7 +129,7 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
         session.log(place, stage, metrics, results)
         stopped = session.asked_to_stop()
         session.save_if_due(place, optimizer, controllers, results, ended)
-        if stopped and not (ended and place.stage + 1 == len(session.recipe.stages)):
+        if stopped and not (ended and place.is_last(session.recipe.stages)):
             return False
     if f"after_{stage.name}" not in place.evaluations:
         # The run goes on from a failure in this very evaluation.

@@ -236,8 +236,8 @@ class Session:
         if ended:
             place.ends[self.recipe.stages[place.stage].name] = place.step
         if ended or is_best or due or self.stop.signum is not None:
-            last = ended and all(stage.generate is not None for stage in self.recipe.stages[place.stage + 1 :])
-            self.save(place, optimizer, controllers, config.merged == "always" or (last and config.merged == "end"))
+            last = config.merged == "end" and ended and place.is_last(self.recipe.stages, trained=True)
+            self.save(place, optimizer, controllers, config.merged == "always" or last)
 
     def _score(self, results: Mapping[str, float] | None) -> float | None:
         """The figure that `checkpoint.best` goes by; None where it names none, or nothing was measured."""

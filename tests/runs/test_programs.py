@@ -1,31 +1,38 @@
 """Programs of stages from end to end: a policy makes data, learns from them, and goes on from a power cut."""
 
 import json
+from itertools import count
 
 import pytest
+from PIL import Image
 
 from mmrl import generate, train
 from mmrl.rollouts import generate as generating
+from mmrl.trainer import checkpoint
 from tests.support.forks import die, join, spawn
 from tests.support.runs import assert_same_run, recipe
 
+PUZZLES = {"data": {"train": [{"type": "jigsaw", "path": "PHOTOS", "side": 56, "size": 4}]}}
+PAIRS = {"data": {"train": [{"type": "generated", "stage": "make"}]}, "steps": 1}
 PROGRAM = {
     "data": {"train": [{"type": "digits", "tasks": ["classification", "counting"], "size": 8}]},
     "evaluation": {"every": None},
+    "checkpoint": {"every": 1, "best": None},
     "stages": [
         {"name": "warm", "method": "sft", "steps": 1},
         {
-            "rounds": 2,
+            "rounds": 4,
+            # Whatever the rewards are, the second round is the last one.
+            "until": {"figure": "reward/mean", "plateau": 9.0},
             "stages": [
-                {"name": "make", "generate": {"shard": 4, "select": [{"name": "best", "k": 2}, "distinct"]}},
                 {
-                    "name": "learn",
-                    "method": "sft",
-                    "steps": 1,
-                    # What is decoded and encoded again may be longer than it was.
-                    "rollout": {"max_new_tokens": 32},
-                    "data": {"train": [{"type": "generated", "stage": "make"}]},
+                    "name": "make",
+                    "generate": {"shard": 4, "write": "pairs", "select": [{"name": "contrast", "by": "reward"}]},
                 },
+                # What is decoded and encoded again may be longer than it was.
+                {"name": "learn", "method": "sft", "rollout": {"max_new_tokens": 32}, **PAIRS},
+                {"name": "prefer", "method": "dpo", "rollout": {"max_new_tokens": 32}, **PAIRS},
+                {"name": "puzzle", "method": "grpo", "steps": 2, **PUZZLES},
             ],
         },
     ],
@@ -40,38 +47,58 @@ def generated(folder):
     }
 
 
+def dying_at(monkeypatch, module, name, fatal):
+    """Has a function of a module end the process at its n-th call, before it does anything."""
+    call, calls = getattr(module, name), count(1)
+
+    def counted(*args, **kwargs):
+        if next(calls) == fatal:
+            die()
+        return call(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, counted)
+
+
 @pytest.mark.slow
-def test_a_program_that_is_killed_while_it_generates_equals_the_uninterrupted_one(tiny_qwen, tmp_path, monkeypatch):
-    whole, cut = (recipe(tiny_qwen(), tmp_path / part, **PROGRAM, resume="auto") for part in ("whole", "cut"))
+def test_a_program_that_is_killed_in_each_kind_of_stage_equals_the_uninterrupted_one(tiny_qwen, tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    for i in range(2):
+        Image.linear_gradient("L").resize((56, 56)).rotate(90 * i).convert("RGB").save(tmp_path / f"photos/{i}.png")
+    program = json.loads(json.dumps(PROGRAM).replace("PHOTOS", str(tmp_path / "photos")))
+    whole, cut = (recipe(tiny_qwen(), tmp_path / part, **program, resume="auto") for part in ("whole", "cut"))
     for raw in (whole, cut):
         del raw["method"], raw["steps"]
         raw["demonstrations"] = 2
     outcome = train(whole)
-    write = generating.write_atomic
 
-    def killed_at(fatal):
-        count = 0
+    def killed(module, name, fatal):
+        with monkeypatch.context() as patched:
+            dying_at(patched, module, name, fatal)
+            return join(spawn(lambda: train(cut)))
 
-        def writing(path, content):
-            nonlocal count
-            count += 1
-            if count == fatal:
-                die()
-            return write(path, content)
-
-        monkeypatch.setattr(generating, "write_atomic", writing)
-        return join(spawn(lambda: train(cut)))
-
-    # The second shard of the first data set; the rows of the second one, which its own stage has just answered.
-    assert killed_at(3) == -9
-    assert killed_at(7) == -9
-    monkeypatch.undo()
+    kills = [
+        # The second shard of the first data set.
+        (generating, "write_atomic", 3),
+        # SFT, whose step is lost; the preferences, and the second step of the puzzles, each after a step that is kept.
+        (checkpoint, "save", 1),
+        (checkpoint, "save", 2),
+        (checkpoint, "save", 3),
+        # In the next round: the rows of the data set, which its own stage has just answered, and its last step.
+        (generating, "write_atomic", 4),
+        (checkpoint, "save", 4),
+    ]
+    assert [killed(*kill) for kill in kills] == [-9] * len(kills)
     again = train(cut)
     assert_same_run(outcome.folder, again.folder)
     assert generated(outcome.folder) == generated(again.folder)
     index = json.loads((outcome.folder / "generated" / "make_2" / "index.json").read_text())
     assert (index["prompts"], index["answers"]) == (8, 32)
-    assert "make_2" in (outcome.folder / "report.html").read_text()
+    for folder in (outcome.folder, again.folder):
+        assert not (folder / "generated" / "make_3").exists()
+        assert len(json.loads((folder / "rounds.json").read_text())["stages.1"]) == 2
+        page = (folder / "report.html").read_text()
+        assert "make_2" in page
+        assert "after round 2 of 4, by its figure" in page
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from mmrl.tracking.report.generated import render_generated
 from mmrl.tracking.report.heldout import render_heldout
 from mmrl.tracking.report.intervals import wilson
 from mmrl.tracking.report.rollouts import render_rollouts
+from mmrl.tracking.report.rounds import render_rounds
 from mmrl.tracking.report.script import SCRIPT
 from mmrl.tracking.report.starts import render_starts
 from mmrl.tracking.report.style import STYLE
@@ -64,6 +65,7 @@ def render(run: Run, beside: Path) -> str:
             table,
             films,
             render_starts(run),
+            render_rounds(run),
             render_beginnings(run.folder),
             render_generated(run.folder),
             render_charts(run),

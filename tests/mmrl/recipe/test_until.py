@@ -34,8 +34,8 @@ def test_a_figure_ends_a_stage(settings, values, ends_at):
 class StageOf:
     name = "rl"
 
-    def __init__(self, until):
-        self.until = until
+    def __init__(self, until, loops=None):
+        self.until, self.loops = until, loops
 
 
 def test_a_figure_that_is_not_there_is_refused_and_the_next_stage_begins_anew():
@@ -45,7 +45,7 @@ def test_a_figure_that_is_not_there_is_refused_and_the_next_stage_begins_anew():
     ):
         place.watch(StageOf(Until(figure="acuracy", below=1)), {"accuracy": 1.0})
     place.watch(StageOf(Until(figure="eval/ocr", below=1)), {"accuracy": 1.0})
-    place.next_stage()
+    place.next_stage([StageOf(None), StageOf(None)])
     assert (place.stage, place.watched, place.over) == (1, [], False)
 
 
@@ -67,5 +67,5 @@ def test_a_stage_always_has_a_last_step():
 def test_the_report_knows_how_long_such_a_stage_was():
     stages = [{"name": "a", "steps": 9, "until": {"figure": "x"}}, {"name": "b", "steps": 4}]
     records = [{"stage": "a", "step": 3}, {"stage": "b", "step": 4}]
-    assert [(span.start, span.end) for span in _planned(stages, records)] == [(0, 3), (3, 7)]
-    assert [(span.start, span.end) for span in _planned(stages, records[:1])] == [(0, 9), (9, 13)]
+    assert [(span.start, span.end) for span in _planned(stages, records, {})] == [(0, 3), (3, 7)]
+    assert [(span.start, span.end) for span in _planned(stages, records[:1], {})] == [(0, 9), (9, 13)]
