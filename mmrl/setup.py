@@ -39,6 +39,7 @@ from mmrl.rollouts.experts import refusals
 from mmrl.rollouts.first_rows import check_data
 from mmrl.rollouts.normalisation import settle_statistics
 from mmrl.rollouts.preparing import Preparer
+from mmrl.rollouts.prompt_features import PromptFeatures
 from mmrl.rollouts.rewarding import Rewarder, UserReward
 from mmrl.rollouts.simulators import Simulators
 from mmrl.tracking.opening import opening_line
@@ -231,7 +232,7 @@ def open_program(recipe: Recipe, sets: Sequence[Sets], policy: Policy, given: Gi
         drawn = each.recipe.data.model_dump(include={"train", "sampler", "seed", "on_bad_sample"}), each.passed
         mixture = next((mixture for key, mixture in walks if key == drawn), None)
         if mixture is None:
-            mixture = open_train(each.recipe, preparer, each.datasets, each.passed)
+            mixture = open_train(each.recipe, preparer, each.datasets, each.passed, world)
             walks.append((drawn, mixture))
         return Opened(each.recipe, each.datasets, each.eval_sets, mixture, preparer)
 
@@ -373,14 +374,17 @@ def open_train_sets(recipe: Recipe, rewarder: Rewarder, data: Sequence[Sample] |
     return [open_dataset(config, rewarder.target_of) for config in recipe.data.train]
 
 
-def open_train(recipe: Recipe, preparer: Preparer, datasets: Sequence[Sequence[Sample]], passed: bool) -> Mixture:
+def open_train(
+    recipe: Recipe, preparer: Preparer, datasets: Sequence[Sequence[Sample]], passed: bool, world: World = ALONE
+) -> Mixture:
     """The training mixture.
 
     Args:
         datasets: as `open_train_sets` gives them.
         passed: they are given from Python, and are none of the recipe's.
     """
-    return open_mixture(recipe.data, recipe.seed, preparer.check, datasets, passed)
+    features = PromptFeatures(preparer, recipe.micro_tokens, world) if recipe.data.sampler.reads_prompts else None
+    return open_mixture(recipe.data, recipe.seed, preparer.check, datasets, passed, features)
 
 
 def open_eval_sets(

@@ -166,6 +166,14 @@ class Comparing(Protocol):
 
 
 @runtime_checkable
+class Representing(Protocol):
+    """Has a hidden state of a whole prompt, before anything is answered."""
+
+    def prompt_states(self, prompts: Sequence[Any]) -> Tensor:
+        """float32 [B, H]: the last hidden state at each prompt's last token, without dropout and without gradients."""
+
+
+@runtime_checkable
 class Adapted(Protocol):
     """May be trained through LoRA adapters."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 # Rollouts and demonstrations are walked apart, so that neither thins out the other.
 Walk = Literal["all", "demonstrations"]
@@ -22,6 +25,8 @@ class Pool:
         use: `all`, or the one kind of draw that it takes part in: `rollouts` or `demonstrations`.
         column: gives a column's value of each row, None where a row has none; it reads them all. None: there are no
             columns to read.
+        features: gives float64 [F] of each of these rows, what the policy as it is now makes of the row's prompt; None
+            of a row that is bad, which is told when it is drawn. None: no policy gives any.
     """
 
     name: str
@@ -29,6 +34,7 @@ class Pool:
     weight: float = 1.0
     use: str = "all"
     column: Callable[[str], Sequence[Any]] | None = None
+    features: Callable[[Sequence[int]], Sequence[ndarray | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,11 @@ class Outcome:
 
 
 class Sampler(Protocol):
-    """Draws rows. Made as `adapter(pools, seed, settings)`; the same state gives the same draws."""
+    """Draws rows. Made as `adapter(pools, seed, settings)`; the same state gives the same draws.
+
+    One that reads features draws by the policy too: the same state and weights give the same draws. It says so with an
+    attribute `foresees`, False, and nothing is then read ahead of its draws.
+    """
 
     @property
     def epochs(self) -> Sequence[float]:

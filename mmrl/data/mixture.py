@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
+
 from mmrl.contracts.errors import BadSample, CheckpointError, UserError, first_line, unknown
 from mmrl.contracts.sampler import WALKS, Pool, Sampler, Walk
 from mmrl.contracts.types import Sample
@@ -34,6 +36,9 @@ DATASETS = {
     "maniskill_h5": "mmrl.data.robot.maniskill_h5:ManiSkillDemonstrations",
 }
 REASONS_KEPT = 100
+
+# What the policy makes of each sample's prompt, float64 [F]; None of what no prompt can be made of.
+Features = Callable[[Sequence[Sample]], Sequence["np.ndarray | None"]]
 
 
 class Head(Rows):
@@ -127,6 +132,7 @@ def open_mixture(
     check: Callable[[Sample, bool], object] | None = None,
     datasets: Sequence[Sequence[Sample]] | None = None,
     passed: bool = False,
+    features: Features | None = None,
 ) -> Mixture:
     """The training mixture of a recipe.
 
@@ -136,6 +142,7 @@ def open_mixture(
         check: see `Mixture`.
         datasets: those of `config.train`, in order, where they are open already.
         passed: `datasets` stand in place of those of `config.train`, whose weights and uses are not theirs.
+        features: see `Mixture`.
     """
     return Mixture(
         [open_dataset(data) for data in config.train] if datasets is None else datasets,
@@ -145,6 +152,7 @@ def open_mixture(
         check=check,
         uses=None if passed else [data.use for data in config.train],
         make=partial(make_sampler, config.sampler),
+        features=features,
     )
 
 
@@ -201,6 +209,7 @@ class Mixture:
             demonstrations); may raise BadSample, e.g. after decoding its images.
         uses: per dataset `all`, `rollouts` or `demonstrations`: the draws it takes part in; None: all.
         make: makes the sampler of the datasets' pools and the seed; None: `Weighted`.
+        features: gives samplers that read them what the policy makes of prompts; None: nothing does.
 
     Attributes:
         skipped: bad rows met so far; a row met in two epochs counts twice.
@@ -220,6 +229,7 @@ class Mixture:
         check: Callable[[Sample, bool], object] | None = None,
         uses: Sequence[str] | None = None,
         make: Callable[[Sequence[Pool], int], Sampler] | None = None,
+        features: Features | None = None,
     ):
         weights = [1.0] * len(datasets) if weights is None else list(weights)
         if not datasets or any(len(rows) == 0 for rows in datasets):
@@ -239,9 +249,17 @@ class Mixture:
         self.note: Callable[[BadSample, str | None, int | None], object] | None = None
         self.reads_media = any(getattr(rows, "threaded", False) for rows in datasets)
         uses = ["all"] * len(datasets) if uses is None else list(uses)
+        self._features = features
         pools = [
-            Pool(getattr(rows, "name", None) or "", len(rows), weight, use, partial(column_of, rows))
-            for rows, weight, use in zip(datasets, weights, uses, strict=True)
+            Pool(
+                getattr(rows, "name", None) or "",
+                len(rows),
+                weight,
+                use,
+                partial(column_of, rows),
+                partial(self._features_of, i) if features is not None else None,
+            )
+            for i, (rows, weight, use) in enumerate(zip(datasets, weights, uses, strict=True))
         ]
         self.sampler: Sampler = (make or Weighted)(pools, seed)
         self.ahead: ReadAhead | None = None
@@ -260,6 +278,19 @@ class Mixture:
         if any(now is not before for now, before in zip(datasets, self.datasets)):
             self._known = {}
         self.datasets, self.check = list(datasets), check
+
+    def _features_of(self, dataset: int, rows: Sequence[int]) -> list[np.ndarray | None]:
+        """See `Pool.features`."""
+        if self._features is None:
+            raise ValueError("a mixture without features has no pool that gives them")
+        samples: dict[int, Sample] = {}
+        for row in rows:
+            try:
+                samples[row] = self.datasets[dataset][row]
+            except BadSample:
+                continue
+        known = dict(zip(samples, self._features(list(samples.values())), strict=True))
+        return [known.get(row) for row in rows]
 
     @property
     def epochs(self) -> list[float]:
@@ -287,8 +318,10 @@ class Mixture:
 
         Rows of datasets that are `threaded` are named and not built. Others are built here and kept for `next`, unless
         they hold pictures; one that cannot be built ends the list, and `next` says why. What replaces
-        rows that turn out bad later is not in the list.
+        rows that turn out bad later is not in the list, nor is what a sampler draws by the weights that are to come.
         """
+        if not demonstrations and not getattr(self.sampler, "foresees", True):
+            return []
         walk, before, coming = WALKS[demonstrations], self.state_dict(), []
         try:
             while len(coming) < n:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mmrl.contracts.errors import BadSample, CheckpointError
+from mmrl.contracts.policy import without_dropout
 from mmrl.contracts.types import Sample
 from mmrl.policies.chat_template import continuation, opening
 from mmrl.policies.features import Features
 from mmrl.policies.saving import Source
 from mmrl.policies.spelling import Speller
-from mmrl.policies.token_policy import TokenPolicy
+from mmrl.policies.token_policy import TokenPolicy, pad_prompts
 from mmrl.policies.training import plain_name
 from mmrl.policies.value_head import ValueHead, save_value_head
 from mmrl.recipe.policies.parts import inside
@@ -70,6 +71,16 @@ class TextPolicy(TokenPolicy):
         self._speller = Speller(processor.tokenizer, placeholders)
         self._allowed: dict[str | None, Tensor] = {}
         self.features = Features(config.features_gb * 1e9 if isinstance(config, Remembering) else 0)
+
+    @torch.no_grad()
+    def prompt_states(self, prompts: Sequence[Any]) -> Tensor:
+        """See `Representing.prompt_states`."""
+        padded = pad_prompts([p.input_ids for p in prompts], [self._positions(p) for p in prompts], "right")
+        with without_dropout(self), self._autocast():
+            hidden_BTH = self._hidden(
+                padded.input_ids_BT.to(self.device), padded.positions_3BT.to(self.device), None, prompts
+            )
+        return hidden_BTH[torch.arange(len(prompts), device=self.device), padded.last_B.to(self.device)].float()
 
     def units_read(self) -> Mapping[str, Any]:
         """See `Comparing.units_read`."""

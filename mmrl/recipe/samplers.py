@@ -18,9 +18,11 @@ class SamplerSettings(Settings):
 
     Attributes:
         adapter: `module:class` of the sampler, called with the datasets' pools, the seed and these settings.
+        reads_prompts: it draws by what the policy makes of prompts.
     """
 
     adapter: ClassVar[str]
+    reads_prompts: ClassVar[bool] = False
 
     name: str = Field(description="a name of `mmrl list sampler`, or module:name of a settings model")
 
@@ -94,6 +96,39 @@ class FilterSettings(SamplerSettings):
         return self
 
 
+class PredictedSettings(SamplerSettings):
+    """Base of samplers that expect a pass rate of prompts by the policy's hidden state of them."""
+
+    reads_prompts: ClassVar[bool] = True
+
+    target: float = Field(0.5, ge=0.0, le=1.0, description="pass rate that is drawn most")
+
+
+class PclSettings(PredictedSettings):
+    """Rows whose pass rate a value learned on the policy's own hidden state expects near a target (PCL)."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.pcl:Pcl"
+    name: str = "pcl"
+    candidates: PositiveInt = Field(128, description="rows that are looked at before some of them are drawn")
+    keep: float = Field(0.25, gt=0.0, le=1.0, description="share of the candidates that may be drawn, the nearest")
+    explore: float = Field(0.05, ge=0.0, le=1.0, description="share of draws by chance alone; 0 in the paper")
+    decay: float = Field(0.9, ge=0.0, le=1.0, description="what each step leaves of the weight of those before it")
+    ridge: PositiveFloat = Field(10.0, description="rows that a value of no slope counts as")
+    width: PositiveInt = Field(64, description="dimensions that wider hidden states are projected to at random")
+
+
+class DotsSettings(PredictedSettings):
+    """Rows whose pass rate is expected near a target by that of similar prompts answered last (DOTS)."""
+
+    adapter: ClassVar[str] = "mmrl.data.samplers.dots:Dots"
+    name: str = "dots"
+    candidates: PositiveInt = Field(512, description="rows whose pass rate is predicted")
+    references: PositiveInt = Field(256, ge=2, description="rows answered last that predictions are made from")
+    every: PositiveInt = Field(2, description="steps after which rows are predicted anew")
+    temperature: PositiveFloat = Field(1e-3, description="of the softmax over -|expected pass rate - target|")
+    explore: float = Field(0.25, ge=0.0, le=1.0, description="share of draws by chance alone, as references")
+
+
 class CategorySettings(SamplerSettings):
     """Base of samplers that choose a category first."""
 
@@ -143,6 +178,8 @@ SAMPLERS: Registry[type[SamplerSettings]] = Registry(
         "staged": StagedSettings,
         "difficulty": DifficultySettings,
         "filter": FilterSettings,
+        "pcl": PclSettings,
+        "dots": DotsSettings,
         "sec": SecSettings,
         "dump": DumpSettings,
         "ratio": RatioSettings,

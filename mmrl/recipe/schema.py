@@ -28,6 +28,7 @@ from mmrl.recipe.checks.policies import (
     check_gripper,
     check_pictures,
     check_policy,
+    check_sampler,
     check_stage,
     check_state,
 )
@@ -82,6 +83,7 @@ def check_part(recipe: Recipe) -> None:
         check_episodes(stage, recipe.data.train)
     check_evaluation(recipe.evaluation, recipe.policy)
     check_data(recipe.data, recipe.policy)
+    check_sampler(recipe.data, recipe.policy)
     check_gripper(params_of(recipe.policy), recipe.simulators, recipe.data.train)
     check_state(params_of(recipe.policy), recipe.data, recipe.simulators)
     check_sources(recipe.stages, recipe.evaluation, recipe.data)

@@ -166,7 +166,17 @@ _ENTRIES = (
     Metric("data/epoch", "epochs", "Passes over the training mixture since the start."),
     Metric("sampler/seen", "share", "Rows that the sampler has drawn, of all that it may draw."),
     Metric("sampler/resting", "share", "Rows that `filter` leaves out of its next draws."),
-    Metric("sampler/estimate", "share", "Mean pass rate that `difficulty` expects of the rows that it has drawn."),
+    Metric(
+        "sampler/estimate",
+        "share",
+        "Mean pass rate that `difficulty` expects of the rows that it has drawn, `pcl` and `dots` of their latest.",
+    ),
+    Metric(
+        "sampler/error",
+        "share",
+        "Mean distance of the pass rates that `pcl` or `dots` expected of the step's rows from those measured.",
+        False,
+    ),
     Metric("sampler/stage", "1", "Stage of the curriculum that `staged` draws from, from 0."),
     Metric("sampler/value/<category>", "1", "What `sec` or `dump` expects of a category: its mean absolute advantage."),
     Metric("sampler/share/<category>", "share", "Chance of a category at the next draw, or its share of draws so far."),

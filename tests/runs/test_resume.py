@@ -62,6 +62,12 @@ SETTINGS = {
         "method": "dapo",
         "objective": {"filter": {"low": 0.2, "high": 0.4}, "reward_transforms": {"overlong": {"cache": 2}}},
     },
+    "drawn by a value of the policy's states": {
+        "data": {"train": [{"type": "digits", "size": 24}], "sampler": {"name": "pcl", "candidates": 8, "width": 6}},
+    },
+    "drawn by prompts that are alike": {
+        "data": {"train": [{"type": "digits", "size": 24}], "sampler": {"name": "dots", "candidates": 8}},
+    },
 }
 FIRST, *REST = SETTINGS
 TWO_STAGES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,9 @@ class Order:
 
 class Weighted:
     """The default sampler. It learns nothing from outcomes."""
+
+    # Its next draws follow from its state alone.
+    foresees: ClassVar[bool] = True
 
     def __init__(self, pools: Sequence[Pool], seed: int = 0, settings: SamplerSettings | None = None):
         self.settings = settings or WeightedSettings()

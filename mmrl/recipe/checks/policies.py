@@ -92,6 +92,25 @@ def check_data(data: Any, policy: PolicyConfig) -> None:
                 )
 
 
+def check_sampler(data: Any, policy: PolicyConfig) -> None:
+    """Raises ConfigError on a sampler (of a `DataConfig`) that reads prompts where the policy or data have none."""
+    if not data.sampler.reads_prompts:
+        return
+    place = f"data.sampler.name: '{data.sampler.name}' reads the policy's hidden state of prompts"
+    if not entry_of(policy.type).states:
+        able = [name for name in POLICIES if entry_of(name).states]
+        raise ConfigError(
+            f"{place}, which policy.type '{policy.type}' does not give; use difficulty, or set policy.type to "
+            f"{alternatives(able)}"
+        )
+    for i, dataset in enumerate(data.train):
+        if dataset.use != "demonstrations" and dataset.gives not in (None, "answers"):
+            raise ConfigError(
+                f"{place}, and data.train.{i} of type '{dataset.type}' {GIVES[dataset.gives]}; use difficulty, or set "
+                f"data.train.{i}.use to demonstrations"
+            )
+
+
 def check_gripper(params: Any, simulators: Mapping[str, SimulatorConfig], train: Sequence[Any] = ()) -> None:
     """Raises ConfigError where what a policy converts the gripper's command from or to is not what the others have.
 

@@ -65,6 +65,7 @@ class Entry:
         shown: what it gives of demonstrated ones; nothing where it has a loss of its own for them.
         rules: settings that it limits.
         companions: another checkpoint of it can score its units on its prompts.
+        states: it has a hidden state of a prompt, which samplers may draw by.
     """
 
     adapter: str
@@ -85,6 +86,7 @@ class Entry:
     shown: frozenset[str] = LIKELIHOOD
     rules: tuple[Rule, ...] = ()
     companions: bool = False
+    states: bool = False
 
     @property
     def about(self) -> str:
@@ -141,6 +143,7 @@ _ENTRIES = {
         sampled=DISTRIBUTION,
         shown=DISTRIBUTION,
         companions=True,
+        states=True,
         **_QWEN,
     ),
     "smolvlm": Entry(
@@ -154,6 +157,7 @@ _ENTRIES = {
         sampled=DISTRIBUTION,
         shown=DISTRIBUTION,
         companions=True,
+        states=True,
     ),
     "frame_selector": Entry(
         "mmrl.policies.frame_selector.policy:FrameSelector",

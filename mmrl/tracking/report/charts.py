@@ -59,6 +59,7 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Chance of each category", ("sampler/share/*",), "share", unit_range=True),
             Chart("Value of each category", ("sampler/value/*",), "mean absolute advantage"),
             Chart("Rows", ("sampler/seen", "sampler/resting", "sampler/estimate"), "share", unit_range=True),
+            Chart("Error of the pass rates expected", ("sampler/error",), "share", unit_range=True),
             Chart("Stage of the curriculum", ("sampler/stage",), "stage", smooth=False),
         ),
     ),

@@ -3,7 +3,9 @@
 import json
 import math
 from collections import Counter
+from functools import partial
 
+import numpy as np
 import pytest
 
 from mmrl.contracts.errors import BadSample, ConfigError, UserError
@@ -22,6 +24,8 @@ SETTINGS = {
     "staged": {"column": "level", "draws": 5},
     "difficulty": {},
     "filter": {"rest": 6},
+    "pcl": {"candidates": 4, "width": 2},
+    "dots": {"candidates": 6},
     "sec": {},
     "dump": {},
     "ratio": {},
@@ -29,10 +33,14 @@ SETTINGS = {
 LEVELS = [3, 1, 2, 1, 3, 2]
 
 
+def states(rows, first=0):
+    return [np.random.default_rng(first + row).standard_normal(3) for row in rows]
+
+
 def pools():
     return [
-        Pool("a", 6, column=lambda name: [{"level": level}.get(name) for level in LEVELS]),
-        Pool("b", 4, column=lambda name: [{"level": 1}.get(name)] * 4),
+        Pool("a", 6, column=lambda name: [{"level": level}.get(name) for level in LEVELS], features=states),
+        Pool("b", 4, column=lambda name: [{"level": 1}.get(name)] * 4, features=partial(states, first=100)),
     ]
 
 
@@ -98,11 +106,15 @@ def test_bad_rows_hang_no_sampler(name):
             return Sample("s", (), "ocr", {"level": 1})
 
     settings = sampler_settings({"name": name, **SETTINGS[name], **({"column": "level"} if name == "staged" else {})})
+
+    def make(pools, seed):
+        return make_sampler(settings, pools, seed)
+
     if name == "ordered":
         with pytest.raises(UserError, match="row 0 of dataset '' has None in column 'level'"):
-            Mixture([Rows(range(4))], on_bad="skip", make=lambda p, seed: make_sampler(settings, p, seed))
+            Mixture([Rows(range(4))], on_bad="skip", make=make, features=lambda s: states(range(len(s))))
         return
-    mixture = Mixture([Rows(range(4))], on_bad="skip", make=lambda p, seed: make_sampler(settings, p, seed))
+    mixture = Mixture([Rows(range(4))], on_bad="skip", make=make, features=lambda s: states(range(len(s))))
     assert [sample.id for sample in mixture.next(5)] == ["s"] * 5
 
 
