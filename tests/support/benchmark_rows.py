@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from mmrl.contracts.types import Sample
 from tests.support.pictures import encoded
 
 PICTURE = "a picture"
@@ -25,12 +27,16 @@ class Case:
         form: how the file is written.
         best: what right answers score.
         media: files that the rows name, under the benchmark's folder.
+        files: what else lies in it: path -> content, in place of a file of rows.
+        wrong: an answer that no row holds for right.
     """
 
     rows: list[dict[str, Any]]
     form: str = "json"
     best: float = 1.0
     media: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    wrong: str = "something that nobody asked about"
 
 
 def _choice(**columns: Any) -> dict[str, Any]:
@@ -361,10 +367,168 @@ for _name in ("refcoco_testA", "refcoco_testB", "refcoco+_val", "refcoco+_testA"
     ROWS[_name] = ROWS["refcoco_val"]
 ROWS["refcocog_test"] = ROWS["refcoco_val"]
 
-
-def WRONG(sample: Sample) -> str:
-    """An answer that no row holds for right."""
-    return "something that nobody asked about"
+_EIGHT = "\n".join(f"{letter}. option {letter}" for letter in "ABCDEFGH")
+_PAGE = {
+    "layout_dets": [
+        {"category_type": "table", "html": "<table><tr><td>a</td><td>1</td></tr></table>", "anno_id": 3}
+        | {"poly": [2, 2, 40, 2, 40, 20, 2, 20]},
+        {
+            "category_type": "equation_isolated",
+            "latex": "$$\\frac{a}{2}$$",
+            "anno_id": 4,
+            "poly": [2, 22, 60, 22, 60, 40, 2, 40],
+        },
+        {"category_type": "text_block", "text": "words", "anno_id": 5, "poly": [0, 0, 4, 0, 4, 4, 0, 4]},
+        {"category_type": "table", "html": "<table></table>", "ignore": True, "poly": [0, 0, 4, 0, 4, 4, 0, 4]},
+    ],
+    "page_info": {"image_path": "p1.png", "page_attribute": {"language": "english"}},
+}
+_INSTANCES = {
+    "categories": [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}],
+    "images": [{"id": 9, "file_name": "009.jpg", "width": 64, "height": 48}, {"id": 10, "file_name": "010.jpg"}],
+    "annotations": [
+        {"image_id": 9, "category_id": 18, "bbox": [4.5, 6.0, 20.0, 18.0], "iscrowd": 0},
+        {"image_id": 9, "category_id": 1, "bbox": [30.0, 6.0, 20.0, 18.0], "iscrowd": 0},
+        {"image_id": 9, "category_id": 1, "bbox": [0, 0, 60, 40], "iscrowd": 1},
+    ],
+}
+_SPLIT = json.dumps({"test": [["a/1.jpg", 1, "water_lily"], ["a/2.jpg", 0, "pink primrose"]], "train": [], "val": []})
+_CLICK = {"instruction": "open the menu", "ui_type": "icon", "group": "CAD", "data_type": "icon", "data_source": "ios"}
+ROWS |= {
+    "videomme_v2": Case(
+        [
+            {
+                "video_id": "001",
+                "question_id": f"001-{i}",
+                "question": f"Question {i}?",
+                "options": _EIGHT,
+                "answer": answer,
+            }
+            | {"group_type": "logic", "group_structure": "[1, [2, 3], 4]", "level": 2}
+            for i, answer in enumerate("HACB", 1)
+        ],
+        media=("001.mp4",),
+    ),
+    "videomathqa": Case(
+        [_choice(videoID="m1", question_id="1", category="Geometry", length="short", options=["A. 1", "B. 2"])],
+        media=("m1.mp4",),
+    ),
+    "videomathqa_mbin": Case(
+        [
+            _choice(
+                videoID="m1", question_id="1", category="Geometry", length="short", options=["A. 1", "B. 2"], answer=a
+            )
+            for a in "AB"
+        ],
+        media=("m1.mp4",),
+    ),
+    "tempcompass": Case(
+        [
+            {
+                "video_id": "1013",
+                "question": "What happens?\nA. it falls\nB. it flies",
+                "answer": "B. it flies",
+                "dim": "action",
+            },
+            {"video_id": "1013", "question": "Does it fall?", "answer": "no", "dim": "direction"},
+            {
+                "video_id": "1013",
+                "question": "Which description fits?\nOption 1: It is fast.\nOption 2: It is slow.",
+                "answer": "Option 2: It is slow.",
+                "dim": "speed",
+            },
+            {"video_id": "1013", "question": "Describe it.", "mc_question": "?", "mc_answer": "A", "dim": "order"},
+        ],
+        media=("videos/1013.mp4",),
+    ),
+    "tempcompass:vlmevalkit": Case(
+        [
+            {"index": "0", "video": "1013", "question": "What happens?", "candidates": "['A. it falls', 'B. it flies']"}
+            | {"answer": "B. it flies", "dim": "action"}
+        ],
+        form="tsv",
+        media=("videos/1013.mp4",),
+    ),
+    "odvbench": Case(
+        [
+            {
+                "problem": "What does the lorry do?",
+                "problem_type": "multiple choice",
+                "options": ["A. stops", "B. turns"],
+            }
+            | {"solution": "<answer>B</answer>", "path": "clips/1.mp4"}
+        ],
+        media=("clips/1.mp4",),
+    ),
+    "vqav2": Case(
+        [
+            {"question_id": 1, "image_id": 3, "question": "What is it?", "answer_type": "other", "image": PICTURE}
+            | {"answers": [{"answer": "dog", "answer_confidence": "yes", "answer_id": i} for i in range(1, 11)]}
+        ]
+    ),
+    "mathverse": Case(
+        [
+            {"problem_index": "1", "problem_version": "Text Dominant", "question_type": kind, "answer": answer}
+            | {"question": "?", "query_wo": f"Please answer {kind}.\nQuestion: angle?", "image": PICTURE}
+            for kind, answer in (("multi-choice", "C"), ("free-form", "2\\sqrt{3}"), ("free-form", "65°"))
+        ]
+    ),
+    "mathvision": Case(
+        [
+            {"id": str(i), "question": "<image1> How many?", "options": options, "answer": answer, "level": 1}
+            | {"subject": "counting", "image": f"images/{i}.jpg", "decoded_image": PICTURE}
+            for i, (options, answer) in enumerate([(["3", "5"], "B"), ([], "\\frac{1}{2}")])
+        ]
+    ),
+    "charxiv": Case(
+        [
+            {
+                "reasoning_q": "Which?",
+                "reasoning_a": answer,
+                "reasoning_q_source": kind,
+                "category": "cs",
+                "image": PICTURE,
+            }
+            for kind, answer in ((1, "Model A"), (2, "left"), (3, "0.5"), (4, "1.25"), (4, "12"))
+        ]
+    ),
+    "countbench": Case([{"question": "How many cups are there?", "number": 4, "text": "four cups", "image": PICTURE}]),
+    "pixmo_count": Case([{"question": "<image> How many boats are there?", "answer": "3", "image": PICTURE}]),
+    "pixmo_count:ai2": Case([{"label": "boats", "count": 3, "image": PICTURE}]),
+    "screenspot_v2": Case([{**_CLICK, "bbox": [0.25, 0.5, 0.5, 0.75], "image": PICTURE}]),
+    "screenspot_v2:json": Case([{**_CLICK, "bbox": [4, 6, 20, 18], "img_filename": "a.png"}], files={"a.png": PICTURE}),
+    "screenspot_pro": Case([{**_CLICK, "bbox": "[4, 6, 24, 24]", "img_size": [64, 48], "image": PICTURE}]),
+    "omnidocbench_tables": Case([_PAGE], files={"images/p1.png": PICTURE}),
+    "omnidocbench_formulas": Case([_PAGE], files={"images/p1.png": PICTURE}, wrong="\\beta"),
+    "omnidocbench_tables:tsv": Case([{"index": "0", "image": PICTURE, "answer": json.dumps(_PAGE)}], form="tsv"),
+    "coco_detection": Case(
+        [],
+        files={
+            "instances_val2017.json": json.dumps(_INSTANCES),
+            "val2017/009.jpg": PICTURE,
+            "val2017/010.jpg": PICTURE,
+        },
+    ),
+    "fgvc_aircraft": Case(
+        [],
+        files={"images_variant_test.txt": "1514522 707-320\n0747566 DC-10\n", "images/1514522.jpg": PICTURE}
+        | {"images/0747566.jpg": PICTURE},
+    ),
+}
+ROWS["mathvision_testmini"] = ROWS["mathvision"]
+for _name, (_file, _folder) in {
+    "flowers102": ("OxfordFlowers", "jpg"),
+    "oxford_pets": ("OxfordPets", "images"),
+    "stanford_cars": ("StanfordCars", "."),
+    "food101": ("Food101", "images"),
+    "dtd": ("DescribableTextures", "images"),
+    "eurosat": ("EuroSAT", "2750"),
+    "caltech101": ("Caltech101", "101_ObjectCategories"),
+    "sun397": ("SUN397", "SUN397"),
+    "ucf101": ("UCF101", "UCF-101-midframes"),
+}.items():
+    _paths = {f"{_folder}/a/{i}.jpg": PICTURE for i in (1, 2)}
+    ROWS[_name] = Case([], files={f"split_zhou_{_file}.json": _SPLIT, **_paths})
 
 
 def write(root: Path, name: str) -> None:
@@ -374,6 +538,11 @@ def write(root: Path, name: str) -> None:
         (root / benchmark / path).parent.mkdir(parents=True, exist_ok=True)
         (root / benchmark / path).write_bytes(b"a video")
     picture = encoded(Image.new("RGB", (64, 48), (9, 90, 200)))
+    for path, content in case.files.items():
+        (root / benchmark / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / benchmark / path).write_bytes(picture if content == PICTURE else content.encode())
+    if not case.rows:
+        return
     if case.form == "parquet":
         import pyarrow
         import pyarrow.parquet
@@ -384,8 +553,11 @@ def write(root: Path, name: str) -> None:
     text = base64.b64encode(picture).decode()
     rows = _filled(case.rows, text)
     if case.form == "tsv":
-        lines = ["\t".join(rows[0]), *("\t".join(row.values()) for row in rows)]
-        (root / f"{benchmark}.tsv").write_text("\n".join(lines) + "\n")
+        file = io.StringIO(newline="")
+        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        (root / f"{benchmark}.tsv").write_text(file.getvalue())
         return
     (root / f"{benchmark}.json").write_text(json.dumps(rows))
 

@@ -103,7 +103,7 @@ class FileBenchmark(ABC):
     def rows(self, root: str | None) -> Sequence[Sample]:
         """See `Benchmark.rows`."""
         tables, media = self._find(root)
-        return _Questions(self, tables, str(media))
+        return Questions(self, tables, str(media))
 
     def _find(self, root: str | None) -> tuple[list[Table], Path]:
         """Its tables, and the folder that media paths start from."""
@@ -188,7 +188,7 @@ class FileBenchmark(ABC):
         }
 
 
-class _Questions(Rows):
+class Questions(Rows):
     """The rows of a benchmark's tables."""
 
     def __init__(self, benchmark: FileBenchmark, tables: Sequence[Table], root: str):

@@ -133,6 +133,32 @@ class TextVQA(FileBenchmark):
         return Asked(row.text("question"), "textvqa", images=pictures(row, "image"), target={"answers": answers})
 
 
+class VQAv2(TextVQA):
+    """VQAv2's validation split."""
+
+    about = "open questions about photographs, ten annotators"
+    name = "vqav2"
+    files = ("VQAv2_VAL",)
+    facts = Facts(
+        source="lmms-lab-encoder/VQAv2",
+        split="validation",
+        size=214354,
+        metric="VQA accuracy, each annotator left out in turn",
+        licence="CC-BY-4.0 (pictures of COCO)",
+        media=INSIDE,
+        prompt="lmms-eval's",
+    )
+    template = SHORT
+    by = ("answer_type",)
+
+    def asked(self, row: Columns) -> Asked:
+        """Answers are {answer, answer_confidence, answer_id}."""
+        given = [item["answer"] if isinstance(item, Mapping) else item for item in row.items("answers")]
+        if not given or not all(isinstance(text, str) for text in given):
+            raise row.bad("column 'answers' is not the annotators' answers; the test split has none")
+        return Asked(row.text("question"), "textvqa", images=pictures(row, "image"), target={"answers": given})
+
+
 class OCRBench(FileBenchmark):
     """OCRBench: text read, in scenes, documents, and formulas."""
 

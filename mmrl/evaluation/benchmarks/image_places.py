@@ -11,6 +11,7 @@ from mmrl.evaluation.benchmarks.files import Asked, FileBenchmark, pictures
 from mmrl.evaluation.benchmarks.image_choice import INSIDE
 from mmrl.evaluation.benchmarks.image_open import texts
 from mmrl.evaluation.benchmarks.published import qwen25
+from vision_rewards.plain import structure_of
 
 
 def _facts(hub: str, split: str, size: int | None, *references: Reference) -> Facts:
@@ -139,3 +140,56 @@ class ScreenSpot(FileBenchmark):
             target={"box": list(box)},
             coordinates="norm1",
         )
+
+
+class ScreenSpotV2(ScreenSpot):
+    """ScreenSpot-v2: ScreenSpot with its faulty rows mended."""
+
+    about = "the place to click on screens, ScreenSpot with its faulty rows mended"
+    name = "screenspot_v2"
+    facts = Facts(
+        source="HongxinLi/ScreenSpot_v2, or OS-Copilot/ScreenSpot-v2's JSON",
+        split="test",
+        size=1272,
+        metric="share of points in the box",
+        licence="Apache-2.0",
+        media="none, or screenspot_v2/<img_filename>",
+    )
+
+    def asked(self, row: Columns) -> Asked:
+        """`bbox` is x1, y1, x2, y2 as shares of the picture, or x, y, width and height in pixels."""
+        box = row.items("bbox")
+        if len(box) == 4 and all(isinstance(side, int | float) for side in box) and max(box) > 1.0:
+            return clicked(row, [box[0], box[1], box[0] + box[2], box[1] + box[3]])
+        return super().asked(row)
+
+
+class ScreenSpotPro(FileBenchmark):
+    """ScreenSpot-Pro: small targets on large screens of professional programs."""
+
+    about = "the place to click on large screens of professional programs"
+    name = "screenspot_pro"
+    facts = Facts(
+        source="TIGER-Lab/ScreenSpot-Pro (likaixin/ScreenSpot-Pro)",
+        split="test",
+        size=1581,
+        metric="share of points in the box",
+        licence="MIT",
+        media="none, or screenspot_pro/images/<img_filename>",
+    )
+    template = ScreenSpot.template
+    by = ("ui_type", "group")
+
+    def asked(self, row: Columns) -> Asked:
+        """`bbox` is x1, y1, x2, y2 in pixels."""
+        written = row.any("bbox")
+        box = structure_of(written) if isinstance(written, str) else row.items("bbox")
+        if len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+            raise row.bad(f"column 'bbox' is {box!r:.80}, not x1, y1, x2, y2 in pixels")
+        return clicked(row, list(box), "images/")
+
+
+def clicked(row: Columns, box: list[float], folder: str = "") -> Asked:
+    """A row about a place in pixels, whose picture stands in it, or in a file that `img_filename` names."""
+    images = pictures(row, "image") if row.has("image") else (folder + row.text("img_filename"),)
+    return Asked(row.text("instruction"), "point_in_box", images=images, target={"box": box})

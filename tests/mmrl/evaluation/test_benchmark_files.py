@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mmrl.evaluation.benchmarks.video_groups import group_score
 from mmrl.evaluation.suite.check import check_benchmark
 from mmrl.evaluation.suite.docs import PAGE
 from mmrl.evaluation.suite.listing import described
 from mmrl.evaluation.suite.runner import open_tasks
 from mmrl.recipe.benchmarks import BENCHMARKS
-from tests.support.benchmark_rows import ROWS, WRONG, write
+from tests.support.benchmark_rows import ROWS, write
 from tests.support.media import SHARED
 from tests.support.suite import ask, gold_of, settings
 
@@ -26,15 +27,16 @@ PROMPTS = Path(__file__).with_name("prompts.json")
 needs_rows = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no first rows of public benchmarks at {PUBLISHED}")
 
 
-def proved(name, root, output):
+def proved(name, root, output, wrong="something that nobody asked about"):
     """The results of gold answers, whose figures must be 1, and of wrong ones, 0."""
     config = settings(output / "gold", [name], data_root=str(root), count_missing=True)
     (task,) = open_tasks(config)
     entry = ask(config, gold_of(task), [task])[name]
     assert entry["failures"] == 0, entry["failed"]
-    wrong = ask(settings(output / "wrong", [name], data_root=str(root), count_missing=True), WRONG, [task])[name]
-    assert wrong["score"] == 0.0
-    assert wrong["rows"] == entry["rows"]
+    config = settings(output / "wrong", [name], data_root=str(root), count_missing=True)
+    wrongly = ask(config, lambda sample: wrong, [task])[name]
+    assert wrongly["score"] == 0.0
+    assert wrongly["rows"] == entry["rows"]
     return task, entry
 
 
@@ -52,7 +54,7 @@ def test_first_rows_of_public_files_are_read_and_scored(name, tmp_path):
 def test_rows_of_a_set_itself_are_read_and_scored(name, tmp_path):
     benchmark, best = name.partition(":")[0], ROWS[name].best
     write(tmp_path, name)
-    task, entry = proved(benchmark, tmp_path, tmp_path)
+    task, entry = proved(benchmark, tmp_path, tmp_path, ROWS[name].wrong)
     assert entry["score"] == pytest.approx(best)
     asked = [task.rows[i].messages[-1]["content"] for i in range(len(task.rows))]
     shown = ["".join(part.get("text", f"<{part['type']}>") for part in content) for content in asked]
@@ -101,3 +103,37 @@ def test_a_name_that_is_no_column_s_is_one_line(tmp_path):
     )
     with pytest.raises(Exception, match=r"benchmark 'ai2d': .*column 'answer' is 'x', not the number of an option"):
         check_benchmark("ai2d", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "structure", "right", "worth"),
+    [
+        ("relevance", "None", [True, False, True, True], 9 / 16),
+        ("logic", "[1, 2, 3, 4]", [True, True, False, True], 4 / 16),
+        ("logic", "[1, [2, 3], 4]", [True, False, True, True], 4 / 12),
+        ("logic", "[[1, 2], 3, 4]", [False, True, True, True], 1 / 10),
+        ("logic", "[[1, 2], 3, 4]", [True] * 4, 1.0),
+    ],
+)
+def test_groups_of_four_answers_are_worth_what_video_mme_v2_gives_them(kind, structure, right, worth):
+    assert group_score(kind, structure, right) == pytest.approx(worth)
+
+
+def test_what_the_answers_about_a_video_come_to(tmp_path):
+    write(tmp_path, "videomme_v2")
+    config = settings(tmp_path / "out", ["videomme_v2"], data_root=str(tmp_path))
+    (task,) = open_tasks(config)
+    answer = lambda sample: "no" if sample.row == 1 else task.benchmark.gold(sample)  # noqa: E731
+    figures = ask(config, answer, [task])["videomme_v2"]["figures"]
+    assert figures == {"score": pytest.approx(4 / 12), "logic": pytest.approx(4 / 12), "plain": 0.75, "level/2": 0.75}
+
+
+def test_a_class_that_its_list_lacks_is_one_line(tmp_path):
+    rows = [{"image": "a.png", "label": "rose", "classes": ["lily"]}]
+    (tmp_path / "flowers102.json").write_text(json.dumps(rows))
+    with pytest.raises(Exception, match=r"benchmark 'flowers102': .*the class 'rose' is none of its list"):
+        check_benchmark("flowers102", str(tmp_path))
+    (tmp_path / "flowers102").mkdir()
+    (tmp_path / "flowers102" / "split_zhou_OxfordFlowers.json").write_text('{"train": []}')
+    with pytest.raises(Exception, match="is no split file of CoOp"):
+        check_benchmark("flowers102", str(tmp_path))
