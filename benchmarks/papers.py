@@ -18,7 +18,7 @@ INTRODUCTION = """# Papers
 
 Published post-training systems, what each does (figures are the abstracts' claims), and what there is of it here.
 Generated from `configs/papers/systems.yml` by `python -m benchmarks.papers`. A recipe has the shape of the system, on
-data that ship with mmrl; `tests/runs/test_papers.py` reads each and runs some for a few steps. No result of a paper was
+data that ship with mmrl; `tests/runs/test_papers.py` runs each for a few steps. No result of a paper was
 reproduced with one.
 
 - **recipe**: a file in [configs/papers/](../configs/papers/); *without* says what of the system it leaves out.
