@@ -155,19 +155,24 @@ def test_offline_mix_puts_demonstrations_with_their_end_and_tag_into_video_group
 def of_answers():
     """Methods that learn from answers: not from a flow policy's steps, an expert, recorded rewards or pairs."""
     left_out = {"pi_rl_sde", "pi_rl_noise", "chunked_awr", "dagger", "dpo", "dpo_sft", "ipo", "mpo", "slic"}
+    left_out |= {"step_dpo"}
     assert left_out <= set(METHODS)
     return sorted(set(METHODS) - left_out)
 
 
 # Learns where a group has right answers and wrong ones, and a random policy's are all wrong.
 NEEDS_A_RIGHT_ANSWER = {"nft"}
+ROLLOUTS = {
+    "reinforce_ada": {"pool": {"size": 8}},
+    "prefix_rft": {"context": {"name": "prefix", "share": 0.25, "low": 0.5, "learned": 0.5}},
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", of_answers())
 def test_every_method_trains_on_videos_images_and_text(tiny_qwen, media, tmp_path, method):
     raw = recipe(tiny_qwen(), tmp_path, method=method, prompts=4, demonstrations=4, evaluation={})
-    raw |= {"steps": 2, "rollout": {"n": 4, "max_new_tokens": 20}}
+    raw |= {"steps": 2, "rollout": {"n": 4, "max_new_tokens": 20, **ROLLOUTS.get(method, {})}}
     if METHODS.get(method).objective and "value" in METHODS.get(method).objective:
         raw["policy"]["value_head"] = {}
     raw["policy"]["video"] = SMALL
