@@ -108,10 +108,11 @@ def simulators_of(benchmark: Played) -> dict[str, Any]:
 
 
 def scoring_of(benchmark: Benchmark) -> dict[str, Any]:
-    """Extractor, metric and the digest of their code."""
+    """Extractor, metric and the digest of their code; under the protocol of another suite its name."""
     said = dict(benchmark.protocol) if isinstance(benchmark, Described) else {}
     scoring = {key: said[key] for key in ("extractor", "metric") if key in said}
-    return json.loads(json.dumps({**scoring, "code": _code_digest()}))
+    named = dict(getattr(benchmark, "suite", {}))
+    return json.loads(json.dumps({**scoring, **named, "code": _code_digest()}))
 
 
 def protocol_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

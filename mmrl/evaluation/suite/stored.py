@@ -29,7 +29,8 @@ def reopened(stored: Stored, root: str | None) -> Task:
         UserError: its rows are not those that were asked.
     """
     asked = stored.protocol["rows"]
-    task = open_task(stored.name, root, asked["count"], samples=stored.samples)
+    suite = stored.protocol["scoring"].get("suite")
+    task = open_task(stored.name, root, asked["count"], samples=stored.samples, protocol=suite)
     if task.survey.digest != asked["digest"]:
         raise UserError(f"benchmark '{stored.name}' has other rows than those that '{stored.folder}' answers")
     return task

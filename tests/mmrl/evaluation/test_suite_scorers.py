@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from mmrl.contracts.types import Sample
+from mmrl.evaluation.suite.differences import DIFFERENCES, difference
 from mmrl.evaluation.suite.scorers import REFCOCO, SCORERS
 from tests.support.media import SHARED
 
@@ -125,3 +126,9 @@ FLOAT = {"question_type": "free_form", "answer_type": "float", "answer": "1.2"}
 def test_their_faults_with_places_and_numbers_are_kept(suite, name, answer, columns, score):
     columns = {"image_width": 640, "image_height": 480, **columns}
     assert SCORERS[suite][name](answer, Sample("row", (), "task", {}, columns=columns)) == score
+
+
+def test_every_followed_set_says_how_its_scores_differ():
+    for suite, scorers in SCORERS.items():
+        assert all(difference(suite, name) for name in scorers)
+        assert set(DIFFERENCES[suite]) == {name if name not in REFCOCO else "refcoco" for name in scorers}
