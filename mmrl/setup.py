@@ -37,7 +37,7 @@ from mmrl.recipe.schema import Recipe
 from mmrl.rollouts.cameras import in_use, settle_cameras
 from mmrl.rollouts.experts import refusals
 from mmrl.rollouts.first_rows import check_data
-from mmrl.rollouts.normalisation import settle_statistics
+from mmrl.rollouts.normalisation import complete_statistics, settle_statistics
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.prompt_features import PromptFeatures
 from mmrl.rollouts.rewarding import Rewarder, UserReward
@@ -211,8 +211,9 @@ def open_generation(recipe: Recipe, config: PolicyConfig, reward: UserReward | N
     seed_everything(derive(recipe.seed, "setup"))
     sets = open_sets(recipe.of(recipe.stages[0]), Given(reward))
     policy = open_policy(recipe, recipe.policy)
+    complete_statistics(policy, recipe)
     _make_deterministic(policy.device)
-    simulators = Simulators(recipe.simulators)
+    simulators = Simulators(recipe.simulators, recipe.pipeline)
     with closing(open_engine(sets.recipe.engine, policy)) as engine, closing(simulators):
         yield Generating(sets.recipe, sets.datasets, policy, engine, Preparer(policy, sets.rewarder), simulators)
 

@@ -13,6 +13,8 @@ from robotics.types import Observation, StepResult
 from robotics.wrapper import Wrapper
 
 FORMATS = (".mp4", ".webp", ".gif")
+SMALL = 128
+GAP = 4
 
 
 class Recorder(Wrapper):
@@ -110,3 +112,20 @@ def _write_mp4(frames_THWC: Tensor, path: Path, fps: float) -> None:
         for frame in even:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.numpy(), format="rgb24")))
         container.mux(stream.encode())
+
+
+def side_by_side(frames: Sequence[Tensor]) -> Tensor:
+    """Frames uint8 [H, W, 3] as one, beside each other on black, `GAP` pixels apart; small ones are enlarged."""
+    shown = [_enlarge(frame) for frame in frames]
+    height, width = max(f.shape[0] for f in shown), sum(f.shape[1] + GAP for f in shown) - GAP
+    whole, left = torch.zeros(height, width, 3, dtype=torch.uint8), 0
+    for frame in shown:
+        whole[: frame.shape[0], left : left + frame.shape[1]] = frame
+        left += frame.shape[1] + GAP
+    return whole
+
+
+def _enlarge(frame_HWC: Tensor) -> Tensor:
+    """A frame whose shorter side is below 128 pixels with every pixel repeated until it is not."""
+    factor = -(-SMALL // min(frame_HWC.shape[:2]))
+    return frame_HWC.repeat_interleave(factor, 0).repeat_interleave(factor, 1)

@@ -22,6 +22,7 @@ class Answer:
         truncated: a limit cut it off.
         parsed: what the reward read in it, as JSON has it.
         log_probs: of each unit, at the temperature of sampling; empty where they were not asked for.
+        steps: of an episode, the columns of each of its decisions; its length is then in steps of the simulator.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Answer:
     truncated: bool = False
     parsed: Any = None
     log_probs: tuple[float, ...] = ()
+    steps: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def right(self) -> bool:

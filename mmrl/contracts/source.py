@@ -73,6 +73,7 @@ class Terms:
         further: contexts that are tried after it, one by one, in groups that it did not help.
         progress: share of the stage that is done.
         pool: more answers are sampled than n, which are chosen of them (`mmrl.recipe.rollout.Pool`); None: n are.
+        recorded: episodes are kept as demonstrations (`Trajectory.recorded`).
         corrected: ratios of answers under a context start from their log-probs there.
     """
 
@@ -89,6 +90,7 @@ class Terms:
     progress: float = 0.0
     corrected: bool = False
     pool: Any = None
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,8 @@ class Trajectory:
             where there is none.
         parsed, reason: what a reward read in the text, and its code for how that went; None, None where none read it.
         episode: how it went in its simulator; None where it was not played in one.
+        recorded: of an episode that was played to be kept, each decision as a sample that demonstrates it: what was
+            seen, and the actions that followed with what they earned.
         info: free facts for rollouts.jsonl, which nothing else reads.
     """
 
@@ -252,6 +254,7 @@ class Trajectory:
     parsed: Any = None
     reason: str | None = None
     episode: EpisodeFacts | None = None
+    recorded: tuple[Sample, ...] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmrl.contracts.errors import UserError
 from mmrl.data.readers import FileDataset
 from mmrl.recipe.data import FileData, GeneratedData
+from mmrl.recipe.formats import ACTIONS
 
 
 def open_generated(config: GeneratedData) -> FileDataset:
@@ -14,5 +15,6 @@ def open_generated(config: GeneratedData) -> FileDataset:
     folder = Path(config.folder or "") / "data"
     if config.folder is None or not folder.is_dir():
         raise UserError(f"dataset '{config.name or config.stage}': stage '{config.stage}' has written nothing yet")
-    file = FileData(type="file", path=str(folder), name=config.name or config.stage, format="mmrl", limit=config.limit)
+    form = ACTIONS if config.gives == "actions" else "mmrl"
+    file = FileData(type="file", path=str(folder), name=config.name or config.stage, format=form, limit=config.limit)
     return FileDataset(file)

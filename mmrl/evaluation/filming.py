@@ -14,12 +14,9 @@ from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.source import Worlds
 from mmrl.contracts.types import Sample
 from robotics.base import VectorEnv
+from robotics.recording import side_by_side
 from robotics.types import Observation, StepResult
 from robotics.wrapper import Wrapper
-
-SMALL = 128
-GAP = 4
-
 
 # Takes a film, uint8 [T, H, W, 3], and its facts.
 Keep = Callable[[Tensor, Mapping[str, Any]], None]
@@ -128,17 +125,5 @@ class FilmedEnv(Wrapper):
 
 
 def picture(observation: Observation, world: int) -> Tensor:
-    """One world's cameras side by side on black, uint8 [H, W, 3], `GAP` pixels apart; small ones are enlarged."""
-    shown = [enlarge(frames[world].cpu()) for frames in observation.images.values()]
-    height, width = max(f.shape[0] for f in shown), sum(f.shape[1] + GAP for f in shown) - GAP
-    whole, left = torch.zeros(height, width, 3, dtype=torch.uint8), 0
-    for frame in shown:
-        whole[: frame.shape[0], left : left + frame.shape[1]] = frame
-        left += frame.shape[1] + GAP
-    return whole
-
-
-def enlarge(frame_HWC: Tensor) -> Tensor:
-    """A frame whose shorter side is below 128 pixels with every pixel repeated until it is not."""
-    factor = -(-SMALL // min(frame_HWC.shape[:2]))
-    return frame_HWC.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    """One world's cameras side by side, uint8 [H, W, 3] (`side_by_side`)."""
+    return side_by_side([frames[world].cpu() for frames in observation.images.values()])

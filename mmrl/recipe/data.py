@@ -19,7 +19,7 @@ from pydantic import (
 
 from mmrl.recipe.base import Settings
 from mmrl.recipe.budgets import PixelBudget, VideoOverrides
-from mmrl.recipe.formats import AUTO, check_columns, check_format
+from mmrl.recipe.formats import ACTIONS, AUTO, check_columns, check_format
 from mmrl.recipe.prompt_templates import template_text
 from mmrl.recipe.samplers import SamplerSettings, WeightedSettings, sampler_settings
 
@@ -41,10 +41,14 @@ class CacheConfig(Settings):
     image_pixels: PositiveInt = Field(2**20, description="pictures of at least as many pixels are kept as well")
 
 
-class DatasetConfig(Settings):
-    """What every dataset has: a name, a sampling weight and a cap; `gives` says what a policy does with its rows."""
+Given = Literal["answers", "episodes", "actions"] | None
 
-    gives: ClassVar[Literal["answers", "episodes", "actions"] | None] = "answers"
+
+class DatasetConfig(Settings):
+    """What every dataset has: a name, a sampling weight and a cap."""
+
+    # What rows of the type give, where that is the same for all of them.
+    holds: ClassVar[Given] = "answers"
 
     name: str | None = None
     weight: PositiveFloat = 1.0
@@ -53,6 +57,11 @@ class DatasetConfig(Settings):
     control: bool = Field(False, description="held out beside the others: figures of its own, left out of the mean")
     image: PixelBudget | None = Field(None, description="overrides policy.image for these rows, field by field")
     video: VideoOverrides | None = Field(None, description="overrides policy.video for these rows, field by field")
+
+    @property
+    def gives(self) -> Given:
+        """What a policy does with its rows; None where that is not known."""
+        return self.holds
 
     @property
     def budgets(self) -> dict[str, dict[str, Any]]:
@@ -151,6 +160,21 @@ class FileData(DatasetConfig):
         # The text, so that a run's record needs no other file.
         return None if written is None else template_text(written)
 
+    @property
+    def gives(self) -> Given:
+        """See `DatasetConfig.gives`."""
+        return "actions" if self.format == ACTIONS else "answers"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_demonstrates(cls, raw: Any) -> Any:
+        """Actions that were played are demonstrations alone."""
+        if not isinstance(raw, Mapping) or raw.get("format") != ACTIONS:
+            return raw
+        if raw.get("use", "demonstrations") != "demonstrations":
+            raise ValueError(f"use '{raw['use']}': rows of format '{ACTIONS}' are demonstrations; leave it out")
+        return {**raw, "use": "demonstrations"}
+
 
 class JigsawData(DatasetConfig):
     """Puzzles made of one's own pictures and clips, whose answers need no label (Visual Jigsaw, arXiv 2509.25190)."""
@@ -186,23 +210,39 @@ class GeneratedData(DatasetConfig):
 
     type: Literal["generated"]
     stage: str = Field(description="name of a stage with `generate`; in rounds, that of the same round")
-    # Where the stage writes it; set when a recipe is read, and no part of it.
+    # Where the stage writes it, and whether it plays episodes; set when a recipe is read, and no part of it.
     _folder: str | None = PrivateAttr(None)
+    _played: bool = PrivateAttr(False)
+
+    @property
+    def gives(self) -> Given:
+        """See `DatasetConfig.gives`."""
+        return "actions" if self._played else "answers"
 
     @property
     def folder(self) -> str | None:
         """Where the stage writes it; None where no recipe has told."""
         return self._folder
 
-    def settle(self, folder: str) -> None:
-        """Tells where the stage writes it."""
-        self._folder = folder
+    def settle(self, folder: str, played: bool) -> GeneratedData:
+        """The dataset, which knows where the stage writes it, and whether it holds the actions of episodes.
+
+        Raises:
+            ValueError: the policy is to answer, or play, what are actions.
+        """
+        if played and self.use == "rollouts":
+            raise ValueError(
+                f"use: stage '{self.stage}' plays episodes, whose actions are demonstrations; leave it out"
+            )
+        settled = self.model_copy(update={"use": "demonstrations"}) if played else self
+        settled._folder, settled._played = folder, played
+        return settled
 
 
 class PythonData(DatasetConfig):
     """A user's dataset: `module:function` returning a sequence of `Sample`."""
 
-    gives = None  # whatever the function returns
+    holds = None  # whatever the function returns
     type: Literal["python"]
     function: str
     params: dict[str, Any] = {}
@@ -211,7 +251,7 @@ class PythonData(DatasetConfig):
 class EpisodeData(DatasetConfig):
     """Start states of a simulator: ids first .. first + size - 1."""
 
-    gives = "episodes"
+    holds = "episodes"
     type: Literal["episodes"]
     simulator: str = Field(description="a key of the recipe's `simulators`")
     first: int = Field(0, ge=0)
@@ -236,7 +276,7 @@ class EpisodeData(DatasetConfig):
 class RobotData(DatasetConfig):
     """Recorded episodes of a robot: a demonstration of actions at every recorded step."""
 
-    gives = "actions"
+    holds = "actions"
     # The simulator that files of the type were recorded in; None: that is not known.
     recorded_in: ClassVar[str | None] = None
     use: Literal["demonstrations"] = Field(
@@ -352,8 +392,10 @@ def gives_of(dataset: Any) -> str | None:
     """`gives` of a dataset as a recipe writes it, or as it was read; None where its type is unknown."""
     if isinstance(dataset, Mapping):
         models = get_args(get_args(AnyData)[0])
-        types = {get_args(model.model_fields["type"].annotation)[0]: model.gives for model in models}
+        types = {get_args(model.model_fields["type"].annotation)[0]: model.holds for model in models}
         kind = dataset.get("type")
+        if kind == "file" and dataset.get("format") == ACTIONS:
+            return "actions"
         return types.get(kind) if isinstance(kind, str) else None
     return getattr(dataset, "gives", None)
 

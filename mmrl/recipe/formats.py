@@ -21,6 +21,7 @@ FORMATS: Registry[Any] = Registry(
         "verl": "mmrl.data.formats:VERL",
         "rollouts": "mmrl.data.rollout_files:ROLLOUTS",
         "right_rollouts": "mmrl.data.rollout_files:RIGHT_ROLLOUTS",
+        "actions": "mmrl.data.played:PLAYED",
     },
 )
 # What the format `mmrl` reads, and so what `columns` of a dataset may give it.
@@ -29,6 +30,8 @@ OWN_COLUMNS = (
     *("options", "demonstration", "completion", "chosen", "rejected", "coordinates", "id"),
 )
 AUTO = "auto"
+# Rows are steps of episodes, with the actions that were played.
+ACTIONS = "actions"
 
 
 def check_format(name: str) -> str:

@@ -21,7 +21,7 @@ READ = ("name", "method", "steps", "generate", "rollout", "data", "rewards", "en
 
 
 class GenerateConfig(Settings):
-    """A data set that the policy makes: answers to `data.train`, rewarded, profiled and selected."""
+    """A data set that the policy makes: answers to `data.train`, or episodes, rewarded, profiled and selected."""
 
     select: list[SerializeAsAny[SelectionSettings]] = Field(
         [], description="rules, each applied to what the one before it left; none: everything"
@@ -34,6 +34,7 @@ class GenerateConfig(Settings):
     log_probs: bool = Field(False, description="write each unit's log-prob, at the temperature of sampling")
     blind: bool = Field(False, description="ask without pictures and videos; what is written has them")
     shard: PositiveInt = Field(64, description="prompts per file of answers, which is there whole or not at all")
+    videos: int = Field(0, ge=0, description="episodes, of those that the rules leave, that are filmed, the first ones")
 
     @field_validator("select", mode="before")
     @classmethod

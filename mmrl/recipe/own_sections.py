@@ -25,6 +25,15 @@ def _with_what_trains(own: Mapping[str, Any], base: Any) -> dict[str, Any]:
     return merge({"freeze": [], "lora": None, **inherited}, own)
 
 
+def _with_sources(own: Mapping[str, Any], base: Any) -> Mapping[str, Any]:
+    """A stage's data, and where all that it trains on was generated, the recipe's training data too."""
+    train = own.get("train")
+    if not isinstance(train, list) or not isinstance(base, Mapping) or not isinstance(base.get("train"), list):
+        return own
+    generated = all(isinstance(each, Mapping) and each.get("type") == "generated" for each in train)
+    return {**own, "train": [*train, *base["train"]]} if generated else own
+
+
 def with_own_sections(stage: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
     """A stage's keys with each section that it has of its own whole: merged over the recipe's, key by key.
 
@@ -47,6 +56,6 @@ def with_own_sections(stage: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[
         named = with_engine({"policy": raw.get("policy"), "engine": result["engine"]})
         result["engine"] = named["engine"]
     if isinstance(result.get("data"), Mapping) and not result.get("rewards") and raw.get("rewards") is None:
-        defaults = with_rewards({"data": result["data"], "rewards": result.get("rewards")})["rewards"]
+        defaults = with_rewards({"data": _with_sources(result["data"], raw.get("data"))})["rewards"]
         result["rewards"] = [reward.model_dump() for reward in defaults]
     return result

@@ -59,7 +59,9 @@ def uses_rewards(kinds: Sequence[str | None]) -> bool:
 
 def kinds_of(sets: Mapping[str, Sequence[Any]], passed: Collection[str]) -> list[str | None]:
     """What the datasets give, None where that is not known: of data from Python, which take the place of a section."""
-    known = [gives_of(each) for key, rows in sets.items() if f"{key}_data" not in passed for each in rows]
+    read = [each for key, rows in sets.items() if f"{key}_data" not in passed for each in rows]
+    # What a stage generates is of the kind of its own data, which stand in the recipe too.
+    known = [gives_of(each) for each in read if not (isinstance(each, Mapping) and each.get("type") == "generated")]
     return known + [None for key in sets if f"{key}_data" in passed]
 
 

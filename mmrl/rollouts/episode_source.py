@@ -41,7 +41,8 @@ class EpisodeSource:
 
         def played(samples: Sequence[Sample]) -> list[Group]:
             sampling, chunk = terms.sampling, terms.chunk
-            return play(policy, engine, simulators, samples, sampling, terms.n, chunk, terms.seed, terms.bootstrap)
+            kept = {"bootstrap": terms.bootstrap, "record": terms.recorded}
+            return play(policy, engine, simulators, samples, sampling, terms.n, chunk, terms.seed, **kept)
 
         return _by_simulator(ready, played)
 

@@ -34,6 +34,7 @@ def play(
     chunk: int,
     seed: int,
     bootstrap: bool = False,
+    record: bool = False,
 ) -> list[Group]:
     """n episodes from each sample's start state, in parallel; equal ids give equal starts.
 
@@ -44,8 +45,11 @@ def play(
 
     Args:
         bootstrap: prepare the last observation of truncated episodes, for a critic.
+        record: keep what was seen and played (`Trajectory.recorded`).
     """
     lanes = deal_episodes(simulators, samples, n)
+    for lane in lanes:
+        lane.record = record
     seeds = lane_seeds(policy, seed, len(lanes))
     run_lanes(
         lanes,
@@ -214,6 +218,7 @@ class Play:
 
     Attributes:
         earned: of each episode, the reward of every step so far.
+        record: keep each decision in `recorded`.
     """
 
     def __init__(self, env: Any, starts: Sequence[Sample], copies: Sequence[int] | None = None):
@@ -221,6 +226,8 @@ class Play:
         self._copies = copies or [0] * len(starts)
         self.decisions: list[list[Decision]] = [[] for _ in starts]
         self.earned: list[list[float]] = [[] for _ in starts]
+        self.record, self.recorded = False, [list[Sample]() for _ in starts]
+        self._shown: dict[int, Sample] = {}
         self.first_views: list[Sample | None] = [None] * len(starts)
         self.last_views: dict[int, Sample] = {}
         self._facts: dict[int, EpisodeFacts] = {}
@@ -260,6 +267,7 @@ class Play:
         """What the policy is shown of an episode in progress: its cameras and its instruction."""
         view = self._view(episode, self._world[episode])
         self.first_views[episode] = self.first_views[episode] or view
+        self._shown[episode] = view
         return view
 
     def _view(self, episode: int, world: int) -> Sample:
@@ -309,6 +317,9 @@ class Play:
             self.earned[i] += steps
             if credit:
                 self._credit(i, rewards[world], steps, actions_ECA.shape[1])
+                if self.record:
+                    played_CA = actions_ECA[i, : len(steps)].clone()
+                    self.recorded[i].append(replace(self._shown[i], actions=played_CA, rewards=tuple(steps)))
             if done[world]:
                 self._finish(i, result)
         if seen:
@@ -320,6 +331,7 @@ class Play:
         self._lost.add(episode)
         self._waiting.append(episode)
         self.decisions[episode].clear()
+        self.recorded[episode].clear()
         self.earned[episode].clear()
         self._world.pop(episode, None)
         self._ended.pop(episode, None)
@@ -366,5 +378,6 @@ class Play:
             stop=StopReason.TIME if episode in self.last_views else StopReason.TERMINAL,
             final_prompt=self._finals.get(episode),
             episode=facts,
+            recorded=tuple(self.recorded[episode]),
         )
         return self.first_views[episode] or self.starts[episode], trajectory

@@ -4,6 +4,7 @@
              answers/shard_000000.jsonl    a row per prompt with every answer to it; whole or not at all
              data/shard_000000.jsonl   the data set, in mmrl's columns
              data/media/*.png          its pictures
+             films/                    of episodes, where they are asked for
              index.json                written last: rows, and what each rule left
 
 The seed of a shard is its own, so that a run which was killed goes on to the same bytes.
@@ -29,6 +30,7 @@ from mmrl.recipe.generating import GenerateConfig
 from mmrl.rollouts.preparing import Preparer
 from mmrl.rollouts.selecting import Count, select
 from mmrl.rollouts.sources import sample_each
+from mmrl.rollouts.written_episodes import episode_row, film, steps_of
 from mmrl.rollouts.written_rows import link_video, row_of, written_rows
 from mmrl.tracking.files import json_line, json_text, to_plain, write_atomic
 from mmrl.tracking.rollouts import save_image
@@ -123,7 +125,8 @@ def _answer(task: Generation, places: Sequence[tuple[Sequence[Sample], int]], se
         try:
             sample = rows[row]
             made = task.preparer.make(_blind(sample) if task.config.blind else sample)
-            row_of(sample, made.sample, _nowhere, _nowhere)
+            if sample.kind != "episodes":
+                row_of(sample, made.sample, _nowhere, _nowhere)
         except BadSample as error:
             if not task.skip:
                 raise
@@ -153,10 +156,31 @@ def _line(task: Generation, sample: Sample, group: Group) -> dict[str, Any]:
     def save(image: Any, owner: Sample) -> str:
         return save_image(task.folder / "data", image, owner, "media")
 
+    if sample.kind == "episodes":
+        episodes = [_episode_of(i, t, save) for i, t in enumerate(group.trajectories)]
+        return {"row": episode_row(sample), "answers": [asdict(episode) for episode in episodes]}
     local = sample if task.config.blind else group.sample
     row = row_of(sample, local, save, partial(link_video, task.folder / "data"))
     answers = [_answer_of(i, t, sample, local, task.config) for i, t in enumerate(group.trajectories)]
-    return {"row": row, "answers": [asdict(answer) for answer in answers]}
+    return {"row": row, "answers": [_without_steps(asdict(answer)) for answer in answers]}
+
+
+def _without_steps(answer: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in answer.items() if key != "steps"}
+
+
+def _episode_of(number: int, trajectory: Trajectory, save: Callable[[Any, Sample], str]) -> Answer:
+    """An episode, whose success is its accuracy and whose return is its reward."""
+    facts = trajectory.episode
+    return Answer(
+        number,
+        "",
+        float(trajectory.reward or 0.0),
+        trajectory.accuracy,
+        facts.length if facts is not None else len(trajectory.decisions),
+        truncated=trajectory.truncated,
+        steps=tuple(steps_of(trajectory, save)),
+    )
 
 
 def _answer_of(number: int, trajectory: Trajectory, sample: Sample, local: Sample, config: GenerateConfig) -> Answer:
@@ -182,7 +206,8 @@ def read_answers(folder: Path) -> list[Answered]:
     for path in sorted((folder / "answers").glob("shard_*.jsonl")):
         for line in path.read_text().splitlines():
             written = json.loads(line)
-            answers = [Answer(**{**each, "log_probs": tuple(each["log_probs"])}) for each in written["answers"]]
+            tuples = [{key: tuple(each.get(key, ())) for key in ("log_probs", "steps")} for each in written["answers"]]
+            answers = [Answer(**each | lists) for each, lists in zip(written["answers"], tuples, strict=True)]
             rows.append(answered(written["row"], answers))
     return rows
 
@@ -192,7 +217,7 @@ def _select(task: Generation, settings: Mapping[str, Any]) -> dict[str, Any]:
     config, folder = task.config, task.folder
     rules = json.loads(json_text({"select": [rule.model_dump(mode="json") for rule in config.select]}))["select"]
     known = generated(folder)
-    if known is not None and (known["select"], known["write"], known["origin"]) == (rules, config.write, task.origin):
+    if known is not None and _as_asked(known, task, rules):
         return known
     (folder / INDEX).unlink(missing_ok=True)
     rows = read_answers(folder)
@@ -204,6 +229,7 @@ def _select(task: Generation, settings: Mapping[str, Any]) -> dict[str, Any]:
         old.unlink()
     for number, first in enumerate(range(0, len(lines), ROWS_PER_FILE)):
         write_atomic(folder / "data" / f"shard_{number:06d}.jsonl", "".join(lines[first : first + ROWS_PER_FILE]))
+    films = film(folder, kept, config.videos) if config.videos else 0
     index = {
         "origin": task.origin,
         "select": rules,
@@ -215,9 +241,16 @@ def _select(task: Generation, settings: Mapping[str, Any]) -> dict[str, Any]:
         "length": fmean(answer.length for row in rows for answer in row.answers),
         "rules": [_counted(count) for count in counts],
         "rows": len(lines),
+        **({"videos": config.videos, "films": films} if films else {}),
     }
     write_atomic(folder / INDEX, json_text(index))
     return index
+
+
+def _as_asked(known: Mapping[str, Any], task: Generation, rules: Sequence[Any]) -> bool:
+    """Whether a whole data set is the one that is asked for; of films there may be fewer than asked for."""
+    same = (known["select"], known["write"], known["origin"]) == (rules, task.config.write, task.origin)
+    return same and known.get("videos", 0) == task.config.videos
 
 
 def _counted(count: Count) -> dict[str, Any]:
@@ -233,4 +266,5 @@ def described(index: Mapping[str, Any]) -> list[str]:
     for count in index["rules"]:
         (rows_before, rows_after), (before, after) = count["rows"], count["answers"]
         lines.append(f"  {count['rule']}: rows {rows_before} -> {rows_after}, answers {before} -> {after}")
-    return [*lines, f"{index['rows']} rows of {index['write']} written"]
+    films = f", {index['films']} films" if index.get("films") else ""
+    return [*lines, f"{index['rows']} rows of {index['write']} written{films}"]

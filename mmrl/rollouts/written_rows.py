@@ -13,6 +13,7 @@ from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.generated import Answer, Answered
 from mmrl.contracts.types import Sample
 from mmrl.policies.own_places import in_own_places
+from mmrl.rollouts.written_episodes import step_rows
 
 Save = Callable[[Any, Sample], str]
 
@@ -118,6 +119,10 @@ def written_rows(rows: list[Answered], write: str, origin: str, log_probs: bool)
                 yield {**columns, **texts, **profile, **rewards, **extra}
         else:
             for answer in each.answers:
+                if answer.steps:
+                    said = {key: value for key, value in profile.items() if key not in ("majority", "agreement")}
+                    yield from step_rows(each, answer, said)
+                    continue
                 yield {**columns, **_columns_of(answer, log_probs), **profile}
 
 

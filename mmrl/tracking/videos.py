@@ -28,10 +28,11 @@ class EpisodeVideos:
     Args:
         folder: made with the first film.
         facts: what every line of the index says, besides a film's own.
+        setting: what asks for films, for errors.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any]):
-        self.folder, self._facts = Path(folder), facts
+    def __init__(self, folder: Path, facts: Mapping[str, Any], setting: str = "evaluation.videos"):
+        self.folder, self._facts, self._setting = Path(folder), facts, setting
         self._lines: list[str] = []
 
     def keep(self, frames_THWC: Tensor, facts: Mapping[str, Any]) -> None:
@@ -52,7 +53,7 @@ class EpisodeVideos:
         except OSError as error:
             raise cannot_write(path, error) from error
         except ImportError as error:
-            raise UserError(f"evaluation.videos: {error}") from None
+            raise UserError(f"{self._setting}: {error}") from None
         count, height, width, _ = frames_THWC.shape
         file = path.relative_to(self.folder).as_posix()
         size = {"frames": count, "width": width, "height": height}

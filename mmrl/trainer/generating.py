@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mmrl.contracts.policy import Policy
 from mmrl.contracts.source import Means
 from mmrl.contracts.types import Sample
 from mmrl.recipe.checks.generating import generated_folder
+from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.schema import Recipe
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.generate import Generation, described, generate
@@ -63,7 +64,7 @@ def generation(parts: Generating, stage: StageConfig, folder: Path, **ears: Call
         folder,
         Means(parts.policy, parts.engine, parts.simulators, parts.preparer.rewarder),
         parts.preparer,
-        terms_of(stage.rollout),
+        replace(terms_of(stage.rollout), chunk=stage.rollout.action_chunk, recorded=True),
         _settings(recipe, stage, parts.policy),
         f"{recipe.name}/{stage.name}",
         lambda shard: derive(recipe.seed, stage.name, shard),
@@ -101,10 +102,17 @@ def _settings(recipe: Recipe, stage: StageConfig, policy: Policy) -> Mapping[str
         "rollout": stage.rollout.model_dump(mode="json"),
         "data": recipe.data.model_dump(mode="json", include={"train", "on_bad_sample"}),
         "rewards": [reward.model_dump(mode="json") for reward in recipe.rewards],
+        **_of_simulators(recipe),
         "generate": config.model_dump(mode="json", include={"blind", "shard", "log_probs"}) if config else None,
         "seed": recipe.seed,
         "stage": stage.name,
     }
+
+
+def _of_simulators(recipe: Recipe) -> Mapping[str, Any]:
+    named = {data.simulator for data in recipe.data.train if isinstance(data, EpisodeData)}
+    used = {name: recipe.simulators[name].model_dump(mode="json") for name in sorted(named)}
+    return {"simulators": used} if used else {}
 
 
 def generate_stage(session: Session, stage: StageConfig) -> bool:

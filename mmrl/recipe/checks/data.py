@@ -101,7 +101,7 @@ def check_recorded(
     from mmrl.recipe.policies.registry import entry_of
 
     for i, dataset in enumerate(data.eval):
-        if isinstance(dataset, RobotData):
+        if dataset.gives == "actions":
             raise ValueError(f"data.eval.{i}: recorded actions are no test of a policy; give data of type episodes")
     for i, dataset in enumerate(data.train):
         if not isinstance(dataset, RobotData):

@@ -10,6 +10,9 @@ from mmrl.contracts.errors import unknown
 from mmrl.recipe.data import DataConfig, GeneratedData
 from mmrl.recipe.policies.registry import entry_of
 
+# Rules that compare what answers say.
+OF_TEXTS = ("majority", "distinct", "contrast")
+
 
 def generated_folder(run: Path, stage: str) -> Path:
     """Where a stage of a run writes what it generates."""
@@ -20,18 +23,53 @@ def check_generating(stage: Any, recipe: Any) -> None:
     """A stage (`StageConfig`) of a recipe (`Recipe`) can generate.
 
     Raises:
-        ValueError: its policy answers no questions, or its data hold none.
+        ValueError: its data hold neither questions nor starts of episodes alone, its policy does nothing with them, or
+            what is asked for is not made of episodes.
     """
-    if (entry_of(recipe.policy.type).engine or "tokens") != "tokens":
-        raise ValueError(
-            f"stages.{stage.name}: policy.type '{recipe.policy.type}' writes no text, so it generates none"
-        )
     for i, data in enumerate(recipe.data.train):
-        if data.gives in ("episodes", "actions"):
+        if data.gives == "actions":
             raise ValueError(
-                f"data.train.{i}: stage '{stage.name}' generates answers, and data of type '{data.type}' hold none to "
-                "answer; give it data with questions"
+                f"data.train.{i}: stage '{stage.name}' answers or plays its data, and type '{data.type}' holds "
+                "recorded actions; give it questions, or data of type episodes"
             )
+    kinds = {data.gives for data in recipe.data.train} - {None}
+    if kinds == {"answers", "episodes"}:
+        raise ValueError(
+            f"stages.{stage.name}: data.train holds questions and episodes; generate each in a stage of its own"
+        )
+    if "episodes" in kinds:
+        _check_played(stage)
+    elif (entry_of(recipe.policy.type).engine or "tokens") != "tokens":
+        raise ValueError(
+            f"stages.{stage.name}: policy.type '{recipe.policy.type}' writes no text, so it generates none; give it "
+            "data of type episodes"
+        )
+
+
+def _check_played(stage: Any) -> None:
+    """Raises ValueError on settings of a stage that plays episodes and that only answers have."""
+    config, where = stage.generate, f"stages.{stage.name}.generate"
+    if config.write != "answers":
+        raise ValueError(f"{where}.write: '{config.write}' is not made of episodes; leave it out")
+    for key in ("blind", "log_probs"):
+        if getattr(config, key):
+            raise ValueError(f"{where}.{key}: is of answers, and data.train holds episodes; leave it out")
+    for rule in config.select:
+        if rule.name in OF_TEXTS:
+            raise ValueError(
+                f"{where}.select: '{rule.name}' compares what answers say, and episodes say nothing; use right, best, "
+                "top, length, pass_rate, hard or inconsistent"
+            )
+
+
+def plays(stage: Any, data: DataConfig) -> bool:
+    """Whether a stage that generates plays episodes.
+
+    Args:
+        data: the recipe's.
+    """
+    own = stage.data if stage.data is not None else data
+    return any(dataset.gives == "episodes" for dataset in own.train)
 
 
 def settle_generated(stages: Sequence[Any], data: DataConfig, run: Path) -> None:
@@ -40,7 +78,7 @@ def settle_generated(stages: Sequence[Any], data: DataConfig, run: Path) -> None
     Raises:
         ValueError: no stage generates it, or a stage reads it before it is there.
     """
-    making = [stage.name for stage in stages if stage.generate is not None]
+    making = {stage.name: stage for stage in stages if stage.generate is not None}
     for place, stage in enumerate(stages):
         own = stage.data if stage.data is not None else data
         for key, sets in (("train", own.train), ("eval", own.eval)):
@@ -52,10 +90,24 @@ def settle_generated(stages: Sequence[Any], data: DataConfig, run: Path) -> None
                     raise ValueError(f"{where}: {unknown('stage that generates', dataset.stage, making)}")
                 if [each.name for each in stages].index(dataset.stage) >= place:
                     raise ValueError(f"{where}: stage '{dataset.stage}' generates it later than it is read here")
-                dataset.settle(str(generated_folder(run, dataset.stage)))
+                folder = str(generated_folder(run, dataset.stage))
+                try:
+                    sets[i] = settled = dataset.settle(folder, plays(making[dataset.stage], data))
+                except ValueError as error:
+                    raise ValueError(f"stages.{stage.name}: data.{key}.{i}.{error}") from None
+                _check_chunk(stage, making[dataset.stage], settled)
 
 
 def reads_from(recipe: Any) -> set[str]:
     """The stages whose data a recipe reads, as some of its stages have it (`Recipe.apart`)."""
     sets = (*recipe.data.train, *recipe.data.eval)
     return {dataset.stage for dataset in sets if isinstance(dataset, GeneratedData)}
+
+
+def _check_chunk(stage: Any, maker: Any, dataset: GeneratedData) -> None:
+    made, executed = maker.rollout.action_chunk, stage.rollout.action_chunk
+    if dataset.gives == "actions" and stage.generate is None and made != executed:
+        raise ValueError(
+            f"stages.{stage.name}.rollout.action_chunk {executed} differs from the {made} actions per decision of "
+            f"stage '{maker.name}', whose episodes it learns from; give both the same"
+        )
