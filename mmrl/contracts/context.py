@@ -1,7 +1,8 @@
 """The contract of contexts: what answers are sampled under, where that differs from what they are scored under.
 
 A context is made from its settings. It shows the engine another form of a sample (`Context`), has answers begin with
-units that nobody sampled (`Begins`), or puts samples, sampled and scored alike, into another form (`Dresses`).
+units that nobody sampled (`Begins`), or puts samples, sampled and scored alike, into another form (`Dresses`), or
+several (`Rephrases`).
 """
 
 from __future__ import annotations
@@ -88,3 +89,11 @@ class Dresses(Protocol):
         Args:
             seed: of what is drawn.
         """
+
+
+@runtime_checkable
+class Rephrases(Protocol):
+    """Asks the same in several forms, to which the answers of a group are dealt in turn, sampled and scored there."""
+
+    def forms(self, sample: Sample) -> Sequence[Sample]:
+        """The sample in its forms, at least one, with the same target. Raises BadSample where it has none."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from mmrl.contracts.context import Begins, Context, Dresses
+from mmrl.contracts.context import Begins, Context, Dresses, Rephrases
 from mmrl.contracts.engine import Engine, Sampling
 from mmrl.contracts.errors import BadSample
 from mmrl.contracts.policy import Policy
@@ -83,10 +83,10 @@ class Terms:
     chunk: int = 1
     bootstrap: bool = False
     labels: Labels | None = None
-    context: Context | Begins | Dresses | None = None
+    context: Context | Begins | Dresses | Rephrases | None = None
     shown: int = 0
     on_fail: bool = False
-    further: tuple[Context | Begins | Dresses, ...] = ()
+    further: tuple[Context | Begins | Dresses | Rephrases, ...] = ()
     progress: float = 0.0
     corrected: bool = False
     pool: Any = None

@@ -200,7 +200,9 @@ def _written_out(objective: Objective) -> Iterator[tuple[str, str]]:
             continue
         model = getattr(objective, key)
         name = model.kind if isinstance(model, PartSettings) else type(model).__name__.lower()
-        linked = f"[`{key}`](#{name})" if isinstance(model, Settings) else f"`{key}`"
+        # A part of no settings but its kind has no section.
+        described = isinstance(model, Settings) and type(model).model_fields.keys() != {"kind"}
+        linked = f"[`{key}`](#{name})" if described else f"`{key}`"
         yield linked, f"`{_yaml(value)}`"
 
 

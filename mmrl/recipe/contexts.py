@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, field_validator, model_validator
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.base import Settings
@@ -166,6 +166,98 @@ class TemplatesSettings(ContextSettings):
         return self
 
 
+class HintsSettings(ContextSettings):
+    """The smallest set of hints under which some answer is right (the idea of KnowRL), where none is without hints.
+
+    Sets are tried in turn, small ones first, each in the groups that the one before left without a right answer.
+    """
+
+    adapter: ClassVar[str] = "mmrl.rollouts.contexts.hints:Hints"
+    name: str = "hints"
+    on_fail: Literal[True] = Field(True, description="hints are for groups without a right answer alone")
+    text: str = Field("Hints: {hints}", description="stands behind the last question; {hints} is replaced")
+    column: str | None = Field(
+        None,
+        description="the row's column with its hints, a list of texts; null: the lines of its demonstration, or else "
+        "its words",
+    )
+    most: PositiveInt = Field(2, description="hints in the largest set")
+    tries: PositiveInt = Field(6, description="sets that are tried, in the order of their size")
+    # Which set of a row it shows.
+    _level: int = PrivateAttr(0)
+
+    @field_validator("text")
+    @classmethod
+    def _names_the_hints(cls, text: str) -> str:
+        if "{hints}" not in text:
+            raise ValueError("the text has no {hints}, so it would show none")
+        return text
+
+    @property
+    def level(self) -> int:
+        """Which set of a row's hints is shown, from 0."""
+        return self._level
+
+    def levels(self) -> list[ContextSettings]:
+        """See `ContextSettings.levels`."""
+        made: list[ContextSettings] = []
+        for level in range(self.tries):
+            settings = self.model_copy()
+            settings._level = level
+            made.append(settings)
+        return made
+
+
+class ParaphrasesSettings(ContextSettings):
+    """The answers of a group are dealt to paraphrases of its question, sampled and scored under these.
+
+    With the reward `majority` an answer earns what agrees across them (the idea of PS-GRPO).
+    """
+
+    adapter: ClassVar[str] = "mmrl.rollouts.contexts.paraphrases:Paraphrases"
+    name: str = "paraphrases"
+    texts: list[str] = Field([], description="forms of every question; {question} is the row's own")
+    column: str | None = Field(None, description="the row's column with a list of paraphrases, beside its own question")
+
+    @model_validator(mode="after")
+    def _one(self) -> ParaphrasesSettings:
+        if bool(self.texts) == (self.column is not None):
+            raise ValueError("needs one of texts and column")
+        if any("{question}" not in text for text in self.texts):
+            raise ValueError("a text has no {question}, so it would ask nothing")
+        if self.share != 1.0 or self.on_fail:
+            raise ValueError("paraphrases are those of all answers to a row; leave share and on_fail out")
+        return self
+
+
+class PictureArm(Settings):
+    """What becomes of a row's pictures, and what is right then."""
+
+    pictures: Literal["as_is", "none", "blank", "masked", "evidence"] = Field(
+        description="none: left out, videos too; blank: grey; masked: a grey box at a place of chance; evidence: grey "
+        "boxes where the row's column says"
+    )
+    answer: str | None = Field(
+        None, min_length=1, description="what is right in place of the row's own answer, such as unknown"
+    )
+
+
+class CorruptedSettings(ContextSettings):
+    """Each draw of a row is asked, answered, scored and demonstrated with what an arm makes of its pictures."""
+
+    adapter: ClassVar[str] = "mmrl.rollouts.contexts.corrupted:Corrupted"
+    name: str = "corrupted"
+    arms: list[PictureArm] = Field(min_length=1, description="all as likely")
+    column: str = Field("evidence", description="boxes [x1, y1, x2, y2] in pixels of the row's first picture")
+    side: float = Field(0.4, gt=0.0, le=1.0, description="sides of a box of chance, as a share of the picture's")
+
+    @model_validator(mode="after")
+    def _of_all(self) -> CorruptedSettings:
+        if self.share != 1.0 or self.on_fail:
+            raise ValueError("an arm is that of all answers to a row; leave share and on_fail out")
+        return self
+
+
 CONTEXTS: Registry[type[ContextSettings]] = Registry(
     "context",
     {
@@ -174,6 +266,9 @@ CONTEXTS: Registry[type[ContextSettings]] = Registry(
         "prefix": PrefixSettings,
         "prefill": PrefillSettings,
         "templates": TemplatesSettings,
+        "hints": HintsSettings,
+        "paraphrases": ParaphrasesSettings,
+        "corrupted": CorruptedSettings,
     },
 )
 

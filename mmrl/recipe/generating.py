@@ -26,10 +26,11 @@ class GenerateConfig(Settings):
     select: list[SerializeAsAny[SelectionSettings]] = Field(
         [], description="rules, each applied to what the one before it left; none: everything"
     )
-    write: Literal["answers", "prompts", "pairs"] = Field(
+    write: Literal["answers", "prompts", "pairs", "questions"] = Field(
         "answers",
         description="answers: a row per answer, with it as the demonstration; prompts: a row per prompt, with the "
-        "row's own, if any; pairs: a row per pair, with `chosen` and `rejected`",
+        "row's own, if any; pairs: a row per pair, with `chosen` and `rejected`; questions: a row per answer, which "
+        "stands in place of the row's question",
     )
     log_probs: bool = Field(False, description="write each unit's log-prob, at the temperature of sampling")
     blind: bool = Field(False, description="ask without pictures and videos; what is written has them")

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmrl.contracts.context import Begins, Context, Dressed, Dresses
+from mmrl.contracts.context import Begins, Context, Dressed, Dresses, Rephrases
 from mmrl.contracts.engine import Completion, Engine, Request, Sampling
 from mmrl.contracts.errors import BadSample, ConfigError
 from mmrl.contracts.policy import Policy, acting, opening_of, recorded_units
@@ -60,6 +60,8 @@ class AnswerSource:
             return answer(means.policy, means.engine, ready, terms.sampling, terms.n, terms.seed, means.rewarder)
         if isinstance(terms.context, Dresses):
             return self._dressed(ready, terms, terms.context)
+        if isinstance(terms.context, Rephrases):
+            return self._rephrased(ready, terms, terms.context)
         if terms.on_fail:
             return self._helped(ready, terms)
         return self._under_context(ready, terms)
@@ -71,6 +73,34 @@ class AnswerSource:
         items = _redressed(ready, forms, means.policy)
         groups = answer(means.policy, means.engine, items, terms.sampling, terms.n, terms.seed, means.rewarder)
         return [_graded(group, form) for group, form in zip(groups, forms, strict=True)]
+
+    def _rephrased(self, ready: Sequence[Ready], terms: Terms, context: Rephrases) -> list[Group]:
+        """Groups whose answers are dealt to forms of their samples in turn, each sampled and scored under its own."""
+        means = self.means
+        forms = [list(context.forms(item.sample))[: terms.n] for item in ready]
+        counts = [[len(range(form, terms.n, len(each))) for form in range(len(each))] for each in forms]
+        prompts = iter(means.policy.prepare([form for each in forms for form in each]))
+        asked = [[next(prompts) for _ in each] for each in forms]
+        requests = [
+            Request(p, n) for own, each in zip(asked, counts, strict=True) for p, n in zip(own, each, strict=True)
+        ]
+        made = iter(means.engine.generate(requests, terms.sampling, terms.seed))
+        answers, under = [], []
+        for own in asked:
+            dealt = [next(made) for _ in own]
+            answers.append([dealt[i % len(own)][i // len(own)] for i in range(terms.n)])
+            under.append([own[i % len(own)] for i in range(terms.n)])
+        groups = scored_groups(means.policy, ready, answers, means.rewarder, under)
+        return [
+            replace(
+                group,
+                trajectories=tuple(
+                    replace(t, info={**t.info, "sampled_under": own[i % len(own)].question})
+                    for i, t in enumerate(group.trajectories)
+                ),
+            )
+            for group, own in zip(groups, forms, strict=True)
+        ]
 
     def _helped(self, ready: Sequence[Ready], terms: Terms) -> list[Group]:
         """Groups of which those without a right answer have others, sampled under the context, for their last ones.
@@ -174,15 +204,24 @@ def answer(
 
 
 def scored_groups(
-    policy: Policy, ready: Sequence[Ready], completions: Sequence[Sequence[Completion]], rewarder: Scorer
+    policy: Policy,
+    ready: Sequence[Ready],
+    completions: Sequence[Sequence[Completion]],
+    rewarder: Scorer,
+    prompts: Sequence[Sequence[Prompt]] | None = None,
 ) -> list[Group]:
-    """A group of each sample's completions, with their rewards."""
+    """A group of each sample's completions, with their rewards.
+
+    Args:
+        prompts: of each completion; None: the samples' own.
+    """
     drafts, begun = [], opening_of(policy)
-    for item, answers in zip(ready, completions):
+    for number, (item, answers) in enumerate(zip(ready, completions)):
         texts = [begun + (c.text if c.text is not None else policy.decode_text(c.tokens)) for c in answers]
         sample = rewarder.with_group(texts, item.sample) if len(answers) > 1 else item.sample
-        for completion, text in zip(answers, texts):
-            decision = completion.decision(item.prompts[0])
+        asked = prompts[number] if prompts is not None else [item.prompts[0]] * len(answers)
+        for completion, text, prompt in zip(answers, texts, asked, strict=True):
+            decision = completion.decision(prompt)
             drafts.append((Trajectory((decision,), text=text, stop=completion.stop), sample))
     scored = iter(rewarder.score_all(drafts))
     return [Group(item.sample, tuple(next(scored) for _ in answers)) for item, answers in zip(ready, completions)]

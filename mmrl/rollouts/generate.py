@@ -25,6 +25,7 @@ from mmrl.contracts.errors import BadSample, UserError
 from mmrl.contracts.generated import Answer, Answered, answered
 from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import Group, Sample, Trajectory
+from mmrl.data.corruption import without_media
 from mmrl.policies.own_places import in_own_places
 from mmrl.recipe.generating import GenerateConfig
 from mmrl.rollouts.preparing import Preparer
@@ -124,7 +125,7 @@ def _answer(task: Generation, places: Sequence[tuple[Sequence[Sample], int]], se
     for rows, row in places:
         try:
             sample = rows[row]
-            made = task.preparer.make(_blind(sample) if task.config.blind else sample)
+            made = task.preparer.make(without_media(sample) if task.config.blind else sample)
             if sample.kind != "episodes":
                 row_of(sample, made.sample, _nowhere, _nowhere)
         except BadSample as error:
@@ -141,15 +142,6 @@ def _answer(task: Generation, places: Sequence[tuple[Sequence[Sample], int]], se
 def _nowhere(media: Any, sample: Sample) -> str:
     """Stores nothing: what cannot be written shows before it is answered."""
     return ""
-
-
-def _blind(sample: Sample) -> Sample:
-    """The sample without its pictures and videos, and without their places in the question."""
-    messages = []
-    for message in sample.messages:
-        kept = [part for part in message["content"] if part["type"] == "text"]
-        messages.append({**message, "content": kept})
-    return replace(sample, messages=tuple(messages), images=(), videos=())
 
 
 def _line(task: Generation, sample: Sample, group: Group) -> dict[str, Any]:
@@ -225,6 +217,10 @@ def _select(task: Generation, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{task.origin}: no row of data.train could be answered; bad_samples.jsonl says why")
     kept, counts = select(rows, config.select)
     lines = [json_line(line) for line in written_rows(kept, config.write, task.origin, config.log_probs)]
+    if not lines:
+        raise UserError(
+            f"{task.origin}: none of the {len(kept)} rows gives one of {config.write}: its answers are empty"
+        )
     for old in (folder / "data").glob("shard_*.jsonl"):
         old.unlink()
     for number, first in enumerate(range(0, len(lines), ROWS_PER_FILE)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from mmrl.policies.own_places import in_own_places
 from mmrl.rollouts.written_episodes import step_rows
 
 Save = Callable[[Any, Sample], str]
+# What would stand for a picture or video in a question.
+MARK = re.compile(r"<(image|video)>")
 
 
 def row_of(sample: Sample, local: Sample, image: Save, video: Save) -> dict[str, Any]:
@@ -110,6 +113,8 @@ def written_rows(rows: list[Answered], write: str, origin: str, log_probs: bool)
         by_number = {answer.number: answer for answer in each.answers}
         if write == "prompts":
             yield {**columns, **profile}
+        elif write == "questions":
+            yield from _questions(each, profile)
         elif write == "pairs":
             for better, worse in each.pairs:
                 chosen, rejected = by_number[better], by_number[worse]
@@ -124,6 +129,21 @@ def written_rows(rows: list[Answered], write: str, origin: str, log_probs: bool)
                     yield from step_rows(each, answer, said)
                     continue
                 yield {**columns, **_columns_of(answer, log_probs), **profile}
+
+
+def _questions(each: Answered, profile: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows that ask what the answers say, of the same pictures and with the same target; empty ones ask nothing."""
+    columns = {key: value for key, value in each.row.items() if key not in ("dataset", "demonstration", "id")}
+    messages = each.row["messages"]
+    last = max(i for i, message in enumerate(messages) if message["role"] == "user")
+    media = [part for part in messages[last]["content"] if part["type"] != "text"]
+    for answer in each.answers:
+        text = MARK.sub("", answer.text).strip()
+        if text:
+            question = {**messages[last], "content": [*media, {"type": "text", "text": text}]}
+            asked = [*messages[:last], question, *messages[last + 1 :]]
+            own = {"id": f"{each.row['id']}/{answer.number}", "number": answer.number, "reward": answer.reward}
+            yield {**columns, "messages": asked, **own, **profile}
 
 
 def _columns_of(answer: Answer, log_probs: bool) -> dict[str, Any]:

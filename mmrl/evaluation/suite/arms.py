@@ -6,14 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from PIL import Image
-
 from mmrl.contracts.errors import UserError
 from mmrl.contracts.types import Sample
-from mmrl.data.media import load_image
+from mmrl.data.corruption import greyed, without_media
 from mmrl.data.rows import Rows
 
-GREY = (127, 127, 127)
 # The share of a video's frames that `frames_dropped` takes away.
 DROPPED = 0.5
 
@@ -22,19 +19,12 @@ Arm = Callable[[Sequence[Sample], int], Sample]
 
 def text_only(rows: Sequence[Sample], row: int) -> Sample:
     """The question without its pictures and videos: which rows does a model answer blind?"""
-    sample = rows[row]
-    messages = []
-    for message in sample.messages:
-        content = [part for part in message["content"] if part["type"] == "text"]
-        messages.append({**message, "content": content})
-    return replace(sample, messages=tuple(messages), images=(), videos=())
+    return without_media(rows[row])
 
 
 def blank(rows: Sequence[Sample], row: int) -> Sample:
     """Every picture grey, of its own size."""
-    sample = rows[row]
-    sizes = [load_image(picture, sample.root, sample.where).size for picture in sample.images]
-    return replace(sample, images=tuple(Image.new("RGB", size, GREY) for size in sizes))
+    return greyed(rows[row])
 
 
 def swapped(rows: Sequence[Sample], row: int) -> Sample:

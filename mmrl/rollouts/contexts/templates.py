@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 from mmrl.contracts.context import Dressed
 from mmrl.contracts.types import Sample
 from mmrl.recipe.contexts import TemplatesSettings
+from mmrl.rollouts.contexts.forms import asked
 from mmrl.rollouts.rewarding import Rewarder
 
 
@@ -22,9 +22,5 @@ class Templates:
         """See `Dresses.dress`. The last question's text is replaced; its pictures stay before the text."""
         number = random.Random(f"{seed} {sample.dataset} {sample.row}").randrange(len(self.grades))
         text = self.settings.templates[number].text.replace("{question}", sample.question)
-        last = max(i for i, message in enumerate(sample.messages) if message["role"] == "user")
-        content = [part for part in sample.messages[last]["content"] if part["type"] != "text"]
-        asked = {**sample.messages[last], "content": [*content, {"type": "text", "text": text}]}
-        messages = (*sample.messages[:last], asked, *sample.messages[last + 1 :])
         weight = self.settings.weight if self.grades[number] is not None else 0.0
-        return Dressed(replace(sample, messages=messages), f"template {number}", self.grades[number], weight)
+        return Dressed(asked(sample, text), f"template {number}", self.grades[number], weight)
