@@ -94,7 +94,7 @@ class StanfordCars(FineGrained):
 
 
 class Food101(FineGrained):
-    """Food-101."""
+    """Food-101: one of 101 dishes."""
 
     about, name = "101 dishes", "food101"
     split_file, folder, thing = "split_zhou_Food101.json", "images", "food"
