@@ -20,18 +20,23 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from PIL import Image
 
 import mmrl
 import robotics
+from mmrl.contracts.engine import Request
 from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.source import Terms
+from mmrl.contracts.types import Sample
 from mmrl.contracts.world import ALONE
+from mmrl.engines.endpoint import EndpointEngine
 from mmrl.engines.vllm import core
 from mmrl.engines.vllm.engine import VLLMEngine
 from mmrl.policies.opening import load_policy
 from mmrl.policies.tiny import write_tiny
 from mmrl.recipe.base import Settings
 from mmrl.recipe.choosing import models_in
+from mmrl.recipe.endpoint_engine import EndpointEngineSettings
 from mmrl.recipe.engines import ENGINES
 from mmrl.recipe.evaluation import READ_BY as EVALUATED_BY
 from mmrl.recipe.evaluation import EvalConfig
@@ -41,6 +46,7 @@ from mmrl.recipe.rollout import READ_BY, GreedyConfig, RolloutConfig, SamplingCo
 from mmrl.recipe.schema import load_recipe
 from mmrl.recipe.vllm_engine import VLLMSettings
 from robotics.settings import SETTINGS, SimulatorSettings
+from vision_rewards.chat import ChatClient
 
 RECIPE = Path(mmrl.__file__).parent / "recipe"
 # A check of a value, or handing it on to other settings, gives it no effect.
@@ -91,6 +97,7 @@ def unread_keys() -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: reads_of(raw) for name, raw in _recipes(Path(folder)).items()}
         runs["vllm engine"] = reads_of_vllm(Path(folder) / "qwen2_5_vl")
+        runs["endpoint engine"] = reads_of_endpoint()
     every: set[Key] = set().union(*runs.values())
     found = [key for name in POLICIES for key in unread_of_policy(name, _of(runs, name))]
     found += [f"engine[{name}].{key}" for name in ENGINES for key in _unread(ENGINES.get(name), every, {"name"})]
@@ -131,7 +138,7 @@ def _recipes(folder: Path) -> dict[str, dict[str, Any]]:
         for sampler, trained in (("sde", "one"), ("noise", "all")):
             policy = {**LORA, **CRITIC, "params": {"sampler": sampler, "trained": trained}}
             recipes[f"{name} episodes {sampler}"] = {"method": f"pi_rl_{sampler}", "policy": policy}
-    missing = set(POLICIES.entries) - {name.split()[0] for name in recipes}
+    missing = {name for name in POLICIES.entries if entry_of(name).trains} - {name.split()[0] for name in recipes}
     if missing:
         raise ValueError(f"no run reads the settings of {', '.join(sorted(missing))}; add one")
     return {name: _whole(name, raw, folder) for name, raw in recipes.items()}
@@ -176,6 +183,28 @@ def reads_of_vllm(model: Path) -> set[Key]:
         engine = VLLMEngine(VLLMSettings())
         engine.start(policy, ALONE)
         core._arguments(engine.settings, model, "float32", engine.core.limit, torch.device("cuda"))
+        engine.close()
+    return noted
+
+
+def reads_of_endpoint() -> set[Key]:
+    """What asking a server reads; the server is stood in for."""
+    reply = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": []}}]}
+    picture = Image.new("RGB", (56, 56))
+    parts = [{"type": "image"}, {"type": "video"}]
+    told = {"params": {"coordinates": "norm1000"}, "video": {"all_frames": False}}
+    sample = Sample("s", ({"role": "user", "content": parts},), "", {"boxes": []}, (picture,), ([picture, picture],))
+    with (
+        patch.object(ChatClient, "get", return_value={"data": [{"id": "x"}]}),
+        patch.object(ChatClient, "post", return_value=reply),
+        _noting() as noted,
+    ):
+        policy = load_policy(policy_settings(type="endpoint", path="x", **told))
+        engine = EndpointEngine(EndpointEngineSettings(url="http://localhost"))
+        engine.start(policy, ALONE)
+        (prompt,) = policy.prepare([sample])
+        policy.localise(sample, prompt)
+        engine.generate([Request(prompt)], SamplingConfig(), 0)
         engine.close()
     return noted
 

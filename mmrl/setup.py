@@ -31,6 +31,7 @@ from mmrl.recipe.beginnings import resumed_policy
 from mmrl.recipe.checks.evaluation import check_held_out
 from mmrl.recipe.checks.generating import reads_from
 from mmrl.recipe.checks.policies import check_gripper, check_state
+from mmrl.recipe.policies.registry import entry_of
 from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.schema import Recipe
@@ -347,7 +348,8 @@ def with_dtype(recipe: Recipe) -> Recipe:
 def with_model(recipe: Recipe) -> Recipe:
     """The recipe with the model's folder where `policy.path` names a run or a checkpoint, as a run records it."""
     policy = recipe.policy
-    if policy.path in PACKAGED or not Path(policy.path).expanduser().is_dir():
+    named = policy.path in PACKAGED or not entry_of(policy.type).trains
+    if named or not Path(policy.path).expanduser().is_dir():
         return recipe
     model = checkpoint_path(policy.path, policy.type)
     if Path(model) == Path(policy.path).expanduser():

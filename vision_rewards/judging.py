@@ -5,33 +5,22 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import logging
 import os
-import queue
 import re
-import ssl
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vision_rewards.chat import ChatClient, Failure, Passing, with_retries
 from vision_rewards.pool import resolve
 
 if TYPE_CHECKING:
-    import httpx
-
     from vision_rewards.rewards.judge import Judged
 
 Messages = list[dict[str, str]]
 Policy = Callable[[Messages], str] | str
-RETRIED = frozenset((408, 409, 429, *range(500, 600)))
-LONGEST_WAIT = 60.0  # seconds
-MAX_REPLY = 1_000_000  # bytes
-WHOLE_ANSWER = 10.0  # times `timeout`: what one request may take in all
 CACHED_REPLIES = 100_000
-# Without a handler of its own, every further try would be a bare line on stderr in programs that configure no logging.
-logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 _SPECIAL = re.compile(
     r"<([|｜])|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|THINK)\])"
@@ -51,31 +40,6 @@ _SYSTEM = (
 
 class JudgeError(RuntimeError):
     """The judge gave no verdict, and the reward is set to raise."""
-
-
-class Failure(Exception):
-    """Why there is no verdict.
-
-    Attributes:
-        reason: short code: "judge_unconfigured", "judge_unreachable", "judge_http_429", "judge_unreadable" or
-            "judge_budget".
-    """
-
-    def __init__(self, reason: str, detail: str):
-        super().__init__(" ".join(detail.split()))
-        self.reason = reason
-
-
-class Passing(Failure):
-    """A failure that may pass, and so is worth a further try.
-
-    Attributes:
-        wait: seconds that the server asks for; None: it does not say.
-    """
-
-    def __init__(self, reason: str, detail: str, wait: float | None = None):
-        super().__init__(reason, detail)
-        self.wait = wait
 
 
 def write_prompt(
@@ -214,104 +178,24 @@ class FolderCache:
 
 
 class Endpoint:
-    """Chat completions of an OpenAI-compatible server. Redirects, which would carry the key elsewhere, are failures."""
+    """Chat completions of an OpenAI-compatible server."""
 
     def __init__(self, judge: Judged):
-        import httpx
-
-        self.model, self.max_tokens, self.timeout = judge.model, judge.max_tokens, judge.timeout
-        # Identity: a compressed reply could grow past every limit while it is unpacked.
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        if judge.api_key_env is not None:
-            headers["Authorization"] = f"Bearer {_key(judge.api_key_env)}"
-        try:
-            url = httpx.URL(judge.endpoint.rstrip("/") + "/chat/completions")
-            # Not in the URL, which httpx logs.
-            self.url, login = url.copy_with(userinfo=b""), (url.username, url.password) if url.userinfo else None
-            # The system's certificates, where companies put theirs; `slots` of the session limits connections.
-            self.client = httpx.Client(
-                auth=login,
-                headers=headers,
-                timeout=judge.timeout,
-                verify=ssl.create_default_context(),
-                limits=httpx.Limits(max_connections=None),
-            )
-        except (httpx.InvalidURL, ValueError, ImportError) as error:
-            raise Failure("judge_unconfigured", f"the endpoint, or a proxy set in the environment: {error}") from None
+        self.model, self.max_tokens = judge.model, judge.max_tokens
+        self.client = ChatClient(str(judge.endpoint), judge.api_key_env, judge.timeout, "judge")
 
     def __call__(self, messages: Messages) -> tuple[str, int]:
         """(reply, tokens spent). Raises Failure: Passing where a further try may help."""
-        return _within(WHOLE_ANSWER * self.timeout, partial(self._ask, messages))
-
-    def _ask(self, messages: Messages) -> tuple[str, int]:
-        import httpx
-
         body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": self.max_tokens}
+        answer = self.client.post("/chat/completions", body)
         try:
-            with self.client.stream("POST", self.url, content=json.dumps(body).encode()) as response:
-                if not response.is_success:
-                    raise _refusal(response)
-                raw = _body(response)
-        except httpx.RequestError as error:
-            raise Passing("judge_unreachable", f"{type(error).__name__}: {error}") from None
-        try:
-            answer = json.loads(raw)
             reply = answer["choices"][0]["message"]["content"]
             spent = (answer.get("usage") or {}).get("total_tokens")
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            raise Failure("judge_unreadable", "the server's body is no chat completion") from None
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise self.client.unreadable("the server's body is no chat completion") from None
         if not isinstance(reply, str):
-            raise Failure("judge_unreadable", "the server's reply has no text")
+            raise self.client.unreadable("the server's reply has no text")
         return reply, spent if isinstance(spent, int) and spent > 0 else _guess_tokens(messages, reply)
-
-
-def _within(seconds: float, ask: Callable[[], tuple[str, int]]) -> tuple[str, int]:
-    """What `ask` gives or raises; Passing where it takes longer, however many bytes arrive meanwhile.
-
-    A server that sends one byte after the other holds a thread that nobody waits for, and not the run.
-    """
-    arrived: queue.SimpleQueue[tuple[tuple[str, int] | None, Exception | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            arrived.put((ask(), None))
-        except Exception as error:
-            arrived.put((None, error))
-
-    threading.Thread(target=run, name="judge", daemon=True).start()
-    try:
-        answer, error = arrived.get(timeout=seconds)
-    except queue.Empty:
-        raise Passing("judge_unreachable", f"no whole answer within {seconds:g} s") from None
-    if answer is None:
-        raise error or AssertionError("unreachable")
-    return answer
-
-
-def _key(variable: str) -> str:
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise Failure("judge_unconfigured", f"the environment variable {variable!r} is not set")
-    if not (key.isascii() and key.isprintable()):
-        raise Failure("judge_unconfigured", f"the environment variable {variable!r} holds characters that no key has")
-    return key
-
-
-def _refusal(response: httpx.Response) -> Failure:
-    code, wait = response.status_code, response.headers.get("Retry-After", "").strip()
-    reason, detail = f"judge_http_{code}", f"{code} {response.reason_phrase} from {response.url}"
-    if code not in RETRIED:
-        return Failure(reason, detail)
-    return Passing(reason, detail, float(wait) if wait.isdecimal() else None)
-
-
-def _body(response: httpx.Response) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_raw():
-        body += chunk
-        if len(body) > MAX_REPLY:
-            raise Failure("judge_unreadable", f"the server's reply is longer than {MAX_REPLY} bytes")
-    return bytes(body)
 
 
 def _guess_tokens(messages: Messages, reply: str) -> int:
@@ -349,28 +233,11 @@ class JudgeSession:
         return verdict
 
     def _try(self, messages: Messages) -> tuple[str, int]:
-        import stamina
+        def once() -> tuple[str, int]:
+            self.budget.take_call()
+            return self.send(messages)
 
-        backoff = self.judge.backoff
-        for attempt in stamina.retry_context(
-            on=_worth_a_try,
-            attempts=self.judge.retries + 1,
-            timeout=None,
-            wait_initial=backoff,
-            wait_jitter=backoff / 2,
-            wait_max=LONGEST_WAIT,
-        ):
-            with attempt:
-                self.budget.take_call()
-                return self.send(messages)
-        raise AssertionError("unreachable")
-
-
-def _worth_a_try(error: Exception) -> bool | float:
-    # A number is the wait, in seconds, in place of the growing one.
-    if not isinstance(error, Passing):
-        return False
-    return True if error.wait is None else min(error.wait, LONGEST_WAIT)
+        return with_retries(once, self.judge.retries, self.judge.backoff)
 
 
 def _local(policy: Policy) -> Callable[[Messages], tuple[str, int]]:

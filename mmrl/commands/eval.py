@@ -44,11 +44,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     option("--tasks", metavar="A,B", help="benchmarks, of `mmrl eval list`")
     option("--arms", metavar="X,Y", help="ask each of them under these arms too, such as blank,text_only")
     option("--data-root", metavar="DIR", help="folder of the benchmarks' files")
-    option(
-        "--protocol", metavar="SUITE", help="in the words and by the rules of lmms-eval, vlmevalkit, easyvideor1, qwen"
-    )
     option("--limit", type=int, metavar="N", help="the first N rows of each only")
-    option("--engine", metavar="NAME", help="what samples; default: the policy's own")
+    option(
+        "--engine",
+        metavar="NAME",
+        help="what samples, or the URL of an OpenAI-compatible server, where "
+        "--model is its name for the model; default: the policy's own",
+    )
     option("--batch-size", "--batch_size", type=int, metavar="N", help="rows asked at once")
     option("--max-new-tokens", type=int, metavar="N", help="of an answer; default: each benchmark's own")
     option("--samples", type=int, metavar="K", help="answers to each question, at sampling.temperature=T")
@@ -56,6 +58,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     option("--shard", metavar="I/N", help="every N-th row from the I-th on")
     option("--count-missing", action="store_true", help="rows without their media count as wrong")
     option("--log-samples", "--log_samples", action="store_true", help="also write lmms-eval's and VLMEvalKit's files")
+    option("--judge-url", metavar="URL", help="of an OpenAI-compatible server whose model grades answers")
+    option("--judge-model", metavar="NAME", help="its name for that model")
+    option("--judge-key-env", metavar="VARIABLE", help="environment variable that holds its key")
     option("--scorer", metavar="SUITE", help="rescore: as lmms-eval or vlmevalkit does")
     parser.set_defaults(of_benchmarks=names)
 

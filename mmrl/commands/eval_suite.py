@@ -79,7 +79,6 @@ def _given(args: Namespace) -> dict[str, Any]:
         "tasks": tasks or None,
         "output": args.output,
         "data_root": args.data_root,
-        "protocol": args.protocol,
         "limit": args.limit,
         "batch_size": args.batch_size,
         "samples": args.samples,
@@ -87,10 +86,22 @@ def _given(args: Namespace) -> dict[str, Any]:
         "shard": args.shard,
         "count_missing": args.count_missing or None,
         "log_samples": args.log_samples or None,
-        "engine": {"name": args.engine} if args.engine else None,
+        "judge": _judge(args),
+        "engine": _engine(args.engine) if args.engine else None,
         "sampling": {"max_new_tokens": args.max_new_tokens} if args.max_new_tokens else None,
     }
     return {key: value for key, value in settings.items() if value is not None}
+
+
+def _judge(args: Namespace) -> dict[str, Any] | None:
+    """The settings of a judge that stand on the command line."""
+    given = {"url": args.judge_url, "model": args.judge_model, "key_env": args.judge_key_env}
+    return {key: value for key, value in given.items() if value is not None} or None
+
+
+def _engine(named: str) -> dict[str, Any]:
+    """The settings of an engine by its name, or of the server at a URL."""
+    return {"name": "endpoint", "url": named} if "://" in named else {"name": named}
 
 
 def _listed(names: str | None) -> list[str]:
@@ -138,11 +149,15 @@ def rescore(args: Namespace) -> int:
     """Scores saved answers anew."""
     from mmrl.evaluation.suite.results import table
     from mmrl.evaluation.suite.stored import rescore as rescore_answers
+    from mmrl.recipe.reading import validate
+    from mmrl.recipe.suite import JudgeConfig
 
     folders, into = _folders(args, "rescore", "the answers"), _into(args, "rescore")
     if len(folders) > 1:
         raise UserError("rescore takes one folder")
-    print(table(rescore_answers(folders[0], into, args.data_root, args.scorer)))
+    given = _judge(args)
+    judge = validate(JudgeConfig, given, place="judge") if given else None
+    print(table(rescore_answers(folders[0], into, args.data_root, args.scorer, judge=judge)))
     _say_written(into)
     return 0
 
@@ -176,5 +191,5 @@ WORDS = {
     "list": Word(show),
     "check": Word(check, ("data-root", "limit")),
     "merge": Word(merge, ("output", "data-root")),
-    "rescore": Word(rescore, ("output", "data-root", "scorer")),
+    "rescore": Word(rescore, ("output", "data-root", "scorer", "judge-url", "judge-model", "judge-key-env")),
 }

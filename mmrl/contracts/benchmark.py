@@ -126,6 +126,17 @@ class Weighted(Protocol):
 
 
 @runtime_checkable
+class Judgeable(Protocol):
+    """A benchmark some of whose answers a language model should grade where rules do not hold them for right.
+
+    Attributes:
+        judged: the tasks of its samples that are such.
+    """
+
+    judged: Sequence[str]
+
+
+@runtime_checkable
 class Played(Protocol):
     """A benchmark of episodes.
 

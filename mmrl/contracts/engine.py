@@ -81,6 +81,8 @@ class Completion:
         context: see `Decision.context`.
         learned: see `Decision.learned`; None: all but those given.
         old: see `Decision.old`.
+        prompt_tokens: of the prompt, as who sampled it counted them; None: its own length says.
+        failed: why this request alone was refused, with no units and no text; None: it was not.
     """
 
     tokens: Tensor
@@ -93,6 +95,8 @@ class Completion:
     context: Any = None
     learned: Tensor | None = None
     old: Tensor | None = None
+    prompt_tokens: int | None = None
+    failed: str | None = None
 
     @property
     def truncated(self) -> bool:

@@ -23,6 +23,7 @@ def load_policy(config: PolicyConfig) -> Policy:
         CheckpointError: a checkpoint that is not there, not whole, or, where a run wrote it, not as it was written.
     """
     check_policy(config)
-    if config.path not in PACKAGED and Path(config.path).expanduser().is_dir():
+    entry = entry_of(config.type)
+    if entry.trains and config.path not in PACKAGED and Path(config.path).expanduser().is_dir():
         verify_model(Path(checkpoint_path(config.path, config.type)))
-    return attribute(entry_of(config.type).adapter).from_pretrained(resolve_dtype(config))
+    return attribute(entry.adapter).from_pretrained(resolve_dtype(config))

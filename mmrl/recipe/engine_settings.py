@@ -20,11 +20,14 @@ class EngineSettings(Settings):
         adapter: `module:class` of the engine, called with these settings.
         samples: the policies that it can sample: `tokens`, or the name of the engine that a policy has of its own.
         families: of these the only ones (`policy.type`); None: all.
+        serves: the `policy.type` of every model that it samples, which then needs not be named; None: the checkpoint
+            says.
     """
 
     adapter: ClassVar[str]
     samples: ClassVar[frozenset[str]]
     families: ClassVar[frozenset[str] | None] = None
+    serves: ClassVar[str | None] = None
 
     name: str = Field(description="a name in mmrl.recipe.engines, or module:name of a settings model")
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.choosing import Chosen
+from mmrl.recipe.endpoint_engine import EndpointEngineSettings
 from mmrl.recipe.engine_settings import BatchedSettings, EngineSettings
 from mmrl.recipe.policies.registry import POLICIES, entry_of
 from mmrl.recipe.policy import PolicyConfig
@@ -47,7 +48,14 @@ class FrameSettings(BatchedSettings):
 
 
 ENGINES: Registry[type[EngineSettings]] = Registry(
-    "engine", {"hf": HFSettings, "flow": FlowSettings, "frames": FrameSettings, "vllm": VLLMSettings}
+    "engine",
+    {
+        "hf": HFSettings,
+        "flow": FlowSettings,
+        "frames": FrameSettings,
+        "vllm": VLLMSettings,
+        "endpoint": EndpointEngineSettings,
+    },
 )
 
 

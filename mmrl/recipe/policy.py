@@ -6,7 +6,7 @@ unknown.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, field_validator, model_validator
 
@@ -45,6 +45,20 @@ class PolicyConfig(Settings):
         description="folder or hub name of a checkpoint; `quickstart` (Qwen2.5-VL) and `quickstart_robot` (OpenVLA) "
         "ship with mmrl"
     )
+
+    if TYPE_CHECKING:
+        # Each family has these, as fields or, where a recipe cannot set them, as properties.
+        @property
+        def dtype(self) -> str: ...
+        @property
+        def device(self) -> str: ...
+        @property
+        def attention(self) -> str: ...
+
+
+class LoadedConfig(PolicyConfig):
+    """A model that is loaded into this process."""
+
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="what forward passes compute in; trained weights are float32. auto: bfloat16 on CUDA, float32 on "
@@ -55,7 +69,7 @@ class PolicyConfig(Settings):
     max_prompt_tokens: PositiveInt | None = Field(None, description="longer prompts are bad samples, never cut")
 
 
-class TrainedConfig(PolicyConfig):
+class TrainedConfig(LoadedConfig):
     """A model that trains, by adapters or in all parts that are not frozen, and may have a critic."""
 
     lora: Lora | None = None

@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from mmrl.contracts.errors import unknown
 from mmrl.recipe.base import Settings
@@ -18,8 +27,6 @@ KEYS = ("model", "tasks")
 # What a benchmark can be asked with taken away, behind an @: `digits@blank`. See `mmrl.evaluation.suite.arms`.
 ARMS = ("text_only", "blank", "swapped", "frames_shuffled", "frames_dropped")
 YAML = (".yaml", ".yml")
-# Suites whose words and rules a benchmark can be asked and scored by. See `mmrl.evaluation.suite.named`.
-SUITES = ("lmms-eval", "vlmevalkit", "easyvideor1", "qwen")
 _SHARD = re.compile(r"(\d+)/(\d+)")
 
 
@@ -50,30 +57,47 @@ def task_name(task: str) -> str:
     return task
 
 
-def _suite(written: str | None) -> str | None:
-    if written is not None and written not in SUITES:
-        raise ValueError(unknown("protocol", written, SUITES))
-    return written
-
-
 def _shard(written: str | None) -> str | None:
     if written is not None:
         read_shard(written)
     return written
 
 
+class JudgeConfig(Settings):
+    """A language model behind an OpenAI-compatible server, which grades answers that rules do not hold for right."""
+
+    url: str = Field(description="its base URL, e.g. `http://localhost:8000/v1`")
+    model: str = Field(description="its name there")
+    key_env: str | None = Field(None, description="environment variable that holds the key; never the key itself")
+    reasoning: bool = Field(
+        False, description="also grade the reasoning of right answers: figures `sound`, and `cot_pass@k` of samples"
+    )
+    max_tokens: PositiveInt = Field(512, description="of a reply")
+    timeout: PositiveFloat = Field(60.0, description="seconds without a byte; ten times as many in all")
+    retries: NonNegativeInt = Field(3, description="further tries of a request that failed in passing")
+    backoff: NonNegativeFloat = Field(1.0, description="seconds before the first of them, doubled each time")
+    concurrency: PositiveInt = Field(8, description="requests at once")
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, written: str) -> str:
+        if not written.startswith(("http://", "https://")):
+            raise ValueError("it is no http or https URL")
+        return written
+
+
 class SuiteConfig(Settings):
     """Benchmarks of one checkpoint."""
 
-    model: str = Field(description="folder of a checkpoint or of a run, a hub name, or a packaged checkpoint")
+    model: str = Field(
+        description="folder of a checkpoint or of a run, a hub name, or a packaged checkpoint; of engine endpoint, the "
+        "server's name of it"
+    )
     tasks: list[Annotated[str, AfterValidator(task_name)]] = Field(
         min_length=1, description="of `mmrl eval list`, module:name, or a YAML file; with @arm one asked under an arm"
     )
     output: str = Field(description="folder of the results; one that holds a part of them is gone on with")
     data_root: str | None = Field(None, description="folder of the benchmarks' files")
-    protocol: Annotated[str | None, AfterValidator(_suite)] = Field(
-        None, description="whose words and rules: lmms-eval, vlmevalkit, easyvideor1 or qwen; default: ours"
-    )
     limit: PositiveInt | None = Field(None, description="first rows of each benchmark only")
     policy: dict[str, Any] = Field({}, description="settings of the policy over those of its run, such as `video.fps`")
     engine: dict[str, Any] = Field({}, description="settings of the engine; its name defaults to the policy's own")
@@ -86,6 +110,7 @@ class SuiteConfig(Settings):
     action_chunk: PositiveInt | None = Field(
         None, description="actions per decision of episodes; default: the run's, or 1"
     )
+    judge: JudgeConfig | None = Field(None, description="grades the answers of benchmarks that name a judge")
     samples: PositiveInt = Field(1, description="answers to each question, at a temperature")
     seed: int = 0
     batch_size: PositiveInt = Field(32, description="rows read and asked at once; no figure depends on it")

@@ -214,9 +214,14 @@ def scored_groups(
 
     Args:
         prompts: of each completion; None: the samples' own.
+
+    Raises:
+        BadSample: a completion was refused.
     """
     drafts, begun = [], opening_of(policy)
     for number, (item, answers) in enumerate(zip(ready, completions)):
+        if refused := [completion.failed for completion in answers if completion.failed is not None]:
+            raise BadSample(item.sample.where, refused[0])
         texts = [begun + (c.text if c.text is not None else policy.decode_text(c.tokens)) for c in answers]
         sample = rewarder.with_group(texts, item.sample) if len(answers) > 1 else item.sample
         asked = prompts[number] if prompts is not None else [item.prompts[0]] * len(answers)

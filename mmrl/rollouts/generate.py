@@ -135,7 +135,17 @@ def _answer(task: Generation, places: Sequence[tuple[Sequence[Sample], int]], se
             continue
         samples.append(sample)
         ready.append(made)
-    groups = sample_each(task.means, ready, replace(task.terms, seed=seed)) if ready else []
+    groups: list[Group] = []
+    while ready and not groups:
+        try:
+            groups = sample_each(task.means, ready, replace(task.terms, seed=seed))
+        except BadSample as error:
+            # A server refused one of them; the others are asked again.
+            left = [i for i, item in enumerate(ready) if item.sample.where != error.where]
+            if not task.skip or len(left) == len(ready):
+                raise
+            task.note(error)
+            samples, ready = [samples[i] for i in left], [ready[i] for i in left]
     return [_line(task, sample, group) for sample, group in zip(samples, groups, strict=True)]
 
 

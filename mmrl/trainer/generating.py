@@ -18,6 +18,7 @@ from mmrl.contracts.types import Sample
 from mmrl.recipe.checks.generating import generated_folder
 from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.schema import Recipe
+from mmrl.recipe.secrets import masked
 from mmrl.recipe.training import StageConfig
 from mmrl.rollouts.generate import Generation, described, generate
 from mmrl.rollouts.preparing import Preparer
@@ -98,7 +99,7 @@ def _settings(recipe: Recipe, stage: StageConfig, policy: Policy) -> Mapping[str
         # Not the loaded policy's: one that goes on from a checkpoint was loaded from there.
         "policy": recipe.policy.path,
         "weights": weights_digest(policy),
-        "engine": recipe.engine.model_dump(mode="json"),
+        "engine": masked(recipe.engine.model_dump(mode="json")),
         "rollout": stage.rollout.model_dump(mode="json"),
         "data": recipe.data.model_dump(mode="json", include={"train", "on_bad_sample"}),
         "rewards": [reward.model_dump(mode="json") for reward in recipe.rewards],

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.judge_server import NO, YES
 from vision_rewards import TargetError, combine, get_reward, judging, validate
+from vision_rewards.chat import ChatClient
 from vision_rewards.judging import Failure, JudgeError, read_verdict, write_prompt
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -322,12 +323,12 @@ def test_mistakes_are_named(params, words):
 def test_a_server_that_never_ends_its_answer_is_given_up(monkeypatch):
     asked, ended = [], threading.Event()
 
-    def drip(endpoint, messages):
-        asked.append(messages)
+    def drip(client, *request):
+        asked.append(request)
         # Not for ever, so that it fails where nobody gives it up.
         ended.wait(20.0)
 
-    monkeypatch.setattr(judging.Endpoint, "_ask", drip)
+    monkeypatch.setattr(ChatClient, "_ask", drip)
     judge = get_reward("judge", endpoint="http://localhost:9", model="m", timeout=0.01, retries=1, backoff=0.001)
     scored = judge("an answer", {"answer": "4"})
     ended.set()
@@ -336,16 +337,18 @@ def test_a_server_that_never_ends_its_answer_is_given_up(monkeypatch):
 
 
 def test_what_a_request_raises_arrives():
-    with pytest.raises(judging.Failure, match="no text"):
-        judging._within(60.0, lambda: (_ for _ in ()).throw(judging.Failure("judge_unreadable", "no text")))
-    assert judging._within(60.0, lambda: ("yes", 3)) == ("yes", 3)
+    client = ChatClient("http://localhost:9", None, 60.0)
+    with pytest.raises(Failure, match="no text"):
+        client._within(lambda: (_ for _ in ()).throw(client.unreadable("no text")))
+    assert client._within(lambda: ("yes", 3)) == ("yes", 3)
 
 
 def test_a_key_is_stripped_and_never_told(monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", " sk-CANARY\n")
-    assert judging._key("JUDGE_KEY") == "sk-CANARY"
+    client = ChatClient("http://localhost:9", "JUDGE_KEY", 60.0)
+    assert client.client.headers["Authorization"] == "Bearer sk-CANARY"
     for value in ("sk-CANARY\nX: 1", "sk-CANARYé", " \n"):
         monkeypatch.setenv("JUDGE_KEY", value)
         with pytest.raises(Failure) as error:
-            judging._key("JUDGE_KEY")
+            ChatClient("http://localhost:9", "JUDGE_KEY", 60.0)
         assert "CANARY" not in str(error.value)

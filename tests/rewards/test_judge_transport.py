@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tests.support.judge_server import YES
-from vision_rewards import get_reward, judging
+from vision_rewards import get_reward
+from vision_rewards.chat import MAX_REPLY
 from vision_rewards.judging import JudgeError, Passing
 
 TARGET = {"question": "What does the sign say?", "answer": "EXIT 24"}
@@ -74,8 +75,8 @@ def test_reply_that_breaks_off_is_asked_for_again(serve, clean):
 
 
 def test_endless_reply_is_cut(serve, clean):
-    message = problem_of(serve(b" " * (judging.MAX_REPLY + 1)).judge(on_failure="raise"))
-    assert f"longer than {judging.MAX_REPLY} bytes" in message
+    message = problem_of(serve(b" " * (MAX_REPLY + 1)).judge(on_failure="raise"))
+    assert f"longer than {MAX_REPLY} bytes" in message
     assert clean == []
 
 

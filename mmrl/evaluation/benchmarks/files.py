@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from mmrl.contracts.benchmark import Facts, Scored
@@ -63,6 +62,7 @@ class FileBenchmark(ABC):
         by: columns that figures are broken down by.
         macro: the column over whose values `score` is the mean of means; None: the mean of all rows.
         same: the column of what rows share (a document); None: their first picture or video.
+        judged: see `Judgeable.judged`.
     """
 
     about: ClassVar[str]
@@ -77,8 +77,7 @@ class FileBenchmark(ABC):
     by: ClassVar[tuple[str, ...]] = ()
     macro: ClassVar[str | None] = None
     same: ClassVar[str | None] = None
-    # What is said of scores by another suite's rules; see `mmrl.evaluation.suite.named`.
-    suite: Mapping[str, Any] = MappingProxyType({})
+    judged: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self._reward = get_reward("route", params=self.params)
@@ -134,8 +133,7 @@ class FileBenchmark(ABC):
         asked = self.asked(row)
         plain = {name: value for name, value in plain_columns(raw).items() if not is_encoded(value)}
         columns = {**plain, **asked.columns}
-        options = asked.options if asked.shown else {}
-        variables = {**columns, "question": asked.question, "options": options, "row": columns}
+        variables = {**columns, "question": asked.question, "options": asked.options if asked.shown else {}}
         text, images = self.placed(compiled(self.template).render(variables), asked)
         messages = [{"role": "user", "content": _content(text)}]
         if self.system is not None:

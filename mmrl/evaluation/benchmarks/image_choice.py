@@ -361,6 +361,7 @@ class MathVista(FileBenchmark):
     )
     template = "{{ question }}"
     by = ("question_type",)
+    judged = ("numeric", "rounded", "classification")
 
     def asked(self, row: Columns) -> Asked:
         """`query` is the question with its hint and its choices."""

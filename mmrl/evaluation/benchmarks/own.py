@@ -37,6 +37,7 @@ class OwnSettings(Settings):
     by: list[str] = Field([], description="columns that figures are broken down by")
     macro: str | None = Field(None, description="score is the mean of the means over this column's values")
     same: str | None = Field(None, description="the column of what rows share; default: their picture or video")
+    judged: bool = Field(False, description="a judge, where there is one, grades answers that are not wholly right")
     max_new_tokens: PositiveInt = 1024
     coordinates: str = Field("pixel", description="how boxes in answers are written: pixel, norm1000 or norm1")
 
@@ -76,6 +77,7 @@ class OwnBenchmark(FileBenchmark):
             "by": tuple(settings.by),
             "macro": settings.macro,
             "same": settings.same,
+            "judged": (settings.task,) if settings.judged else (),
             "limit": settings.max_new_tokens,
             "facts": Facts(str(path), "all", None, f"reward of task '{settings.task}'", "your own", settings.rows),
         }

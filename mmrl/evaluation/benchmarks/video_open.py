@@ -146,6 +146,7 @@ class _Exact(VideoBenchmark):
 
     params: ClassVar = {"open_ended": {"metric": "rougeL"}}
     measures: ClassVar = {"open_ended": "exact"}
+    judged: ClassVar = ("open_ended",)
 
 
 class VCRBench(_Exact):

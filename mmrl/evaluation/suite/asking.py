@@ -17,6 +17,7 @@ from mmrl.contracts.policy import Policy, opening_of
 from mmrl.contracts.source import Means, Ready, Terms
 from mmrl.contracts.types import Group, Sample
 from mmrl.evaluation.rows import MediaAhead, media_ahead
+from mmrl.evaluation.suite.judging import AnswerJudge
 from mmrl.evaluation.suite.records import Record
 from mmrl.recipe.rollout import SamplingConfig
 from mmrl.rollouts.preparing import Preparer
@@ -41,6 +42,7 @@ class Asker:
         seed: of all sampling; a row's own follows from it and the row, so that no answer depends on the rows beside it.
         chunk: actions per decision of an episode.
         samples: answers to each row, which stand one behind the other; see `Draws`.
+        judge: grades what rules do not hold for right; None: rules alone score.
     """
 
     policy: Policy
@@ -49,6 +51,7 @@ class Asker:
     seed: int
     chunk: int = 1
     samples: int = 1
+    judge: AnswerJudge | None = None
 
     def run(
         self, benchmark: Benchmark, rows: Sequence[Sample], wanted: Sequence[int], batch_size: int, write: Write
@@ -61,7 +64,7 @@ class Asker:
             with media_ahead(self.policy, None, PREFETCH_GB) as ahead, _one_after_the_other() as later:
                 for batch, coming in _batches(rows, wanted, batch_size, ahead):
                     outcomes = self._ask(batch, coming, preparer, means, ahead)
-                    later(lambda outcomes=outcomes: write([outcome.record(benchmark) for outcome in outcomes]))
+                    later(lambda outcomes=outcomes: write(self._records(benchmark, outcomes)))
         finally:
             simulators.close()
 
@@ -101,6 +104,12 @@ class Asker:
                 outcomes[i] = replace(outcomes[i], group=group)
         return outcomes
 
+    def _records(self, benchmark: Benchmark, outcomes: Sequence[_Outcome]) -> list[Record]:
+        if self.judge is None:
+            return [outcome.record(benchmark) for outcome in outcomes]
+        with ThreadPoolExecutor(self.judge.config.concurrency) as threads:
+            return list(threads.map(lambda outcome: outcome.record(benchmark, self.judge), outcomes))
+
     def _draw(self, place: int) -> int:
         return place % self.samples
 
@@ -111,7 +120,9 @@ class Asker:
         begun, policy = opening_of(self.policy), self.policy
         texts = [c.text if c.text is not None else policy.decode_text(c.tokens) for (c,) in completions]
         return [
-            replace(outcome, text=begun + text, completion=completion)
+            replace(outcome, failed=completion.failed)
+            if completion.failed is not None
+            else replace(outcome, text=begun + text, completion=completion)
             for outcome, text, (completion,) in zip(outcomes, texts, completions, strict=True)
         ]
 
@@ -135,7 +146,7 @@ class _Outcome:
             raise ValueError(f"row {self.row} could not be made ready: {self.failed}")
         return self.ready
 
-    def record(self, benchmark: Benchmark) -> Record:
+    def record(self, benchmark: Benchmark, judge: AnswerJudge | None = None) -> Record:
         """The line that is written, with the answer's score."""
         sample = self.sample
         cluster = benchmark.cluster(sample) if isinstance(benchmark, Weighted) else ""
@@ -145,14 +156,19 @@ class _Outcome:
             return self._played(blank, self.group)
         if self.completion is None:
             return blank
+        completion = self.completion
         prompt = self.made.prompts[0]
+        score, verdicts = float(benchmark.score(self.text, sample)), {}
+        if judge is not None:
+            score, verdicts = judge.settle(benchmark, self.text, sample, score)
         return replace(
             blank,
             answer=self.text,
-            score=float(benchmark.score(self.text, sample)),
-            truncated=self.completion.truncated,
-            tokens=len(self.completion.tokens),
-            prompt_tokens=prompt.length,
+            score=score,
+            judge=verdicts,
+            truncated=completion.truncated,
+            tokens=len(completion.tokens),
+            prompt_tokens=prompt.length if completion.prompt_tokens is None else completion.prompt_tokens,
             coordinates=sample.coordinates,
             frames=getattr(prompt, "frames", 0),
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmrl.contracts.types import Sample
 from mmrl.data.rows import Rows
+from mmrl.evaluation.suite.judging import graded
 from mmrl.evaluation.suite.records import Record
 from vision_rewards.rewards.majority import majority_answer, majority_scores
 
@@ -73,6 +74,8 @@ def counts_of(samples: int) -> list[int]:
 def draws_figures(records: Mapping[int, Record], samples: int) -> dict[str, float]:
     """`pass@k` for k of `counts_of`, and of answers in text `majority`, each a mean over the rows.
 
+    With a judge of reasoning also `cot_pass@k`: right answers with sound reasoning alone count (arXiv 2506.14245).
+
     `majority` is what the answer scores that most of a row's draws give (`majority_answer`); 0 where none has the most.
     """
     rows = list(by_row(records, samples).values())
@@ -81,6 +84,9 @@ def draws_figures(records: Mapping[int, Record], samples: int) -> dict[str, floa
     }
     if any(record.facts for drawn in rows for record in drawn):
         return figures
+    if any(record.judge for drawn in rows for record in drawn):
+        sound = [[record.score * graded(record.judge, "reasoning") for record in drawn] for drawn in rows]
+        figures |= {f"cot_pass@{k}": fmean(best_of(scores, k) for scores in sound) for k in counts_of(samples)}
     return {**figures, "majority": fmean(map(_majority, rows))}
 
 

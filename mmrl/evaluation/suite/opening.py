@@ -23,9 +23,11 @@ from mmrl.policies.loading import base_of, config_file, local_folder, read_confi
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.base import Settings
 from mmrl.recipe.checks.policies import check_gripper
-from mmrl.recipe.engines import AnyEngine, HFSettings, check_engine, with_engine
-from mmrl.recipe.policies.registry import AnyPolicy, policies_of
+from mmrl.recipe.engines import AnyEngine, EngineSettings, HFSettings, check_engine, engine_model, with_engine
+from mmrl.recipe.policies.registry import AnyPolicy, entry_of, policies_of
+from mmrl.recipe.policy import PolicyConfig
 from mmrl.recipe.reading import apply_overrides, merge, read_yaml, validate
+from mmrl.recipe.secrets import masked
 from mmrl.recipe.suite import SuiteConfig
 
 # What a run trains with, and benchmarks do without.
@@ -59,10 +61,7 @@ def measure_suite(
     for task in tasks:
         if isinstance(task.benchmark, Played):
             check_gripper(params_of(policy), checked_simulators(task.benchmark.simulators))
-    model = {
-        "name": model_name(config.model),
-        "digest": model_digest(local_folder(parts.policy.path, parts.policy.type)),
-    }
+    model = described_model(config.model, parts.policy, parts.engine)
     with closing(open_engine(parts.engine, policy)) as engine:
         results = run_tasks(tasks, config, policy, engine, parts.engine.name, model, chunk, say)
     say(f"written: {write_page(Path(config.output), {task.name: task.rows for task in tasks})}")
@@ -75,11 +74,13 @@ def measure_suite(
 
 def open_parts(config: SuiteConfig) -> tuple[_Parts, int]:
     """(settings of policy and engine, actions per decision): those of the run that the model is of, and the user's."""
-    recorded = run_of(config.model)
+    name = config.engine.get("name")
+    served = engine_model(name).serves if isinstance(name, str) else None
+    recorded = run_of(config.model) if served is None else None
     policy = {key: value for key, value in (recorded or {}).get("policy", {}).items() if key not in TRAINED}
     policy = merge(policy, config.policy)
     policy["path"] = config.model
-    policy.setdefault("type", policy_type(config.model))
+    policy.setdefault("type", served or policy_type(config.model))
     parts = validate(_Parts, with_engine({"policy": policy, "engine": config.engine}))
     check_engine(parts.engine, parts.policy.type)
     parts.engine.check_installed()
@@ -111,6 +112,13 @@ def policy_type(model: str) -> str:
         raise ConfigError(f"model '{model}' is a checkpoint of {family}, which no policy.type reads")
     # The first answers in text or acts as published; others of its table need to be asked for by policy.type.
     return able[0]
+
+
+def described_model(model: str, policy: PolicyConfig, engine: EngineSettings) -> dict[str, Any]:
+    """What results say of a checkpoint: its name, and the digest of its weights; of a served model, where it is."""
+    if not entry_of(policy.type).trains:
+        return {"name": model, "server": masked(getattr(engine, "url", engine.name))}
+    return {"name": model_name(model), "digest": model_digest(local_folder(policy.path, policy.type))}
 
 
 def model_name(model: str) -> str:

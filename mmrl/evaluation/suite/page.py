@@ -52,7 +52,8 @@ def write_page(output: Path, rows: Rows) -> Path:
     ]
     model = results["model"]
     shard = f" · shard {results['shard']}" if results.get("shard") else ""
-    lead = f"{len(results['tasks'])} benchmarks{shard} · weights {model.get('digest', '')}"
+    weights = f"at {model['server']}" if "server" in model else f"weights {model.get('digest', '')}"
+    lead = f"{len(results['tasks'])} benchmarks{shard} · {weights}"
     head = f'<header><h1>{escape(model["name"])}</h1><p class="lead">{escape(lead)}</p></header>'
     foot = f"<footer>mmrl {escape(__version__)}</footer>"
     return write_atomic(

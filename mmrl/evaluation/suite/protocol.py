@@ -77,6 +77,7 @@ def protocol_of(
     seed: int,
     chunk: int,
     samples: int = 1,
+    judge: Mapping[str, Any] | None = None,
 ) -> Protocol:
     """The protocol of asking a policy a benchmark's rows."""
     said = dict(benchmark.protocol) if isinstance(benchmark, Described) else {}
@@ -89,7 +90,7 @@ def protocol_of(
         benchmark=name,
         rows={"count": survey.count, "digest": survey.digest},
         prompt={"template": template, "digest": digest_of(template), "system": said.get("system")},
-        scoring=scoring_of(benchmark),
+        scoring=scoring_of(benchmark, judge),
         policy=read,
         decoding={**decoding, "action_chunk": chunk} if simulators else decoding,
         engine={"name": engine, "dtype": settings.dtype, "mmrl": __version__, **_versions()},
@@ -107,12 +108,17 @@ def simulators_of(benchmark: Played) -> dict[str, Any]:
     return json.loads(json.dumps(plain))
 
 
-def scoring_of(benchmark: Benchmark) -> dict[str, Any]:
-    """Extractor, metric and the digest of their code; under the protocol of another suite its name."""
+def scoring_of(benchmark: Benchmark, judge: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Extractor, metric and the digest of their code; and of a judge its model and the digest of its prompts.
+
+    Args:
+        judge: see `AnswerJudge.protocol`.
+    """
     said = dict(benchmark.protocol) if isinstance(benchmark, Described) else {}
     scoring = {key: said[key] for key in ("extractor", "metric") if key in said}
-    named = dict(getattr(benchmark, "suite", {}))
-    return json.loads(json.dumps({**scoring, **named, "code": _code_digest()}))
+    if judge is not None:
+        scoring["judge"] = {**judge, "prompts": digest_of(judge["prompts"])}
+    return json.loads(json.dumps({**scoring, "code": _code_digest()}))
 
 
 def protocol_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

@@ -33,6 +33,7 @@ class Record:
         frames: of video that reached the model.
         coordinates: of the boxes in `target` and `answer`, as samples have them.
         cluster: what the row shares with others: a picture, a video; empty: nothing is known of it.
+        judge: verdicts of a language model, `answer` and `reasoning`: 0, 1, or `unreadable`; empty: it was not asked.
         facts: of an episode: success at any step and at the end, and its steps.
     """
 
@@ -49,6 +50,7 @@ class Record:
     frames: int = 0
     coordinates: str = ""
     cluster: str = ""
+    judge: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

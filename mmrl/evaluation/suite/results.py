@@ -11,6 +11,7 @@ from mmrl.contracts.benchmark import Benchmark, Described, Scored, Weighted
 from mmrl.contracts.types import Sample
 from mmrl.evaluation.figures import interval
 from mmrl.evaluation.suite.draws import by_row, draws_figures, samples_of
+from mmrl.evaluation.suite.judging import UNREADABLE, graded
 from mmrl.evaluation.suite.protocol import digest_of
 from mmrl.evaluation.suite.records import Record
 from mmrl.tracking.text_table import aligned
@@ -36,7 +37,7 @@ def results_of(
     figures = dict(benchmark.aggregate(scored))
     ordered = [record for _, record in sorted(records.items())]
     drawn = by_row(records, samples)
-    failures = {row: each[0] for row, each in drawn.items() if each[0].failed is not None}
+    failures = {row: record for row, each in drawn.items() for record in each[::-1] if record.failed is not None}
     asked = [record for record in ordered if record.failed is None]
     result: dict[str, Any] = {
         "score": figures["score"],
@@ -58,6 +59,8 @@ def results_of(
     }
     if samples > 1:
         result |= {"samples": samples, "draws": draws_figures(records, samples)}
+    if asked_judge := [record.judge for record in ordered if record.judge]:
+        result["judge"] = _judged(asked_judge, ordered)
     if isinstance(benchmark, Described):
         result["references"] = [
             {"model": r.model, "score": r.score, "source": r.source} for r in benchmark.facts.references
@@ -73,6 +76,16 @@ def _intervals(benchmark: Benchmark, scored: Sequence[Scored]) -> dict[str, list
     scores = [answer.score for answer in scored]
     found = {name: interval(scores, weights, clusters) for name, weights in benchmark.weights(scored).items()}
     return {name: list(ends) for name, ends in found.items() if ends is not None}
+
+
+def _judged(verdicts: Sequence[Mapping[str, Any]], ordered: Sequence[Record]) -> dict[str, Any]:
+    """How many answers a judge was asked for and how many of its replies held no grade; `sound`, the share of all
+    answers that are right with sound reasoning, where it was asked for that."""
+    replies = [reply for each in verdicts for reply in each.values()]
+    counts: dict[str, Any] = {"asked": len(replies), "unreadable": replies.count(UNREADABLE)}
+    if any("reasoning" in each for each in verdicts):
+        counts["sound"] = fmean(record.score * graded(record.judge, "reasoning") for record in ordered)
+    return counts
 
 
 def _spread(values: Sequence[int]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from mmrl.evaluation.benchmarks.own import OwnBenchmark
 from mmrl.evaluation.suite.arms import ArmRows
 from mmrl.evaluation.suite.asking import Asker
 from mmrl.evaluation.suite.draws import Draws, places_of
-from mmrl.evaluation.suite.named import put_under
+from mmrl.evaluation.suite.judging import open_judge
 from mmrl.evaluation.suite.protocol import named, protocol_changes, protocol_of
 from mmrl.evaluation.suite.records import Records
 from mmrl.evaluation.suite.results import results_of
@@ -65,8 +65,7 @@ def open_tasks(config: SuiteConfig) -> list[Task]:
         UserError: files or media are missing, or a row is not what its benchmark can score.
     """
     tasks = [
-        open_task(name, config.data_root, config.limit, config.count_missing, config.samples, config.protocol)
-        for name in config.tasks
+        open_task(name, config.data_root, config.limit, config.count_missing, config.samples) for name in config.tasks
     ]
     played = [task.benchmark for task in tasks if isinstance(task.benchmark, Played)]
     names = {name for benchmark in played for name in benchmark.simulators}
@@ -87,18 +86,11 @@ def checked_simulators(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Simu
 
 
 def open_task(
-    task: str,
-    root: str | None,
-    limit: int | None = None,
-    count_missing: bool = True,
-    samples: int = 1,
-    protocol: str | None = None,
+    task: str, root: str | None, limit: int | None = None, count_missing: bool = True, samples: int = 1
 ) -> Task:
-    """One benchmark, perhaps under an arm, or under the protocol of another suite; see `open_tasks`."""
+    """One benchmark, perhaps under an arm; see `open_tasks`."""
     name, arm = split_arm(task)
     benchmark = OwnBenchmark(Path(name)) if name.endswith(YAML) else BENCHMARKS.get(name)()
-    if protocol is not None:
-        put_under(name, benchmark, protocol)
     rows = benchmark.rows(root)
     if arm is not None:
         rows = ArmRows(name, rows, arm, min(len(rows), limit or len(rows)))
@@ -128,7 +120,7 @@ def run_tasks(
     Raises:
         UserError: the folder holds answers of another checkpoint or under another protocol.
     """
-    output = Path(config.output)
+    output, judge = Path(config.output), open_judge(config.judge, [task.benchmark for task in tasks])
     remove_asides(output)
     results: dict[str, dict[str, Any]] = {}
     plans = []
@@ -136,7 +128,16 @@ def run_tasks(
         limit = task.benchmark.limit if isinstance(task.benchmark, Described) else LIMIT
         sampling = config.sampling.limited(limit)
         protocol = protocol_of(
-            task.name, task.benchmark, task.survey, policy, engine_name, sampling, config.seed, chunk, task.samples
+            task.name,
+            task.benchmark,
+            task.survey,
+            policy,
+            engine_name,
+            sampling,
+            config.seed,
+            chunk,
+            task.samples,
+            judge.protocol if judge is not None else None,
         )
         head = {"model": dict(model), "shard": config.shard, "protocol": protocol.plain}
         check_head(output / slug(task.name), head)
@@ -149,7 +150,7 @@ def run_tasks(
         wanted = [place for place in task.part(config.shard) if place not in done]
         if done:
             say(f"{task.name}: {len(done)} answers are there, {len(wanted)} are left")
-        Asker(policy, engine, sampling, config.seed, chunk, task.samples).run(
+        Asker(policy, engine, sampling, config.seed, chunk, task.samples, judge).run(
             task.benchmark, task.rows, wanted, config.batch_size, records.append
         )
         result = results_of(task.benchmark, task.rows, records.read(), head["protocol"])

@@ -11,9 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmrl.contracts.types import Sample
-from mmrl.evaluation.suite import scorers_choice as choice
-from mmrl.evaluation.suite import scorers_places as places
-from mmrl.evaluation.suite.scorers_choice import without_thoughts
 from vision_rewards import metrics
 from vision_rewards.parsers import (
     parse_box_lmms_eval,
@@ -25,8 +22,14 @@ from vision_rewards.parsers import (
 )
 
 Scorer = Callable[[str, Sample], float]
+_THOUGHT = re.compile(r"<think>.*?</think>|<analysis>.*?</analysis>", re.DOTALL)
 _LETTER = re.compile(r"[A-Z]\.")
 _RELAXED = 0.05
+
+
+def without_thoughts(text: str) -> str:
+    """The answer as lmms-eval hands it to its tasks: no thinking, also where only its end is marked."""
+    return _THOUGHT.sub("", text).rpartition("</think>")[2].strip()
 
 
 def _choice(text: str, sample: Sample) -> float:
@@ -38,11 +41,6 @@ def _letter_at_start(text: str, sample: Sample) -> float:
     # AI2D: the letter alone, or one with a full stop at the beginning.
     said = without_thoughts(text)
     return float((said[0] if _LETTER.match(said) else said) == sample.target["answer"])
-
-
-def _whole_answer(text: str, sample: Sample) -> float:
-    # MMMU-Pro's pictures of questions: the letter and nothing else.
-    return float(without_thoughts(text) == sample.target["answer"])
 
 
 def _choice_vlmevalkit(text: str, sample: Sample) -> float:
@@ -119,45 +117,22 @@ _EITHER: Mapping[str, Scorer] = {
     "infovqa": _anls,
     "ocrbench": _part_of,
 }
-REFCOCO = (
-    *("refcoco_val", "refcoco_testA", "refcoco_testB", "refcoco+_val", "refcoco+_testA", "refcoco+_testB"),
-    *("refcocog_val", "refcocog_test"),
-)
 # Suite -> benchmark -> what scores it.
 SCORERS: Mapping[str, Mapping[str, Scorer]] = {
     "lmms-eval": {
         **_EITHER,
         "ai2d": _letter_at_start,
-        "charades_sta": places.charades_sta,
-        "longvideobench": choice.first_letter,
-        "mathvista": choice.mathvista,
-        "mmbench_en": choice.mmbench,
-        "mmmu": choice.mmmu,
-        "mmmu_pro": choice.mmmu,
-        "mmmu_pro_vision": _whole_answer,
         "mmstar": _choice,
-        "mvbench": choice.mvbench,
         "pope": _exact_yes_no,
-        **dict.fromkeys(REFCOCO, places.refcoco),
         "screenspot": _centre_in_box,
-        "tempcompass": choice.tempcompass,
         "textvqa": _vqa,
         "videomme": _choice,
-        "vsibench": places.vsibench,
     },
     "vlmevalkit": {
         **_EITHER,
         "ai2d": _choice_vlmevalkit,
-        "longvideobench": choice.first_letter_vlmevalkit,
-        "mathvista": choice.mathvista_vlmevalkit,
-        "mmbench_en": _choice_vlmevalkit,
-        "mmmu": choice.mmmu_vlmevalkit,
         "mmmu_pro": _choice_vlmevalkit,
-        "mmmu_pro_vision": _choice_vlmevalkit,
-        "mvbench": choice.mvbench_vlmevalkit,
         "pope": _yes_no_vlmevalkit,
-        **dict.fromkeys(REFCOCO, places.refcoco_vlmevalkit),
-        "tempcompass": choice.tempcompass_vlmevalkit,
         "screenspot": _click_in_box,
         "videomme": _choice_videomme,
     },

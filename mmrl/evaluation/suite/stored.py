@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from mmrl.contracts.errors import UserError, unknown
 from mmrl.contracts.types import Sample
 from mmrl.evaluation.suite.draws import places_of, samples_of
 from mmrl.evaluation.suite.folder import Stored, stored_in
+from mmrl.evaluation.suite.judging import AnswerJudge, open_judge
 from mmrl.evaluation.suite.page import write_page
 from mmrl.evaluation.suite.protocol import named, protocol_changes, scoring_of
 from mmrl.evaluation.suite.records import SAMPLES, Record
 from mmrl.evaluation.suite.results import results_of
 from mmrl.evaluation.suite.runner import PROTOCOL, Task, open_task, slug, write_results
 from mmrl.evaluation.suite.scorers import SCORERS, Scorer
-from mmrl.recipe.suite import read_shard
+from mmrl.recipe.suite import YAML, JudgeConfig, read_shard, split_arm
 from mmrl.tracking.files import json_line, json_text, write_atomic
 
 
@@ -28,9 +30,16 @@ def reopened(stored: Stored, root: str | None) -> Task:
     Raises:
         UserError: its rows are not those that were asked.
     """
-    asked = stored.protocol["rows"]
-    suite = stored.protocol["scoring"].get("suite")
-    task = open_task(stored.name, root, asked["count"], samples=stored.samples, protocol=suite)
+    asked, name = stored.protocol["rows"], stored.name
+    if split_arm(name)[0].endswith(YAML):
+        # Answers know the file's name alone: it is looked for where the command runs, and under the data root.
+        folder = next((f for f in (Path(), Path(root or ".")) if (f / split_arm(name)[0]).is_file()), None)
+        if folder is None:
+            raise UserError(
+                f"no '{split_arm(name)[0]}' here; run the command where that file lies, or give --data-root"
+            )
+        name = str(folder / name)
+    task = open_task(name, root, asked["count"], samples=stored.samples)
     if task.survey.digest != asked["digest"]:
         raise UserError(f"benchmark '{stored.name}' has other rows than those that '{stored.folder}' answers")
     return task
@@ -90,15 +99,22 @@ def write_stored(into: Path, head: Mapping[str, Any], records: Mapping[int, Reco
 
 
 def rescore(
-    output: Path, into: Path, root: str | None, scorer: str | None = None, say: Callable[[str], object] = print
+    output: Path,
+    into: Path,
+    root: str | None,
+    scorer: str | None = None,
+    say: Callable[[str], object] = print,
+    judge: JudgeConfig | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Scores saved answers anew, by the benchmarks as they are now or as another suite does, into another folder.
 
     Args:
         scorer: a suite of `mmrl.evaluation.suite.scorers`; None: the benchmarks' own.
+        judge: grades what rules do not hold for right; None: they alone score.
 
     Raises:
-        UserError: the folder is the same, or the suite does not score one of the benchmarks.
+        UserError: the judge cannot be reached, the folder is the same, or the suite does not score one of the
+            benchmarks.
     """
     if into.resolve() == output.resolve():
         raise UserError("rescore: --output is the folder of the answers itself; give another")
@@ -108,9 +124,11 @@ def rescore(
         if stored.head["shard"] is not None:
             raise UserError(f"'{stored.folder}' is shard {stored.head['shard']}; put the shards together first")
         plans.append((stored, reopened(stored, root), scorer_of(name, scorer)))
-    for stored, task, score in plans:
-        records = {row: _anew(record, task, score) for row, record in stored.records.items()}
-        scoring = scoring_of(task.benchmark)
+    grader = open_judge(judge, [task.benchmark for _, task, _ in plans])
+    # All of them before anything is written: a judge may be gone on the way.
+    anew = [_all_anew(stored.records, task, score, grader) for stored, task, score in plans]
+    for (stored, task, _), records in zip(plans, anew, strict=True):
+        scoring = scoring_of(task.benchmark, grader.protocol if grader is not None else None)
         scoring = {**scoring, "extractor": scorer, "metric": scorer} if scorer else scoring
         head = {**stored.head, "protocol": {**stored.protocol, "scoring": scoring}}
         results[task.name] = write_stored(into, head, records, task)
@@ -133,13 +151,26 @@ def scorer_of(name: str, suite: str | None) -> Scorer | None:
     return SCORERS[suite][name]
 
 
-def _anew(record: Record, task: Task, score: Scorer | None) -> Record:
+def _all_anew(
+    records: Mapping[int, Record], task: Task, score: Scorer | None, judge: AnswerJudge | None
+) -> dict[int, Record]:
+    def one(record: Record) -> Record:
+        return _anew(record, task, score, judge)
+
+    with ThreadPoolExecutor(1 if judge is None else judge.config.concurrency) as threads:
+        return dict(zip(records, threads.map(one, records.values()), strict=True))
+
+
+def _anew(record: Record, task: Task, score: Scorer | None, judge: AnswerJudge | None) -> Record:
     sample = task.rows[record.row]
     # What failed has no answer, and episodes have none in text.
     if record.failed is not None or sample.kind != "answers":
         return record
     shown = replace(sample, target=record.target)
-    return replace(record, score=float(_score(task.benchmark, record.answer, shown, score)))
+    value, verdicts = float(_score(task.benchmark, record.answer, shown, score)), {}
+    if judge is not None:
+        value, verdicts = judge.settle(task.benchmark, record.answer, shown, value)
+    return replace(record, score=value, judge=verdicts)
 
 
 def _score(benchmark: Benchmark, answer: str, sample: Sample, score: Scorer | None) -> float:

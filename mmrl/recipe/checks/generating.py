@@ -39,7 +39,7 @@ def check_generating(stage: Any, recipe: Any) -> None:
         )
     if "episodes" in kinds:
         _check_played(stage)
-    elif (entry_of(recipe.policy.type).engine or "tokens") != "tokens":
+    elif not entry_of(recipe.policy.type).text:
         raise ValueError(
             f"stages.{stage.name}: policy.type '{recipe.policy.type}' writes no text, so it generates none; give it "
             "data of type episodes"

@@ -53,6 +53,12 @@ def check_policy(policy: PolicyConfig) -> None:
 def check_stage(stage: Any, policy: PolicyConfig) -> None:
     """Raises ConfigError on what a stage (`StageConfig`) asks of a policy that it cannot do."""
     entry, where = entry_of(policy.type), f"stages.{stage.name}."
+    if not entry.trains:
+        raise ConfigError(
+            f"{where}method '{stage.method}' trains, and policy.type '{policy.type}' has no gradients here: it is a "
+            "model behind a server; it answers benchmarks (mmrl eval --model … --tasks …) and generates data (mmrl "
+            "generate)"
+        )
     _check_method(stage, policy)
     for kind, settings in (("objective", stage.objective), ("rollout", stage.rollout)):
         _check_rules(kind, settings, policy, entry, where)

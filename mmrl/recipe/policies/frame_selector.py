@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 
 from mmrl.recipe.base import Settings
 from mmrl.recipe.policies.qwen_vl import QwenVLSettings
-from mmrl.recipe.policy import PolicyConfig, Sighted, Templated
+from mmrl.recipe.policy import LoadedConfig, Sighted, Templated
 
 
 class FrameSelectorParams(Settings):
@@ -19,7 +19,7 @@ class FrameSelectorParams(Settings):
     choose: Literal["learned", "uniform"] = Field("learned", description="uniform: evenly spaced, the control")
 
 
-class FrameSelectorSettings(Sighted, Templated, PolicyConfig):
+class FrameSelectorSettings(Sighted, Templated, LoadedConfig):
     """A selector that trains, before a Qwen-VL that never does."""
 
     # Wider than the base's, which a frozen model may be: nothing writes it.
@@ -28,7 +28,7 @@ class FrameSelectorSettings(Sighted, Templated, PolicyConfig):
 
     def reader(self) -> QwenVLSettings:
         """Settings of the Qwen-VL that answers; whoever loads it freezes it."""
-        shared = PolicyConfig.model_fields.keys() | Sighted.model_fields.keys() | Templated.model_fields.keys()
+        shared = LoadedConfig.model_fields.keys() | Sighted.model_fields.keys() | Templated.model_fields.keys()
         values = {name: getattr(self, name) for name in shared - {"type"}}
         # It samples and never trains, so that its prompts are packed with nothing.
         return QwenVLSettings(**values, packing="row")

@@ -66,6 +66,8 @@ class Entry:
         rules: settings that it limits.
         companions: another checkpoint of it can score its units on its prompts.
         states: it has a hidden state of a prompt, which samplers may draw by.
+        text: what it samples is what it says.
+        trains: it has gradients.
     """
 
     adapter: str
@@ -87,6 +89,8 @@ class Entry:
     rules: tuple[Rule, ...] = ()
     companions: bool = False
     states: bool = False
+    text: bool = True
+    trains: bool = True
 
     @property
     def about(self) -> str:
@@ -164,6 +168,7 @@ _ENTRIES = {
         "mmrl.recipe.policies.frame_selector:FrameSelectorSettings",
         ("answers",),
         engine="frames",
+        text=False,
         # A sequence of choices: no softmax over one set of logits.
         sampled=LIKELIHOOD - {"normaliser"},
         rules=_SELECTOR,
@@ -196,6 +201,7 @@ _ENTRIES = {
             parts=parts.PI0,
             backbone=("vision", "projector", "language"),
             engine="flow",
+            text=False,
             horizon=True,
             state=True,
             reads=(name,),
@@ -209,6 +215,15 @@ _ENTRIES = {
         )
         for name, adapter in (("pi0", "mmrl.policies.pi0.policy:Pi0"), ("pi05", "mmrl.policies.pi0.pi05_policy:Pi05"))
     },
+    "endpoint": Entry(
+        "mmrl.policies.endpoint:EndpointPolicy",
+        "mmrl.recipe.policies.endpoint:EndpointPolicySettings",
+        ("answers",),
+        engine="endpoint",
+        trains=False,
+        sampled=frozenset(),
+        shown=frozenset(),
+    ),
 }
 
 
@@ -225,7 +240,7 @@ def entry_of(name: str) -> Entry:
 
 def policies_for(data: str) -> list[str]:
     """The policies that learn from some data, see `Entry.learns`."""
-    return [name for name in POLICIES if data in entry_of(name).learns]
+    return [name for name in POLICIES if data in entry_of(name).learns and entry_of(name).trains]
 
 
 def policies_of(checkpoint: str) -> list[str]:

@@ -8,7 +8,7 @@ from mmrl.contracts.errors import ConfigError
 from mmrl.contracts.policy import Acting, Decoding, Denoising, Normalising, Policy, acting, media_of, params_of
 from mmrl.recipe.policies.registry import POLICIES, attribute, policy_settings
 
-SAMPLED_BY = {None: [Decoding], "flow": [Denoising], "frames": []}
+SAMPLED_BY = {None: [Decoding], "flow": [Denoising], "frames": [], "endpoint": []}
 
 
 def methods(contract):
