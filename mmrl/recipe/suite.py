@@ -24,8 +24,17 @@ from mmrl.recipe.rollout import GreedyConfig
 
 # What an evaluation's YAML file has, and no recipe.
 KEYS = ("model", "tasks")
-# What a benchmark can be asked with taken away, behind an @: `digits@blank`. See `mmrl.evaluation.suite.arms`.
-ARMS = ("text_only", "blank", "swapped", "frames_shuffled", "frames_dropped")
+# What of a benchmark can be taken away or changed, behind an @: `digits@blank`. See `mmrl.evaluation.suite.arms`.
+ARMS = (
+    "text_only",
+    "blank",
+    "swapped",
+    "frames_shuffled",
+    "frames_dropped",
+    "options_permuted",
+    "misleading_caption",
+    "wrong_reasoning",
+)
 YAML = (".yaml", ".yml")
 _SHARD = re.compile(r"(\d+)/(\d+)")
 

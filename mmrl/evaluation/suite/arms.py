@@ -1,4 +1,4 @@
-"""Arms: a benchmark asked with something taken away, to see what its figure rests on."""
+"""Arms: a benchmark asked with something taken away or changed, to see what its figure rests on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mmrl.contracts.errors import UserError
 from mmrl.contracts.types import Sample
 from mmrl.data.corruption import greyed, without_media
 from mmrl.data.rows import Rows
+from mmrl.evaluation.suite.text_arms import misleading_caption, options_permuted, wrong_reasoning
 
 # The share of a video's frames that `frames_dropped` takes away.
 DROPPED = 0.5
@@ -62,6 +63,15 @@ ARMS: Mapping[str, Arm] = {
     "swapped": swapped,
     "frames_shuffled": frames_shuffled,
     "frames_dropped": frames_dropped,
+    "options_permuted": options_permuted,
+    "misleading_caption": misleading_caption,
+    "wrong_reasoning": wrong_reasoning,
+}
+# Those that change words, and so leave the first row as it is where there is nothing to change.
+OF_WORDS = {
+    "options_permuted": "the order of options",
+    "misleading_caption": "what is said of a wrong answer",
+    "wrong_reasoning": "what is said of a wrong answer",
 }
 
 
@@ -75,6 +85,10 @@ class ArmRows(Rows):
     def __init__(self, name: str, rows: Sequence[Sample], arm: str, count: int):
         self._rows, self._arm, self._count = rows, ARMS[arm], count
         first = rows[0]
+        if arm in OF_WORDS:
+            if self._arm(rows, 0) == first:
+                raise UserError(f"benchmark '{name}': arm '{arm}' changes {OF_WORDS[arm]}, and its first row has none")
+            return
         media = "videos" if arm.startswith("frames") else "pictures" if arm == "blank" else "pictures or videos"
         shown = {"videos": first.videos, "pictures": first.images}.get(media, (*first.images, *first.videos))
         if not shown:

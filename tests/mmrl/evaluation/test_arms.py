@@ -5,10 +5,12 @@ import json
 import pytest
 from PIL import Image
 
-from mmrl.contracts.errors import ConfigError, UserError
+from mmrl.contracts.errors import BadSample, ConfigError, UserError
+from mmrl.contracts.types import Sample
 from mmrl.evaluation.suite.arms import ARMS, ArmRows
 from mmrl.evaluation.suite.check import check_benchmark
 from mmrl.evaluation.suite.runner import open_task, open_tasks
+from mmrl.evaluation.suite.text_arms import options_permuted, wrong_answer
 from mmrl.recipe.benchmarks import BENCHMARKS
 from mmrl.recipe.suite import ARMS as NAMES
 from tests.support.suite import ask, gold_of, settings
@@ -53,6 +55,40 @@ def test_arms_of_videos_change_their_budgets():
     assert ArmRows("v", rows, "frames_shuffled", 2)[0].budgets == {"video": {"fps": 1.0, "shuffle": True}}
     assert ArmRows("v", rows, "frames_dropped", 2)[1].budgets == {"video": {"drop": 0.5}}
     assert [sample.videos for sample in ArmRows("v", rows, "swapped", 2)[:2]] == [("b.mp4",), ("a.mp4",)]
+
+
+def choice(row=0, answer="B", text="Which?\nA. cat\nB. red car\nC. dog\nAnswer with the letter."):
+    content = [{"type": "image"}, {"type": "text", "text": text}]
+    options = {"A": "cat", "B": "red car", "C": "dog"}
+    target = {"answer": answer, "options": options}
+    picture = Image.new("RGB", (8, 8))
+    return Sample(str(row), ({"role": "user", "content": content},), "multiple_choice", target, images=(picture,))
+
+
+def test_options_move_on_with_the_right_letter():
+    moved = ArmRows("c", [choice()], "options_permuted", 1)[0]
+    assert moved.question == "Which?\nA. dog\nB. cat\nC. red car\nAnswer with the letter."
+    assert moved.target == {"answer": "C", "options": {"A": "dog", "B": "cat", "C": "red car"}}
+    assert options_permuted([choice(answer=["A", "C"])], 0).target["answer"] == ["B", "A"]
+    bracketed = choice(text="Which?\n(A) cat\n(B) red car\n(C) dog")
+    assert options_permuted([bracketed], 0).question == "Which?\n(A) dog\n(B) cat\n(C) red car"
+    with pytest.raises(BadSample, match="does not hold each option once"):
+        options_permuted([choice(text="Which?")], 0)
+
+
+def test_wrong_answers_are_told_and_are_wrong():
+    told = ArmRows("c", [choice()], "misleading_caption", 1)[0]
+    assert told.question.endswith("\nA caption of it says: C, dog.")
+    assert told.target == choice().target
+    assert "so the answer is A, cat." in ArmRows("c", [choice(answer="C")], "wrong_reasoning", 1)[0].question
+    words = [Sample(str(i), choice().messages, "ocr", {"text": text}) for i, text in enumerate(("7", "7", "4"))]
+    assert wrong_answer(words, 0) == "4"
+    assert wrong_answer(words, 2) == "7"
+    assert wrong_answer(words[:2], 0) is None
+    with pytest.raises(UserError, match="arm 'wrong_reasoning' changes what is said of a wrong answer, and its first"):
+        ArmRows("c", words[:2], "wrong_reasoning", 2)
+    with pytest.raises(UserError, match="arm 'options_permuted' changes the order of options, and its first row has"):
+        ArmRows("c", words, "options_permuted", 3)
 
 
 @pytest.mark.parametrize(
