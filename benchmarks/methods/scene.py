@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmarks.methods.plain import Plain, Step, forward, plain_inputs
 from mmrl.contracts.source import Ready
 from mmrl.contracts.types import DEMO, Decision, Group, Sample, StopReason, Trajectory
+from mmrl.contracts.world import ALONE, World
 from mmrl.data.digits import Digits
 from mmrl.objectives.stateful import Stateful
 from mmrl.policies.opening import load_policy
@@ -50,6 +51,8 @@ class Scene:
     """
 
     def __init__(self, critic: bool = False, pictures: bool = True, seed: int = 0):
+        # A value head begins with random biases.
+        torch.manual_seed(seed)
         with tempfile.TemporaryDirectory() as folder:
             size = {"layers": 2 if pictures else 1, "vision_layers": 1}
             write_tiny("qwen2_5_vl", Path(folder) / "model", size=size)
@@ -210,16 +213,18 @@ class Scene:
             rollout={"n": 4, "max_new_tokens": LIMIT, "temperature": TEMPERATURE},
         )
 
-    def gradients(self, stage: StageConfig, splits: Sequence[Any], step: int = 0) -> list[list[Tensor]]:
-        """mmrl's gradient of the first update, for each split of the rows into micro-batches."""
+    def gradients(
+        self, stage: StageConfig, splits: Sequence[Any], step: int = 0, world: World = ALONE
+    ) -> list[list[Tensor]]:
+        """mmrl's gradient of the first update, for each split of the rows, shared by processes."""
         builder = Scripted(self, stage)
         objective, policy = stage.objective, self.policy
         batch = builder.collect(seed=0)
         with self.at("old"):
             asked: Any = {name: Beside(self) for _, name in objective.companions()}
-            measured = measure_references(batch.rollouts, objective, policy, 100_000, asked)
+            measured = measure_references(batch.rollouts, objective, policy, 100_000, asked, world)
             rows, _ = make_rows(batch, objective, stage, measured, Stateful(objective))
-            rows = score_rollouts(rows, objective, stage, policy, 100_000, measured, asked)
+            rows = score_rollouts(rows, objective, stage, policy, 100_000, measured, asked, world)
         heads = heads_of(objective, policy, asked)
         results = []
         shuffle = torch.Generator().manual_seed(0)
@@ -229,7 +234,8 @@ class Scene:
             shuffled = [part[i] for i in torch.randperm(len(part), generator=g).tolist()] if order else part
             with self.at("now"):
                 plan = plan_step(objective, shuffled, step, stage.rollout.max_new_tokens)
-                accumulate(prepare(shuffled, objective, policy, budget), plan, policy, budget, heads=heads)
+                prepared = prepare(shuffled, objective, policy, budget, world)
+                accumulate(prepared, plan, policy, budget, heads=heads, world=world)
             results.append(take_gradients(policy))
         return results
 
