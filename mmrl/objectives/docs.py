@@ -55,7 +55,8 @@ what a paper does besides (data, learning rate, curriculum) is not part of a met
 apart (trained, before the first update, reference, what sampled), groups of unequal sizes, pictures, cut answers. The
 loss as its paper or its authors' code has it is written over padded tensors from transformers' own forward pass and
 differentiated by autograd; mmrl's gradient of every parameter is within 1e-8 of it, in one pass, with a row per
-micro-batch, and with groups cut; `--processes 2` shares the step between two processes. What was compared stands under each method, with the settings that were overridden.
+micro-batch, and with groups cut; `--processes 2` shares the step between two processes. What was compared stands under
+each method, with the settings that were overridden.
 """
 
 _LEGEND = """A method's table holds its whole objective as a recipe would write it, without what is null by default.
