@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmrl.contracts.errors import UserError
 from mmrl.evaluation.figures import clustered_variance
+from mmrl.evaluation.suite.draws import draws_figures, places_of
 from mmrl.evaluation.suite.folder import Stored, stored_in
 from mmrl.evaluation.suite.protocol import named, protocol_changes
 from mmrl.evaluation.suite.records import Record
@@ -32,6 +33,7 @@ class Paired:
         lost, won: rows whose answers the second has worse, and better.
         p: two-sided, of the sign test over these rows: how likely so uneven a split is where neither is better.
         notes: what differs in their protocols, and what one of them lacks.
+        draws: where both have several answers to a row: (name, of the first, of the second) of `draws_figures`.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Paired:
     won: tuple[str, ...]
     p: float
     notes: tuple[str, ...] = ()
+    draws: tuple[tuple[str, float, float], ...] = ()
 
     @property
     def change(self) -> float:
@@ -103,7 +106,19 @@ def _paired(name: str, first: Stored, second: Stored, notes: Sequence[str]) -> P
         won,
         sign_test(len(lost), len(won)),
         (*notes, *([f"{alone} rows are answered in one folder only, and left out"] if alone else [])),
+        _draws(first, second, rows),
     )
+
+
+def _draws(first: Stored, second: Stored, rows: Sequence[int]) -> tuple[tuple[str, float, float], ...]:
+    """The figures of several answers to these rows that both have: pass@k side by side."""
+    if min(first.samples, second.samples) < 2:
+        return ()
+    before, after = (
+        draws_figures({i: each.records[i] for i in places_of(rows, each.samples)}, each.samples)
+        for each in (first, second)
+    )
+    return tuple((name, before[name], after[name]) for name in before if name in after)
 
 
 def _mean(records: Sequence[Record]) -> float:
@@ -135,6 +150,12 @@ def render(pairs: Sequence[Paired], labels: tuple[str, str]) -> str:
         scores = (f"{pair.first:.3f}", f"{pair.second:.3f}", f"{pair.change:+.3f}", ends)
         cells.append((pair.name, *scores, str(len(pair.lost)), str(len(pair.won)), f"{pair.p:.2g}", str(pair.rows)))
     lines = aligned(cells)
+    curves = [
+        (pair.name, name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+        for pair in pairs
+        for name, before, after in pair.draws
+    ]
+    lines += ["", *aligned([("benchmark", "of several answers", *labels, "change"), *curves]), ""] if curves else []
     for pair in pairs:
         for word, ids in (("lost", pair.lost), ("won", pair.won)):
             if ids:

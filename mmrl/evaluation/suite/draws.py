@@ -72,7 +72,9 @@ def counts_of(samples: int) -> list[int]:
 
 
 def draws_figures(records: Mapping[int, Record], samples: int) -> dict[str, float]:
-    """`pass@k` for k of `counts_of`, and of answers in text `majority`, each a mean over the rows.
+    """`pass@k` for k of `counts_of`, and of answers in text `majority` and `distinct`, each a mean over the rows.
+
+    `distinct` is how many different texts a row's answers are, as a share of them.
 
     With a judge of reasoning also `cot_pass@k`: right answers with sound reasoning alone count (arXiv 2506.14245).
 
@@ -87,6 +89,8 @@ def draws_figures(records: Mapping[int, Record], samples: int) -> dict[str, floa
     if any(record.judge for drawn in rows for record in drawn):
         sound = [[record.score * graded(record.judge, "reasoning") for record in drawn] for drawn in rows]
         figures |= {f"cot_pass@{k}": fmean(best_of(scores, k) for scores in sound) for k in counts_of(samples)}
+    texts = [{record.answer.strip() for record in drawn} for drawn in rows]
+    figures["distinct"] = fmean(len(each) / len(drawn) for each, drawn in zip(texts, rows, strict=True))
     return {**figures, "majority": fmean(map(_majority, rows))}
 
 

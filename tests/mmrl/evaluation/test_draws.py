@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrl.contracts.errors import ConfigError
-from mmrl.evaluation.suite.comparing import compare_evaluations
+from mmrl.evaluation.suite.comparing import compare_evaluations, render
 from mmrl.evaluation.suite.draws import best_of, counts_of
 from mmrl.evaluation.suite.opening import read_suite
 from mmrl.evaluation.suite.records import read_records
@@ -85,12 +85,26 @@ def test_each_row_is_asked_as_often_and_summed_up(pope):
         # 1 - C(3, 2) / C(4, 2) and 1 - C(1, 2) / C(4, 2).
         "pass@2": pytest.approx((3 / 6 + 1) / 2),
         "pass@4": 1.0,
+        # "yes", "no", "maybe"; "yes", "no".
+        "distinct": pytest.approx((3 / 4 + 2 / 4) / 2),
         "majority": 0.5,
     }
     seeds = [seed for row in engine.seeds.values() for seed in row]
     assert len(set(seeds)) == len(seeds) == 8
     records = read_records(pope / "out" / "pope" / "samples.jsonl")
     assert [records[place].answer for place in range(8)] == ANSWERS[0] + ANSWERS[1]
+
+
+def test_curves_of_two_evaluations_stand_side_by_side(pope):
+    drawn(pope, "base")
+    drawn(pope, "tuned", {0: ["no", "no", "yes", "no"], 1: ["yes"] * 4})
+    (pair,) = compare_evaluations(pope / "base", pope / "tuned")
+    curves = {name: (before, after) for name, before, after in pair.draws}
+    assert curves["pass@1"] == (0.5, pytest.approx((3 / 4 + 1) / 2))
+    assert curves["pass@4"] == (1.0, 1.0)
+    assert curves["distinct"] == (pytest.approx(0.625), pytest.approx((2 / 4 + 1 / 4) / 2))
+    (line,) = [line for line in render([pair], ("base", "tuned")).splitlines() if "pass@2" in line]
+    assert line.split() == ["pope", "pass@2", "0.750", "1.000", "+0.250"]
 
 
 def test_the_first_draw_has_the_seed_of_a_single_one(pope):
