@@ -44,6 +44,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     option("--tasks", metavar="A,B", help="benchmarks, of `mmrl eval list`")
     option("--arms", metavar="X,Y", help="ask each of them under these arms too, such as blank,text_only")
     option("--data-root", metavar="DIR", help="folder of the benchmarks' files")
+    option(
+        "--protocol", metavar="SUITE", help="in the words and by the rules of lmms-eval, vlmevalkit, easyvideor1, qwen"
+    )
     option("--limit", type=int, metavar="N", help="the first N rows of each only")
     option(
         "--engine",

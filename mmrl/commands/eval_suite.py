@@ -79,6 +79,7 @@ def _given(args: Namespace) -> dict[str, Any]:
         "tasks": tasks or None,
         "output": args.output,
         "data_root": args.data_root,
+        "protocol": args.protocol,
         "limit": args.limit,
         "batch_size": args.batch_size,
         "samples": args.samples,

@@ -36,6 +36,8 @@ ARMS = (
     "wrong_reasoning",
 )
 YAML = (".yaml", ".yml")
+# Suites whose words and rules a benchmark can be asked and scored by. See `mmrl.evaluation.suite.named`.
+SUITES = ("lmms-eval", "vlmevalkit", "easyvideor1", "qwen")
 _SHARD = re.compile(r"(\d+)/(\d+)")
 
 
@@ -64,6 +66,12 @@ def task_name(task: str) -> str:
     elif not Path(name).is_file():
         raise ValueError(f"no benchmark at '{name}'")
     return task
+
+
+def _suite(written: str | None) -> str | None:
+    if written is not None and written not in SUITES:
+        raise ValueError(unknown("protocol", written, SUITES))
+    return written
 
 
 def _shard(written: str | None) -> str | None:
@@ -107,6 +115,9 @@ class SuiteConfig(Settings):
     )
     output: str = Field(description="folder of the results; one that holds a part of them is gone on with")
     data_root: str | None = Field(None, description="folder of the benchmarks' files")
+    protocol: Annotated[str | None, AfterValidator(_suite)] = Field(
+        None, description="whose words and rules: lmms-eval, vlmevalkit, easyvideor1 or qwen; default: ours"
+    )
     limit: PositiveInt | None = Field(None, description="first rows of each benchmark only")
     policy: dict[str, Any] = Field({}, description="settings of the policy over those of its run, such as `video.fps`")
     engine: dict[str, Any] = Field({}, description="settings of the engine; its name defaults to the policy's own")

@@ -21,6 +21,7 @@ _LMMS_PHRASES = (
 _LMMS_EDGES = (",", ".", "!", "?", ";", ":", "'", '"')
 # Mark around a letter -> rank; a higher rank wins, then the later place.
 _LMMS_MARKS = (("({})", 6), ("{}.", 5), ("{}:", 4), ("{})", 3), ("{} ", 2))
+_SAID = re.compile(r"(?i)answer\s{1,100}is\s{1,100}\*{0,100}([ABCD])")
 _REFUSALS = (
     "Failed to obtain answer via API",
     "Sorry, I can't help with images of people yet.",
@@ -71,8 +72,9 @@ def parse_choice_vlmevalkit(text: str, options: Mapping[str, str]) -> str | None
     """VLMEvalKit's `can_infer`: a letter, "Z" for a refusal, None where it would ask a judge.
 
     A letter that is the only one among the blank-separated tokens, and one of the last four; else the only option whose
-    text, in lower case, is a substring of an answer not much longer than all options. So "A red car is seen so C" is
-    undecided by letters, and an option's text within a denial counts as chosen.
+    text, in lower case, is a substring of an answer not much longer than all options. Between the two, what begins the
+    first "answer is …", if it is one of abcd in either case. So "A red car is seen so C" is undecided by letters, "the
+    answer is a dog" is A, and an option's text within a denial counts as chosen.
     """
     if _REFUSALS[0] in text:
         return _by_text(text, options)
@@ -84,7 +86,8 @@ def parse_choice_vlmevalkit(text: str, options: Mapping[str, str]) -> str | None
         return letters[0]
     if not letters and "Z" in tokens:
         return "Z"
-    return _by_text(text, options)
+    said = _SAID.search(text)
+    return said[1].upper() if said and said[1].upper() in options else _by_text(text, options)
 
 
 def _by_text(text: str, options: Mapping[str, str]) -> str | None:

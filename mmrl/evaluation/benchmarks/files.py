@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from mmrl.contracts.benchmark import Facts, Scored
@@ -78,6 +79,8 @@ class FileBenchmark(ABC):
     macro: ClassVar[str | None] = None
     same: ClassVar[str | None] = None
     judged: ClassVar[tuple[str, ...]] = ()
+    # What is said of scores by another suite's rules; see `mmrl.evaluation.suite.named`.
+    suite: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._reward = get_reward("route", params=self.params)
@@ -133,7 +136,8 @@ class FileBenchmark(ABC):
         asked = self.asked(row)
         plain = {name: value for name, value in plain_columns(raw).items() if not is_encoded(value)}
         columns = {**plain, **asked.columns}
-        variables = {**columns, "question": asked.question, "options": asked.options if asked.shown else {}}
+        options = asked.options if asked.shown else {}
+        variables = {**columns, "question": asked.question, "options": options, "row": columns}
         text, images = self.placed(compiled(self.template).render(variables), asked)
         messages = [{"role": "user", "content": _content(text)}]
         if self.system is not None:

@@ -1,6 +1,7 @@
 """Prompts that several benchmarks are put in: Jinja, as `mmrl.recipe.prompt_templates` renders it.
 
-Variables: `question`, `options` (letter -> text; empty where the question holds them) and the row's columns.
+Variables: `question`, `options` (letter -> text; empty where the question holds them), the row's columns, and `row`,
+all of these.
 """
 
 OPTIONS = "{% for letter, text in options.items() %}{{ letter }}. {{ text }}\n{% endfor %}"

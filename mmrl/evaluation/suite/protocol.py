@@ -111,6 +111,8 @@ def simulators_of(benchmark: Played) -> dict[str, Any]:
 def scoring_of(benchmark: Benchmark, judge: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Extractor, metric and the digest of their code; and of a judge its model and the digest of its prompts.
 
+    Under the protocol of another suite, its name too.
+
     Args:
         judge: see `AnswerJudge.protocol`.
     """
@@ -118,7 +120,8 @@ def scoring_of(benchmark: Benchmark, judge: Mapping[str, Any] | None = None) -> 
     scoring = {key: said[key] for key in ("extractor", "metric") if key in said}
     if judge is not None:
         scoring["judge"] = {**judge, "prompts": digest_of(judge["prompts"])}
-    return json.loads(json.dumps({**scoring, "code": _code_digest()}))
+    named = dict(getattr(benchmark, "suite", {}))
+    return json.loads(json.dumps({**scoring, **named, "code": _code_digest()}))
 
 
 def protocol_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

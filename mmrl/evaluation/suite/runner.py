@@ -19,6 +19,7 @@ from mmrl.evaluation.suite.arms import ArmRows
 from mmrl.evaluation.suite.asking import Asker
 from mmrl.evaluation.suite.draws import Draws, places_of
 from mmrl.evaluation.suite.judging import open_judge
+from mmrl.evaluation.suite.named import put_under
 from mmrl.evaluation.suite.protocol import named, protocol_changes, protocol_of
 from mmrl.evaluation.suite.records import Records
 from mmrl.evaluation.suite.results import results_of
@@ -65,7 +66,8 @@ def open_tasks(config: SuiteConfig) -> list[Task]:
         UserError: files or media are missing, or a row is not what its benchmark can score.
     """
     tasks = [
-        open_task(name, config.data_root, config.limit, config.count_missing, config.samples) for name in config.tasks
+        open_task(name, config.data_root, config.limit, config.count_missing, config.samples, config.protocol)
+        for name in config.tasks
     ]
     played = [task.benchmark for task in tasks if isinstance(task.benchmark, Played)]
     names = {name for benchmark in played for name in benchmark.simulators}
@@ -86,11 +88,18 @@ def checked_simulators(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Simu
 
 
 def open_task(
-    task: str, root: str | None, limit: int | None = None, count_missing: bool = True, samples: int = 1
+    task: str,
+    root: str | None,
+    limit: int | None = None,
+    count_missing: bool = True,
+    samples: int = 1,
+    protocol: str | None = None,
 ) -> Task:
-    """One benchmark, perhaps under an arm; see `open_tasks`."""
+    """One benchmark, perhaps under an arm, or under the protocol of another suite; see `open_tasks`."""
     name, arm = split_arm(task)
     benchmark = OwnBenchmark(Path(name)) if name.endswith(YAML) else BENCHMARKS.get(name)()
+    if protocol is not None:
+        put_under(name, benchmark, protocol)
     rows = benchmark.rows(root)
     if arm is not None:
         rows = ArmRows(name, rows, arm, min(len(rows), limit or len(rows)))

@@ -7,10 +7,15 @@ a judge, where an answer that no rule reads is wrong. Not for rewards: they can 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mmrl.contracts.types import Sample
+from mmrl.evaluation.suite import scorers_choice as choice
+from mmrl.evaluation.suite import scorers_places as places
+from mmrl.evaluation.suite.scorers_choice import without_thoughts
 from vision_rewards import metrics
 from vision_rewards.parsers import (
     parse_box_lmms_eval,
@@ -22,14 +27,10 @@ from vision_rewards.parsers import (
 )
 
 Scorer = Callable[[str, Sample], float]
-_THOUGHT = re.compile(r"<think>.*?</think>|<analysis>.*?</analysis>", re.DOTALL)
 _LETTER = re.compile(r"[A-Z]\.")
 _RELAXED = 0.05
-
-
-def without_thoughts(text: str) -> str:
-    """The answer as lmms-eval hands it to its tasks: no thinking, also where only its end is marked."""
-    return _THOUGHT.sub("", text).rpartition("</think>")[2].strip()
+_NARROW = {0xFEE0 + code: code for code in range(0x21, 0x7F)} | {0x3000: 0x20}
+_UNPUNCTUATED = str.maketrans("", "", string.punctuation)
 
 
 def _choice(text: str, sample: Sample) -> float:
@@ -38,9 +39,15 @@ def _choice(text: str, sample: Sample) -> float:
 
 
 def _letter_at_start(text: str, sample: Sample) -> float:
-    # AI2D: the letter alone, or one with a full stop at the beginning.
+    # AI2D: one with a full stop at the beginning, or the letter alone, of either case, without punctuation.
     said = without_thoughts(text)
-    return float((said[0] if _LETTER.match(said) else said) == sample.target["answer"])
+    letter = said[0] if _LETTER.match(said) else said
+    return float(letter.translate(_UNPUNCTUATED).lower() == sample.target["answer"].lower())
+
+
+def _whole_answer(text: str, sample: Sample) -> float:
+    # MMMU-Pro's pictures of questions: the letter and nothing else.
+    return float(without_thoughts(text) == sample.target["answer"])
 
 
 def _choice_vlmevalkit(text: str, sample: Sample) -> float:
@@ -48,11 +55,11 @@ def _choice_vlmevalkit(text: str, sample: Sample) -> float:
 
 
 def _choice_videomme(text: str, sample: Sample) -> float:
-    return float(parse_choice_videomme(without_thoughts(text)) == sample.target["answer"])
+    return float(parse_choice_videomme(text) == sample.target["answer"])
 
 
 def _relaxed(text: str, sample: Sample) -> float:
-    said, right = without_thoughts(text), str(sample.target["answer"])
+    said, right = text.strip(), str(sample.target["answer"])
     number, expected = _number(said), _number(right)
     if number is not None and expected:
         return float(abs(number - expected) / abs(expected) <= _RELAXED)
@@ -67,7 +74,7 @@ def _number(text: str) -> float | None:
 
 
 def _anls(text: str, sample: Sample) -> float:
-    return metrics.anls_lmms_eval(without_thoughts(text), sample.target["text"])
+    return metrics.anls_lmms_eval(text, sample.target["text"])
 
 
 def _vqa(text: str, sample: Sample) -> float:
@@ -76,7 +83,15 @@ def _vqa(text: str, sample: Sample) -> float:
 
 def _part_of(text: str, sample: Sample) -> float:
     formulas = bool(sample.columns.get("formulas"))
-    return metrics.ocrbench_accuracy(without_thoughts(text), sample.target["text"], formulas=formulas)
+    return metrics.ocrbench_accuracy(text, sample.target["text"], formulas=formulas)
+
+
+def _part_of_folded(text: str, sample: Sample) -> float:
+    # lmms-eval's OCRBench: forms of full width are those of ASCII, except in formulas.
+    if sample.columns.get("formulas"):
+        return _part_of(without_thoughts(text), sample)
+    accepted = [accepted.translate(_NARROW) for accepted in sample.target["text"]]
+    return metrics.ocrbench_accuracy(without_thoughts(text).translate(_NARROW), accepted)
 
 
 def _yes_or_no(sample: Sample) -> str:
@@ -111,28 +126,56 @@ def _inside(x: float, y: float, sample: Sample) -> float:
     return float(left <= x <= right and top <= y <= bottom)
 
 
+def _without_thoughts(scorer: Scorer, text: str, sample: Sample) -> float:
+    return scorer(without_thoughts(text), sample)
+
+
 _EITHER: Mapping[str, Scorer] = {
     "chartqa": _relaxed,
     "docvqa": _anls,
     "infovqa": _anls,
     "ocrbench": _part_of,
 }
+REFCOCO = (
+    *("refcoco_val", "refcoco_testA", "refcoco_testB", "refcoco+_val", "refcoco+_testA", "refcoco+_testB"),
+    *("refcocog_val", "refcocog_test"),
+)
 # Suite -> benchmark -> what scores it.
 SCORERS: Mapping[str, Mapping[str, Scorer]] = {
     "lmms-eval": {
-        **_EITHER,
+        **{name: partial(_without_thoughts, scorer) for name, scorer in _EITHER.items()},
+        "ocrbench": _part_of_folded,
         "ai2d": _letter_at_start,
+        "charades_sta": places.charades_sta,
+        "longvideobench": choice.first_letter,
+        "mathvista": choice.mathvista,
+        "mmbench_en": choice.mmbench,
+        "mmmu": choice.mmmu,
+        "mmmu_pro": choice.mmmu,
+        "mmmu_pro_vision": _whole_answer,
         "mmstar": _choice,
+        "mvbench": choice.mvbench,
         "pope": _exact_yes_no,
+        **dict.fromkeys(REFCOCO, places.refcoco),
         "screenspot": _centre_in_box,
+        "tempcompass": choice.tempcompass,
         "textvqa": _vqa,
         "videomme": _choice,
+        "vsibench": places.vsibench,
     },
     "vlmevalkit": {
         **_EITHER,
         "ai2d": _choice_vlmevalkit,
+        "longvideobench": choice.first_letter_vlmevalkit,
+        "mathvista": choice.mathvista_vlmevalkit,
+        "mmbench_en": _choice_vlmevalkit,
+        "mmmu": choice.mmmu_vlmevalkit,
         "mmmu_pro": _choice_vlmevalkit,
+        "mmmu_pro_vision": _choice_vlmevalkit,
+        "mvbench": choice.mvbench_vlmevalkit,
         "pope": _yes_no_vlmevalkit,
+        **dict.fromkeys(REFCOCO, places.refcoco_vlmevalkit),
+        "tempcompass": choice.tempcompass_vlmevalkit,
         "screenspot": _click_in_box,
         "videomme": _choice_videomme,
     },

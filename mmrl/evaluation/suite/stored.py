@@ -39,7 +39,8 @@ def reopened(stored: Stored, root: str | None) -> Task:
                 f"no '{split_arm(name)[0]}' here; run the command where that file lies, or give --data-root"
             )
         name = str(folder / name)
-    task = open_task(name, root, asked["count"], samples=stored.samples)
+    suite = stored.protocol["scoring"].get("suite")
+    task = open_task(name, root, asked["count"], samples=stored.samples, protocol=suite)
     if task.survey.digest != asked["digest"]:
         raise UserError(f"benchmark '{stored.name}' has other rows than those that '{stored.folder}' answers")
     return task

@@ -10,7 +10,9 @@ from mmrl.evaluation.benchmarks.video_groups import group_score
 from mmrl.evaluation.suite.check import check_benchmark
 from mmrl.evaluation.suite.docs import PAGE
 from mmrl.evaluation.suite.listing import described
+from mmrl.evaluation.suite.named import WORDS
 from mmrl.evaluation.suite.runner import open_tasks
+from mmrl.evaluation.suite.stored import rescore
 from mmrl.recipe.benchmarks import BENCHMARKS
 from tests.support.benchmark_rows import ROWS, write
 from tests.support.media import SHARED
@@ -23,6 +25,8 @@ EASYVIDEOR1 = [
     *("longvideo_reason", "mmvu", "videommmu", "livesports3k_qa", "vsibench", "charades_sta", "stvg", "ovobench"),
     *("vcrbench", "videoreasonbench"),
 ]
+# Suites' words for benchmarks; of some there are no rows but EasyVideoR1's.
+NAMED = [(suite, name) for suite in WORDS for name in WORDS[suite] if {name, f"{name}:hub"} & ROWS.keys()]
 PROMPTS = Path(__file__).with_name("prompts.json")
 needs_rows = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no first rows of public benchmarks at {PUBLISHED}")
 
@@ -137,3 +141,31 @@ def test_a_class_that_its_list_lacks_is_one_line(tmp_path):
     (tmp_path / "flowers102" / "split_zhou_OxfordFlowers.json").write_text('{"train": []}')
     with pytest.raises(Exception, match="is no split file of CoOp"):
         check_benchmark("flowers102", str(tmp_path))
+
+
+@pytest.mark.parametrize(("suite", "benchmark"), NAMED)
+def test_rows_are_asked_in_the_words_of_other_suites(suite, benchmark, tmp_path):
+    case = next(name for name in (benchmark, f"{benchmark}:hub") if name in ROWS)
+    write(tmp_path, case)
+    config = settings(tmp_path / "out", [benchmark], data_root=str(tmp_path), protocol=suite)
+    (task,) = open_tasks(config)
+    asked = [message["content"] for i in range(len(task.rows)) for message in task.rows[i].messages]
+    shown = ["".join(part.get("text", f"<{part['type']}>") for part in content) for content in asked]
+    assert shown == json.loads(PROMPTS.read_text())[f"{case} {suite}"]
+    entry = ask(config, lambda sample: "no such thing", [task])[benchmark]
+    assert entry["protocol"]["scoring"]["suite"] == suite
+    assert entry["failures"] == 0
+
+
+def test_a_protocol_has_its_own_digest_and_refuses_what_it_does_not_word(tmp_path):
+    write(tmp_path, "pope")
+    ours = ask(settings(tmp_path / "a", ["pope"], data_root=str(tmp_path)), lambda sample: "Yes.")["pope"]
+    theirs = settings(tmp_path / "b", ["pope"], data_root=str(tmp_path), protocol="lmms-eval")
+    entry = ask(theirs, lambda sample: "Yes.")["pope"]
+    assert (ours["score"], entry["score"]) == (0.5, 0.0)
+    assert ours["protocol_digest"] != entry["protocol_digest"]
+    assert rescore(tmp_path / "b", tmp_path / "c", str(tmp_path), say=lambda line: None)["pope"]["score"] == 0.0
+    with pytest.raises(Exception, match=r"benchmark 'digits' has no protocol of qwen; those that have: mmmu"):
+        open_tasks(settings(tmp_path / "d", ["digits"], protocol="qwen"))
+    with pytest.raises(Exception, match=r"unknown protocol 'lmms'. Did you mean 'lmms-eval'"):
+        settings(tmp_path / "d", ["digits"], protocol="lmms")
