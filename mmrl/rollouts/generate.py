@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from mmrl.rollouts.sources import sample_each
 from mmrl.rollouts.written_episodes import episode_row, film, steps_of
 from mmrl.rollouts.written_rows import link_video, row_of, written_rows
 from mmrl.tracking.files import json_line, json_text, to_plain, write_atomic
-from mmrl.tracking.rollouts import save_image
+from mmrl.tracking.rollouts import named_picture, write_picture
 
 ROWS_PER_FILE = 1000
 SETTINGS, INDEX = "settings.json", "index.json"
@@ -95,7 +96,9 @@ def generate(task: Generation, datasets: Sequence[Sequence[Sample]], again: bool
             continue
         if task.stopped():
             return None
-        lines = _answer(task, places[first : first + task.config.shard], task.seed_of(number))
+        with _Pictures(task.folder / "data") as pictures:
+            lines = _answer(task, places[first : first + task.config.shard], task.seed_of(number), pictures)
+        # What the lines name is there before they are.
         write_atomic(path, "".join(map(json_line, lines)))
         task.say(f"{task.origin}: answered {min(first + task.config.shard, len(places))} of {len(places)} prompts")
     return _select(task, known)
@@ -118,7 +121,35 @@ def _settle(folder: Path, settings: Mapping[str, Any], again: bool) -> None:
     write_atomic(path, json_text(settings))
 
 
-def _answer(task: Generation, places: Sequence[tuple[Sequence[Sample], int]], seed: int) -> list[dict[str, Any]]:
+class _Pictures:
+    """Writes pictures in a thread, while the engine samples; all of them are there when it is left without an error."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: dict[str, Future[None]] = {}
+
+    def save(self, image: Any, owner: Sample) -> str:
+        """As `save_image`; what cannot be written is raised at the end."""
+        name, picture = named_picture(image, owner)
+        place = f"media/{name}"
+        if place not in self._writing:
+            self._writing[place] = self._pool.submit(write_picture, self.folder / place, picture)
+        return place
+
+    def __enter__(self) -> _Pictures:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            for written in self._writing.values():
+                written.result()
+
+
+def _answer(
+    task: Generation, places: Sequence[tuple[Sequence[Sample], int]], seed: int, pictures: _Pictures
+) -> list[dict[str, Any]]:
     """A shard's lines: each row with every answer to it."""
     samples: list[Sample] = []
     ready: list[Ready] = []
@@ -127,7 +158,8 @@ def _answer(task: Generation, places: Sequence[tuple[Sequence[Sample], int]], se
             sample = rows[row]
             made = task.preparer.make(without_media(sample) if task.config.blind else sample)
             if sample.kind != "episodes":
-                row_of(sample, made.sample, _nowhere, _nowhere)
+                # What cannot be written shows before it is answered.
+                row_of(sample, made.sample, pictures.save, _nowhere)
         except BadSample as error:
             if not task.skip:
                 raise
@@ -146,23 +178,20 @@ def _answer(task: Generation, places: Sequence[tuple[Sequence[Sample], int]], se
                 raise
             task.note(error)
             samples, ready = [samples[i] for i in left], [ready[i] for i in left]
-    return [_line(task, sample, group) for sample, group in zip(samples, groups, strict=True)]
+    return [_line(task, sample, group, pictures) for sample, group in zip(samples, groups, strict=True)]
 
 
 def _nowhere(media: Any, sample: Sample) -> str:
-    """Stores nothing: what cannot be written shows before it is answered."""
+    """Stores nothing."""
     return ""
 
 
-def _line(task: Generation, sample: Sample, group: Group) -> dict[str, Any]:
-    def save(image: Any, owner: Sample) -> str:
-        return save_image(task.folder / "data", image, owner, "media")
-
+def _line(task: Generation, sample: Sample, group: Group, pictures: _Pictures) -> dict[str, Any]:
     if sample.kind == "episodes":
-        episodes = [_episode_of(i, t, save) for i, t in enumerate(group.trajectories)]
+        episodes = [_episode_of(i, t, pictures.save) for i, t in enumerate(group.trajectories)]
         return {"row": episode_row(sample), "answers": [asdict(episode) for episode in episodes]}
     local = sample if task.config.blind else group.sample
-    row = row_of(sample, local, save, partial(link_video, task.folder / "data"))
+    row = row_of(sample, local, pictures.save, partial(link_video, task.folder / "data"))
     answers = [_answer_of(i, t, sample, local, task.config) for i, t in enumerate(group.trajectories)]
     return {"row": row, "answers": [_without_steps(asdict(answer)) for answer in answers]}
 
