@@ -11,8 +11,10 @@ import pytest
 from mmrl.contracts.errors import BadSample, ConfigError, UserError
 from mmrl.contracts.sampler import Outcome, Pool
 from mmrl.contracts.types import Sample
+from mmrl.data.episodes import Episodes
 from mmrl.data.mixture import Mixture, column_of, make_sampler
 from mmrl.data.samplers.bandits import absolute_advantages, softmax
+from mmrl.recipe.data import EpisodeData
 from mmrl.recipe.samplers import SAMPLERS, sampler_settings
 
 # What each sampler needs beside its name.
@@ -169,6 +171,26 @@ def test_difficulty_begins_with_a_profile():
     bad = [Pool("a", 2, column=lambda name: [0.1, 7])]
     with pytest.raises(UserError, match=r"'pass_rate' holds 7, and pass rates are in \[0, 1\]"):
         made("difficulty", bad, column="pass_rate")
+
+
+def test_starts_of_a_simulator_are_drawn_by_their_successes():
+    settings = sampler_settings({"name": "difficulty", "target": 0.3, "width": 0.1, "floor": 0.01})
+
+    def opened():
+        rows = Episodes(EpisodeData(type="episodes", simulator="reach", size=12, first=100))
+        return Mixture([rows], make=lambda pools, seed: make_sampler(settings, pools, seed))
+
+    mixture = opened()
+    # A third of the starts is solved, a third fails always, a third succeeds in one of four episodes.
+    won = {row: ((1.0,) * 4, (0.0,) * 4, (1.0, 0.0, 0.0, 0.0))[row % 3] for row in range(12)}
+    for _ in range(30):
+        drawn = [sample.draw for sample in mixture.next(4)]
+        mixture.sampler.update([Outcome(*draw, won[draw[1]], won[draw[1]], (5,) * 4, 0) for draw in drawn])
+    resumed = opened()
+    resumed.load_state_dict(json.loads(json.dumps(mixture.state_dict())))
+    episodes = [sample.episode for sample in mixture.next(200)]
+    assert [sample.episode for sample in resumed.next(200)] == episodes
+    assert sum((episode - 100) % 3 == 2 for episode in episodes) > 0.8 * 200
 
 
 def test_solved_and_hopeless_rows_rest():
