@@ -2,8 +2,11 @@
 
 import json
 
+import pytest
+
 import mmrl
 from mmrl.cli import main
+from mmrl.evaluation.suite.stored import merge
 
 TASKS = ["digits", "video_digits"]
 
@@ -97,3 +100,30 @@ def test_several_answers_to_each_question(workplace, tiny_qwen):
     lines = [json.loads(line) for line in (workplace / "played/tabletop/samples.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines[::2]] == [line["id"] for line in lines[1::2]]
     assert [line["facts"] for line in lines[::2]] != [line["facts"] for line in lines[1::2]]
+
+
+@pytest.mark.slow
+def test_drawn_answers_do_not_depend_on_batches_or_shards(workplace, tiny_qwen):
+    keys = {
+        "model": tiny_qwen(),
+        "tasks": ["digits"],
+        "limit": 5,
+        "sampling": {"temperature": 1.0, "max_new_tokens": 5},
+    }
+    mmrl.evaluate(output="whole", batch_size=5, **keys)
+    for shard in range(2):
+        mmrl.evaluate(output=f"part{shard}", batch_size=1 + shard, shard=f"{shard}/2", **keys)
+    merge([workplace / "part0", workplace / "part1"], workplace / "merged", None)
+    for name in ("results.json", "digits/samples.jsonl", "digits/protocol.json"):
+        assert (workplace / "merged" / name).read_bytes() == (workplace / "whole" / name).read_bytes(), name
+    lines = map(json.loads, (workplace / "whole/digits/samples.jsonl").read_text().splitlines())
+    assert len({line["answer"] for line in lines}) > 1
+
+
+@pytest.mark.slow
+def test_episodes_do_not_depend_on_the_number_of_worlds(workplace):
+    keys = {"model": "quickstart_robot", "tasks": ["tabletop"], "limit": 4, "action_chunk": 4}
+    for worlds in (1, 3):
+        mmrl.evaluate(output=f"worlds{worlds}", simulators={"tabletop": {"num_envs": worlds}}, **keys)
+    for name in ("results.json", "tabletop/samples.jsonl"):
+        assert (workplace / "worlds1" / name).read_bytes() == (workplace / "worlds3" / name).read_bytes(), name
