@@ -47,6 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     option(
         "--protocol", metavar="SUITE", help="in the words and by the rules of lmms-eval, vlmevalkit, easyvideor1, qwen"
     )
+    option("--download", action="store_true", help="fetch rows from the hub that no file and no cache holds")
     option("--limit", type=int, metavar="N", help="the first N rows of each only")
     option(
         "--engine",

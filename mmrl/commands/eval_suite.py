@@ -80,6 +80,7 @@ def _given(args: Namespace) -> dict[str, Any]:
         "output": args.output,
         "data_root": args.data_root,
         "protocol": args.protocol,
+        "download": args.download or None,
         "limit": args.limit,
         "batch_size": args.batch_size,
         "samples": args.samples,

@@ -118,6 +118,7 @@ class SuiteConfig(Settings):
     protocol: Annotated[str | None, AfterValidator(_suite)] = Field(
         None, description="whose words and rules: lmms-eval, vlmevalkit, easyvideor1 or qwen; default: ours"
     )
+    download: bool = Field(False, description="fetch rows from the hub that no file and no cache holds")
     limit: PositiveInt | None = Field(None, description="first rows of each benchmark only")
     policy: dict[str, Any] = Field({}, description="settings of the policy over those of its run, such as `video.fps`")
     engine: dict[str, Any] = Field({}, description="settings of the engine; its name defaults to the policy's own")

@@ -17,6 +17,7 @@ from mmrl.data.columns import TAG, Columns
 from mmrl.data.readers import READERS, SPLIT_WORDS, Table, open_file, open_tables, plain_columns
 from mmrl.data.references import image_source, is_encoded, video_path
 from mmrl.data.rows import Rows
+from mmrl.evaluation.benchmarks.hub import hub_table
 from mmrl.evaluation.benchmarks.templates import CHOICE
 from mmrl.evaluation.figures import by_column, figures_of, means
 from mmrl.recipe.prompt_templates import compiled
@@ -81,6 +82,10 @@ class FileBenchmark(ABC):
     judged: ClassVar[tuple[str, ...]] = ()
     # What is said of scores by another suite's rules; see `mmrl.evaluation.suite.named`.
     suite: Mapping[str, Any] = MappingProxyType({})
+    # Whether rows that neither files nor the cache of `datasets` hold may be fetched.
+    download: bool = False
+    # The hub's name, config and split of rows that hold their pictures.
+    hub: ClassVar[tuple[str, str | None, str] | None] = None
 
     def __init__(self) -> None:
         self._reward = get_reward("route", params=self.params)
@@ -112,6 +117,8 @@ class FileBenchmark(ABC):
 
     def _find(self, root: str | None) -> tuple[list[Table], Path]:
         """Its tables, and the folder that media paths start from."""
+        if root is None and self.hub is not None:
+            return [hub_table(self.name, *self.hub, self.download)], Path()
         if root is None:
             raise UserError(f"benchmark '{self.name}' needs its files: give their folder, with --data-root or `root`")
         base, own = Path(root).expanduser(), Path(root).expanduser() / self.name
@@ -124,6 +131,8 @@ class FileBenchmark(ABC):
         if own.is_dir():
             split = self.facts.split if self.facts.split in SPLIT_WORDS else "train"
             return open_tables(str(own), split)[0], media
+        if self.hub is not None and self.download:
+            return [hub_table(self.name, *self.hub, True)], base
         names = " or ".join(f"{stem}.json" for stem in stems)
         raise UserError(
             f"benchmark '{self.name}': no rows under '{root}'; put {names} there (or .jsonl, .parquet, .tsv, or a "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mmrl.contracts.benchmark import Facts, Scored
 from mmrl.contracts.types import Sample
@@ -195,6 +195,7 @@ class MMStar(FileBenchmark):
     about = "questions that need the picture, six abilities, four options"
     name = "mmstar"
     files = ("MMStar",)
+    hub: ClassVar = ("Lin-Chen/MMStar", None, "val")
     facts = Facts(
         source="Lin-Chen/MMStar, or VLMEvalKit's MMStar.tsv",
         split="validation",
@@ -220,6 +221,7 @@ class AI2D(FileBenchmark):
     about = "diagrams of school science, four options"
     name = "ai2d"
     files = ("AI2D_TEST",)
+    hub: ClassVar = ("lmms-lab-encoder/ai2d", None, "test")
     facts = Facts(
         source="lmms-lab-encoder/ai2d, or VLMEvalKit's AI2D_TEST.tsv",
         split="test",
@@ -246,6 +248,7 @@ class VStar(FileBenchmark):
 
     about = "small things in large pictures: attributes and relations"
     name = "vstar"
+    hub: ClassVar = ("lmms-lab-encoder/vstar-bench", None, "test")
     facts = Facts(
         source="lmms-lab-encoder/vstar-bench",
         split="test",
@@ -268,6 +271,7 @@ class MuirBench(FileBenchmark):
 
     about = "several pictures in twelve relations, some questions unanswerable"
     name = "muirbench"
+    hub: ClassVar = ("MUIRBENCH/MUIRBENCH", None, "test")
     facts = Facts(
         source="MUIRBENCH/MUIRBENCH",
         split="test",
@@ -322,6 +326,7 @@ class RealWorldQA(FileBenchmark):
     about = "pictures from cars and other places, a letter, a word or a number"
     name = "realworldqa"
     files = ("RealWorldQA",)
+    hub: ClassVar = ("lmms-lab-encoder/RealWorldQA", None, "test")
     facts = Facts(
         source="lmms-lab-encoder/RealWorldQA",
         split="test",
@@ -349,6 +354,7 @@ class MathVista(FileBenchmark):
     about = "mathematics in pictures: choices, whole and rounded numbers, lists"
     name = "mathvista"
     files = ("MathVista_MINI",)
+    hub: ClassVar = ("AI4Math/MathVista", None, "testmini")
     facts = Facts(
         source="AI4Math/MathVista",
         split="testmini",

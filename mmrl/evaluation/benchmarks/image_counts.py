@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mmrl.contracts.benchmark import Facts
 from mmrl.data.columns import Columns
 from mmrl.evaluation.benchmarks.files import Asked, FileBenchmark, pictures
@@ -17,6 +19,7 @@ class CountBench(FileBenchmark):
     about = "two to ten things in photographs"
     name = "countbench"
     files = ("CountBenchQA",)
+    hub: ClassVar = ("vikhyatk/CountBenchQA", None, "test")
     facts = Facts(
         source="vikhyatk/CountBenchQA",
         split="test",
@@ -40,6 +43,7 @@ class PixmoCount(FileBenchmark):
 
     about = "things in photographs that people counted by points"
     name = "pixmo_count"
+    hub: ClassVar = ("kcz358/pixmo-count", None, "test")
     facts = Facts(
         source="kcz358/pixmo-count, or allenai/pixmo-count with its pictures downloaded",
         split="test",

@@ -39,6 +39,7 @@ class ChartQA(FileBenchmark):
     about = "values and labels of charts, questions by people and by a machine"
     name = "chartqa"
     files = ("ChartQA_TEST",)
+    hub: ClassVar = ("lmms-lab-encoder/ChartQA", None, "test")
     facts = Facts(
         source="lmms-lab-encoder/ChartQA, or VLMEvalKit's ChartQA_TEST.tsv",
         split="test",
@@ -65,6 +66,7 @@ class DocVQA(FileBenchmark):
     about = "scanned documents, the text that answers a question"
     name = "docvqa"
     files = ("DocVQA_VAL",)
+    hub: ClassVar = ("lmms-lab-encoder/DocVQA", "DocVQA", "validation")
     facts = Facts(
         source="lmms-lab-encoder/DocVQA (config DocVQA), or VLMEvalKit's DocVQA_VAL.tsv",
         split="validation",
@@ -92,6 +94,7 @@ class InfoVQA(DocVQA):
     about = "infographics, the text that answers a question"
     name = "infovqa"
     files = ("InfoVQA_VAL",)
+    hub: ClassVar = ("lmms-lab-encoder/DocVQA", "InfographicVQA", "validation")
     facts = Facts(
         source="lmms-lab-encoder/DocVQA (config InfographicVQA), or VLMEvalKit's InfoVQA_VAL.tsv",
         split="validation",
@@ -111,6 +114,7 @@ class TextVQA(FileBenchmark):
     about = "text in photographs, ten annotators"
     name = "textvqa"
     files = ("TextVQA_VAL",)
+    hub: ClassVar = ("lmms-lab-encoder/textvqa", None, "validation")
     facts = Facts(
         source="lmms-lab-encoder/textvqa, or VLMEvalKit's TextVQA_VAL.tsv",
         split="validation",
@@ -139,6 +143,7 @@ class VQAv2(TextVQA):
     about = "open questions about photographs, ten annotators"
     name = "vqav2"
     files = ("VQAv2_VAL",)
+    hub: ClassVar = ("lmms-lab-encoder/VQAv2", None, "validation")
     facts = Facts(
         source="lmms-lab-encoder/VQAv2",
         split="validation",
@@ -165,6 +170,7 @@ class OCRBench(FileBenchmark):
     about = "text in scenes, documents and formulas; right where the answer stands in what is said"
     name = "ocrbench"
     files = ("OCRBench",)
+    hub: ClassVar = ("echo840/OCRBench", None, "test")
     facts = Facts(
         source="echo840/OCRBench, or VLMEvalKit's OCRBench.tsv",
         split="test",
@@ -249,6 +255,7 @@ class HallusionBench(FileBenchmark):
     about = "yes or no about pictures, some of them edited against what is known"
     name = "hallusionbench"
     files = ("HallusionBench",)
+    hub: ClassVar = ("lmms-lab-encoder/HallusionBench", None, "image")
     facts = Facts(
         source="lmms-lab-encoder/HallusionBench",
         split="image",
@@ -291,6 +298,7 @@ class MME(FileBenchmark):
     about = "two questions about each picture, one with yes and one with no, fourteen categories"
     name = "mme"
     files = ("MME",)
+    hub: ClassVar = ("lmms-lab-encoder/MME", None, "test")
     facts = Facts(
         source="lmms-lab-encoder/MME, or VLMEvalKit's MME.tsv",
         split="test",

@@ -14,6 +14,8 @@ from mmrl.contracts.engine import Engine
 from mmrl.contracts.errors import UserError, unknown
 from mmrl.contracts.policy import Policy
 from mmrl.contracts.types import Sample
+from mmrl.evaluation.benchmarks.files import FileBenchmark
+from mmrl.evaluation.benchmarks.lmms_task import LmmsTask, is_lmms_task
 from mmrl.evaluation.benchmarks.own import OwnBenchmark
 from mmrl.evaluation.suite.arms import ArmRows
 from mmrl.evaluation.suite.asking import Asker
@@ -66,7 +68,10 @@ def open_tasks(config: SuiteConfig) -> list[Task]:
         UserError: files or media are missing, or a row is not what its benchmark can score.
     """
     tasks = [
-        open_task(name, config.data_root, config.limit, config.count_missing, config.samples, config.protocol)
+        open_task(
+            *(name, config.data_root, config.limit, config.count_missing, config.samples, config.protocol),
+            download=config.download,
+        )
         for name in config.tasks
     ]
     played = [task.benchmark for task in tasks if isinstance(task.benchmark, Played)]
@@ -94,10 +99,13 @@ def open_task(
     count_missing: bool = True,
     samples: int = 1,
     protocol: str | None = None,
+    download: bool = False,
 ) -> Task:
     """One benchmark, perhaps under an arm, or under the protocol of another suite; see `open_tasks`."""
     name, arm = split_arm(task)
-    benchmark = OwnBenchmark(Path(name)) if name.endswith(YAML) else BENCHMARKS.get(name)()
+    benchmark = _benchmark(name)
+    if isinstance(benchmark, FileBenchmark):
+        benchmark.download = download
     if protocol is not None:
         put_under(name, benchmark, protocol)
     rows = benchmark.rows(root)
@@ -108,6 +116,14 @@ def open_task(
     if not count_missing:
         refuse_missing(name, benchmark, found)
     return Task(name, benchmark, Draws(rows, samples), found, samples)
+
+
+def _benchmark(name: str) -> Benchmark:
+    """A benchmark of the registry, or of a YAML file: one's own, or a task of lmms-eval."""
+    if not name.endswith(YAML):
+        return BENCHMARKS.get(name)()
+    path = Path(name)
+    return LmmsTask(path) if is_lmms_task(path) else OwnBenchmark(path)
 
 
 def run_tasks(
