@@ -339,7 +339,11 @@ class Mixture:
         """The walk's next row, checked; as it is, and perhaps not built, where somebody is only `looking`."""
         index = self.sampler.choose(walk)
         if index is None:
-            raise UserError(f"no dataset of the mixture gives {'demonstrations' if walk != 'all' else 'rollouts'}")
+            wanted, other = ("rollouts", "demonstrations") if walk == "all" else ("demonstrations", "rollouts")
+            raise UserError(
+                f"data.train: no dataset of the mixture gives {wanted}; leave out `use: {other}` of one, or choose a "
+                "method that draws none"
+            )
         rows, tried, bad = self.datasets[index], set(), False
         dry = looking and walk == "demonstrations" and index in self._dry
         while len(tried) < len(rows) and not dry:
