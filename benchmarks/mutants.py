@@ -223,7 +223,8 @@ def notice(change: Mutation, known: Map, subject: Subject, folder: Path) -> tupl
         return "noticed", "does not end in time"
     lines = log.read_text(errors="replace").splitlines()
     failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    if code in (1, 2) and failed:
+    # 4: a test file does not even import.
+    if code in (1, 2, 4) and failed:
         return "noticed", failed[0].split(" - ")[0].split(" ", 1)[1]
     if code == 0:
         return "survived", f"{len(tests)} tests pass"
@@ -264,13 +265,23 @@ class Noticed:
         return entry["test"] if entry is not None and entry["digests"] == self._digests(change, entry["test"]) else None
 
     def keep(self, change: Mutation, test: str) -> None:
-        """Notes that a test noticed a change, next to what other processes noted meanwhile."""
+        """Notes that a test noticed a change."""
+        self._write(change, {"test": test, "digests": self._digests(change, test)})
+
+    def drop(self, change: Mutation) -> None:
+        """Takes back that a test noticed a change."""
+        self._write(change, None)
+
+    def _write(self, change: Mutation, entry: dict[str, Any] | None) -> None:
+        # Next to what other processes noted meanwhile.
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             self.known = json.loads(file.read() or "{}")
-            self.known[f"{change.title} #{change.number}"] = {"test": test, "digests": self._digests(change, test)}
+            self.known.pop(f"{change.title} #{change.number}", None)
+            if entry is not None:
+                self.known[f"{change.title} #{change.number}"] = entry
             file.truncate(0)
             file.write(json.dumps(self.known))
 
@@ -311,6 +322,8 @@ def main(argv: list[str] | None = None) -> None:
                 tried.append(change)
             outcomes[change] = notice(change, known, subject, Path(folder)) if test is None else ("noticed", test)
             state, why = outcomes[change]
+            if test is None and state == "noticed":
+                before.keep(change, why)
             print(f"{state:9} {change.file}:{change.line}: {change.kind}: {change.before} -> {change.after}: {why}")
             sys.stdout.flush()
         killers = sorted({outcomes[c][1] for c in tried if outcomes[c][0] == "noticed" and "::" in outcomes[c][1]})
@@ -318,8 +331,7 @@ def main(argv: list[str] | None = None) -> None:
     for change, (state, why) in outcomes.items():
         if state == "noticed" and why in wrong:
             outcomes[change] = ("survived", f"{why} fails without the change too")
-        elif state == "noticed" and change in tried:
-            before.keep(change, why)
+            before.drop(change)
     give(summary(outcomes, args.seed, len(judged)), args.output)
 
 

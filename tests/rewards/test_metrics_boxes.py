@@ -58,6 +58,9 @@ def test_centres_and_points():
     target = [[0, 0, 10, 10]] * 5
     predicted = [[0, 0, 10, 10], [5, 5, 15, 15], [6, 6, 16, 16], [-10, -10, 10, 10], [10, 10, 0, 0]]
     assert metrics.center_in_box(predicted, target).tolist() == [True, True, False, True, False]
+    # A line and a point have a centre, and are not flipped.
+    flat = [[2, 5, 8, 5], [5, 2, 5, 8], [10, 10, 10, 10], [8, 5, 2, 5], [11, 5, 11, 5]]
+    assert metrics.center_in_box(flat, target).tolist() == [True, True, True, False, False]
     points = [[0, 0], [10, 10], [10.001, 5], [5, -1], [5, 5]]
     assert metrics.points_in_boxes(points, target).tolist() == [True, True, False, False, True]
 

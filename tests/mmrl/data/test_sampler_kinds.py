@@ -289,3 +289,15 @@ def test_an_order_that_names_no_value_is_refused():
 def test_a_softmax_of_large_values_is_their_logistic_share():
     assert softmax([1000.0, 1000.0 - math.log(3), -1000.0], 1.0).tolist() == pytest.approx([0.75, 0.25, 0.0])
     assert softmax([0.0, 2 * math.log(3)], 2.0).tolist() == pytest.approx([0.25, 0.75])
+
+
+def test_each_value_of_a_curriculum_begins_with_an_epoch_of_its_own():
+    """No row twice before every other of its value, although five draws are no multiple of two or three."""
+    rows = [[f"{count}{i}" for i in range(count)] for count in (2, 3, 5)]
+    values = [value for part in rows for value in part]
+    pool = [Pool("a", 10, column=lambda name: [value[0] for value in values])]
+    for seed in range(4):
+        drawn = places(made("staged", pool, seed, column="level", draws=5, order=["2", "3", "5"]), 15)
+        for stage, part in enumerate(rows):
+            first = [values[row] for _, row in drawn[5 * stage :][: len(part)]]
+            assert sorted(first) == part

@@ -29,6 +29,10 @@ def test_each_group_agrees_by_itself():
     assert rewards_of(["4", "4", "4", "7"], ["7", "4", "7", "9"]) == [[1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0]]
 
 
+def test_two_that_agree_are_a_majority():
+    assert rewards_of(["4", "4"]) == [[1.0, 1.0]]
+
+
 @pytest.mark.parametrize("texts", [["3"], ["3", "4"]])
 def test_no_reward_without_agreement(texts):
     assert rewards_of(texts) == [[0.0] * len(texts)]

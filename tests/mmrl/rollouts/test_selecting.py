@@ -24,6 +24,16 @@ HOPELESS = row("hopeless", ("e", 0.0, 1), ("f", 0.2, 8))
 ROWS = [EASY, MIXED, HOPELESS]
 
 
+def test_equal_pairs_are_told_by_the_first_answers():
+    """Of 1.0, 0.9, 1.0: both 1.0 differ as much from 0.9; among four right and wrong ones the first of each stand."""
+    assert kept({"name": "contrast", "by": "form"})["easy"] == [0, 1]
+    tied = row("tied", ("f", 0.2, 1), ("a", 1.0, 1), ("g", 0.2, 1), ("b", 1.0, 1))
+    for by in ("accuracy", "reward"):
+        (left,), _ = select([tied], [selection_settings({"name": "contrast", "by": by})])
+        assert [answer.number for answer in left.answers] == [0, 1]
+        assert left.pairs == ((1, 0),)
+
+
 def kept(*rules):
     rows, _ = select(ROWS, [selection_settings(rule) for rule in rules])
     return {each.row["id"]: [answer.number for answer in each.answers] for each in rows}

@@ -17,6 +17,7 @@ from mmrl.recipe.tracking import SINKS, SWITCHES, TrackingConfig
 from mmrl.tracking.metrics import is_wall_clock
 from mmrl.tracking.rollouts import prompt_text
 from mmrl.tracking.sinks import open_sinks
+from mmrl.tracking.starts import Starts, read_starts
 from mmrl.tracking.tracker import Tracker
 
 QUIET = TrackingConfig(console="none", tensorboard=False)
@@ -347,3 +348,12 @@ def test_a_sink_without_its_package_is_refused_before_any_is_opened(tmp_path, mo
     with pytest.raises(UserError, match="wandb is not installed; run: pip install wandb"):
         open_sinks(tmp_path, TrackingConfig(wandb=True), None)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_times(tmp_path):
+    starts = Starts(tmp_path, None)
+    starts.begin(0, 1000.0, "steps: 1\n", ())
+    assert starts.end(1010.04) == pytest.approx(10.0)
+    starts.begin(5, 2000.0, "steps: 2\n", ())
+    assert starts.end(1900.0) == pytest.approx(10.0)
+    assert [start.seconds for start in read_starts(tmp_path)] == [10.0, 0.0]

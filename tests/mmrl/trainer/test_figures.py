@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mmrl.contracts.types import Decision, EpisodeFacts, Trajectory
-from mmrl.trainer.figures import _episodes
+from mmrl.objectives.rows import Row
+from mmrl.trainer.figures import _episodes, resources
 
 
 def episode(reward, success_once=False, success_at_end=False, length=1):
@@ -19,3 +20,11 @@ def test_figures_of_episodes_are_means_over_episodes_alone():
         {"episode/success_once": 2 / 3, "episode/success_at_end": 1 / 3, "episode/return": 2.5 / 3, "episode/length": 3}
     )
     assert _episodes([answer]) == {}
+
+
+def test_throughput_counts_what_is_learned_from():
+    rows = [Row(Decision(None, torch.zeros(n, dtype=torch.long)), "rl", 1.0, n, n, masked=n > 4) for n in (3, 4, 5)]
+    figures = resources(rows, 4.0, 1.5)
+    assert (figures["time/step"], figures["time/update"]) == (4.0, 1.5)
+    assert figures["throughput/tokens_per_s"] == 7 / 4
+    assert figures["throughput/samples_per_s"] == 2 / 4

@@ -116,3 +116,15 @@ def test_that_evaluation_cuts_answers_is_said_once_and_only_of_longer_ones():
 def test_weights_are_told_apart_by_the_bits_of_those_that_train():
     policy = SimpleNamespace(trainable=lambda: [("w", torch.nn.Parameter(torch.tensor([1.0, -2.0])), "language")])
     assert weights_digest(policy) == hashlib.sha256(b"w" + struct.pack("<2f", 1.0, -2.0)).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "stays"),
+    [(None, [None, None], None), (15, [None], 15), (None, [None, 2], 2), (None, [10, 2], 10)],
+)
+def test_a_signal_to_one_process_stops_all(own, others, stays):
+    """Else one of them would wait for the others in its next step for ever."""
+    world = SimpleNamespace(exchange=lambda what, signum: [signum, *others])
+    made = session(world=world, stop=SimpleNamespace(signum=own))
+    assert made.asked_to_stop() == (stays is not None)
+    assert made.stop.signum == stays
