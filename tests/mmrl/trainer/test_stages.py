@@ -125,7 +125,7 @@ def test_a_signal_ends_a_stage_but_not_the_last_step_of_all(written):
 
 @pytest.mark.parametrize("decay", [None, 0.99])
 def test_a_step_s_updates_follow_one_seed_and_count(written, monkeypatch, decay):
-    """Two optimizer steps; the demonstrations' places are the policy's in one group of two."""
+    """Two optimizer steps; one of three demonstrations has the places that the policy writes."""
     session, log = written
     monkeypatch.undo()
     objective = resolve_objective("grpo", {"kl": {"weight": 0.1, "decay": decay} if decay else {}})
@@ -145,14 +145,14 @@ def test_a_step_s_updates_follow_one_seed_and_count(written, monkeypatch, decay)
     monkeypatch.setattr(loop, "describe", lambda batch: {})
     monkeypatch.setattr(loop, "outcomes", lambda groups, version: [("version", version)])
     optimizer = SimpleNamespace(step=lambda: {"grad_norm": 1.0})
-    shown = [Group(Sample(str(i), (), "t", {}), ()) for i in range(2)]
+    shown = [Group(Sample(str(i), (), "t", {}), ()) for i in range(3)]
     monkeypatch.setattr(loop, "agrees", lambda sample: sample.id == "0")
     place = Place(step=5, stage_step=2, updates=10)
     batch = StepBatch(demonstrations=tuple(shown), metrics={"time/rollout": 8.0})
     metrics = loop.train_step(session, stage, objective, batch, optimizer, place)
     assert metrics == {
         **{"loss": 2.0, "time/rollout": 8.0, "time/step": pytest.approx(8.0)},
-        **{"data/skipped": 3.0, "data/epoch": 4.0, "sampler/drawn": 7.0, "data/other_places": 0.5},
+        **{"data/skipped": 3.0, "data/epoch": 4.0, "sampler/drawn": 7.0, "data/other_places": pytest.approx(2 / 3)},
     }
     (shuffle,) = generators
     assert shuffle.initial_seed() == derive(derive(3, "rl", 2), "minibatches")
