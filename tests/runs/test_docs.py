@@ -12,6 +12,7 @@ import pytest
 
 from mmrl.cli import main, parse
 from mmrl.objectives import docs
+from mmrl.recipe.generating import as_generating
 from mmrl.recipe.reading import STAGE_DEFAULTS, merge, parse_yaml, validate
 from mmrl.recipe.schema import Recipe, load_recipe
 from mmrl.recipe.suite import KEYS, SuiteConfig
@@ -77,6 +78,9 @@ def test_recipes_and_examples_of_sections_load(text):
         return
     if set(KEYS) <= set(raw):
         validate(SuiteConfig, raw)
+        return
+    if "generate" in raw:
+        load_recipe(as_generating(merge({**BASE, "policy": {}}, raw)))
         return
     assert set(raw) <= {*Recipe.model_fields, *STAGE_DEFAULTS}
     steps = {} if "stages" in raw else {"method": "grpo", "steps": 1}
