@@ -11,6 +11,7 @@ import pytest
 from benchmarks import chaos_ground, fuzz
 from benchmarks.chaos_ground import Done, Ground, leftovers
 from benchmarks.chaos_trials import TRIALS
+from benchmarks.guards import read_guards
 from benchmarks.mutants import Noticed, draw, in_child, summary
 from benchmarks.mutants_make import Mutation, mutated, mutations
 from tests.support.paths import ROOT
@@ -81,6 +82,13 @@ def test_what_two_processes_noted_is_kept_together(tmp_path):
     first.keep(changes[0], test)
     second.keep(changes[1], test)
     assert [Noticed(path).of(change) for change in changes] == [test, test]
+
+
+def test_every_guard_stands_where_its_list_says():
+    """Else the benchmark refuses to begin."""
+    guards = read_guards([])
+    assert len(guards) > 70
+    assert all((ROOT / test.split("::")[0]).is_file() for guard in guards for test in guard.tests)
 
 
 def test_a_child_that_only_waits_ends_by_the_clock(tmp_path):
