@@ -197,8 +197,8 @@ def summary(runs: Mapping[str, Sequence[Mapping[str, Any]]], work: Work) -> dict
     }
 
 
-def _sd(values: Sequence[float]) -> float:
-    return round(stdev(values), 4) if len(values) > 1 else 0.0
+def _sd(values: Sequence[float]) -> float | None:
+    return round(stdev(values), 4) if len(values) > 1 else None
 
 
 if __name__ == "__main__":

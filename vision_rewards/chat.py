@@ -61,7 +61,7 @@ class ChatClient:
         longest: most bytes of an answer.
 
     Raises:
-        Failure: no URL, or no key where one is named.
+        Failure: no URL, no key where one is named, or a login in the URL beside a key.
     """
 
     def __init__(
@@ -78,6 +78,9 @@ class ChatClient:
             base = httpx.URL(url.rstrip("/"))
             # Not in the URL, which httpx logs.
             self.base, login = base.copy_with(userinfo=b""), (base.username, base.password) if base.userinfo else None
+            if base.userinfo and key_env is not None:
+                problem = f"a login in the URL and a key in {key_env!r} exclude each other; give one of them"
+                raise Failure(f"{whose}_unconfigured", problem)
             # The system's certificates, where companies put theirs; whoever asks limits connections.
             self.client = httpx.Client(
                 auth=login,
@@ -118,7 +121,7 @@ class ChatClient:
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):
-            raise self.unreadable("the server's body is no chat completion") from None
+            raise self.unreadable("the server's body is no JSON") from None
 
     def unreadable(self, detail: str) -> Failure:
         """The failure of an answer that is not in the form that was asked for."""

@@ -19,7 +19,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import mmrl
-from mmrl.contracts.errors import UserError
+from mmrl.contracts.errors import DeadPolicy
 from mmrl.contracts.types import Sample
 from mmrl.data.digits import Digits
 from mmrl.data.rows import Rows
@@ -113,7 +113,12 @@ def arm(
     Args:
         models: the paths of `base` and `teacher`.
     """
-    raw = {**recipe(models["base"], folder, name, seed, steps, rate), "method": method, "checkpoint": {"every": None}}
+    raw = {
+        **recipe(models["base"], folder, name, seed, steps, rate),
+        "method": method,
+        "resume": "auto",
+        "checkpoint": {"every": None},
+    }
     for key, value in SETTINGS.get(method, lambda steps: {})(steps).items():
         raw[key] = {**raw[key], **value} if isinstance(raw.get(key), dict) else value
     if METHODS.get(method).objective is not None:
@@ -139,7 +144,7 @@ def run(method: str, folder: Path, seed: int, steps: int, rate: float) -> dict[s
             **{f"start_{key}": round(start[key], 4) for key in ("mean", "loss")},
             "seconds": summary["seconds"],
         }
-    except UserError as error:
+    except DeadPolicy as error:
         figures = {"stopped": str(error)}
     folder.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(figures), encoding="utf-8")

@@ -47,4 +47,8 @@ def _numbers(row: Columns, column: str, dims: int) -> Tensor:
     return values
 
 
-PLAYED = Format(read_played, (("messages",), ("actions",)), absent=("target", "demonstration", "completion"))
+PLAYED = Format(
+    read_played,
+    (("messages",), ("actions",), ("simulator",), ("step",)),
+    absent=("target", "demonstration", "completion"),
+)

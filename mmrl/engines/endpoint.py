@@ -6,8 +6,9 @@ are the server's, without the stop text; they have as many units as the server c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,8 @@ OWN_FAULT = frozenset((400, 413, 422))
 LONGEST = 64_000_000
 # Some servers read seeds as 32-bit integers.
 SEEDS = 2**31
+# What every server can answer that answers at all.
+SHORTEST = [{"role": "user", "content": "Hi"}]
 
 
 class EndpointEngine:
@@ -93,50 +96,42 @@ class EndpointEngine:
                 f"engine.log_probs: servers give log-probs at temperature 1, and {sampling.temperature:g} is sampled "
                 "at; set the temperature to 1 or 0, or leave log_probs out"
             )
-        asked = [
-            (request, own_seed(own_seed(seed, place) if request.seed is None else request.seed, draw))
+        asks = [
+            partial(self._complete, _chat_of(request), sampling, own_seed(first, draw))
             for place, request in enumerate(requests)
+            for first in [own_seed(seed, place) if request.seed is None else request.seed]
             for draw in range(request.n)
         ]
-        threads = ThreadPoolExecutor(self.settings.concurrency)
-        try:
-            coming = [threads.submit(self._complete, request, sampling, own) for request, own in asked]
-            answers = iter([each.result() for each in coming])
-        finally:
-            # Where one has ended the run, nobody waits for the others.
-            threads.shutdown(wait=False, cancel_futures=True)
+        answers = iter(_side_by_side(asks, self.settings.concurrency))
         completions = [[next(answers) for _ in range(request.n)] for request in requests]
-        self._refuse_all_failed(completions)
+        self._refuse_all_failed(completions, sampling)
         return completions
 
-    def _refuse_all_failed(self, completions: Sequence[Sequence[Completion]]) -> None:
-        """Raises UserError where the server has refused every request so far: then it is no fault of one of them."""
+    def _refuse_all_failed(self, completions: Sequence[Sequence[Completion]], sampling: Sampling) -> None:
+        """Raises UserError where the server has answered nothing so far, and refuses the shortest question too."""
         failed = [answer.failed for each in completions for answer in each if answer.failed is not None]
-        self._answered |= any(answer.failed is None for each in completions for answer in each)
-        if failed and not self._answered:
+        if failed and not self._answered and self._complete(SHORTEST, sampling, 0).failed is not None:
             raise UserError(
                 f"engine 'endpoint': {self.shown} refused all of {len(failed)} requests, first: {failed[0]}"
             )
 
-    def _complete(self, request: Request, sampling: Sampling, seed: int) -> Completion:
-        if not isinstance(request.prompt, EndpointPrompt):
-            raise ConfigError("engine 'endpoint' asks prompts of policy.type 'endpoint' alone")
-        body = self._body(request.prompt, sampling, seed)
+    def _complete(self, chat: Sequence[Any], sampling: Sampling, seed: int) -> Completion:
+        body = self._body(chat, sampling, seed)
         try:
             answer = with_retries(
                 partial(self.client.post, "/chat/completions", body), self.settings.retries, self.settings.backoff
             )
+            self._answered = True
             return self._read(answer, sampling)
         except Failure as error:
             if error.status in OWN_FAULT:
-                nothing = torch.zeros(0, dtype=torch.long)
-                return Completion(nothing, None, StopReason.END, text="", failed=str(masked(str(error))))
+                return _failed(str(masked(str(error))))
             raise self._ended(error) from None
 
-    def _body(self, prompt: EndpointPrompt, sampling: Sampling, seed: int) -> dict[str, Any]:
+    def _body(self, chat: Sequence[Any], sampling: Sampling, seed: int) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": prompt.chat,
+            "messages": chat,
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "seed": seed % SEEDS,
@@ -156,6 +151,8 @@ class EndpointEngine:
             log_probs = None if given is None else [float(token["logprob"]) for token in given]
         except (KeyError, ValueError, TypeError, AttributeError):
             raise self.client.unreadable("the server's body is no chat completion with one choice") from None
+        if ended == "content_filter":
+            return _failed("the server's filter took the answer")
         if not isinstance(text, str):
             raise self.client.unreadable("the server's reply has no text")
         if self.settings.log_probs and log_probs is None:
@@ -189,6 +186,53 @@ class EndpointEngine:
         if self._client is not None:
             self._client.close()
         self._client = None
+
+
+def _chat_of(request: Request) -> Sequence[Any]:
+    if not isinstance(request.prompt, EndpointPrompt):
+        raise ConfigError("engine 'endpoint' asks prompts of policy.type 'endpoint' alone")
+    return request.prompt.chat
+
+
+def _failed(why: str) -> Completion:
+    return Completion(torch.zeros(0, dtype=torch.long), None, StopReason.END, text="", failed=why)
+
+
+def _side_by_side(asks: Sequence[Callable[[], Completion]], concurrency: int) -> list[Completion]:
+    """What `asks` give, in their order, of threads that nothing waits for once one of them has raised.
+
+    Threads of a pool are joined when the interpreter ends, however long their requests still take; daemons are not.
+    """
+    waiting: queue.SimpleQueue[tuple[int, Callable[[], Completion]]] = queue.SimpleQueue()
+    arrived: queue.SimpleQueue[tuple[int, Completion | Exception]] = queue.SimpleQueue()
+    ended = threading.Event()
+    for numbered in enumerate(asks):
+        waiting.put(numbered)
+
+    def work() -> None:
+        while not ended.is_set():
+            try:
+                place, ask = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                arrived.put((place, ask()))
+            except Exception as error:
+                ended.set()
+                arrived.put((place, error))
+
+    for _ in range(min(concurrency, len(asks))):
+        threading.Thread(target=work, name=WHOSE, daemon=True).start()
+    answers: dict[int, Completion] = {}
+    try:
+        for _ in asks:
+            place, answer = arrived.get()
+            if isinstance(answer, Exception):
+                raise answer
+            answers[place] = answer
+    finally:
+        ended.set()
+    return [answers[place] for place in range(len(asks))]
 
 
 def _count(usage: Mapping[str, Any], key: str) -> int | None:

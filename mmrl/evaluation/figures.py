@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import fsum
 from typing import Any
 
@@ -38,6 +38,16 @@ def weighted(scores: Sequence[float], weights: Sequence[float]) -> float:
     """The weighted sum, in whatever order rows come; of weights that sum to 1 it is in [0, 1] where the scores are."""
     total, whole = fsum(score * weight for score, weight in zip(scores, weights, strict=True)), fsum(weights)
     return total / whole if whole else 0.0
+
+
+def numbered_draws(scored: Iterable[Scored]) -> list[tuple[int, Scored]]:
+    """Each answer with its number among those to its row, from 0 on; of one answer to each row always 0."""
+    drawn: Counter[str] = Counter()
+    numbered = []
+    for answer in scored:
+        numbered.append((drawn[answer.sample.id], answer))
+        drawn[answer.sample.id] += 1
+    return numbered
 
 
 def figures_of(scored: Sequence[Scored], weights: Mapping[str, Sequence[float]]) -> dict[str, float]:

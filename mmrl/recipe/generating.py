@@ -84,7 +84,8 @@ def _generating_in(stages: Any) -> Iterator[Mapping[str, Any]]:
         if "rounds" in each:
             yield from _generating_in(each.get("stages"))
         elif each.get("generate") is not None:
-            yield each
+            # Alone, it is in no rounds that a figure may end.
+            yield {key: value for key, value in each.items() if key != "loops"}
 
 
 def with_generating(stage: Mapping[str, Any]) -> dict[str, Any]:

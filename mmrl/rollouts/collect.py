@@ -266,7 +266,12 @@ class Builder:
             if isinstance(group, BadSample) or isinstance(other, BadSample):
                 pairs.append(group if isinstance(group, BadSample) else other)
                 continue
-            rejected = (replace(trajectory, origin=REJECTED) for trajectory in other.trajectories)
+            # Rows are compared where they share a prompt; that of a form was made twice, alike.
+            prompt = group.trajectories[0].decisions[0].prompt
+            rejected = (
+                replace(t, origin=REJECTED, decisions=tuple(replace(d, prompt=prompt) for d in t.decisions))
+                for t in other.trajectories
+            )
             pairs.append(replace(group, trajectories=(*group.trajectories, *rejected)))
         return pairs
 

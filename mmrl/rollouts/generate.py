@@ -172,7 +172,7 @@ def _answer(
         try:
             groups = sample_each(task.means, ready, replace(task.terms, seed=seed))
         except BadSample as error:
-            # A server refused one of them; the others are asked again.
+            # A server or a context refused one of them; the others are asked again.
             left = [i for i, item in enumerate(ready) if item.sample.where != error.where]
             if not task.skip or len(left) == len(ready):
                 raise

@@ -82,7 +82,9 @@ def film(folder: Path, rows: Sequence[Answered], count: int) -> int:
     episodes = [(row, answer) for row in rows for answer in row.answers][:count]
     for row, answer in episodes:
         frames = [side_by_side([_pixels(folder, path) for path in step["images"]]) for step in answer.steps]
-        if not frames or not answer.steps[0]["images"]:
+        if not frames:
+            raise UserError("generate.videos: films are of episodes, and data.train holds others; set videos to 0")
+        if not answer.steps[0]["images"]:
             raise UserError(f"generate.videos: simulators.{row.row['simulator']} has no camera; set videos to 0")
         films.keep(
             torch.stack(frames),

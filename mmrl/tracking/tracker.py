@@ -213,7 +213,9 @@ class Tracker:
 
     def rounds(self, rounds: Mapping[str, Any]) -> None:
         """Writes rounds.json: by the name of rounds that a figure may end, its `values`, one per round."""
-        if rounds:
+        if not rounds:
+            (self.folder / ROUNDS).unlink(missing_ok=True)
+        else:
             values = {name: each["values"] for name, each in rounds.items()}
             write_atomic(self.folder / ROUNDS, json_text(values))
 

@@ -113,7 +113,8 @@ def _settings(recipe: Recipe, stage: StageConfig, policy: Policy) -> Mapping[str
 def _of_simulators(recipe: Recipe) -> Mapping[str, Any]:
     named = {data.simulator for data in recipe.data.train if isinstance(data, EpisodeData)}
     used = {name: recipe.simulators[name].model_dump(mode="json") for name in sorted(named)}
-    return {"simulators": used} if used else {}
+    # Groups of worlds sample from seeds of their own.
+    return {"simulators": used, "pipeline": recipe.pipeline} if used else {}
 
 
 def generate_stage(session: Session, stage: StageConfig) -> bool:

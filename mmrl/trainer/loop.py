@@ -23,7 +23,7 @@ from mmrl.trainer.comparing import heads_of
 from mmrl.trainer.figures import describe, metrics_of, over_minibatches, resources
 from mmrl.trainer.generating import generate_stage
 from mmrl.trainer.optim import Optimizer
-from mmrl.trainer.place import Place
+from mmrl.trainer.place import Place, refuse_unknown_figures
 from mmrl.trainer.rows import make_rows, outcomes
 from mmrl.trainer.scoring import measure_references, score_rollouts
 from mmrl.trainer.seeding import derive, seed_everything
@@ -47,6 +47,9 @@ def train_all(session: Session, place: Place) -> bool:
 
 def _train_stages(session: Session, place: Place) -> bool:
     stages = session.recipe.stages
+    refuse_unknown_figures(stages)
+    # Rounds that a checkpoint does not know of are yet to come.
+    session.tracker.rounds(place.rounds)
     if place.step == 0 and "start" not in place.evaluations:
         session.enter(stages[0], place.updates)
         begin_stage(session, place)
@@ -134,6 +137,8 @@ def train_stage(session: Session, stage: StageConfig, place: Place) -> bool:
     if f"after_{stage.name}" not in place.evaluations:
         # The run goes on from a failure in this very evaluation.
         results = place.evaluations[f"after_{stage.name}"] = session.evaluate(stage, place.step)
+        if results:
+            place.watch(stage, {f"eval/{name}": value for name, value in results.items()}, held_out=True)
         session.log(place, stage, {}, results)
         session.save_if_due(place, optimizer, controllers, results, ended=True)
     return True

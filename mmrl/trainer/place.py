@@ -14,6 +14,7 @@ from pydantic import BaseModel, NonNegativeInt, TypeAdapter, ValidationError
 from mmrl.contracts.errors import CheckpointError, ConfigError, unknown
 from mmrl.recipe.training import StageConfig
 from mmrl.recipe.until import Loop
+from mmrl.tracking.metrics import describe
 
 
 @dataclass
@@ -114,6 +115,15 @@ class Place:
         further = range(self.stage + 1, len(stages))
         self.skipped += [i for i in further if any(each.name == loop.name for each in stages[i].loops or ())]
         return f"{line}; no further round"
+
+
+def refuse_unknown_figures(stages: Sequence[StageConfig]) -> None:
+    """Raises ConfigError where rounds end by a figure that nothing logs, before the first of them is trained."""
+    for loop in {loop.name: loop for stage in stages for loop in stage.loops or ()}.values():
+        try:
+            describe(loop.until.figure)
+        except LookupError as error:
+            raise ConfigError(f"{loop.name}.until.figure: {error.args[0]}") from None
 
 
 def _in_round(stage: StageConfig, loop: Loop) -> bool:

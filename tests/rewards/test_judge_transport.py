@@ -123,6 +123,18 @@ def test_endpoint_of_no_form_is_one_line(endpoint):
     assert "judge_unconfigured" in problem_of(get_reward("judge", endpoint=endpoint, model="m", on_failure="raise"))
 
 
+def test_a_page_in_place_of_an_answer_is_said(serve):
+    assert "the server's body is no JSON" in problem_of(serve(b"<html>").judge(on_failure="raise"))
+
+
+def test_a_login_in_the_url_beside_a_key_is_refused(monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", "k")
+    judge = get_reward(
+        "judge", endpoint=f"http://me:{KEY}@localhost:9", model="m", api_key_env="JUDGE_KEY", on_failure="raise"
+    )
+    assert "judge_unconfigured: a login in the URL and a key in 'JUDGE_KEY' exclude each other" in problem_of(judge)
+
+
 def test_texts_of_failures_are_one_line():
     assert str(Passing("judge_unreachable", "a\nb\r\n  c")) == "a b c"
 

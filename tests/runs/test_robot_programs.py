@@ -6,6 +6,7 @@ import pytest
 
 from mmrl import generate, train
 from mmrl.contracts.errors import ConfigError
+from mmrl.data.formats import find_format
 from mmrl.data.mixture import open_dataset
 from mmrl.recipe.data import FileData
 from mmrl.recipe.schema import load_recipe
@@ -106,3 +107,8 @@ def test_played_rows_are_demonstrations_alone():
     assert (settings.gives, settings.use) == ("actions", "demonstrations")
     with pytest.raises(ValueError, match="rows of format 'actions' are demonstrations"):
         FileData(type="file", path="x", format="actions", use="rollouts")
+
+
+def test_conversations_with_actions_of_their_own_are_no_played_rows():
+    assert find_format("auto", ["messages", "actions"], "x") == "mmrl"
+    assert find_format("actions", ["messages", "actions", "simulator", "step"], "x") == "actions"

@@ -15,11 +15,11 @@ def hub_table(benchmark: str, path: str, config: str | None, split: str, downloa
 
     Args:
         path: the hub's name, `owner/name`.
-        config: one of its configs; None: its only one.
+        config: one of its configs; None: its only one, or `default`.
         download: fetch what the cache lacks; without it nothing is asked of the network.
 
     Raises:
-        UserError: the cache lacks it, and nothing may be fetched, or it cannot be fetched.
+        UserError: the cache lacks it, and nothing may be fetched, or it cannot be fetched; or see `cached_files`.
     """
     import datasets
 
@@ -43,12 +43,30 @@ def hub_table(benchmark: str, path: str, config: str | None, split: str, downloa
 
 def cached_files(cache: Path, path: str, config: str | None, split: str) -> list[Path]:
     """Arrow files of a split in the cache: <owner>___<name>/<config>/<version>/<hash>/<name>-<split>*.arrow, the newest
-    <hash>."""
-    folder = cache / path.replace("/", "___").lower() if not (cache / path.replace("/", "___")).is_dir() else None
-    folder = folder or cache / path.replace("/", "___")
-    found = list(folder.glob(f"{config or '*'}/*/*/*-{split}.arrow"))
-    found += folder.glob(f"{config or '*'}/*/*/*-{split}-?????-of-?????.arrow")
-    if not found:
-        return []
-    newest = max((file.parent for file in found), key=lambda parent: parent.stat().st_mtime)
+    <hash>.
+
+    Raises:
+        UserError: several configs lie there, none is asked for, and none is `default`.
+    """
+    from datasets.naming import camelcase_to_snakecase
+
+    owner, _, name = path.rpartition("/")
+    snake = camelcase_to_snakecase(name)
+    plain = path.replace("/", "___")
+    folders = dict.fromkeys((f"{owner}___{snake}" if owner else snake, plain, plain.lower()))
+    found = next(filter(None, (_files(cache / folder, config, split) for folder in folders)), [])
+    configs = sorted({file.parents[2].name for file in found})
+    if len(configs) > 1:
+        if "default" not in configs:
+            raise UserError(
+                f"the cache of `datasets` holds several configs of '{path}' ({', '.join(configs)}), none of them "
+                "`default`; a task file names one by `dataset_name`"
+            )
+        found = [file for file in found if file.parents[2].name == "default"]
+    newest = max((file.parent for file in found), key=lambda parent: parent.stat().st_mtime, default=None)
     return sorted(file for file in found if file.parent == newest)
+
+
+def _files(folder: Path, config: str | None, split: str) -> list[Path]:
+    place = f"{config or '*'}/*/*/*-{split}"
+    return [*folder.glob(f"{place}.arrow"), *folder.glob(f"{place}-?????-of-?????.arrow")]

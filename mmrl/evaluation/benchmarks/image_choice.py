@@ -14,7 +14,7 @@ from mmrl.evaluation.benchmarks.files import Asked, FileBenchmark, pictures
 from mmrl.evaluation.benchmarks.published import qwen3, qwen25
 from mmrl.evaluation.benchmarks.templates import EITHER, LETTER, OPTIONS
 from mmrl.evaluation.benchmarks.video import letter_at, listed
-from mmrl.evaluation.figures import weighted
+from mmrl.evaluation.figures import numbered_draws, weighted
 from vision_rewards import Reward, get_reward
 from vision_rewards.plain import number_of, read_options, structure_of
 
@@ -182,10 +182,10 @@ class MMBench(FileBenchmark):
         return {**super().aggregate(scored), "score": share}
 
     @staticmethod
-    def _questions(scored: Sequence[Scored]) -> dict[int, list[float]]:
-        questions: dict[int, list[float]] = defaultdict(list)
-        for answer in scored:
-            questions[int(answer.sample.columns["index"]) % ROTATION].append(answer.score)
+    def _questions(scored: Sequence[Scored]) -> dict[tuple[int, int], list[float]]:
+        questions: dict[tuple[int, int], list[float]] = defaultdict(list)
+        for draw, answer in numbered_draws(scored):
+            questions[draw, int(answer.sample.columns["index"]) % ROTATION].append(answer.score)
         return questions
 
 

@@ -42,7 +42,7 @@ class FineGrained(FileBenchmark):
 
     def rows(self, root: str | None) -> Sequence[Sample]:
         """See `Benchmark.rows`; other files have rows of `image`, `label` and `classes`."""
-        path = Path(root or "", self.name, self.split_file)
+        path = Path(root or "", self.name, self.split_file).expanduser()
         if root is None or not path.is_file():
             return super().rows(root)
         return Questions(self, [self._split(path)], str(path.parent))

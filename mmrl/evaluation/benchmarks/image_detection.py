@@ -42,7 +42,7 @@ class COCODetection(FileBenchmark):
 
     def rows(self, root: str | None) -> Sequence[Sample]:
         """See `Benchmark.rows`; COCO's file is read as it is, rows of other files as {file_name, objects}."""
-        folder = Path(root or "", self.name)
+        folder = Path(root or "", self.name).expanduser()
         there = next((folder / name for name in FILES if (folder / name).is_file()), None)
         if root is None or there is None:
             return super().rows(root)

@@ -14,6 +14,7 @@ from mmrl.evaluation.benchmarks.files import Asked, FileBenchmark, pictures
 from mmrl.evaluation.benchmarks.image_choice import INSIDE
 from mmrl.evaluation.benchmarks.published import qwen3, qwen25
 from mmrl.evaluation.benchmarks.templates import BARE, PHRASE, SHORT
+from mmrl.evaluation.figures import numbered_draws
 from vision_rewards import metrics
 from vision_rewards.parsers import parse_yes_no
 from vision_rewards.plain import structure_of
@@ -284,10 +285,10 @@ class HallusionBench(FileBenchmark):
 
 
 def whole(scored: Iterable[Scored], columns: Sequence[str]) -> float:
-    """The share of groups, rows that agree in some columns, in which every row is right."""
+    """The share of groups, rows of a draw that agree in some columns, in which every row is right."""
     groups: dict[tuple[Any, ...], bool] = defaultdict(lambda: True)
-    for answer in scored:
-        key = tuple(answer.sample.columns.get(column) for column in columns)
+    for draw, answer in numbered_draws(scored):
+        key = (draw, *(answer.sample.columns.get(column) for column in columns))
         groups[key] &= answer.score == 1.0
     return sum(groups.values()) / len(groups)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,18 @@ NOTES = ("tag", "group", "metadata", "task_alias", "training_split", "fewshot_sp
 METRIC = ("metric", "aggregation", "higher_is_better", "ignore_case", "ignore_punctuation", "ignore_numbers")
 METRICS = ("exact_match",)
 FILES = ("json", "parquet")
+# Keys of settings -> the values that change nothing of what is asked or scored; None: any. Others are refused.
+GENERATION: Mapping[str, Sequence[Any] | None] = {
+    **dict.fromkeys(("max_new_tokens", "until", "do_sample", "temperature")),
+    **{"num_beams": (None, 1), "top_p": (None, 0, 1), "top_k": (None, 1)},
+}
+DATASET: Mapping[str, Sequence[Any] | None] = {
+    # `video`, `cache_dir`, `create_link` and `force_unzip` say where media are put; ours lie under the data root.
+    **dict.fromkeys(("data_files", "token", "trust_remote_code", "max_retries", "num_proc", "local_files_only")),
+    **dict.fromkeys(("force_download", "force_unzip", "video", "cache_dir", "create_link")),
+    **{"revision": (None, "main"), "load_from_disk": (None, False), "From_YouTube": (None, False)},
+}
+WORDS: Mapping[str, Sequence[Any] | None] = dict.fromkeys(("pre_prompt", "post_prompt"))
 
 
 def is_lmms_task(path: Path) -> bool:
@@ -64,7 +76,8 @@ def read_task(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a task is a mapping of keys, got {type(raw).__name__}")
     below = raw.pop("include", [])
-    for name in reversed([below] if isinstance(below, str) else below):
+    # Of several that set a key the first one wins, as in lmms-eval.
+    for name in [below] if isinstance(below, str) else below:
         raw = {**read_task(path.parent / name, (*including, path)), **raw}
     return raw
 
@@ -87,19 +100,50 @@ class LmmsTask(FileBenchmark):
             if task.get(key, only) != only:
                 raise ConfigError(f"{path}: {key}: {task[key]} is not understood; {only} is")
         self.metric = self._metric(task["metric_list"])
-        generation = task.get("generation_kwargs") or {}
+        generation = self._settings("generation_kwargs", task.get("generation_kwargs"), GENERATION)
         if generation.get("do_sample") or generation.get("temperature"):
             raise ConfigError(f"{path}: generation_kwargs: answers are greedy here; set sampling.temperature instead")
-        self.limit = int(generation.get("max_new_tokens", 128))  # type: ignore[misc]
-        self.until = tuple(generation.get("until") or ())
-        words = (task.get("lmms_eval_specific_kwargs") or {}).get("default") or {}
+        limit, until = generation.get("max_new_tokens", 128), generation.get("until") or ()
+        if type(limit) is not int or limit < 1:
+            raise ConfigError(f"{path}: generation_kwargs: max_new_tokens: {limit} is not a number of tokens")
+        self.limit = limit  # type: ignore[misc]
+        self.until = (until,) if isinstance(until, str) else tuple(map(str, until))
+        dataset = self._settings("dataset_kwargs", task.get("dataset_kwargs"), DATASET)
+        if dataset.get("data_files") and task["dataset_path"] not in FILES:
+            raise ConfigError(
+                f"{path}: dataset_kwargs: data_files is read for dataset_path {' and '.join(FILES)} alone"
+            )
+        if not isinstance(task.get("doc_to_visual") or "", str):
+            raise ConfigError(f"{path}: doc_to_visual: {task['doc_to_visual']} is not the name of a column")
+        words = self._words(task.get("lmms_eval_specific_kwargs"))
         # lmms-eval hands these to functions alone; a template reads them as variables.
-        self.words = {"pre_prompt": words.get("pre_prompt", ""), "post_prompt": words.get("post_prompt", "")}
+        self.words = {name: words.get(name) or "" for name in WORDS}
         self.split = task.get("test_split") or task.get("validation_split") or "test"
         source = str(task["dataset_path"])
         self.facts = Facts(source, self.split, None, "exact_match", "the set's own", "named by its rows", str(path))  # type: ignore[misc]
         self.about = f"lmms-eval's task {task.get('task', path.stem)}"  # type: ignore[misc]
         super().__init__()
+
+    def _settings(self, key: str, given: Any, known: Mapping[str, Sequence[Any] | None]) -> Mapping[str, Any]:
+        """The settings under a key, none of which changes what is not understood."""
+        if not isinstance(given or {}, Mapping):
+            raise ConfigError(f"{self.path}: {key}: it is a mapping, got {type(given).__name__}")
+        for name, value in (given or {}).items():
+            if name not in known:
+                raise ConfigError(f"{self.path}: {key}: {unknown('key', str(name), known)}; it is not understood")
+            neutral = known[name]
+            if neutral is not None and value not in neutral:
+                raise ConfigError(f"{self.path}: {key}: {name}: {value} is not understood; {neutral[-1]} is")
+        return given or {}
+
+    def _words(self, given: Any) -> Mapping[str, Any]:
+        """Those of `default`; of a model's own only what says the same."""
+        key = "lmms_eval_specific_kwargs"
+        words = self._settings(key, given, dict.fromkeys(given) if isinstance(given, Mapping) else {})
+        default = self._settings(f"{key}.default", words.get("default"), WORDS)
+        if other := next((name for name, own in words.items() if name != "default" and own != default), None):
+            raise ConfigError(f"{self.path}: {key}: {other} is not understood; `default` is")
+        return default
 
     def _metric(self, metrics: list[Mapping[str, Any]]) -> Mapping[str, Any]:
         if len(metrics) != 1:
@@ -129,8 +173,12 @@ class LmmsTask(FileBenchmark):
     def asked(self, row: Columns) -> Asked:
         """Columns, or templates over them."""
         target = self._filled(row, "doc_to_target")
+        if target == []:
+            raise row.bad("doc_to_target: it is an empty list, so that nothing is right")
         written = target if isinstance(target, list) else str(target)
         shown = self.task.get("doc_to_visual")
+        if shown and shown not in row.values:
+            raise row.bad(_no_column("doc_to_visual", shown, row))
         named = row.values.get(shown) if shown else None
         ending = named.rpartition(".")[2].lower() if isinstance(named, str) else ""
         if ending in VIDEO_SUFFIXES and ending not in IMAGE_SUFFIXES:
@@ -149,6 +197,8 @@ class LmmsTask(FileBenchmark):
             return written
         if written in row.values:
             return row.any(written)
+        if re.fullmatch(r"[\w-]+", written):
+            raise row.bad(_no_column(key, written, row))
         try:
             text = compiled(written).render({**self.words, **row.values})
         except TemplateError as error:
@@ -156,7 +206,8 @@ class LmmsTask(FileBenchmark):
         if key == "doc_to_target" and len(text) > 1 and (text[0], text[-1]) == ("[", "]"):
             try:
                 return ast.literal_eval(text)
-            except (SyntaxError, ValueError):
+            # The last two are what Python raises where the text is nested too deep for it.
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
                 return text
         return text
 
@@ -184,3 +235,7 @@ class LmmsTask(FileBenchmark):
         """See `Described.protocol`; the task file is all of it."""
         metric = {**self.metric, "until": list(self.until)}
         return {"template": self.task["doc_to_text"], "extractor": "the whole answer", "metric": metric}
+
+
+def _no_column(key: str, written: str, row: Columns) -> str:
+    return f"{key}: {unknown('column', written, [str(name) for name in row.values])}"

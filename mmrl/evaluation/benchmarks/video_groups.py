@@ -13,7 +13,7 @@ from mmrl.evaluation.benchmarks.files import Asked, video
 from mmrl.evaluation.benchmarks.published import EASY, UNKNOWN, easyvideor1, qwen25
 from mmrl.evaluation.benchmarks.templates import BEST_ANSWER, OPTIONS
 from mmrl.evaluation.benchmarks.video import VideoBenchmark, listed
-from mmrl.evaluation.figures import weighted
+from mmrl.evaluation.figures import numbered_draws, weighted
 from vision_rewards.plain import read_options, structure_of
 
 # Structure of a group -> what its first 0, 1, 2, … right answers in a row are worth, of 1.
@@ -88,10 +88,10 @@ class VideoMMEv2(VideoBenchmark):
         return {"plain": weights.pop("score"), **weights}
 
     def aggregate(self, scored: Sequence[Scored]) -> Mapping[str, float]:
-        """`score` and its parts count videos, `plain` and the levels rows."""
-        videos: dict[str, list[Scored]] = defaultdict(list)
-        for answer in scored:
-            videos[str(answer.sample.columns["video_id"])].append(answer)
+        """`score` and its parts count videos, each as often as it is asked, `plain` and the levels rows."""
+        videos: dict[tuple[int, str], list[Scored]] = defaultdict(list)
+        for draw, answer in numbered_draws(scored):
+            videos[draw, str(answer.sample.columns["video_id"])].append(answer)
         worth: dict[str, list[float]] = defaultdict(list)
         for answers in videos.values():
             answers.sort(key=lambda answer: int(str(answer.sample.columns["question_id"]).rpartition("-")[2]))
@@ -153,10 +153,10 @@ class VideoMathQABinary(VideoMathQA):
         return {"plain": weights.pop("score"), **weights}
 
     def aggregate(self, scored: Sequence[Scored]) -> Mapping[str, float]:
-        """`score` counts questions, `plain` and the groups pairs."""
-        pairs: dict[str, list[float]] = defaultdict(list)
-        for answer in scored:
-            pairs[str(answer.sample.columns["question_id"])].append(answer.score)
+        """`score` counts questions, each as often as it is asked, `plain` and the groups pairs."""
+        pairs: dict[tuple[int, str], list[float]] = defaultdict(list)
+        for draw, answer in numbered_draws(scored):
+            pairs[draw, str(answer.sample.columns["question_id"])].append(answer.score)
         share = weighted([min(scores) for scores in pairs.values()], [1.0] * len(pairs))
         return {"score": share, **super().aggregate(scored)}
 

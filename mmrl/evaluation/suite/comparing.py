@@ -11,6 +11,7 @@ from mmrl.contracts.errors import UserError
 from mmrl.evaluation.figures import clustered_variance
 from mmrl.evaluation.suite.draws import draws_figures, places_of
 from mmrl.evaluation.suite.folder import Stored, stored_in
+from mmrl.evaluation.suite.judging import reasoning_graded
 from mmrl.evaluation.suite.protocol import named, protocol_changes
 from mmrl.evaluation.suite.records import Record
 from mmrl.evaluation.suite.runner import RESULTS
@@ -115,7 +116,9 @@ def _draws(first: Stored, second: Stored, rows: Sequence[int]) -> tuple[tuple[st
     if min(first.samples, second.samples) < 2:
         return ()
     before, after = (
-        draws_figures({i: each.records[i] for i in places_of(rows, each.samples)}, each.samples)
+        draws_figures(
+            {i: each.records[i] for i in places_of(rows, each.samples)}, each.samples, reasoning_graded(each.protocol)
+        )
         for each in (first, second)
     )
     return tuple((name, before[name], after[name]) for name in before if name in after)

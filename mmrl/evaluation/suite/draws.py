@@ -71,12 +71,12 @@ def counts_of(samples: int) -> list[int]:
     return [*powers, samples]
 
 
-def draws_figures(records: Mapping[int, Record], samples: int) -> dict[str, float]:
+def draws_figures(records: Mapping[int, Record], samples: int, reasoning: bool = False) -> dict[str, float]:
     """`pass@k` for k of `counts_of`, and of answers in text `majority` and `distinct`, each a mean over the rows.
 
     `distinct` is how many different texts a row's answers are, as a share of them.
 
-    With a judge of reasoning also `cot_pass@k`: right answers with sound reasoning alone count (arXiv 2506.14245).
+    With a judge of `reasoning` also `cot_pass@k`: right answers with sound reasoning alone count (arXiv 2506.14245).
 
     `majority` is what the answer scores that most of a row's draws give (`majority_answer`); 0 where none has the most.
     """
@@ -86,7 +86,7 @@ def draws_figures(records: Mapping[int, Record], samples: int) -> dict[str, floa
     }
     if any(record.facts for drawn in rows for record in drawn):
         return figures
-    if any(record.judge for drawn in rows for record in drawn):
+    if reasoning:
         sound = [[record.score * graded(record.judge, "reasoning") for record in drawn] for drawn in rows]
         figures |= {f"cot_pass@{k}": fmean(best_of(scores, k) for scores in sound) for k in counts_of(samples)}
     texts = [{record.answer.strip() for record in drawn} for drawn in rows]

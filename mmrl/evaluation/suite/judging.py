@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mmrl.contracts.benchmark import Benchmark, Described, Judgeable
+from mmrl.contracts.benchmark import Benchmark, Described, Judgeable, Played
 from mmrl.contracts.errors import UserError
 from mmrl.contracts.types import Sample
 from mmrl.recipe.secrets import masked
@@ -23,6 +23,8 @@ SOUND = (
     "the result is guessed."
 )
 UNREADABLE = "unreadable"
+# What a judge says of one answer that it cannot read, such as one beyond its context.
+OWN_FAULT = frozenset((400, 413, 422))
 
 
 class AnswerJudge:
@@ -34,6 +36,7 @@ class AnswerJudge:
 
     def __init__(self, config: JudgeConfig):
         self.config = config
+        self._answers = False
         keys = ("model", "max_tokens", "timeout", "retries", "backoff", "concurrency")
         given = {key: getattr(config, key) for key in keys}
         self._judge = get_reward("judge", endpoint=config.url, api_key_env=config.key_env, **given)
@@ -52,8 +55,9 @@ class AnswerJudge:
     ) -> tuple[float, dict[str, float | str]]:
         """(the score, the verdicts) of an answer that rules have scored.
 
-        An answer that they do not hold for wholly right is graded where its task is one of `Judgeable.judged`. A reply
-        that holds no grade is a grade of 0, and says so.
+        An answer that they do not hold for wholly right is graded where its task is one of `Judgeable.judged`; without
+        a readable part it is wrong and not asked about. A reply that holds no grade, and a refusal of this answer
+        alone, is a grade of 0, and says so.
 
         Raises:
             UserError: the judge cannot be reached, or refuses.
@@ -62,42 +66,68 @@ class AnswerJudge:
         reference = _reference(benchmark, sample)
         if score < 1.0 and isinstance(benchmark, Judgeable) and sample.task in benchmark.judged:
             said, _ = Place(("auto",), "answer", None).read(text)
-            verdicts["answer"] = self._ask(said, sample.question, reference, RUBRIC) if said else 0.0
-            score = _number(verdicts["answer"])
+            if said:
+                verdicts["answer"] = self._ask(said, sample.question, reference, RUBRIC)
+            score = graded(verdicts, "answer")
         if self.config.reasoning and score == 1.0:
             verdicts["reasoning"] = self._ask(text, sample.question, reference, SOUND)
         return score, verdicts
 
     def _ask(self, text: str, question: str, reference: str, rubric: str) -> float | str:
-        messages = write_prompt(text, question, reference, rubric, 1)
         try:
-            return float(session_of(self._session_key).ask(messages, partial(read_verdict, scale=1))[0])
+            grade = self._request(text, question, reference, rubric)
         except Failure as error:
-            if error.reason == "judge_unreadable":
+            if error.reason == "judge_unreadable" or (error.status in OWN_FAULT and self._answers_others()):
                 return UNREADABLE
             raise UserError(
                 f"judge '{self.config.model}' at {masked(self.config.url)} gave no verdict ({error.reason}): "
                 f"{masked(str(error))}; what is written is gone on with by the same command"
             ) from None
+        self._answers = True
+        return grade
+
+    def _request(self, text: str, question: str, reference: str, rubric: str) -> float:
+        messages = write_prompt(text, question, reference, rubric, 1)
+        return float(session_of(self._session_key).ask(messages, partial(read_verdict, scale=1))[0])
+
+    def _answers_others(self) -> bool:
+        """Whether the judge has given a verdict, or replies to a short question."""
+        if not self._answers:
+            try:
+                self._request("Hi", "Say hi.", "Hi", RUBRIC)
+                self._answers = True
+            except Failure as error:
+                self._answers = error.reason == "judge_unreadable"
+        return self._answers
 
     @property
     def protocol(self) -> Mapping[str, Any]:
         """What its grades depend on: its model, and what it is asked."""
         rubrics = [RUBRIC, *([SOUND] if self.config.reasoning else [])]
         prompts = [write_prompt("", "", "", rubric, 1) for rubric in rubrics]
-        return {"model": self.config.model, "max_tokens": self.config.max_tokens, "prompts": prompts}
+        asked = {"reasoning": True} if self.config.reasoning else {}
+        return {"model": self.config.model, "max_tokens": self.config.max_tokens, "prompts": prompts, **asked}
+
+    def protocol_for(self, benchmark: Benchmark) -> Mapping[str, Any] | None:
+        """`protocol`; None of a benchmark whose answers it never grades."""
+        answers = self.config.reasoning and not isinstance(benchmark, Played)
+        return self.protocol if answers or _is_judged(benchmark) else None
 
 
 def open_judge(config: JudgeConfig | None, benchmarks: Sequence[Benchmark]) -> AnswerJudge | None:
     """What grades these benchmarks' answers. Raises UserError where there is nothing for it to grade."""
     if config is None:
         return None
-    if not config.reasoning and not any(isinstance(each, Judgeable) and each.judged for each in benchmarks):
+    if not config.reasoning and not any(map(_is_judged, benchmarks)):
         raise UserError(
             "judge: rules score every answer of these benchmarks, so there is nothing to grade; leave it out, or set "
             "judge.reasoning: true to have the reasoning of right answers graded"
         )
     return AnswerJudge(config)
+
+
+def _is_judged(benchmark: Benchmark) -> bool:
+    return isinstance(benchmark, Judgeable) and bool(benchmark.judged)
 
 
 def _reference(benchmark: Benchmark, sample: Sample) -> str:
@@ -107,6 +137,11 @@ def _reference(benchmark: Benchmark, sample: Sample) -> str:
 
 def _number(verdict: float | str) -> float:
     return 0.0 if verdict == UNREADABLE else float(verdict)
+
+
+def reasoning_graded(protocol: Mapping[str, Any]) -> bool:
+    """Whether a judge grades the reasoning of right answers, as `Protocol` has it."""
+    return bool(protocol.get("scoring", {}).get("judge", {}).get("reasoning"))
 
 
 def graded(verdicts: Mapping[str, float | str], what: str) -> float:

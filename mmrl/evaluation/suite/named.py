@@ -17,7 +17,7 @@ from mmrl.contracts.benchmark import Benchmark
 from mmrl.contracts.errors import UserError
 from mmrl.evaluation.benchmarks.files import FileBenchmark
 from mmrl.evaluation.benchmarks.templates import BARE, BEST_ANSWER, BRACKETED, LETTER, OPTIONS, PHRASE, SHORT
-from mmrl.evaluation.suite.scorers import REFCOCO, SCORERS
+from mmrl.evaluation.suite.scorers import OPTIONS_OF_ROW, REFCOCO, SCORERS
 
 _HERE = Path(__file__).parent
 _BOX = (
@@ -139,11 +139,11 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
 }
 
 
-def put_under(name: str, benchmark: Benchmark, protocol: str) -> None:
+def put_under(name: str, benchmark: Benchmark, protocol: str, arm: str | None = None) -> None:
     """Has a benchmark asked in a suite's words, and scored by its rules where these are followed.
 
     Raises:
-        UserError: the suite's words for it are not known.
+        UserError: the suite's words for it are not known, or its rules know nothing of what an arm changes.
     """
     words = WORDS[protocol].get(name)
     if words is None or not isinstance(benchmark, FileBenchmark):
@@ -155,10 +155,20 @@ def put_under(name: str, benchmark: Benchmark, protocol: str) -> None:
     if words.first:
         changes["placed"] = lambda text, asked: (text, asked.images)
     if (scorer := SCORERS.get(protocol, {}).get(name)) is not None:
-        rules = f"{protocol} {_digest()}"
+        if arm == "options_permuted" and name in OPTIONS_OF_ROW:
+            raise UserError(
+                f"benchmark '{name}': the rules of {protocol} read the right option of the row, which arm '{arm}' "
+                "moves; leave out the arm or the protocol"
+            )
+        rules = rules_of(protocol)
         changes |= {"score": partial(scorer), "suite": {"suite": protocol, "extractor": rules, "metric": rules}}
     for key, value in changes.items():
         setattr(benchmark, key, value)
+
+
+def rules_of(suite: str) -> str:
+    """What protocols say of a suite's rules: its name, and the digest of their code."""
+    return f"{suite} {_digest()}"
 
 
 @cache

@@ -68,7 +68,7 @@ def measure_suite(
     if config.log_samples:
         for task in tasks:
             for write in (write_lmms_eval, write_vlmevalkit):
-                say(f"written: {write(Path(config.output), task, model['name'])}")
+                say(f"written: {write(Path(config.output), task, model_name(config.model))}")
     return results
 
 

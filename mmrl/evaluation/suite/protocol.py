@@ -25,8 +25,9 @@ SIMULATED_BY = {"maniskill": ("mani-skill",), "libero": ("hf-libero", "mujoco")}
 HOW = ("num_envs", "device", "timeout", "assets")
 # Settings of a policy that decide what it sees and says, where its family has them.
 READ = ("image", "video", "max_prompt_tokens", "action_bins", "params")
-# Parts of `vision_rewards` that decide what an answer scores.
-SCORING = ("parsers", "metrics", "rewards")
+# What decides what an answer scores and what scores come to: all of `vision_rewards` but these, and of evaluation.
+UNSCORING = ("docs.py", "chat.py")
+SCORING = ("benchmarks/*.py", "figures.py", "suite/draws.py", "suite/judging.py", "suite/scorers*.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +146,10 @@ def _versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
 
 @cache
 def _code_digest() -> str:
-    root = Path(str(vision_rewards.__file__)).parent
-    files = sorted(path for part in SCORING for path in (root / part).rglob("*.py"))
+    rewards, evaluation = Path(str(vision_rewards.__file__)).parent, Path(__file__).parents[1]
+    files = [(rewards, path) for path in rewards.rglob("*.py") if path.name not in UNSCORING]
+    files += [(evaluation, path) for pattern in SCORING for path in evaluation.glob(pattern)]
     digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    for name, path in sorted((path.relative_to(root.parent).as_posix(), path) for root, path in files):
+        digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -11,7 +11,7 @@ from mmrl.contracts.benchmark import Benchmark, Described, Scored, Weighted
 from mmrl.contracts.types import Sample
 from mmrl.evaluation.figures import interval
 from mmrl.evaluation.suite.draws import by_row, draws_figures, samples_of
-from mmrl.evaluation.suite.judging import UNREADABLE, graded
+from mmrl.evaluation.suite.judging import UNREADABLE, graded, reasoning_graded
 from mmrl.evaluation.suite.protocol import digest_of
 from mmrl.evaluation.suite.records import Record
 from mmrl.tracking.text_table import aligned
@@ -58,9 +58,9 @@ def results_of(
         "protocol_digest": digest_of(dict(protocol)),
     }
     if samples > 1:
-        result |= {"samples": samples, "draws": draws_figures(records, samples)}
-    if asked_judge := [record.judge for record in ordered if record.judge]:
-        result["judge"] = _judged(asked_judge, ordered)
+        result |= {"samples": samples, "draws": draws_figures(records, samples, reasoning_graded(protocol))}
+    if "judge" in protocol.get("scoring", {}):
+        result["judge"] = _judged(ordered, reasoning_graded(protocol))
     if isinstance(benchmark, Described):
         result["references"] = [
             {"model": r.model, "score": r.score, "source": r.source} for r in benchmark.facts.references
@@ -78,12 +78,12 @@ def _intervals(benchmark: Benchmark, scored: Sequence[Scored]) -> dict[str, list
     return {name: list(ends) for name, ends in found.items() if ends is not None}
 
 
-def _judged(verdicts: Sequence[Mapping[str, Any]], ordered: Sequence[Record]) -> dict[str, Any]:
-    """How many answers a judge was asked for and how many of its replies held no grade; `sound`, the share of all
-    answers that are right with sound reasoning, where it was asked for that."""
-    replies = [reply for each in verdicts for reply in each.values()]
+def _judged(ordered: Sequence[Record], reasoning: bool) -> dict[str, Any]:
+    """How many answers a judge was asked for and how many it gave no grade; `sound`, the share of all answers that are
+    right with sound reasoning, where it grades that."""
+    replies = [reply for record in ordered for reply in record.judge.values()]
     counts: dict[str, Any] = {"asked": len(replies), "unreadable": replies.count(UNREADABLE)}
-    if any("reasoning" in each for each in verdicts):
+    if reasoning:
         counts["sound"] = fmean(record.score * graded(record.judge, "reasoning") for record in ordered)
     return counts
 

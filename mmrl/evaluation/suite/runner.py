@@ -25,6 +25,7 @@ from mmrl.evaluation.suite.named import put_under
 from mmrl.evaluation.suite.protocol import named, protocol_changes, protocol_of
 from mmrl.evaluation.suite.records import Records
 from mmrl.evaluation.suite.results import results_of
+from mmrl.evaluation.suite.scorers import check_rows
 from mmrl.evaluation.suite.survey import Survey, refuse_missing, survey
 from mmrl.recipe.benchmarks import BENCHMARKS
 from mmrl.recipe.reading import validate
@@ -107,15 +108,17 @@ def open_task(
     if isinstance(benchmark, FileBenchmark):
         benchmark.download = download
     if protocol is not None:
-        put_under(name, benchmark, protocol)
+        put_under(name, benchmark, protocol, arm)
     rows = benchmark.rows(root)
     if arm is not None:
         rows = ArmRows(name, rows, arm, min(len(rows), limit or len(rows)))
-    name = Path(task).name
-    found = survey(name, benchmark, rows, limit)
+    label = Path(task).name
+    found = survey(label, benchmark, rows, limit)
+    if protocol is not None:
+        check_rows(name, protocol, rows, found.count)
     if not count_missing:
-        refuse_missing(name, benchmark, found)
-    return Task(name, benchmark, Draws(rows, samples), found, samples)
+        refuse_missing(label, benchmark, found)
+    return Task(label, benchmark, Draws(rows, samples), found, samples)
 
 
 def _benchmark(name: str) -> Benchmark:
@@ -162,7 +165,7 @@ def run_tasks(
             config.seed,
             chunk,
             task.samples,
-            judge.protocol if judge is not None else None,
+            judge.protocol_for(task.benchmark) if judge is not None else None,
         )
         head = {"model": dict(model), "shard": config.shard, "protocol": protocol.plain}
         check_head(output / slug(task.name), head)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from mmrl.contracts.errors import UserError
 from mmrl.contracts.types import Sample
 from mmrl.evaluation.suite import scorers_choice as choice
 from mmrl.evaluation.suite import scorers_places as places
@@ -140,6 +141,14 @@ REFCOCO = (
     *("refcoco_val", "refcoco_testA", "refcoco_testB", "refcoco+_val", "refcoco+_testA", "refcoco+_testB"),
     *("refcocog_val", "refcocog_test"),
 )
+# Benchmark -> columns that its rules read in every row; EasyVideoR1's rows lack some of them.
+ROW_COLUMNS: Mapping[str, Sequence[str]] = {
+    "charades_sta": ("timestamp",),
+    "tempcompass": ("answer", "question"),
+    "vsibench": ("ground_truth", "question_type"),
+}
+# Benchmarks whose rules read the row's own right option.
+OPTIONS_OF_ROW = ("tempcompass", "vsibench")
 # Suite -> benchmark -> what scores it.
 SCORERS: Mapping[str, Mapping[str, Scorer]] = {
     "lmms-eval": {
@@ -180,3 +189,16 @@ SCORERS: Mapping[str, Mapping[str, Scorer]] = {
         "videomme": _choice_videomme,
     },
 }
+
+
+def check_rows(name: str, suite: str, rows: Sequence[Sample], count: int) -> None:
+    """Raises UserError where one of the first rows lacks a column that a suite's rules for its benchmark read."""
+    needed = ROW_COLUMNS.get(name, ()) if name in SCORERS.get(suite, {}) else ()
+    for i in range(count if needed else 0):
+        sample = rows[i]
+        lacking = next((column for column in needed if sample.columns.get(column) is None), None)
+        if lacking is not None:
+            raise UserError(
+                f"benchmark '{name}': {sample.where}: the rules of {suite} read column '{lacking}', which it lacks; "
+                "the set's own rows have it"
+            )

@@ -14,12 +14,13 @@ from mmrl.contracts.types import Sample
 from mmrl.evaluation.suite.draws import places_of, samples_of
 from mmrl.evaluation.suite.folder import Stored, stored_in
 from mmrl.evaluation.suite.judging import AnswerJudge, open_judge
+from mmrl.evaluation.suite.named import rules_of
 from mmrl.evaluation.suite.page import write_page
 from mmrl.evaluation.suite.protocol import named, protocol_changes, scoring_of
 from mmrl.evaluation.suite.records import SAMPLES, Record
 from mmrl.evaluation.suite.results import results_of
 from mmrl.evaluation.suite.runner import PROTOCOL, Task, open_task, slug, write_results
-from mmrl.evaluation.suite.scorers import SCORERS, Scorer
+from mmrl.evaluation.suite.scorers import SCORERS, Scorer, check_rows
 from mmrl.recipe.suite import YAML, JudgeConfig, read_shard, split_arm
 from mmrl.tracking.files import json_line, json_text, write_atomic
 
@@ -124,13 +125,16 @@ def rescore(
     for name, stored in stored_in(output).items():
         if stored.head["shard"] is not None:
             raise UserError(f"'{stored.folder}' is shard {stored.head['shard']}; put the shards together first")
-        plans.append((stored, reopened(stored, root), scorer_of(name, scorer)))
+        score, task = scorer_of(name, scorer), reopened(stored, root)
+        if scorer is not None:
+            check_rows(name, scorer, task.rows, len(task.part(None)))
+        plans.append((stored, task, score))
     grader = open_judge(judge, [task.benchmark for _, task, _ in plans])
     # All of them before anything is written: a judge may be gone on the way.
     anew = [_all_anew(stored.records, task, score, grader) for stored, task, score in plans]
     for (stored, task, _), records in zip(plans, anew, strict=True):
-        scoring = scoring_of(task.benchmark, grader.protocol if grader is not None else None)
-        scoring = {**scoring, "extractor": scorer, "metric": scorer} if scorer else scoring
+        scoring = scoring_of(task.benchmark, grader.protocol_for(task.benchmark) if grader is not None else None)
+        scoring = {**scoring, "extractor": rules_of(scorer), "metric": rules_of(scorer)} if scorer else scoring
         head = {**stored.head, "protocol": {**stored.protocol, "scoring": scoring}}
         results[task.name] = write_stored(into, head, records, task)
         changed = sum(records[row].score != record.score for row, record in stored.records.items())

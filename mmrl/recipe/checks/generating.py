@@ -39,6 +39,10 @@ def check_generating(stage: Any, recipe: Any) -> None:
         )
     if "episodes" in kinds:
         _check_played(stage)
+    elif stage.generate.videos and kinds:
+        raise ValueError(
+            f"stages.{stage.name}.generate.videos: films are of episodes, and data.train holds questions; leave it out"
+        )
     elif not entry_of(recipe.policy.type).text:
         raise ValueError(
             f"stages.{stage.name}: policy.type '{recipe.policy.type}' writes no text, so it generates none; give it "

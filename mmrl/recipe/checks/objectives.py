@@ -113,6 +113,21 @@ def check_context(stage: Any, policy: PolicyConfig) -> None:
             f"{where}: rollout.context.corrected changes ratios, and no coefficient of rollouts reads them; leave it "
             "out"
         )
+    if any(arm.answer is not None for arm in getattr(context, "arms", ())):
+        _check_answers_of_arms(stage, where)
+
+
+def _check_answers_of_arms(stage: Any, where: str) -> None:
+    if stage.objective.pairs:
+        raise ValueError(
+            f"{where}: an answer of rollout.context.arms would stand in place of both answers of a pair; leave answer "
+            "out"
+        )
+    if stage.generate is not None:
+        raise ValueError(
+            f"{where}: what is generated shows the row's own pictures, and an answer of rollout.context.arms is right "
+            "for other ones; leave answer out"
+        )
 
 
 def check_minibatches(stage: Any, objective: Objective) -> None:

@@ -22,9 +22,11 @@ def check_rounds(recipe: Any) -> None:
                     f"{loop.name}.until.figure: '{loop.until.figure}' is measured on held-out data, and these stages "
                     "have none; add data.eval, or name a figure of training"
                 )
-        own = recipe.of(stage).data.train
-        reads = [data.stage for data in own if isinstance(data, GeneratedData)]
-        for key, names in (("data.train", reads), ("from", stage.origin or ())):
+        own = recipe.of(stage).data
+        train, held_out = (
+            [data.stage for data in sets if isinstance(data, GeneratedData)] for sets in (own.train, own.eval)
+        )
+        for key, names in (("data.train", train), ("data.eval", held_out), ("from", stage.origin or ())):
             for name in names:
                 if name in by_name and (loop := _uncertain(by_name[name], stage)) is not None:
                     raise ValueError(

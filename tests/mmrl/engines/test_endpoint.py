@@ -1,6 +1,7 @@
 """A server as what answers: what it is sent, what becomes of its answers, and of everything that goes wrong."""
 
 import json
+import threading
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
 
@@ -185,8 +186,33 @@ def test_what_a_server_refuses_of_one_request_is_that_requests_own_and_of_all_is
         assert "the prompt is too long" in bad.failed
         ((later,),) = ask(engine, policy_of(), [text_sample("long")])
         assert later.failed is not None
-    assert "refused all of 1 requests, first: 400 Bad Request" in end_of(answer, "long")
+    with serving(answer) as server, engine_of(server) as engine:
+        ((only,),) = ask(engine, policy_of(), [text_sample("long")])
+        assert "400" in only.failed
+        assert server.bodies[-1]["messages"] == [{"role": "user", "content": "Hi"}]
+    assert "refused all of 1 requests, first: 400 Bad Request" in end_of(lambda body: 400)
     assert "gave no answer: 401 Unauthorized" in end_of(lambda body: 401)
+
+
+def test_what_the_servers_filter_takes_is_no_answer():
+    with serving(lambda body: reply("", "content_filter")) as server, engine_of(server) as engine:
+        ((answer,),) = ask(engine, policy_of(), [text_sample("a")])
+    assert (answer.failed, len(answer.tokens), len(server.bodies)) == ("the server's filter took the answer", 0, 1)
+
+
+def test_nothing_is_asked_or_waited_for_after_the_request_that_ended_the_run():
+    def joined():
+        return {thread for thread in threading.enumerate() if not thread.daemon}
+
+    during, before = [], joined()
+
+    def answer(body):
+        during.append(joined())
+        return 401
+
+    with serving(answer) as server, engine_of(server, concurrency=1) as engine, pytest.raises(UserError, match="401"):
+        ask(engine, policy_of(), [text_sample(str(i)) for i in range(5)])
+    assert during == [before], "one request, and no thread that the interpreter would wait for"
 
 
 @pytest.mark.parametrize("said", [{"choices": []}, {"choices": [{"message": "x", "finish_reason": "stop"}]}, [1]])
@@ -213,6 +239,10 @@ def test_keys_come_from_the_environment_and_logins_are_masked(monkeypatch):
         settings = EndpointEngineSettings(url=server.url.replace("//", f"//me:{KEY}@"), check_model=False)
         with closing(open_engine(settings, policy_of())) as engine, pytest.raises(UserError) as error:
             ask(engine, policy_of(), [text_sample("a")])
+        assert KEY not in str(error.value)
+        both = EndpointEngineSettings(url=settings.url, key_env="SERVER_KEY")
+        with pytest.raises(UserError, match="a login in the URL and a key in 'SERVER_KEY' exclude") as error:
+            open_engine(both, policy_of())
         assert KEY not in str(error.value)
         monkeypatch.delenv("SERVER_KEY")
         with (

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mmrl.contracts.errors import UserError
 from mmrl.evaluation.benchmarks.video_groups import group_score
 from mmrl.evaluation.suite.check import check_benchmark
 from mmrl.evaluation.suite.docs import PAGE
@@ -169,3 +170,37 @@ def test_a_protocol_has_its_own_digest_and_refuses_what_it_does_not_word(tmp_pat
         open_tasks(settings(tmp_path / "d", ["digits"], protocol="qwen"))
     with pytest.raises(Exception, match=r"unknown protocol 'lmms'. Did you mean 'lmms-eval'"):
         settings(tmp_path / "d", ["digits"], protocol="lmms")
+
+
+def easyvideor1_rows(root):
+    row = {"problem": "Which way?", "problem_type": "multiple choice", "options": ["A. left", "B. right"]}
+    row |= {"solution": "<answer>B</answer>", "path": "clips/1.mp4", "original_question_type": "route_planning"}
+    (root / "vsibench.json").write_text(json.dumps([row]))
+    return str(root)
+
+
+def test_rules_that_read_a_column_which_rows_lack_are_refused_before_anything_is_asked(tmp_path):
+    root = easyvideor1_rows(tmp_path)
+    said = r"benchmark 'vsibench': .*the rules of lmms-eval read column 'ground_truth', which it lacks"
+    with pytest.raises(UserError, match=said):
+        open_tasks(settings(tmp_path / "a", ["vsibench"], data_root=root, protocol="lmms-eval"))
+    ask(settings(tmp_path / "b", ["vsibench"], data_root=root, count_missing=True), lambda sample: "B")
+    with pytest.raises(UserError, match=said):
+        rescore(tmp_path / "b", tmp_path / "c", root, "lmms-eval")
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(("name", "case"), [("tempcompass", "tempcompass"), ("vsibench", "vsibench:hub")])
+def test_options_are_not_permuted_for_rules_that_read_the_row_s_own(name, case, tmp_path):
+    write(tmp_path, case)
+    keys = {"data_root": str(tmp_path), "protocol": "lmms-eval"}
+    with pytest.raises(UserError, match=f"benchmark '{name}': the rules of lmms-eval read the right option of the row"):
+        open_tasks(settings(tmp_path / "a", [f"{name}@options_permuted"], **keys))
+    assert open_tasks(settings(tmp_path / "a", [f"{name}@text_only"], **keys))
+
+
+def test_the_folder_of_files_that_sets_have_themselves_may_be_in_the_user_s_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("flowers102", "coco_detection"):
+        write(tmp_path / "sets", name)
+        assert open_tasks(settings(tmp_path / "out", [name], data_root="~/sets"))[0].survey.count

@@ -141,3 +141,28 @@ def test_what_makes_no_sense_with_several_is_refused(pope):
         read_suite(given)
     with pytest.raises(ConfigError, match="hold one answer to a row"):
         read_suite({**given, "sampling": HOT, "log_samples": True})
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "worth"),
+    [
+        ("videomme_v2", "score", (1 + 4 / 12) / 2),
+        ("videomathqa_mbin", "score", 1 / 2),
+        ("mmbench_en", "score", (1 + 1 / 2) / 2),
+        # 3 of 4 answers and 1 of 2 pictures in one category, all in the other.
+        ("mme", "score", 100 * (3 / 4 + 1 / 2) + 200),
+        ("hallusionbench", "qAcc", (1 + 1 / 2) / 2),
+    ],
+)
+def test_answers_that_count_together_are_those_of_one_draw(name, figure, worth, tmp_path):
+    write(tmp_path, name)
+    config = settings(tmp_path / "out", [name], data_root=str(tmp_path), samples=2, sampling=HOT)
+    (task,) = open_tasks(config)
+    counts = Counter()
+
+    def answer(sample):
+        """Wrong in the second draw of row 1."""
+        counts[sample.row] += 1
+        return "neither" if (sample.row, counts[sample.row]) == (1, 2) else task.benchmark.gold(sample)
+
+    assert ask(config, answer, [task])[name]["figures"][figure] == pytest.approx(worth)

@@ -80,10 +80,58 @@ def test_reasoning_of_right_answers_is_graded_and_counts_in_cot_pass_at_k(own, t
     assert scores(tmp_path / "out")[2] == (1.0, {"reasoning": 0.0})
 
 
+def test_reasoning_that_nobody_graded_has_no_figure(own, tmp_path):
+    keys = {"samples": 2, "sampling": {"temperature": 1.0}}
+    with serving(kind) as server:
+        result = ask(settings(tmp_path / "out", [own], judge=judged(server), **keys), says)["own.yaml"]
+    assert set(result["draws"]) == {"pass@1", "pass@2", "distinct", "majority"}
+
+
 def test_a_reply_without_a_grade_is_none_and_is_counted(own, tmp_path):
     with serving(lambda body: "I like it") as server:
         result = ask(settings(tmp_path / "out", [own], judge=judged(server)), says)["own.yaml"]
     assert (result["score"], result["judge"]) == (pytest.approx(2 / 6), {"asked": 4, "unreadable": 4})
+
+
+def test_answers_that_the_judge_refuses_are_ungraded_unless_it_refuses_everything(own, tmp_path):
+    def refuses(body):
+        text = body["messages"][1]["content"]
+        return '{"grade": 1}' if "Say hi." in text else 400
+
+    with serving(refuses) as server:
+        result = ask(settings(tmp_path / "out", [own], judge=judged(server)), says)["own.yaml"]
+        assert (result["score"], result["judge"]) == (pytest.approx(2 / 6), {"asked": 4, "unreadable": 4})
+        server.answer = lambda body: 422
+        judging._sessions.clear()
+        with pytest.raises(UserError, match=r"gave no verdict \(judge_http_422\)"):
+            ask(settings(tmp_path / "all", [own], judge=judged(server)), says)
+
+
+def test_answers_that_nobody_asks_about_are_not_counted_as_asked(own, tmp_path):
+    with serving(kind) as server:
+        result = ask(settings(tmp_path / "out", [own], judge=judged(server)), lambda sample: "")["own.yaml"]
+    assert (result["score"], result["judge"], server.bodies) == (0.0, {"asked": 0, "unreadable": 0}, [])
+
+
+def test_where_no_answer_is_right_none_is_right_with_sound_reasoning(tmp_path):
+    keys = {"samples": 2, "sampling": {"temperature": 1.0}, "limit": 2}
+    with serving(kind) as server:
+        config = settings(tmp_path / "out", ["digits"], judge=judged(server, reasoning=True), **keys)
+        result = ask(config, lambda sample: "none")["digits"]
+    assert result["judge"] == {"asked": 0, "unreadable": 0, "sound": 0.0}
+    assert result["draws"]["cot_pass@2"] == 0.0
+
+
+def test_a_benchmark_that_the_judge_never_grades_has_the_protocol_of_one_without_it(own, tmp_path):
+    with serving(kind) as server:
+        config = settings(tmp_path / "out", ["digits", own], judge=judged(server), limit=2)
+        results = ask(config, says)
+        anew = rescore(tmp_path / "out", tmp_path / "anew", str(tmp_path), judge=judged(server), say=lambda line: None)
+    plain = ask(settings(tmp_path / "plain", ["digits"], limit=2), says)
+    for each in (results, anew):
+        assert each["digits"]["protocol_digest"] == plain["digits"]["protocol_digest"]
+        assert "judge" in each["own.yaml"]["protocol"]["scoring"]
+        assert "judge" not in each["digits"]
 
 
 def test_a_judge_that_is_down_ends_in_one_line_and_the_run_goes_on_later(own, tmp_path):

@@ -1,12 +1,15 @@
 """Task files of lmms-eval as they are, and rows under a name of the hub from the cache of `datasets`."""
 
 import json
+import os
 
 import datasets
 import pytest
 import yaml
 from PIL import Image
 
+from mmrl.contracts.errors import UserError
+from mmrl.evaluation.benchmarks.hub import cached_files
 from mmrl.evaluation.benchmarks.lmms_task import LmmsTask
 from mmrl.evaluation.suite.check import check_benchmark
 from mmrl.evaluation.suite.runner import open_tasks
@@ -66,9 +69,67 @@ def test_what_a_file_includes_is_under_it(rows):
     assert (benchmark.task["doc_to_text"], benchmark.task["doc_to_target"]) == ("question", "answer")
 
 
+def test_of_several_included_files_the_first_wins(rows):
+    written(rows, "a_yaml", doc_to_text="{{ question }} a", doc_to_target=None)
+    written(rows, "b_yaml", doc_to_text="{{ question }} b", doc_to_target="answer")
+    (rows / "one.yaml").write_text("include: [a_yaml, b_yaml]\n")
+    task = LmmsTask(rows / "one.yaml").task
+    assert (task["doc_to_text"], task["doc_to_target"]) == ("{{ question }} a", "answer")
+
+
+def test_settings_that_change_nothing_are_read(rows):
+    generation = {"max_new_tokens": 8, "num_beams": 1, "top_p": None, "until": "\n"}
+    words = TASK["lmms_eval_specific_kwargs"]
+    task = written(
+        rows,
+        generation_kwargs={**generation, "top_p": 1.0},
+        dataset_kwargs={**TASK["dataset_kwargs"], "token": True, "revision": "main"},
+        lmms_eval_specific_kwargs={**words, "qwen": words["default"]},
+    )
+    assert LmmsTask(task).until == ("\n",)
+    LmmsTask(written(rows, generation_kwargs=generation))
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"doc_to_visual": "imgae"}, r"doc_to_visual: unknown column 'imgae'. Did you mean 'image'"),
+        ({"doc_to_text": "qestion"}, r"doc_to_text: unknown column 'qestion'. Did you mean 'question'"),
+        ({"doc_to_target": "anser"}, r"doc_to_target: unknown column 'anser'. Did you mean 'answer'"),
+        ({"doc_to_target": []}, r"key 'doc_to_target' is missing"),
+        ({"doc_to_target": "{{ [] }}"}, r"doc_to_target: it is an empty list"),
+    ],
+)
+def test_what_names_no_column_or_nothing_right_is_refused_by_name(rows, keys, said):
+    with pytest.raises(UserError, match=said):
+        check_benchmark(str(written(rows, **keys)), None)
+
+
+@pytest.mark.parametrize("signs", [3_000, 20_000])
+def test_a_target_that_is_nested_too_deep_for_a_list_is_a_text(rows, signs):
+    deep = "[" + "-" * signs + "1]"
+    (task,) = open_tasks(settings(rows / "out", [str(written(rows, doc_to_target="{{ '" + deep + "' }}"))]))
+    assert task.rows[0].target["answer"] == deep
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("generation_kwargs: {num_beams: 5}\n", r"generation_kwargs: num_beams: 5 is not understood; 1 is"),
+        ("generation_kwargs: {top_p: 0.1}\n", r"generation_kwargs: top_p: 0.1 is not understood; 1 is"),
+        ("generation_kwargs: {penalty: 2}\n", r"generation_kwargs: unknown key 'penalty'"),
+        ("generation_kwargs: {max_new_tokens: null}\n", r"max_new_tokens: None is not a number of tokens"),
+        ("generation_kwargs: [8]\n", r"generation_kwargs: it is a mapping, got list"),
+        ("dataset_kwargs: {revision: abc}\n", r"dataset_kwargs: revision: abc is not understood; main is"),
+        ("dataset_kwargs: {data_dir: abc}\n", r"dataset_kwargs: unknown key 'data_dir'"),
+        (
+            "dataset_path: attic/colours\n",
+            r"dataset_kwargs: data_files is read for dataset_path json and",
+        ),
+        ("doc_to_visual: [image]\n", r"doc_to_visual: \['image'\] is not the name of a column"),
+        ("lmms_eval_specific_kwargs: {qwen: {pre_prompt: x}}\n", r"qwen is not understood; `default` is"),
+        ("lmms_eval_specific_kwargs: {pre_prompt: x}\n", r"lmms_eval_specific_kwargs: pre_prompt is not understood"),
+        ("lmms_eval_specific_kwargs: {default: {format: x}}\n", r"kwargs.default: unknown key 'format'"),
         ("doc_to_text: !function utils.text\n", r"doc_to_text: `!function utils.text` is code of lmms-eval"),
         ("process_docs: x\n", r"unknown key 'process_docs'"),
         ("num_fewshot: 5\n", r"num_fewshot: 5 is not understood; 0 is"),
@@ -110,6 +171,32 @@ def test_rows_of_the_hub_come_from_the_cache_or_are_asked_for(rows, monkeypatch)
     folder.mkdir(parents=True)
     (rows / "saved" / "data-00000-of-00001.arrow").rename(folder / "colours-test.arrow")
     assert check_benchmark(str(task), None).endswith("task.yaml: 3 rows, no media missing, 3 right answers score 1")
+
+
+def cached(cache, folder):
+    (cache / folder).mkdir(parents=True)
+    file = cache / folder / "x-test.arrow"
+    file.touch()
+    return [file]
+
+
+def test_the_cache_s_folder_has_the_owner_as_written_and_the_name_in_snake_case(tmp_path):
+    assert cached_files(tmp_path, "Attic/ColourQA", None, "test") == []
+    other = cached(tmp_path, "attic___colourqa/plain/0.0.0/abc")
+    assert cached_files(tmp_path, "Attic/ColourQA", None, "test") == other
+    true = cached(tmp_path, "Attic___colour_qa/plain/0.0.0/abc")
+    assert cached_files(tmp_path, "Attic/ColourQA", None, "test") == true
+
+
+def test_of_several_configs_in_the_cache_the_default_is_read_or_none(tmp_path):
+    cached(tmp_path, "attic___set/hard/0.0.0/abc")
+    cached(tmp_path, "attic___set/easy/0.0.0/abc")
+    with pytest.raises(UserError, match=r"several configs of 'attic/set' \(easy, hard\), none of them `default`"):
+        cached_files(tmp_path, "attic/set", None, "test")
+    default = cached(tmp_path, "attic___set/default/0.0.0/abc")
+    os.utime(default[0].parent, (1, 1))
+    assert cached_files(tmp_path, "attic/set", None, "test") == default
+    assert cached_files(tmp_path, "attic/set", "hard", "test")[0].parents[2].name == "hard"
 
 
 def test_rows_of_the_registry_s_sets_are_fetched_only_where_that_is_asked_for(rows, monkeypatch):

@@ -64,6 +64,20 @@ def test_a_server_answers_a_benchmark_whatever_the_batches_and_goes_on_after_it_
         assert written(tmp_path / "dies") == whole
 
 
+def test_files_of_other_suites_stay_in_the_output_whatever_a_served_model_is_called(tmp_path):
+    engine = {"name": "endpoint", "retries": 0, "timeout": 30.0, "check_model": False}
+    policy = {"params": {"coordinates": "norm1000"}}
+    model, output = tmp_path / "served" / "tiny", tmp_path / "out"
+    with serving(answer) as server:
+        given = {"engine": {**engine, "url": server.url}, "policy": policy, "limit": 1, "log_samples": True}
+        mmrl.evaluate(model=str(model), tasks=["digits"], output=str(output), **given)
+    assert {path.name for path in (output / "served__tiny").iterdir()} == {
+        "samples_digits.jsonl",
+        "served__tiny_digits.tsv",
+    }
+    assert not model.exists()
+
+
 def test_what_a_server_refuses_counts_as_wrong_and_is_listed(tmp_path):
     with serving(lambda body: 400 if level(body) == 3 else answer(body)) as server:
         result = measured(server, tmp_path)["digits"]

@@ -9,6 +9,7 @@ from mmrl.contracts.errors import UserError
 from mmrl.data.readers import open_file
 from mmrl.evaluation.suite.comparing import compare_evaluations, render, sign_test
 from mmrl.evaluation.suite.export import lmms_eval_line, write_vlmevalkit
+from mmrl.evaluation.suite.named import rules_of
 from mmrl.evaluation.suite.records import Records, read_records
 from mmrl.evaluation.suite.runner import open_tasks
 from mmrl.evaluation.suite.stored import merge, rescore
@@ -72,7 +73,8 @@ def test_saved_answers_are_scored_anew_as_a_suite_does(pope):
     # lmms-eval takes nothing but the word itself.
     assert (ours["score"], theirs["score"]) == (0.5, 0.0)
     assert said == ["pope: 0.000, 2 of 4 scores changed"]
-    assert theirs["protocol"]["scoring"]["extractor"] == "lmms-eval"
+    scoring = theirs["protocol"]["scoring"]
+    assert scoring["extractor"] == scoring["metric"] == rules_of("lmms-eval") != "lmms-eval"
     back = rescore(pope / "theirs", pope / "back", str(pope), None, said.append)["pope"]
     assert back == ours
     with pytest.raises(UserError, match=r"unknown scorer 'lmms_eval'\. Did you mean 'lmms-eval'"):

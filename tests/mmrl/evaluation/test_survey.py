@@ -60,6 +60,18 @@ def test_the_protocol_of_scoring_is_what_the_benchmark_says_of_it(monkeypatch):
     assert scoring == {"extractor": "letter"}
 
 
+@pytest.mark.parametrize(
+    "part", ["vision_rewards/plain.py", "vision_rewards/rewards/iou.py", "benchmarks/lmms_task.py", "/figures.py"]
+)
+def test_the_digest_of_scoring_is_another_when_what_decides_scores_is(monkeypatch, part):
+    def read(path):
+        return b"changed" if path.as_posix().endswith(part) else path.read_text("utf-8").encode()
+
+    before = protocol._code_digest.__wrapped__()
+    monkeypatch.setattr(protocol.Path, "read_bytes", read)
+    assert protocol._code_digest.__wrapped__() != before
+
+
 def test_the_listing_of_one_benchmark_is_about_it_alone():
     name, other = sorted(BENCHMARKS.names())[:2]
     assert listing.lines([name])[0].startswith(f"{name}: ")

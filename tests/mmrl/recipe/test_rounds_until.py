@@ -8,11 +8,12 @@ import yaml
 
 from mmrl.contracts.errors import ConfigError
 from mmrl.recipe.beginnings import opened_at
+from mmrl.recipe.generating import as_generating
 from mmrl.recipe.reading import to_yaml
 from mmrl.recipe.schema import load_recipe
 from mmrl.tracking.report.rounds import render_rounds
 from mmrl.tracking.run_files import Run, _planned
-from mmrl.trainer.place import Place
+from mmrl.trainer.place import Place, refuse_unknown_figures
 
 UNTIL = {"figure": "accuracy/mean", "plateau": 0.0}
 RL = {"name": "rl", "method": "grpo", "steps": 2}
@@ -125,18 +126,26 @@ def test_rounds_that_could_not_end_are_refused(rounds, said):
             {**SFT, "name": "end", "data": {"train": [{"type": "generated", "stage": "make_3"}]}},
             r"stages\.end\.data\.train: 'make_3' is in round 3",
         ),
+        (
+            {**SFT, "name": "end", "data": {"eval": [{"type": "generated", "stage": "make_3"}]}},
+            r"stages\.end\.data\.eval: 'make_3' is in round 3",
+        ),
     ],
 )
 def test_what_a_round_leaves_is_not_counted_on_where_the_round_may_not_come(reader, said):
     rounds = {"rounds": 3, "until": UNTIL, "stages": [RL, MAKE]}
     with pytest.raises(ConfigError, match=said):
         load_recipe(program(rounds, reader))
-    sure = (
-        {**reader, "from": "rl_1"}
-        if "from" in reader
-        else {**reader, "data": {"train": [{"type": "generated", "stage": "make_1"}]}}
-    )
-    assert load_recipe(program(rounds, sure)).stages[-1].name == "end"
+    (part,) = reader.get("data", {"": None})
+    sure = {"data": {part: [{"type": "generated", "stage": "make_1"}]}} if part else {"from": "rl_1"}
+    assert load_recipe(program(rounds, {**reader, **sure})).stages[-1].name == "end"
+
+
+def test_a_figure_that_nothing_logs_is_refused_before_the_first_round():
+    refuse_unknown_figures(load_recipe(program({"rounds": 5, "until": UNTIL, "stages": [RL]})).stages)
+    recipe = load_recipe(program({"rounds": 5, "until": {**UNTIL, "figure": "policy/entropie"}, "stages": [RL]}))
+    with pytest.raises(ConfigError, match=r"stages\.0\.until\.figure: metric 'policy/entropie' is not documented"):
+        refuse_unknown_figures(recipe.stages)
 
 
 def test_the_report_shows_each_round_and_leaves_out_those_that_did_not_come(tmp_path):
@@ -152,3 +161,13 @@ def test_the_report_shows_each_round_and_leaves_out_those_that_did_not_come(tmp_
     assert "2 of 4 so far" in render_rounds(going)
     assert len(_planned(config["stages"], [], going.rounds)) == 5
     assert render_rounds(Run(tmp_path, config=config)) == ""
+
+
+def test_one_recorded_stage_of_rounds_generates_alone():
+    """It is in no rounds that a figure ends, whose held-out data it lacks."""
+    until = {"figure": "eval/mean", "above": 0.9}
+    data = {"train": [{"type": "digits", "size": 16}], "eval": [{"type": "digits", "size": 4}]}
+    whole = load_recipe(program({"rounds": 2, "until": until, "stages": [RL, MAKE]}, data=data))
+    recorded = whole.model_dump(mode="json", by_alias=True)
+    (stage,) = load_recipe(as_generating(recorded, "make_2")).stages
+    assert (stage.name, stage.loops) == ("make_2", None)

@@ -210,3 +210,19 @@ def test_a_dagger_run_learns_the_experts_labels(tiny_qwen, tmp_path):
     losses = [x for x in losses if x is not None]
     assert len(losses) == 8
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"name": "templates", "templates": [{"text": "Now: {question}"}]},
+        {"name": "corrupted", "arms": [{"pictures": "blank"}]},
+    ],
+)
+def test_both_answers_of_a_pair_share_the_prompt_of_their_form(policy, simulators, context):
+    pairs = [replace(sample, rejected="no") for sample in digit_samples()]
+    made, stage = builder(policy, simulators, pairs, "dpo", context=context)
+    rows, _ = make_rows(made.collect(0), made.objective, stage)
+    assert len(rows) == 8
+    assert all(chosen.group == rejected.group for chosen, rejected in zip(rows[::2], rows[1::2], strict=True))
+    assert [row.advantage for row in rows] == [1.0, -1.0] * 4

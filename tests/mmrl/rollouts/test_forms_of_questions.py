@@ -14,6 +14,7 @@ from mmrl.contracts.types import Sample, StopReason
 from mmrl.data.corruption import GREY
 from mmrl.recipe.contexts import context_settings
 from mmrl.recipe.rollout import RolloutConfig, SamplingConfig
+from mmrl.recipe.schema import load_recipe
 from mmrl.rollouts.answers import AnswerSource
 from mmrl.rollouts.contexts.corrupted import Corrupted
 from mmrl.rollouts.contexts.hints import Hints
@@ -178,3 +179,21 @@ def test_answers_become_questions_about_the_same_pictures():
     ]
     assert (made["id"], made["images"], made["target"]) == ("r/0", ["a.png"], {"count": 3})
     assert "demonstration" not in made
+
+
+ARMS = {"name": "corrupted", "arms": [{"pictures": "blank", "answer": "unknown"}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "dpo", "rollout": {"context": ARMS}}, "would stand in place of both answers of a pair"),
+        ({"generate": {}, "rollout": {"context": ARMS}}, "an answer of rollout.context.arms is right for other ones"),
+        ({"generate": {"videos": 2}}, "films are of episodes, and data.train holds questions; leave it out"),
+    ],
+)
+def test_what_a_stage_has_no_use_for_is_refused(changes, said):
+    raw = {"name": "s", "policy": {"path": "quickstart"}, "data": {"train": [{"type": "digits"}]}}
+    stage = {"name": "s", **changes} if "generate" in changes else {"name": "s", "method": "sft", "steps": 1, **changes}
+    with pytest.raises(ConfigError, match=said):
+        load_recipe({**raw, "stages": [stage]})

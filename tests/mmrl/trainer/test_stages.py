@@ -9,6 +9,7 @@ import torch
 
 from mmrl.contracts.types import Group, Sample
 from mmrl.recipe.methods import resolve_objective
+from mmrl.recipe.until import Loop, RoundsUntil
 from mmrl.rollouts.collect import StepBatch
 from mmrl.trainer import checkpoint, loop
 from mmrl.trainer import session as session_module
@@ -110,6 +111,18 @@ def test_a_step_is_observed_before_it_is_evaluated_logged_and_saved(written):
     (logged,) = [call for call in log if call[0] == "log"]
     assert logged[3]["loss"] == 2.0
     assert logged[4] == {"mean": 0.0}
+
+
+def test_rounds_know_of_an_evaluation_that_a_resumed_stage_repeats(written):
+    """The stage's last evaluation failed: the run goes on with it, and what it gives may end the rounds."""
+    session, _ = written
+    stage = stage_of("rl", 1)
+    until = RoundsUntil(figure="eval/mean", above=0.5, window=1)
+    stage.loops = (Loop(name="stages.0", round=1, rounds=3, until=until),)
+    session.recipe.stages = [stage]
+    place = Place(step=1, stage_step=1)
+    assert loop.train_stage(session, stage, place)
+    assert place.rounds["stages.0"]["measured"] == [0.0]
 
 
 def test_a_signal_ends_a_stage_but_not_the_last_step_of_all(written):
