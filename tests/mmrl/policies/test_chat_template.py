@@ -118,7 +118,7 @@ def test_rewards_see_the_tag_that_the_template_opens(checkpoint):
             return [trajectory for trajectory, _ in pairs]
 
     def completion(text):
-        return SimpleNamespace(text=text, tokens=None, stop=None, decision=lambda prompt: None)
+        return SimpleNamespace(text=text, tokens=None, stop=None, failed=None, decision=lambda prompt: None)
 
     texts = ["three\n</think>\n<answer>3</answer>", "maybe 3 cats, or"]
     scored_groups(policy, [Ready(sample(), (prompt,))], [[completion(text) for text in texts]], Rewarder())
