@@ -13,7 +13,9 @@ from PIL import Image
 from mmrl.contracts.engine import Request
 from mmrl.contracts.errors import ConfigError, UserError
 from mmrl.contracts.types import Sample, StopReason
+from mmrl.contracts.world import ALONE
 from mmrl.engines import open_engine
+from mmrl.engines.endpoint import EndpointEngine
 from mmrl.policies.opening import load_policy
 from mmrl.recipe.endpoint_engine import EndpointEngineSettings
 from mmrl.recipe.policies.registry import policy_settings
@@ -265,3 +267,13 @@ def test_prefixes_and_weights_are_refused():
         with pytest.raises(ConfigError, match="has no gradients"):
             policy.log_probs(None)
     assert json.dumps(policy.config.model_dump(mode="json"))
+
+
+def test_a_closed_engine_has_no_connection():
+    engine = EndpointEngine(EndpointEngineSettings(url="http://127.0.0.1:9/v1", check_model=False))
+    engine.start(policy_of(), ALONE)
+    client = engine.client.client
+    engine.close()
+    assert client.is_closed
+    with pytest.raises(RuntimeError, match="not started, or was closed"):
+        engine.client  # noqa: B018

@@ -88,3 +88,11 @@ def test_activations_of_a_tower_are_added_up_by_hand():
     assert memory._count_activations(part, 5, trained=True, checkpointed=False) == 3 * 5 * 224
     assert memory._count_activations(part, 5, trained=True, checkpointed=True) == 5 * 3 * 8 + 5 * 224
     assert memory._count_activations(None, 5, trained=True, checkpointed=True) == 0
+
+
+def test_a_row_longer_than_a_micro_batch_is_held_all_the_same(tiny_qwen, tiny_recipe):
+    """Its prompt and its answer: as much as a micro-batch of so many tokens."""
+    recipe, policy, _ = opened(tiny_recipe, tiny_qwen())
+    answer = max(stage.rollout.max_new_tokens for stage in recipe.stages)
+    small, whole = (recipe.model_copy(update={"micro_tokens": tokens}) for tokens in (1, 5000 + answer))
+    assert memory.estimate(small, policy, 5000, 0).activations == memory.estimate(whole, policy, 1, 0).activations

@@ -272,3 +272,12 @@ def test_a_normaliser_of_nothing_divides_by_one():
     assert (plan.entropy_units, plan.value_targets) == (1.0, 1.0)
     assert set(plan.term_units.values()) <= {1.0}
     assert torch.tensor([normaliser.denominator for normaliser in plan.normalisers.values()]).gt(0).all()
+
+
+def test_weights_are_proven_by_a_step_that_alarms_nobody():
+    log = []
+    for alarmed in (False, True):
+        session = SimpleNamespace(health=Written(log), proven=Written(log))
+        session.health.alarmed = alarmed
+        Session.observe(session, None, {}, [], "")
+    assert names(log, "observe", "prove") == ["observe", "prove", "observe"]
