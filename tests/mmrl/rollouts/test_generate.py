@@ -246,3 +246,17 @@ def test_a_row_s_files_are_saved_for_their_row():
     row = row_of(sample, sample, lambda source, of: f"image {source} {of.id}", lambda path, of: f"video {path} {of.id}")
     assert row["images"] == ["image a.png q0", "image b.png q0"]
     assert row["videos"] == [{"path": ["video c.png q0"], "start": 1.0}, "https://d"]
+
+
+@pytest.mark.parametrize(("reward", "written"), [(0.7, 0.7), (None, 0.0)])
+def test_an_answer_is_written_with_what_it_earned_and_how_sure_it_was(reward, written):
+    """Log-probs of -1 and -3: minus their mean is 2 nats per unit; they stand there where they are asked for."""
+    decision = Decision("prompt", torch.tensor([4, 5]), torch.tensor([-1.0, -3.0]))
+    trajectory = Trajectory((decision,), text="2", reward=reward, accuracy=0.5)
+    plain, told = (
+        module._answer_of(3, trajectory, question(2), question(2), GenerateConfig(log_probs=asked))
+        for asked in (False, True)
+    )
+    assert (plain.number, plain.text, plain.reward, plain.accuracy, plain.length) == (3, "2", written, 0.5, 2)
+    assert (plain.log_probs, told.log_probs) == ((), (-1.0, -3.0))
+    assert plain.entropy == told.entropy == 2.0
