@@ -21,10 +21,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
-from benchmarks.result import give
+from benchmarks.result import deviation, give
 from benchmarks.samplers import LEARNABLE, accuracies
 
 ROUNDS, ANSWERS, PROFILED = 2, 8, 4
@@ -177,7 +177,7 @@ def summary(runs: Mapping[str, Sequence[Mapping[str, Any]]], work: Work) -> dict
         name: {
             "table": {key: round(fmean(run["table"][key] for run in each), 4) for key in each[0]["table"]},
             "final": {key: round(fmean(run["final"][key] for run in each), 4) for key in each[0]["final"]},
-            "sd": _sd(finals[name]),
+            "sd": deviation(finals[name]),
             "seconds": round(fmean(run["seconds"] for run in each), 1),
         }
         for name, each in runs.items()
@@ -190,15 +190,11 @@ def summary(runs: Mapping[str, Sequence[Mapping[str, Any]]], work: Work) -> dict
         "details": {
             "arms": arms,
             "leads": [round(lead, 4) for lead in leads],
-            "lead_sd": _sd(leads),
+            "lead_sd": deviation(leads),
             "optimizer_steps": work.first + ROUNDS * (work.hard + work.rl),
             "rollouts": work.rollouts,
         },
     }
-
-
-def _sd(values: Sequence[float]) -> float | None:
-    return round(stdev(values), 4) if len(values) > 1 else None
 
 
 if __name__ == "__main__":

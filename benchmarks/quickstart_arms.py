@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
+
+from benchmarks.result import deviation
 
 ROOT = Path(__file__).resolve().parents[1]
 RL = {"prompts": 32}
@@ -90,7 +92,7 @@ def main() -> None:
                 results.append(run_arm(name, stages, seed, args.out))
             print(f"{name} seed {seed}: {results[-1]}", flush=True)
         table[name] = {
-            key: {"mean": round(fmean(r[key] for r in results), 4), "sd": round(_sd([r[key] for r in results]), 4)}
+            key: {"mean": round(fmean(r[key] for r in results), 4), "sd": deviation([r[key] for r in results]) or 0.0}
             for key in results[0]
         }
     lead = None
@@ -104,10 +106,6 @@ def main() -> None:
         "details": {"optimizer_steps": args.steps, "seeds": args.seeds, "arms": table},
     }
     print(json.dumps(line))
-
-
-def _sd(values: list[float]) -> float:
-    return stdev(values) if len(values) > 1 else 0.0
 
 
 if __name__ == "__main__":

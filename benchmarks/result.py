@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import stdev
 from typing import Any
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """The standard deviation (n - 1) to four places; None of a single value, which has none."""
+    return round(stdev(values), 4) if len(values) > 1 else None
 
 
 def give(result: Mapping[str, Any], output: str | Path | None) -> None:

@@ -18,10 +18,10 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
-from benchmarks.result import give
+from benchmarks.result import deviation, give
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = {"openvla": "quickstart_robot", "pi0": "robot_pi0"}
@@ -121,7 +121,7 @@ def main() -> None:
 def _spread(values: list[float]) -> dict[str, Any]:
     return {
         "mean": round(fmean(values), 4),
-        "sd": round(stdev(values), 4) if len(values) > 1 else 0.0,
+        "sd": deviation(values) or 0.0,
         "seeds": [round(v, 4) for v in values],
     }
 

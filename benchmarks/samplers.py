@@ -22,10 +22,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
-from benchmarks.result import give
+from benchmarks.result import deviation, give
 from benchmarks.sampler_digits import LEVELS
 
 ROWS, HELD_OUT, PROMPTS = 320, 60, 16
@@ -206,7 +206,7 @@ def means(runs: list[dict[str, Any]]) -> dict[str, Any]:
     accuracy = [run["accuracy"]["mean"] for run in runs]
     return {
         "accuracy": round(fmean(accuracy), 4),
-        "sd": round(stdev(accuracy), 4) if len(runs) > 1 else 0.0,
+        "sd": deviation(accuracy),
         "levels": {level: round(fmean(run["accuracy"][level] for run in runs), 4) for level in LEARNABLE},
         "signal": round(fmean(run["signal"] for run in runs), 4),
         "drawn": {level: round(fmean(run["drawn"][level] for run in runs), 3) for level in LEVELS},
@@ -222,7 +222,8 @@ def table(result: Mapping[str, Any]) -> list[str]:
     ]
     for name, entry in result["details"]["samplers"].items():
         drawn = ", ".join(f"{share:.2f}" for share in entry["drawn"].values())
-        accuracy = f"{entry['accuracy']:.3f} ± {entry['sd']:.3f}"
+        spread = "" if entry["sd"] is None else f" ± {entry['sd']:.3f}"
+        accuracy = f"{entry['accuracy']:.3f}{spread}"
         lines.append(f"| `{name}` | {accuracy} | {entry['gain']:+.3f} | {entry['signal']:.2f} | {drawn} |")
     return lines
 

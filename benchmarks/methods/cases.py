@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.methods import companions as c
 from benchmarks.methods import mixed as m
+from benchmarks.methods import parts as r
 from benchmarks.methods import preferences as q
 from benchmarks.methods import published as p
 from benchmarks.methods.plain import Step
@@ -88,7 +89,7 @@ CASES: tuple[Case, ...] = (
     _of("aepo", p.grpo_by_token),
     _of("aepo", p.positives_alone, "while the entropy is high",
         objective={"advantage_transforms": {"sign_scale": {"negative": 0.0}}}),
-    _of("t1", p.t1),
+    _of("t1", r.t1),
     _of("bapo", p.bapo),
     _of("bapo", p.bapo_moved, "target 3", objective=_rl(target=3.0, low=0.97, low_most=0.99, low_step=0.01, high=1.01,
                                                        high_most=1.05, high_step=0.02)),
@@ -143,27 +144,27 @@ CASES: tuple[Case, ...] = (
         objective={"kl": _kl("k1", to="teacher", place="reward")}),
     # Parts for any of them.
     *(
-        _of("grpo", p.kl_in_loss(kind, weighted, 0.3), f"{kind}{' x ratio' if weighted else ''} in loss",
+        _of("grpo", r.kl_in_loss(kind, weighted, 0.3), f"{kind}{' x ratio' if weighted else ''} in loss",
             objective={"kl": _kl(kind, ratio_weighted=weighted)})
         for kind in ("k1", "k2", "k3") for weighted in (False, True)
     ),
-    _of("rloo", p.kl_in_reward, "k1 in reward", objective={"kl": _kl("k1", place="reward")}),
-    _of("grpo", p.entropy_bonus, "entropy bonus", objective={"entropy": 0.05}),
+    _of("rloo", r.kl_in_reward, "k1 in reward", objective={"kl": _kl("k1", place="reward")}),
+    _of("grpo", r.entropy_bonus, "entropy bonus", objective={"entropy": 0.05}),
     *(
-        _of("grpo", p.importance_sampled(level, form, low, high), f"{form} rho per {level}",
+        _of("grpo", r.importance_sampled(level, form, low, high), f"{form} rho per {level}",
             objective=_weights(behaviour={"level": level, "form": form, "low": low, "high": high}))
         for level, low, high in (("unit", 0.9, 1.1), ("decision", 0.9, 1.1), ("mean", 0.95, 1.05))
         for form in ("truncate", "mask", "drop")
     ),
-    _of("grpo", p.importance_sampled("unit", "truncate", 0.0, 1.1), "mismatch truncate",
+    _of("grpo", r.importance_sampled("unit", "truncate", 0.0, 1.1), "mismatch truncate",
         objective={"mismatch": {"kind": "truncate", "cap": 1.1}}),
-    _of("grpo", p.sequence_masked, "off-policy sequence mask", objective=_weights(sequence_mask={"threshold": 0.02})),
-    _of("dr_grpo", p.truncated_masked, "mask_truncated", objective={"mask_truncated": True}),
-    _of("grpo", p.difficulty, "difficulty", objective={"advantage_transforms": {"difficulty": {}}}),
-    _of("grpo", p.sign_scaled, "half of the negative",
+    _of("grpo", r.sequence_masked, "off-policy sequence mask", objective=_weights(sequence_mask={"threshold": 0.02})),
+    _of("dr_grpo", r.truncated_masked, "mask_truncated", objective={"mask_truncated": True}),
+    _of("grpo", r.difficulty, "difficulty", objective={"advantage_transforms": {"difficulty": {}}}),
+    _of("grpo", r.sign_scaled, "half of the negative",
         objective={"advantage_transforms": {"sign_scale": {"negative": 0.5}}}),
-    _of("grpo", p.scaled_by_success, "negative scaled by success",
+    _of("grpo", r.scaled_by_success, "negative scaled by success",
         objective={"advantage_transforms": {"success_scale": {"low": 0.3, "power": 2.0}}}),
-    _of("grpo", p.gdpo, "gdpo",
+    _of("grpo", r.gdpo, "gdpo",
         objective={"advantage": {"kind": "gdpo", "weights": {"accuracy": 1.0, "format": 0.2}}}),
 )  # fmt: skip

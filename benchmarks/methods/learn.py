@@ -15,10 +15,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import mmrl
+from benchmarks.result import deviation
 from mmrl.contracts.errors import DeadPolicy
 from mmrl.contracts.types import Sample
 from mmrl.data.digits import Digits
@@ -177,7 +178,7 @@ def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values = [figures[key] for figures in runs if key in figures]
         if values:
             table[key] = round(fmean(values), 4)
-            table[f"{key}_sd"] = round(stdev(values), 4) if len(values) > 1 else 0.0
+            table[f"{key}_sd"] = deviation(values)
     return table
 
 

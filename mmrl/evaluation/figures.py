@@ -50,6 +50,15 @@ def numbered_draws(scored: Iterable[Scored]) -> list[tuple[int, Scored]]:
     return numbered
 
 
+def whole(scored: Iterable[Scored], columns: Sequence[str]) -> float:
+    """The share of groups, rows of a draw that agree in some columns, in which every row is right."""
+    groups: dict[tuple[Any, ...], bool] = defaultdict(lambda: True)
+    for draw, answer in numbered_draws(scored):
+        key = (draw, *(answer.sample.columns.get(column) for column in columns))
+        groups[key] &= answer.score == 1.0
+    return sum(groups.values()) / len(groups)
+
+
 def figures_of(scored: Sequence[Scored], weights: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Name -> the weighted sum of the scores."""
     scores = [answer.score for answer in scored]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from mmrl.contracts.benchmark import Facts, Scored
@@ -14,7 +14,7 @@ from mmrl.evaluation.benchmarks.files import Asked, FileBenchmark, pictures
 from mmrl.evaluation.benchmarks.image_choice import INSIDE
 from mmrl.evaluation.benchmarks.published import qwen3, qwen25
 from mmrl.evaluation.benchmarks.templates import BARE, PHRASE, SHORT
-from mmrl.evaluation.figures import numbered_draws
+from mmrl.evaluation.figures import whole
 from vision_rewards import metrics
 from vision_rewards.parsers import parse_yes_no
 from vision_rewards.plain import structure_of
@@ -282,15 +282,6 @@ class HallusionBench(FileBenchmark):
             "qAcc": whole(scored, ("category", "subcategory", "set_id", "question_id")),
             "fAcc": whole(scored, ("category", "subcategory", "set_id", "figure_id")),
         }
-
-
-def whole(scored: Iterable[Scored], columns: Sequence[str]) -> float:
-    """The share of groups, rows of a draw that agree in some columns, in which every row is right."""
-    groups: dict[tuple[Any, ...], bool] = defaultdict(lambda: True)
-    for draw, answer in numbered_draws(scored):
-        key = (draw, *(answer.sample.columns.get(column) for column in columns))
-        groups[key] &= answer.score == 1.0
-    return sum(groups.values()) / len(groups)
 
 
 class MME(FileBenchmark):

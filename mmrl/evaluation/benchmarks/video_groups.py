@@ -13,7 +13,7 @@ from mmrl.evaluation.benchmarks.files import Asked, video
 from mmrl.evaluation.benchmarks.published import EASY, UNKNOWN, easyvideor1, qwen25
 from mmrl.evaluation.benchmarks.templates import BEST_ANSWER, OPTIONS
 from mmrl.evaluation.benchmarks.video import VideoBenchmark, listed
-from mmrl.evaluation.figures import numbered_draws, weighted
+from mmrl.evaluation.figures import numbered_draws, weighted, whole
 from vision_rewards.plain import read_options, structure_of
 
 # Structure of a group -> what its first 0, 1, 2, … right answers in a row are worth, of 1.
@@ -45,7 +45,16 @@ def group_score(kind: str, structure: str, right: Sequence[bool]) -> float:
     return _CHAINS[structure][chain]
 
 
-class VideoMMEv2(VideoBenchmark):
+class Together(VideoBenchmark):
+    """Whose `score` counts rows together, so that it is no weighted sum of theirs: their mean is called `plain`."""
+
+    def weights(self, scored: Sequence[Scored]) -> Mapping[str, Sequence[float]]:
+        """See `FileBenchmark.weights`."""
+        weights = dict(super().weights(scored))
+        return {"plain": weights.pop("score"), **weights}
+
+
+class VideoMMEv2(Together):
     """Video-MME-v2: four questions of eight options about each video, scored together."""
 
     about = "800 videos, four questions of eight options about each, which count together"
@@ -81,11 +90,6 @@ class VideoMMEv2(VideoBenchmark):
         row.text("question_id")
         videos = video(row, self.native_path(row))
         return Asked(row.text("question"), "multiple_choice", row.any("answer"), options, videos=videos)
-
-    def weights(self, scored: Sequence[Scored]) -> Mapping[str, Sequence[float]]:
-        """Accuracies; what a group is worth is no mean of rows."""
-        weights = dict(super().weights(scored))
-        return {"plain": weights.pop("score"), **weights}
 
     def aggregate(self, scored: Sequence[Scored]) -> Mapping[str, float]:
         """`score` and its parts count videos, each as often as it is asked, `plain` and the levels rows."""
@@ -128,7 +132,7 @@ class VideoMathQA(VideoBenchmark):
     own: ClassVar = {"question": "question"}
 
 
-class VideoMathQABinary(VideoMathQA):
+class VideoMathQABinary(Together, VideoMathQA):
     """VideoMathQA as pairs: the right option beside each wrong one."""
 
     about = "mathematics explained in videos, the right option beside each wrong one"
@@ -147,18 +151,9 @@ class VideoMathQABinary(VideoMathQA):
     )
     same = "videoID"
 
-    def weights(self, scored: Sequence[Scored]) -> Mapping[str, Sequence[float]]:
-        """`plain` is the mean of all pairs."""
-        weights = dict(super().weights(scored))
-        return {"plain": weights.pop("score"), **weights}
-
     def aggregate(self, scored: Sequence[Scored]) -> Mapping[str, float]:
         """`score` counts questions, each as often as it is asked, `plain` and the groups pairs."""
-        pairs: dict[tuple[int, str], list[float]] = defaultdict(list)
-        for draw, answer in numbered_draws(scored):
-            pairs[draw, str(answer.sample.columns["question_id"])].append(answer.score)
-        share = weighted([min(scores) for scores in pairs.values()], [1.0] * len(pairs))
-        return {"score": share, **super().aggregate(scored)}
+        return {"score": whole(scored, ("question_id",)), **super().aggregate(scored)}
 
 
 class TempCompass(VideoBenchmark):

@@ -39,16 +39,13 @@ class AnswerJudge:
         self._answers = False
         keys = ("model", "max_tokens", "timeout", "retries", "backoff", "concurrency")
         given = {key: getattr(config, key) for key in keys}
-        self._judge = get_reward("judge", endpoint=config.url, api_key_env=config.key_env, **given)
+        judge = get_reward("judge", endpoint=config.url, api_key_env=config.key_env, **given)
+        assert isinstance(judge, Judge)
+        self._judge = judge
         try:
-            session_of(self._session_key)
+            session_of(judge)
         except Failure as error:
             raise UserError(f"judge: {masked(str(error))}") from None
-
-    @property
-    def _session_key(self) -> Judge:
-        assert isinstance(self._judge, Judge)
-        return self._judge
 
     def settle(
         self, benchmark: Benchmark, text: str, sample: Sample, score: float
@@ -88,7 +85,7 @@ class AnswerJudge:
 
     def _request(self, text: str, question: str, reference: str, rubric: str) -> float:
         messages = write_prompt(text, question, reference, rubric, 1)
-        return float(session_of(self._session_key).ask(messages, partial(read_verdict, scale=1))[0])
+        return float(session_of(self._judge).ask(messages, partial(read_verdict, scale=1))[0])
 
     def _answers_others(self) -> bool:
         """Whether the judge has given a verdict, or replies to a short question."""

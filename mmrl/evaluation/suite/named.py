@@ -6,10 +6,9 @@ Prompts are those of lmms-eval 0.7.3's tasks (`default` of their `lmms_eval_spec
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from mmrl.contracts.benchmark import Benchmark
 from mmrl.contracts.errors import UserError
 from mmrl.evaluation.benchmarks.files import FileBenchmark
 from mmrl.evaluation.benchmarks.templates import BARE, BEST_ANSWER, BRACKETED, LETTER, OPTIONS, PHRASE, SHORT
+from mmrl.evaluation.suite.protocol import digest_of_files
 from mmrl.evaluation.suite.scorers import OPTIONS_OF_ROW, REFCOCO, SCORERS
 
 _HERE = Path(__file__).parent
@@ -161,7 +161,7 @@ def put_under(name: str, benchmark: Benchmark, protocol: str, arm: str | None = 
                 "moves; leave out the arm or the protocol"
             )
         rules = rules_of(protocol)
-        changes |= {"score": partial(scorer), "suite": {"suite": protocol, "extractor": rules, "metric": rules}}
+        changes |= {"score": scorer, "suite": {"suite": protocol, "extractor": rules, "metric": rules}}
     for key, value in changes.items():
         setattr(benchmark, key, value)
 
@@ -174,7 +174,4 @@ def rules_of(suite: str) -> str:
 @cache
 def _digest() -> str:
     """16 hexadecimal digits of the code of the suites' rules."""
-    digest = hashlib.sha256()
-    for path in sorted(_HERE.glob("scorers*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest_of_files(_HERE, _HERE.glob("scorers*.py"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -66,6 +66,14 @@ class Protocol:
 def digest_of(value: Any) -> str:
     """16 hexadecimal digits of plain values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def digest_of_files(root: Path, files: Iterable[Path]) -> str:
+    """16 hexadecimal digits of files below a folder, and of where they lie in it."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def protocol_of(
@@ -147,9 +155,6 @@ def _versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
 @cache
 def _code_digest() -> str:
     rewards, evaluation = Path(str(vision_rewards.__file__)).parent, Path(__file__).parents[1]
-    files = [(rewards, path) for path in rewards.rglob("*.py") if path.name not in UNSCORING]
-    files += [(evaluation, path) for pattern in SCORING for path in evaluation.glob(pattern)]
-    digest = hashlib.sha256()
-    for name, path in sorted((path.relative_to(root.parent).as_posix(), path) for root, path in files):
-        digest.update(name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    scoring = [path for pattern in SCORING for path in evaluation.glob(pattern)]
+    of_rewards = [path for path in rewards.rglob("*.py") if path.name not in UNSCORING]
+    return digest_of([digest_of_files(evaluation, scoring), digest_of_files(rewards, of_rewards)])
