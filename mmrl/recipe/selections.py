@@ -18,9 +18,11 @@ class SelectionSettings(Settings):
 
     Attributes:
         adapter: `module:function` of the rule (`mmrl.contracts.generated.Selection`).
+        of_texts: it compares what answers say, which episodes do not.
     """
 
     adapter: ClassVar[str]
+    of_texts: ClassVar[bool] = False
 
     name: str = Field(description="a name of `mmrl list selection`, or module:name of a settings model or function")
 
@@ -121,6 +123,7 @@ class MajoritySettings(SelectionSettings):
     """Answers that say what most answers to their row say, where these are enough."""
 
     adapter: ClassVar[str] = "mmrl.rollouts.selecting:majority"
+    of_texts: ClassVar[bool] = True
     name: str = "majority"
     agreement: float = Field(0.0, ge=0.0, le=1.0, description="least share of a row's answers that say it")
 
@@ -129,6 +132,7 @@ class DistinctSettings(SelectionSettings):
     """The first of equal texts of each row."""
 
     adapter: ClassVar[str] = "mmrl.rollouts.selecting:distinct"
+    of_texts: ClassVar[bool] = True
     name: str = "distinct"
 
 
@@ -151,6 +155,7 @@ class ContrastSettings(SelectionSettings):
     """
 
     adapter: ClassVar[str] = "mmrl.rollouts.selecting:contrast"
+    of_texts: ClassVar[bool] = True
     name: str = "contrast"
     by: Literal["accuracy", "form", "reward"] = "accuracy"
     margin: float = Field(0.0, ge=0.0, description="least difference of the two rewards; equal ones are no pair")

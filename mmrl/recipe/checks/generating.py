@@ -10,9 +10,6 @@ from mmrl.contracts.errors import unknown
 from mmrl.recipe.data import DataConfig, GeneratedData
 from mmrl.recipe.policies.registry import entry_of
 
-# Rules that compare what answers say.
-OF_TEXTS = ("majority", "distinct", "contrast")
-
 
 def generated_folder(run: Path, stage: str) -> Path:
     """Where a stage of a run writes what it generates."""
@@ -59,7 +56,7 @@ def _check_played(stage: Any) -> None:
         if getattr(config, key):
             raise ValueError(f"{where}.{key}: is of answers, and data.train holds episodes; leave it out")
     for rule in config.select:
-        if rule.name in OF_TEXTS:
+        if rule.of_texts:
             raise ValueError(
                 f"{where}.select: '{rule.name}' compares what answers say, and episodes say nothing; use right, best, "
                 "top, length, pass_rate, hard or inconsistent"
