@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 # Rooms from the ground up; a file imports from its own floor and those below. `mmrl` itself holds no code but the names
@@ -39,9 +40,15 @@ def modules(root: Path, package: str = "mmrl") -> dict[str, Path]:
     return paths
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file, which no one changes."""
+    return ast.parse(path.read_text())
+
+
 def arrows(files: Mapping[str, Path]) -> dict[str, set[str]]:
     """Module -> the modules that it imports, at the top, inside functions and for type checking alike."""
-    return {name: set(_imported(ast.parse(path.read_text()), files)) for name, path in files.items()}
+    return {name: set(_imported(parsed(path), files)) for name, path in files.items()}
 
 
 def _imported(tree: ast.AST, known: Mapping[str, Path]) -> Iterator[str]:
@@ -96,7 +103,7 @@ def untyped_policies(files: Mapping[str, Path]) -> list[str]:
     """`module:line` of every parameter or attribute called `policy` whose type is `Any`."""
     places = []
     for name, path in files.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             named = node.arg if isinstance(node, ast.arg) else getattr(getattr(node, "target", None), "id", None)
             annotation = getattr(node, "annotation", None)
             if named == "policy" and isinstance(annotation, ast.Name) and annotation.id == "Any":
@@ -109,7 +116,7 @@ def longest_function(files: Mapping[str, Path]) -> Function:
     functions = (
         Function(f"{name}.{node.name}", (node.end_lineno or node.lineno) - _first_line(node) + 1)
         for name, path in files.items()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     return max(functions, key=lambda function: function.lines)

@@ -78,6 +78,7 @@ def test_tabletop_draws_nothing_unseen():
     assert drawn_by(table_world()) == [1, 2, 2, 2, 3]
 
 
+@pytest.mark.slow
 def test_workers_draw_nothing_unseen():
     env = WorkerEnv("table", table_world, 2, timeout=60.0)
     assert drawn_by(env) == [1, 2, 2, 2, 3]

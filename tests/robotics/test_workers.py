@@ -52,7 +52,7 @@ def test_workers_equal_one_process(kept):
     workers.close()
 
 
-@pytest.mark.parametrize("fault", [CRASH, HANG, RAISE])
+@pytest.mark.parametrize("fault", [CRASH, pytest.param(HANG, marks=pytest.mark.slow), RAISE])
 def test_a_failed_worker_is_replaced_and_its_episode_dropped(fault, caplog):
     env = WorkerEnv("faulty", faulty_world, 2, timeout=10.0 if fault == HANG else 60.0)
     env.reset([1, fault])

@@ -82,6 +82,7 @@ def test_features_are_compared_by_processor_seconds() -> None:
     assert (result["value"], result["details"]["anew_passes"]) == (1.5, 16)
 
 
+@pytest.mark.slow
 def test_decoding_prints_its_result(tmp_path: Path) -> None:
     """A smoke run ends with the JSON line, and its value is the lowest ratio."""
     output = tmp_path / "result.json"

@@ -115,6 +115,7 @@ pieces = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.one_of(st.text(max_size=20), st.lists(pieces, max_size=6).map("/".join)))
 def test_no_path_escapes(path, tmp_path_factory):

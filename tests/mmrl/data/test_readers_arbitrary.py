@@ -58,6 +58,7 @@ def test_arbitrary_rows_raise_bad_sample_or_read(values, form, task, tmp_path_fa
     json.dumps(sample.target)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(lines=st.lists(st.one_of(st.binary(max_size=30), values.map(lambda v: json.dumps(v).encode()))))
 def test_arbitrary_files_raise_user_errors_only(lines, tmp_path_factory):

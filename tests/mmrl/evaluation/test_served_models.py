@@ -41,6 +41,7 @@ def written(output, *left_out):
     return {name: (Path(output) / name).read_text() for name in names if name not in left_out}
 
 
+@pytest.mark.slow
 def test_a_server_answers_a_benchmark_whatever_the_batches_and_goes_on_after_it_died(tmp_path):
     with serving(answer) as server:
         result = measured(server, tmp_path / "whole")["digits"]

@@ -73,6 +73,7 @@ def test_groups_are_drawn_until_enough_teach(collect):
     assert [g.sample.id for g in kept] == kept_by(sampled, lambda t: t.episode.success_once, 0, 1)[:20]
 
 
+@pytest.mark.slow
 def test_returns_have_bounds_of_their_own(collect):
     """A group of failures that came near stays, which its success rate would not show."""
     _, sampled, _ = collect(rounds=1)
